@@ -1,0 +1,1 @@
+//! The HTTPS server of the webhooks: certificates, review decoding, the guard of our own kinds.

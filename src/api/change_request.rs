@@ -1,0 +1,362 @@
+//! ChangeRequest: one precise change somebody wants to make to production.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::approval::CountedDecision;
+use super::common::{Empty, NameRef, ObjectRef, UidRef, UserRef};
+use super::duration::Duration;
+use super::incident_status::Next;
+use super::message::Message;
+
+/// One precise change somebody wants to make to production. All of it is fixed when it is created; to change
+/// it, withdraw it and ask again.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "mayday.dev",
+    version = "v1alpha1",
+    kind = "ChangeRequest",
+    plural = "changerequests",
+    shortname = "chg",
+    category = "mayday",
+    namespaced,
+    status = "ChangeRequestStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Missing", type_ = "string", json_path = ".status.missing"),
+    printcolumn(name = "Requester", type_ = "string", json_path = ".spec.requester.user"),
+    printcolumn(name = "Uses", type_ = "string", json_path = ".status.uses"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = (
+    "self.reason == oldSelf.reason && has(self.requester) == has(oldSelf.requester) && (!has(self.requester) || self.requester == oldSelf.requester) && has(self.actors) == has(oldSelf.actors) && (!has(self.actors) || self.actors == oldSelf.actors) && has(self.incidentRef) == has(oldSelf.incidentRef) && (!has(self.incidentRef) || self.incidentRef == oldSelf.incidentRef) && self.changes.size() == oldSelf.changes.size() && self.partial == oldSelf.partial && has(self.window) == has(oldSelf.window) && (!has(self.window) || self.window == oldSelf.window) && self.maxUses == oldSelf.maxUses && has(self.rollback) == has(oldSelf.rollback)",
+    "a request is fixed when it is created: withdraw it (spec.withdrawn: true) and ask again"
+))]
+#[x_kube(validation = ("!oldSelf.withdrawn || self.withdrawn", "a withdrawn request stays withdrawn: ask again"))]
+pub struct ChangeRequestSpec {
+    /// Why.
+    #[schemars(length(min = 1, max = 500))]
+    pub reason: String,
+    /// Who asks; stamped from the authenticated user.
+    pub requester: Option<UserRef>,
+    /// Who may carry it out; default: the requester.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub actors: Vec<UserRef>,
+    /// The incident that explains it. Which incidents must agree is computed.
+    pub incident_ref: Option<NameRef>,
+    /// The changes; each may be used on its own, in any order.
+    #[schemars(length(min = 1, max = 32))]
+    pub changes: Vec<Change>,
+    /// Whether a part of an update may be applied. Default Allowed.
+    #[serde(default)]
+    pub partial: Partial,
+    /// When it may be carried out. Default: for one hour from the last approval.
+    pub window: Option<Window>,
+    /// How often each change may be used. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_uses: i32,
+    /// Approved with it: taking back what was used.
+    pub rollback: Option<Rollback>,
+    /// The request no longer stands; one way.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// Whether a part of an update may be applied.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Partial {
+    /// A part may be applied.
+    #[default]
+    Allowed,
+    /// All of it at once, or nothing.
+    Forbidden,
+}
+
+/// One change: exactly one member besides the target, which everything but `create` needs.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "[has(self.update), has(self.scale), has(self.restart), has(self.create), has(self.delete), has(self.exec), has(self.attach), has(self.debug), has(self.portForward), has(self.evict)].filter(x, x).size() == 1",
+    "set exactly one of update, scale, restart, create, delete, exec, attach, debug, portForward, evict"
+))]
+#[x_kube(validation = (
+    "has(self.create) != has(self.target)",
+    "set target, and only for create leave it out: the manifest names the object"
+))]
+pub struct Change {
+    /// The object; for exec and the like a pod, or a workload whose pods are meant.
+    pub target: Option<ObjectRef>,
+    /// A patch.
+    pub update: Option<UpdateChange>,
+    /// Another number of replicas.
+    pub scale: Option<ScaleChange>,
+    /// What `kubectl rollout restart` does: only its annotation.
+    pub restart: Option<Empty>,
+    /// A new object.
+    pub create: Option<CreateChange>,
+    /// The object goes.
+    pub delete: Option<Empty>,
+    /// A command in a pod.
+    pub exec: Option<ExecChange>,
+    /// Attaching to a pod.
+    pub attach: Option<ContainerChange>,
+    /// A debug container in a pod.
+    pub debug: Option<ContainerChange>,
+    /// Forwarding ports of a pod.
+    pub port_forward: Option<PortForwardChange>,
+    /// Evicting a pod beyond its budget.
+    pub evict: Option<Empty>,
+}
+
+/// A patch.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.patch) || has(self.remove)", "set patch, remove, or both"))]
+pub struct UpdateChange {
+    /// How the patch is meant. Default Strategic.
+    #[serde(default)]
+    pub patch_type: PatchType,
+    /// The patch, without nulls: what is to go stands in `remove`.
+    #[schemars(schema_with = "super::common::free_value")]
+    pub patch: Option<Value>,
+    /// JSON pointers of what is to go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub remove: Vec<String>,
+    /// For Secrets instead of content: keyed digests of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub content_digests: Vec<ContentDigest>,
+}
+
+/// Keyed digest of one value of a Secret.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ContentDigest {
+    /// Key in the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+    /// The keyed digest.
+    #[schemars(length(min = 1, max = 128))]
+    pub hmac: String,
+}
+
+/// How a patch is meant.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum PatchType {
+    /// Strategic merge patch.
+    #[default]
+    Strategic,
+    /// JSON merge patch (RFC 7386).
+    Merge,
+    /// JSON patch (RFC 6902).
+    #[serde(rename = "JSON")]
+    Json,
+}
+
+/// Another number of replicas.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ScaleChange {
+    /// How many.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub replicas: i32,
+}
+
+/// A new object.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct CreateChange {
+    /// The object as it would be applied.
+    #[schemars(schema_with = "super::common::free_object")]
+    pub manifest: Value,
+}
+
+/// A command in a pod.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ExecChange {
+    /// The container; default: the pod's only one.
+    #[schemars(length(max = 63))]
+    pub container: Option<String>,
+    /// The command, word by word.
+    #[schemars(length(min = 1, max = 32))]
+    pub command: Vec<String>,
+}
+
+/// A container of a pod.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ContainerChange {
+    /// The container.
+    #[schemars(length(max = 63))]
+    pub container: Option<String>,
+    /// The image of a debug container.
+    #[schemars(length(max = 512))]
+    pub image: Option<String>,
+}
+
+/// Ports of a pod.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct PortForwardChange {
+    /// The ports.
+    #[schemars(length(min = 1, max = 16))]
+    pub ports: Vec<i32>,
+}
+
+/// When a request may be carried out: a length from the last approval, or from and until.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "has(self.duration) != has(self.notAfter)",
+    "set duration, or notAfter (and notBefore, if it does not begin at once)"
+))]
+pub struct Window {
+    /// So long from the last approval.
+    pub duration: Option<Duration>,
+    /// Not before then.
+    pub not_before: Option<Time>,
+    /// Not after then.
+    pub not_after: Option<Time>,
+}
+
+/// Taking back what was used.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    /// Once for each use, while the window lasts.
+    pub restore_previous: Option<Empty>,
+}
+
+/// What the operator knows of a request.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeRequestStatus {
+    /// The `metadata.generation` that the conditions speak of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// What is true: Ready, Approved, Rejected, Expired, Stale, Spent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Planning, Waiting, Approved, Rejected, Withdrawn, Expired, Stale, Spent or Invalid; for people and columns.
+    #[schemars(length(max = 32))]
+    pub state: Option<String>,
+    /// Whose approval is missing, for the column.
+    #[schemars(length(max = 253))]
+    pub missing: Option<String>,
+    /// Uses of all changes, for the column: `1/2`.
+    #[schemars(length(max = 32))]
+    pub uses: Option<String>,
+    /// Who must do what next.
+    pub next: Option<Next>,
+    /// What each change does, computed once and never again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub plan: Vec<PlannedChange>,
+    /// Digest of the spec and the plan; what an Approval must name.
+    #[schemars(length(max = 80))]
+    pub digest: Option<String>,
+    /// Every incident that binds now; what an Approval must name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub incidents: Vec<UidRef>,
+    /// The decisions that count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub decisions: Vec<CountedDecision>,
+    /// When the approvals were complete.
+    pub approved_time: Option<Time>,
+    /// Until when it may be carried out.
+    pub expires_time: Option<Time>,
+    /// What was used, stored before it was let through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub used: Vec<Use>,
+    /// Messages about this request, stored before they are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub messages: Vec<Message>,
+}
+
+crate::conditioned!(ChangeRequestStatus);
+
+/// What one change does.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedChange {
+    /// What is done, as admission names it: Create, Update, Delete, Connect.
+    #[schemars(length(max = 16))]
+    pub operation: String,
+    /// The object.
+    pub target: ObjectRef,
+    /// Namespace of the object; absent for cluster-scoped objects.
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+    /// UID of the object; absent for create.
+    #[schemars(length(max = 64))]
+    pub uid: Option<String>,
+    /// What changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub delta: Vec<Delta>,
+    /// The change in words: `image of deployment/checkout in shop: shop/checkout:v1 → shop/checkout:v2`.
+    #[schemars(length(max = 1000))]
+    pub summary: String,
+}
+
+/// One value that changes. A list element with a known key is named by it: `/spec/containers/[name=app]/image`.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Delta {
+    /// Where.
+    #[schemars(length(max = 1024))]
+    pub path: String,
+    /// The value before; absent: there was none.
+    #[schemars(schema_with = "super::common::free_value")]
+    pub before: Option<Value>,
+    /// The value after; absent: it goes.
+    #[schemars(schema_with = "super::common::free_value")]
+    pub after: Option<Value>,
+}
+
+/// One use of one change.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Use {
+    /// Index in `changes`.
+    pub change: i32,
+    /// Digest of what was really let through: object and delta. A repeat of it is not counted again.
+    #[schemars(length(max = 80))]
+    pub digest: String,
+    /// Who used it.
+    #[schemars(length(max = 253))]
+    pub by: String,
+    /// When.
+    pub time: Time,
+    /// What was let through, with the values before, which is what a restore brings back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub delta: Vec<Delta>,
+    /// When it was taken back.
+    pub restored_time: Option<Time>,
+    /// Who took it back.
+    #[schemars(length(max = 253))]
+    pub restored_by: Option<String>,
+}

@@ -1,0 +1,207 @@
+//! Incident: one outage, from first signal to closed review.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::ReturnToService;
+use super::common::{NameRef, ObjectRef, Severity, UserRef};
+use super::incident_status::IncidentStatus;
+use super::review::Review;
+
+/// One outage, from first signal to closed review. Monitoring, `kubectl mayday declare` and people create it;
+/// the operator keeps its state, and `status.next` always says who must do what.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "mayday.dev",
+    version = "v1alpha1",
+    kind = "Incident",
+    plural = "incidents",
+    shortname = "inc",
+    category = "mayday",
+    namespaced,
+    status = "IncidentStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    selectable = ".spec.severity",
+    printcolumn(name = "Sev", type_ = "string", json_path = ".spec.severity"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Waiting-On", type_ = "string", json_path = ".status.waitingOn"),
+    printcolumn(name = "Lead", type_ = "string", json_path = ".status.lead.user"),
+    printcolumn(name = "Since", type_ = "date", json_path = ".status.startTime"),
+    printcolumn(name = "Title", type_ = "string", json_path = ".spec.title")
+)]
+#[x_kube(validation = (
+    "!has(self.resolution) || self.resolution.outcome == 'Restored' || has(self.resolution.reason)",
+    "resolution.reason says why: needed for Unproved, FalseAlarm and Duplicate"
+))]
+#[x_kube(validation = (
+    "!has(oldSelf.resolution) || has(self.resolution)",
+    "a resolution stays: if the outage goes on, it is reopened by the next signal"
+))]
+#[x_kube(validation = (
+    "(!has(oldSelf.updates) || oldSelf.updates.size() == 0) || (has(self.updates) && self.updates.size() >= oldSelf.updates.size() && oldSelf.updates.all(u, u in self.updates))",
+    "updates that were written stay as they are: add another one"
+))]
+#[x_kube(validation = (
+    "(!has(oldSelf.notes) || oldSelf.notes.size() == 0) || (has(self.notes) && self.notes.size() >= oldSelf.notes.size() && oldSelf.notes.all(n, n in self.notes))",
+    "notes that were written stay as they are: add another one"
+))]
+pub struct IncidentSpec {
+    /// What is wrong, in a few words: `checkout is down`.
+    #[schemars(length(min = 1, max = 200))]
+    pub title: String,
+    /// How bad it is. Raising is for everybody, lowering for the lead.
+    pub severity: Severity,
+    /// The services that are out. Impact, people and checks come from the first of them when the incident opens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub service_refs: Vec<NameRef>,
+    /// The objects that are out; default: the objects of the services. All in this namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub affected: Vec<ObjectRef>,
+    /// Whom it hurts and how; default: the service's.
+    #[schemars(length(max = 1000))]
+    pub impact: Option<String>,
+    /// What the public may read; default: the service's.
+    #[schemars(length(max = 1000))]
+    pub public_summary: Option<String>,
+    /// When it began, as exactly as is known; default: the first signal.
+    pub start_time: Option<Time>,
+    /// How that instant is known: `first failed payment in the gateway log`.
+    #[schemars(length(max = 500))]
+    pub start_time_source: Option<String>,
+    /// How it was found; absent in a manifest by hand means that staff reported it.
+    pub detection: Option<Detection>,
+    /// The person who answers. Everybody may put only themselves; the operator keeps the first in the status.
+    pub acknowledgement: Option<UserRef>,
+    /// Who leads and who speaks.
+    pub roles: Option<Roles>,
+    /// Texts that belong to the incident, such as what somebody has seen. Anybody who may edit may add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub notes: Vec<Note>,
+    /// Messages to stakeholders, by the lead or the communications lead. Each is sent once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub updates: Vec<Update>,
+    /// What proves the return to service; default: the service's.
+    pub return_to_service: Option<ReturnToService>,
+    /// How it ended, said by the lead.
+    pub resolution: Option<Resolution>,
+    /// What was learnt; needed to close an incident of SEV1 or SEV2.
+    pub review: Option<Review>,
+}
+
+/// How an outage was found.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Detection {
+    /// By what or whom.
+    pub method: DetectionMethod,
+    /// The source or the person: `support ticket 4711`.
+    #[schemars(length(max = 253))]
+    pub reporter: Option<String>,
+    /// When Mayday, or the person, knew.
+    pub time: Option<Time>,
+}
+
+/// By what or whom an outage was found.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum DetectionMethod {
+    /// An alert of a monitoring system.
+    Alert,
+    /// A heartbeat that stopped.
+    Heartbeat,
+    /// A condition of a Kubernetes object.
+    Condition,
+    /// A query over its limit.
+    Query,
+    /// A customer said so.
+    Customer,
+    /// A stakeholder said so.
+    Stakeholder,
+    /// Somebody of the staff said so.
+    #[default]
+    Staff,
+}
+
+/// Who leads and who speaks.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Roles {
+    /// Who leads. Everybody may put only themselves, and only if the policy lets them lead.
+    pub lead: Option<UserRef>,
+    /// Whom the lead hands over to; it counts when that person claims the lead.
+    pub nominated_lead: Option<UserRef>,
+    /// The one voice to stakeholders; put by the lead.
+    pub communications: Option<UserRef>,
+}
+
+/// A text that belongs to the incident.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Note {
+    /// What somebody saw, did or thinks.
+    #[schemars(length(min = 1, max = 2000))]
+    pub text: String,
+    /// When it was so; default: when it was written.
+    pub time: Option<Time>,
+}
+
+/// Whom a message to stakeholders is for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Audience {
+    /// Inside the organisation.
+    #[default]
+    Internal,
+    /// The public. Never sent without a person.
+    External,
+}
+
+/// One message to stakeholders.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// Whom it is for.
+    pub audience: Audience,
+    /// What they read; absent for External: the public summary.
+    #[schemars(length(max = 2000))]
+    pub text: Option<String>,
+    /// When they hear next.
+    pub next_update_time: Option<Time>,
+}
+
+/// How an outage ended.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolution {
+    /// What is claimed. Restored needs the proof in the status.
+    pub outcome: Outcome,
+    /// Why; needed for Unproved, FalseAlarm and Duplicate.
+    #[schemars(length(min = 1, max = 1000))]
+    pub reason: Option<String>,
+    /// The incident that this one repeats; for Duplicate.
+    pub duplicate_of: Option<NameRef>,
+}
+
+/// How an outage may end.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Outcome {
+    /// Service has returned, proved by the checks.
+    Restored,
+    /// Service has returned, but the checks cannot prove it: the lead and one peer say so.
+    Unproved,
+    /// There was no outage.
+    FalseAlarm,
+    /// Another incident is about the same outage.
+    Duplicate,
+}

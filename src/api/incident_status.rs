@@ -1,0 +1,341 @@
+//! What the operator knows of an incident.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::business_service::{Bridge, ServiceRotations, Stakeholder};
+use super::check::ReturnToService;
+use super::common::{NameRef, ObjectRef, Severity, UidRef};
+use super::message::Message;
+
+/// What the operator knows of an incident. Conditions are the facts, `state` is derived from them.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentStatus {
+    /// The `metadata.generation` that the conditions speak of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// What is true: Ready, Acknowledged, Mitigated, Restored, Resolved, Reviewed, Flapping, SignalStale.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Where the incident stands, for people and columns; derived from the conditions.
+    pub state: Option<IncidentState>,
+    /// Who must do what next, with the command.
+    pub next: Option<Next>,
+    /// `next` in a few words, for the column.
+    #[schemars(length(max = 253))]
+    pub waiting_on: Option<String>,
+    /// When it began, as far as is known.
+    pub start_time: Option<Time>,
+    /// When Mayday knew.
+    pub detected_time: Option<Time>,
+    /// Who answered first, and when.
+    pub acknowledgement: Option<Stamped>,
+    /// Who leads now, and since when.
+    pub lead: Option<Stamped>,
+    /// Everybody who led before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub former_leads: Vec<Stamped>,
+    /// Since when the incident binds changes; absent while it does not.
+    pub binds_since_time: Option<Time>,
+    /// What was taken from the service when the incident opened.
+    pub service: Option<ServiceCopy>,
+    /// What monitoring says, newest states of at most 50 signals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub signals: Vec<Signal>,
+    /// How many signals were left out of the list.
+    #[serde(default)]
+    pub signals_left_out: i32,
+    /// How each check stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub checks: Vec<CheckStatus>,
+    /// Since when every check passes without a break.
+    pub healthy_since_time: Option<Time>,
+    /// When the return to service was proved.
+    pub restored_time: Option<Time>,
+    /// When the incident was resolved, and by whom (`mayday` by itself).
+    pub resolved: Option<Stamped>,
+    /// How often it came back after it was restored or resolved.
+    #[serde(default)]
+    pub relapses: i32,
+    /// The incident that came before, if this is a relapse of it after its time.
+    pub relapse_of: Option<NameRef>,
+    /// The paging of people: which level, until when.
+    pub escalation: Option<Escalation>,
+    /// Messages about this incident, stored before they are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub messages: Vec<Message>,
+    /// Runs for this incident, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub runs: Vec<NameRef>,
+    /// Runbooks that match, and why one does not start by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub runbooks: Vec<MatchingRunbook>,
+    /// The last changes to what is affected, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub changes: Vec<KnownChange>,
+    /// Who did what, when; the oldest and the newest are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub timeline: Vec<TimelineEntry>,
+    /// How many entries were left out of the middle of the timeline.
+    #[serde(default)]
+    pub timeline_left_out: i32,
+    /// The outage reports, in Markdown.
+    pub reports: Option<Reports>,
+}
+
+crate::conditioned!(IncidentStatus);
+
+/// Where an incident stands. Of the rows that hold, the lowest wins.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum IncidentState {
+    /// Nobody has answered.
+    Open,
+    /// A person is on it, no lead.
+    Acknowledged,
+    /// A run is acting.
+    Repairing,
+    /// A lead has claimed.
+    Crisis,
+    /// All checks pass, the time of proof is running.
+    Watching,
+    /// Proved healthy.
+    Restored,
+    /// Over; people told.
+    Resolved,
+    /// Review complete, or not needed at this severity.
+    Closed,
+    /// There was no outage.
+    FalseAlarm,
+    /// Another incident is about the same outage.
+    Duplicate,
+}
+
+impl IncidentState {
+    /// Whether the outage still goes on as far as anybody has said.
+    pub fn is_open(self) -> bool {
+        self < IncidentState::Resolved
+    }
+}
+
+impl std::fmt::Display for IncidentState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Who must do what next.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Next {
+    /// Who: names, or a group in words; `nobody` while only time must pass.
+    #[schemars(length(max = 253))]
+    pub who: String,
+    /// What.
+    #[schemars(length(max = 500))]
+    pub what: String,
+    /// The command that does it.
+    #[schemars(length(max = 500))]
+    pub command: Option<String>,
+}
+
+/// A person and an instant.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Stamped {
+    /// User name as the API server authenticated it.
+    #[schemars(length(max = 253))]
+    pub user: String,
+    /// When.
+    pub time: Time,
+}
+
+/// What an incident takes from its service when it opens. Later edits of the service do not reach it.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceCopy {
+    /// The service.
+    pub r#ref: UidRef,
+    /// Its title.
+    #[schemars(length(max = 200))]
+    pub title: String,
+    /// Its objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub objects: Vec<ObjectRef>,
+    /// Whom it hurts.
+    #[schemars(length(max = 1000))]
+    pub impact: Option<String>,
+    /// What the public may read.
+    #[schemars(length(max = 1000))]
+    pub public_summary: Option<String>,
+    /// Who answers.
+    pub rotations: Option<ServiceRotations>,
+    /// Who is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub stakeholders: Vec<Stakeholder>,
+    /// Where people meet.
+    pub bridge: Option<Bridge>,
+    /// What proves the return to service.
+    pub return_to_service: Option<ReturnToService>,
+}
+
+/// What one source says of one thing.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Signal {
+    /// The AlertSource.
+    pub source_ref: NameRef,
+    /// The source's identity of the signal: a fingerprint, or an object.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The alert's name, or the condition.
+    #[schemars(length(max = 200))]
+    pub name: String,
+    /// What the source says happened, in a few words.
+    #[schemars(length(max = 500))]
+    pub summary: Option<String>,
+    /// Its severity after the source's map.
+    pub severity: Severity,
+    /// When it began, by the source.
+    pub start_time: Time,
+    /// When it cleared; absent while it fires.
+    pub end_time: Option<Time>,
+    /// When the source last spoke of it.
+    pub last_seen_time: Time,
+    /// Labels that runbooks match; at most 32, each cut to 253 characters.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// The object it is about, if the source says so.
+    pub object: Option<ObjectRef>,
+}
+
+/// How a check stands.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStatus {
+    /// Name of the check.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// What was seen.
+    pub result: CheckResult,
+    /// What was seen, in words.
+    #[schemars(length(max = 500))]
+    pub message: String,
+    /// Since when the result is so.
+    pub since_time: Time,
+    /// For a question: what an answer must name.
+    #[schemars(length(max = 80))]
+    pub digest: Option<String>,
+    /// For a question: who answered, when.
+    pub answered: Option<Stamped>,
+}
+
+/// What a check has seen. Missing data is not health.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum CheckResult {
+    /// As it should be.
+    Passing,
+    /// Not as it should be.
+    Failing,
+    /// Not known; does not count as health.
+    Unknown,
+}
+
+/// How far the paging is.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Escalation {
+    /// The rotation whose levels are used.
+    pub rotation_ref: NameRef,
+    /// The level that was paged last, from 0.
+    pub level: i32,
+    /// The round, from 0.
+    pub round: i32,
+    /// Who was paged at this level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub people: Vec<String>,
+    /// When the next level is paged if nobody answers; absent once there is none.
+    pub next_time: Option<Time>,
+    /// Whether every level and the fallback were tried.
+    #[serde(default)]
+    pub exhausted: bool,
+}
+
+/// A Runbook that matches.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchingRunbook {
+    /// Name of the Runbook.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// What it does.
+    #[schemars(length(max = 253))]
+    pub summary: String,
+    /// Whether it starts by itself.
+    pub automatic: bool,
+    /// Why it does not start, or did not; absent while nothing stands in its way.
+    #[schemars(length(max = 500))]
+    pub blocked: Option<String>,
+}
+
+/// A change to what is affected, that Mayday knows of.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownChange {
+    /// The ChangeRequest or run it belongs to; absent for break-glass and unknown changes.
+    #[schemars(length(max = 253))]
+    pub subject: Option<String>,
+    /// What was changed, in words: `image of deployment/checkout: shop/checkout:v1 → shop/checkout:v2`.
+    #[schemars(length(max = 500))]
+    pub what: String,
+    /// Who applied it.
+    #[schemars(length(max = 253))]
+    pub by: String,
+    /// When.
+    pub time: Time,
+}
+
+/// Who did what, when.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub time: Time,
+    /// The person, the source, or `mayday`.
+    #[schemars(length(max = 253))]
+    pub who: String,
+    /// What happened.
+    #[schemars(length(max = 500))]
+    pub what: String,
+}
+
+/// The outage reports, in Markdown.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Reports {
+    /// For the organisation.
+    #[schemars(length(max = 32768))]
+    pub internal: Option<String>,
+    /// For the public: no person, object, image or digest.
+    #[schemars(length(max = 8192))]
+    pub external: Option<String>,
+}

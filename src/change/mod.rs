@@ -1,0 +1,1 @@
+//! Change control: policy index, delta, digest, quorum (pure) and the decision on a protected request.

@@ -1,0 +1,1 @@
+//! Kubernetes plumbing: caches, controllers, status, events, lease, backoff, impersonated clients.

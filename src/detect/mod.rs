@@ -1,0 +1,1 @@
+//! Phase 1: alert intake and condition watching, which turn signals into incidents.

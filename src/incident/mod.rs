@@ -1,0 +1,1 @@
+//! The lifecycle of an incident: state (pure), return to service, timeline.

@@ -1,0 +1,1 @@
+//! What can break, and which signal is about what.
