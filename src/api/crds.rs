@@ -53,10 +53,18 @@ fn bounded(crd: &CustomResourceDefinition) -> Result<Value, serde_json::Error> {
         for version in versions {
             if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
                 bound(schema);
+                describe(schema);
             }
         }
     }
     Ok(value)
+}
+
+/// The sentence about the kind stands on its spec's type; `kubectl explain` shows it for the kind too.
+fn describe(schema: &mut Value) {
+    if let Some(sentence) = schema.pointer("/properties/spec/description").cloned() {
+        schema["description"] = sentence;
+    }
 }
 
 fn bound(schema: &mut Value) {
@@ -91,4 +99,12 @@ fn bound_string(schema: &mut Map<String, Value>) {
     } else if !schema.contains_key("enum") {
         schema.entry("maxLength").or_insert(MAX_LENGTH.into());
     }
+}
+
+/// A CRD as a YAML file, with a line that says where it comes from.
+///
+/// # Errors
+/// When the value cannot be written as YAML.
+pub fn yaml(crd: &Value) -> Result<String, serde_saphyr::ser::Error> {
+    Ok(format!("# Written by `mayday crds` from src/api.\n{}", serde_saphyr::to_string(crd)?))
 }

@@ -1,1 +1,43 @@
 //! Kubernetes plumbing: caches, controllers, status, events, lease, backoff, impersonated clients.
+
+pub mod backoff;
+pub mod client;
+pub mod conditions;
+pub mod controller;
+pub mod error;
+pub mod events;
+pub mod faults;
+pub mod lease;
+pub mod status;
+pub mod stores;
+
+use std::sync::Arc;
+
+use crate::change::enforcement::Enforcement;
+use crate::config::Config;
+use crate::telemetry::metrics::Metrics;
+
+pub use error::Error;
+
+/// What every part of the process shares. Cheap to clone behind an `Arc`.
+pub struct Context {
+    /// Calls as the operator's own ServiceAccount, each with a timeout.
+    pub client: kube::Client,
+    /// Makes clients that act as others.
+    pub impersonate: client::Impersonator,
+    /// The settings.
+    pub config: Config,
+    /// Name of this process, unique among the replicas.
+    pub identity: String,
+    /// What is stored in the API server, kept warm.
+    pub stores: stores::Stores,
+    /// Events on objects.
+    pub events: events::Events,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// What the canary saw last of each policy.
+    pub enforcement: Enforcement,
+}
+
+/// The context as it is passed around.
+pub type SharedContext = Arc<Context>;

@@ -1,1 +1,5 @@
 //! Logs, metrics, and the server that shows them.
+
+pub mod logging;
+pub mod metrics;
+pub mod server;

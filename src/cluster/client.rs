@@ -1,0 +1,108 @@
+//! Clients: the operator's own, and ones that act as somebody else.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::Error;
+
+/// No single call takes longer: a lease or an admission review waits behind it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Where the API server is, and who the operator is there.
+///
+/// # Errors
+/// When neither the file nor the pod's ServiceAccount can be used.
+pub async fn load(kubeconfig: Option<&Path>) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
+    match kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)?;
+            Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
+        }
+        None => Ok(Config::incluster()?),
+    }
+}
+
+/// A client for watches, which may be silent for long.
+///
+/// # Errors
+/// When the configuration cannot be used for TLS.
+pub fn watching(config: &Config) -> Result<Client, kube::Error> {
+    Client::try_from(config.clone())
+}
+
+/// A client for calls: each ends in time, and none is repeated behind the caller's back.
+///
+/// # Errors
+/// When the configuration cannot be used for TLS.
+pub fn calling(config: &Config) -> Result<Client, kube::Error> {
+    let mut config = config.clone();
+    config.connect_timeout = Some(CALL_TIMEOUT);
+    config.read_timeout = Some(CALL_TIMEOUT);
+    config.write_timeout = Some(CALL_TIMEOUT);
+    config.reset_reader_on_write = true;
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+/// Extra of the user info that marks the acts of a run; only the operator may set it.
+pub const RUN_EXTRA: &str = "mayday.dev/run";
+
+/// Makes clients that act as ServiceAccounts. Nothing else is ever impersonated.
+#[derive(Clone)]
+pub struct Impersonator {
+    config: Config,
+    operator_namespace: String,
+}
+
+impl Impersonator {
+    /// Starts from the operator's own identity.
+    pub fn new(config: Config, operator_namespace: &str) -> Impersonator {
+        Impersonator { config, operator_namespace: operator_namespace.to_owned() }
+    }
+
+    /// A client that acts as a Runbook's ServiceAccount, with the mark of the run.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a header.
+    pub fn run(&self, namespace: &str, service_account: &str, run_uid: &str) -> Result<Client, Error> {
+        // The slash of the key must be escaped in a header name.
+        let mark = (HeaderName::from_static("impersonate-extra-mayday.dev%2frun"), value(run_uid)?);
+        self.client(namespace, service_account, vec![mark])
+    }
+
+    /// A client that plans: it reads, and writes only dry runs, which a ValidatingAdmissionPolicy of the chart
+    /// makes sure of.
+    ///
+    /// # Errors
+    /// When the operator's namespace cannot stand in a header.
+    pub fn planner(&self) -> Result<Client, Error> {
+        self.client(&self.operator_namespace, "mayday-planner", Vec::new())
+    }
+
+    fn client(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        mut extra: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Client, Error> {
+        let mut config = self.config.clone();
+        let user = service_account_user(namespace, service_account);
+        extra.push((HeaderName::from_static("impersonate-user"), value(&user)?));
+        config.headers.extend(extra);
+        Ok(calling(&config)?)
+    }
+}
+
+/// User name of a ServiceAccount.
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+fn value(text: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(text)
+        .map_err(|_| Error::Terminal(format!("{text:?} cannot be impersonated: it cannot stand in a header")))
+}

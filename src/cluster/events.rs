@@ -1,0 +1,75 @@
+//! Events on objects: they mirror what happened for `kubectl describe`; the truth is in the status.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+
+/// The API server refuses longer notes.
+const MAX_NOTE: usize = 1024;
+
+/// Writes events; one for the whole process, so that repeats fold into a series.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+impl Events {
+    /// A recorder that reports as `mayday`, with the process's own name as instance.
+    pub fn new(client: Client, identity: &str) -> Events {
+        let reporter = Reporter { controller: "mayday".to_owned(), instance: Some(cut(identity, 128)) };
+        Events { recorder: Recorder::new(client, reporter) }
+    }
+
+    /// Something normal happened. A failure to write it is logged, never more: events are a mirror.
+    pub async fn normal<K>(&self, object: &K, reason: &str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.publish(object.object_ref(&()), EventType::Normal, reason, note).await;
+    }
+
+    /// Something happened that a person should see.
+    pub async fn warning<K>(&self, object: &K, reason: &str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.publish(object.object_ref(&()), EventType::Warning, reason, note).await;
+    }
+
+    async fn publish(&self, reference: ObjectReference, type_: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: cut(reason, 128),
+            note: Some(cut(note, MAX_NOTE)),
+            action: cut(reason, 128),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            tracing::warn!(reason, error = %error, "an event was not written");
+        }
+    }
+}
+
+/// Cuts a text to at most `max` bytes on a character boundary, with `…` at the end where something is missing.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cuts_on_a_character_boundary_and_never_beyond() {
+        assert_eq!(cut("short", 10), "short");
+        assert_eq!(cut("äääääää", 10), "äää…");
+        assert!(cut(&"ü".repeat(5000), 1024).len() <= 1024);
+    }
+}

@@ -1,0 +1,167 @@
+//! One process holds the lease and runs the controllers. Safety never depends on it: names, preconditions
+//! and compare-and-swap do that. It only keeps the processes from doing the same work.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+
+const NAME: &str = "mayday";
+/// A holder that has not renewed for so long has lost it.
+const DURATION: Duration = Duration::from_secs(15);
+/// The holder gives up by itself before anybody else may take it.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// How often it is renewed, or looked at.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What was last seen of the lease, by this process's own clock: other machines' clocks are not trusted.
+#[derive(Clone, Debug)]
+struct Observed {
+    version: Option<String>,
+    since: Instant,
+}
+
+/// What to do with a lease. Pure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Create,
+    Renew,
+    Take,
+    Wait,
+}
+
+fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) -> Step {
+    let Some(lease) = lease else { return Step::Create };
+    let spec = lease.spec.as_ref();
+    match spec.and_then(|spec| spec.holder_identity.as_deref()) {
+        Some(holder) if holder == identity => Step::Renew,
+        None | Some("") => Step::Take,
+        Some(_) => {
+            let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+            let duration = u64::try_from(seconds).map_or(DURATION, Duration::from_secs).max(DURATION);
+            if unchanged_for >= duration { Step::Take } else { Step::Wait }
+        }
+    }
+}
+
+/// Tries for the lease until `cancel`; `holding` says whether this process has it. At the end it is given back.
+pub async fn run(
+    client: Client,
+    namespace: String,
+    identity: String,
+    holding: watch::Sender<bool>,
+    cancel: CancellationToken,
+) {
+    let api: Api<Lease> = Api::namespaced(client, &namespace);
+    let mut observed = Observed { version: None, since: Instant::now() };
+    let mut renewed: Option<Instant> = None;
+    loop {
+        let attempt = tokio::time::timeout(GIVE_UP / 2, turn(&api, &identity, &mut observed)).await;
+        match attempt {
+            Ok(Ok(true)) => renewed = Some(Instant::now()),
+            Ok(Ok(false)) => renewed = None,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %super::error::chain(&error), "the lease was not renewed")
+            }
+            Err(_) => tracing::warn!("the lease was not renewed in time"),
+        }
+        let holds = renewed.is_some_and(|at| at.elapsed() < GIVE_UP);
+        holding.send_if_modified(|held| std::mem::replace(held, holds) != holds);
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+    holding.send_replace(false);
+    if renewed.is_some() {
+        release(&api, &identity).await;
+    }
+}
+
+/// One look at the lease; whether this process holds it afterwards.
+async fn turn(api: &Api<Lease>, identity: &str, observed: &mut Observed) -> Result<bool, Error> {
+    let lease = api.get_opt(NAME).await?;
+    let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+    if observed.version != version {
+        *observed = Observed { version, since: Instant::now() };
+    }
+    let step = decide(lease.as_ref(), identity, observed.since.elapsed());
+    let written = match step {
+        Step::Wait => return Ok(false),
+        Step::Create => api.create(&PostParams::default(), &held(None, identity)).await,
+        // The resourceVersion goes with the write: of two that take, one gets a conflict.
+        Step::Renew | Step::Take => api.replace(NAME, &PostParams::default(), &held(lease, identity)).await,
+    };
+    match written {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn held(lease: Option<Lease>, identity: &str) -> Lease {
+    let now = MicroTime(Timestamp::now());
+    let mut lease = lease.unwrap_or_else(|| Lease {
+        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        spec: None,
+    });
+    let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+    if spec.holder_identity.as_deref() != Some(identity) {
+        spec.holder_identity = Some(identity.to_owned());
+        spec.acquire_time = Some(now.clone());
+        spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default() + 1);
+    }
+    spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+    spec.renew_time = Some(now);
+    lease
+}
+
+/// Lets the next one take it at once.
+async fn release(api: &Api<Lease>, identity: &str) {
+    let Ok(Some(mut lease)) = api.get_opt(NAME).await else { return };
+    let Some(spec) = lease.spec.as_mut() else { return };
+    if spec.holder_identity.as_deref() != Some(identity) {
+        return;
+    }
+    spec.holder_identity = None;
+    if let Err(error) = api.replace(NAME, &PostParams::default(), &lease).await {
+        tracing::warn!(%error, "the lease was not given back; it lapses by itself");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str) -> Lease {
+        held(None, holder)
+    }
+
+    #[test]
+    fn a_lease_that_is_not_there_is_created() {
+        assert_eq!(decide(None, "a", Duration::ZERO), Step::Create);
+    }
+
+    #[test]
+    fn the_holder_renews_however_long_ago_it_did() {
+        assert_eq!(decide(Some(&lease("a")), "a", Duration::from_secs(600)), Step::Renew);
+    }
+
+    #[test]
+    fn another_takes_it_only_after_its_time_by_its_own_clock() {
+        assert_eq!(decide(Some(&lease("a")), "b", Duration::from_secs(14)), Step::Wait);
+        assert_eq!(decide(Some(&lease("a")), "b", Duration::from_secs(15)), Step::Take);
+    }
+
+    #[test]
+    fn one_that_was_given_back_is_taken_at_once() {
+        assert_eq!(decide(Some(&lease("")), "b", Duration::ZERO), Step::Take);
+    }
+}

@@ -1,0 +1,48 @@
+//! Writing a status: only if it differs, and only over the version it was decided from.
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::PostParams;
+use kube::core::object::HasStatus;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+use super::Error;
+
+/// Writes the status of a namespaced object, if it differs from the one in `object`.
+///
+/// # Errors
+/// [`Error::Conflict`] if the stored object is no longer the one that was decided from.
+pub async fn write<K>(client: &Client, object: &K, status: K::Status) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + HasStatus
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+    K::Status: PartialEq,
+{
+    let api = Api::namespaced(client.clone(), object.namespace().unwrap_or_default().as_str());
+    replace(&api, object, status).await
+}
+
+/// The same for any scope, through an API the caller chose.
+///
+/// # Errors
+/// [`Error::Conflict`] if the stored object is no longer the one that was decided from.
+pub async fn replace<K>(api: &Api<K>, object: &K, status: K::Status) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + Serialize,
+    K::Status: PartialEq,
+{
+    if object.status() == Some(&status) {
+        return Ok(None);
+    }
+    let mut next = object.clone();
+    *next.status_mut() = Some(status);
+    // resourceVersion stays as it was read: the API server refuses the write if somebody was faster.
+    let stored = api.replace_status(&object.name_any(), &PostParams::default(), &next).await?;
+    Ok(Some(stored))
+}

@@ -1,0 +1,223 @@
+//! All settings of the operator: one YAML file, validated as a whole before anything starts.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// Every setting. Unknown keys are refused, so that a slip of the pen is not silence.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The operator's own namespace: its lease, certificates and digests live there.
+    pub namespace: String,
+    /// Where the webhooks listen, over TLS.
+    pub admission: AdmissionConfig,
+    /// Where alerts are posted to.
+    pub intake: IntakeConfig,
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    pub metrics: MetricsConfig,
+    /// Whether messages may be sent to loopback addresses; for a cluster on one machine.
+    #[serde(default)]
+    pub allow_loopback: bool,
+    /// How a direct login is told from impersonation.
+    #[serde(default)]
+    pub direct_login: DirectLogin,
+    /// Logs.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Faults to inject, for tests; empty in every installation.
+    #[serde(default)]
+    pub testing: TestingConfig,
+}
+
+/// Where the webhooks listen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdmissionConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Names and IP addresses that the API server may call it by; the certificate holds all of them.
+    pub names: Vec<String>,
+}
+
+/// Where alerts are posted to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntakeConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Base URL that senders use, without a slash at the end; shown in `status.address` of sources.
+    #[serde(rename = "publicURL")]
+    pub public_url: String,
+}
+
+/// Where the operator shows how it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+}
+
+/// How a direct login is told from impersonation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DirectLogin {
+    /// Key of `userInfo.extra` that the API server sets for a direct login and impersonation does not.
+    pub extra_key: String,
+}
+
+impl Default for DirectLogin {
+    fn default() -> DirectLogin {
+        DirectLogin { extra_key: "authentication.kubernetes.io/credential-id".to_owned() }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Filter such as `info` or `info,mayday::change=debug`.
+    #[serde(default = "info")]
+    pub level: String,
+    /// One JSON object a line, or text.
+    #[serde(default)]
+    pub format: LogFormat,
+}
+
+fn info() -> String {
+    "info".to_owned()
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { level: info(), format: LogFormat::default() }
+    }
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// Faults to inject, for tests.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TestingConfig {
+    /// Names of points at which the process kills itself.
+    #[serde(default)]
+    pub crash_at: Vec<String>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not what is expected; the message names the line.
+    #[error("{path} is not a configuration of Mayday: {message}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Where and what.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// Which setting.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key or a value that makes no sense.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        Config::parse(&text, &shown)
+    }
+
+    /// Reads and validates a text; `path` is for messages.
+    ///
+    /// # Errors
+    /// When the text has an unknown key or a value that makes no sense.
+    pub fn parse(text: &str, path: &str) -> Result<Config, ConfigError> {
+        let config: Config = serde_saphyr::from_str(text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let invalid = |field, message: &str| Err(ConfigError::Invalid { field, message: message.to_owned() });
+        if self.namespace.is_empty() {
+            return invalid("namespace", "must name the operator's own namespace");
+        }
+        if self.admission.names.is_empty() {
+            return invalid("admission.names", "must hold the name or address that the API server calls");
+        }
+        let url = &self.intake.public_url;
+        if !(url.starts_with("http://") || url.starts_with("https://")) || url.ends_with('/') {
+            return invalid("intake.publicURL", "must be an http or https URL without a slash at the end");
+        }
+        if self.direct_login.extra_key.is_empty() {
+            return invalid(
+                "directLogin.extraKey",
+                "must not be empty, or impersonated approvals would count",
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "namespace: mayday-system\n\
+        admission: {address: '127.0.0.1:8443', names: [127.0.0.1]}\n\
+        intake: {address: '127.0.0.1:8080', publicURL: 'http://127.0.0.1:8080'}\n\
+        metrics: {address: '127.0.0.1:9090'}\n";
+
+    #[test]
+    fn the_least_is_enough_and_has_safe_defaults() {
+        let config = Config::parse(LEAST, "test").unwrap();
+        assert!(!config.allow_loopback);
+        assert_eq!(config.direct_login.extra_key, "authentication.kubernetes.io/credential-id");
+        assert!(config.testing.crash_at.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = Config::parse(&format!("{LEAST}allowLoopbak: true\n"), "test").unwrap_err();
+        assert!(error.to_string().contains("allowLoopbak"), "{error}");
+    }
+
+    #[test]
+    fn a_senseless_value_is_named() {
+        let text = LEAST.replace("'http://127.0.0.1:8080'", "'127.0.0.1:8080'");
+        let error = Config::parse(&text, "test").unwrap_err();
+        assert!(error.to_string().starts_with("intake.publicURL"), "{error}");
+        let text = LEAST.replace("'127.0.0.1:9090'", "'here'");
+        assert!(Config::parse(&text, "test").is_err());
+    }
+}

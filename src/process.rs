@@ -1,0 +1,153 @@
+//! The process as a whole: what starts in which order, and how it ends.
+//!
+//! Every process serves; the one that holds the lease also runs the controllers. Whatever part ends
+//! unexpectedly ends the process, so that a half-dead operator is never ready.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::enforcement::Enforcement;
+use crate::cluster::client::{self, Impersonator};
+use crate::cluster::events::Events;
+use crate::cluster::stores::Stores;
+use crate::cluster::{Context, SharedContext, lease};
+use crate::config::Config;
+use crate::telemetry::{self, metrics::Metrics};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the operator until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or a part of it ended unexpectedly.
+pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let mut watches = JoinSet::new();
+    let client = client::calling(&kube)?;
+    let context = Arc::new(Context {
+        stores: Stores::start(&client::watching(&kube)?, &mut watches),
+        impersonate: Impersonator::new(kube, &config.namespace),
+        events: Events::new(client.clone(), &identity),
+        metrics: Metrics::new(),
+        enforcement: Enforcement::default(),
+        client,
+        config,
+        identity,
+    });
+
+    let mut parts: JoinSet<Result<&'static str, Failure>> = JoinSet::new();
+    let metrics = telemetry::server::router(Arc::clone(&context));
+    parts.spawn(serve("metrics", context.config.metrics.address, metrics, stop.clone()));
+    serving(&context, &mut parts, &stop);
+    parts.spawn(leading(Arc::clone(&context), stop.clone()));
+
+    let ended = tokio::select! {
+        () = signalled() => {
+            tracing::info!("stopping");
+            Ok(())
+        }
+        ended = parts.join_next() => Err(unexpected(ended)),
+        Some(_) = watches.join_next() => Err("a watch ended".into()),
+    };
+    stop.cancel();
+    while parts.join_next().await.is_some() {}
+    ended
+}
+
+/// What every process does, holder of the lease or not.
+fn serving(
+    _context: &SharedContext,
+    _parts: &mut JoinSet<Result<&'static str, Failure>>,
+    _stop: &CancellationToken,
+) {
+}
+
+/// What only the holder of the lease does, until `stop`.
+fn controllers(_context: &SharedContext, _tasks: &mut JoinSet<()>, _stop: &CancellationToken) {}
+
+/// Runs the controllers while this process holds the lease.
+async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'static str, Failure> {
+    context.stores.filled().await;
+    let (holding, mut held) = watch::channel(false);
+    let lease = tokio::spawn(lease::run(
+        context.client.clone(),
+        context.config.namespace.clone(),
+        context.identity.clone(),
+        holding,
+        stop.clone(),
+    ));
+    while !stop.is_cancelled() {
+        let changed = tokio::select! {
+            changed = held.wait_for(|holds| *holds) => changed.is_ok(),
+            () = stop.cancelled() => break,
+        };
+        if !changed {
+            return Err("the lease task ended".into());
+        }
+        tracing::info!("holding the lease: controllers start");
+        context.metrics.leading(true);
+        let lost = stop.child_token();
+        let mut tasks = JoinSet::new();
+        controllers(&context, &mut tasks, &lost);
+        tokio::select! {
+            _ = held.wait_for(|holds| !*holds) => tracing::warn!("the lease is lost: controllers stop"),
+            () = stop.cancelled() => {}
+            Some(ended) = tasks.join_next() => {
+                stop.cancel();
+                return Err(format!("a controller ended: {ended:?}").into());
+            }
+        }
+        lost.cancel();
+        while tasks.join_next().await.is_some() {}
+        context.metrics.leading(false);
+    }
+    lease.await?;
+    Ok("lease")
+}
+
+/// Serves plain HTTP until `stop`, then answers what is under way.
+async fn serve(
+    name: &'static str,
+    address: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<&'static str, Failure> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{name} cannot listen on {address}: {error}"))?;
+    tracing::info!(%address, "{name} listens");
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok(name)
+}
+
+async fn signalled() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be heard");
+                futures::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn unexpected(ended: Option<Result<Result<&'static str, Failure>, tokio::task::JoinError>>) -> Failure {
+    match ended {
+        Some(Ok(Ok(name))) => format!("{name} ended unexpectedly").into(),
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => error.into(),
+        None => "nothing runs".into(),
+    }
+}

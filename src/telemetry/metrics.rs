@@ -1,0 +1,128 @@
+//! Counters and gauges. Labels are bounded: no names of objects, people or alerts.
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Which controller, and how it went.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ReconcileLabels {
+    /// The controller.
+    pub controller: &'static str,
+    /// `ok`, or the class of the error.
+    pub result: &'static str,
+}
+
+/// Which webhook, and what it said.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ReviewLabels {
+    /// `guard`, `gate` or `break-glass`.
+    pub webhook: &'static str,
+    /// `allowed`, `refused` or `failed`.
+    pub verdict: &'static str,
+}
+
+/// What came in, and what became of it.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct IntakeLabels {
+    /// HTTP status of the answer.
+    pub code: u16,
+}
+
+/// A message, and what became of it.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct MessageLabels {
+    /// What the message is for.
+    pub purpose: &'static str,
+    /// `sent`, `retry` or `failed`.
+    pub result: &'static str,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<ReconcileLabels, Counter>,
+    reconcile_seconds: Family<ReconcileLabels, Histogram>,
+    reviews: Family<ReviewLabels, Counter>,
+    intake: Family<IntakeLabels, Counter>,
+    messages: Family<MessageLabels, Counter>,
+    leader: Gauge<i64, AtomicI64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing has been counted yet.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("mayday");
+        let reconciles = Family::<ReconcileLabels, Counter>::default();
+        registry.register("reconciles", "Reconciles by controller and result", reconciles.clone());
+        let reconcile_seconds = Family::<ReconcileLabels, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(0.001, 4.0, 8))
+        });
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time of a reconcile by controller and result",
+            Unit::Seconds,
+            reconcile_seconds.clone(),
+        );
+        let reviews = Family::<ReviewLabels, Counter>::default();
+        registry.register("admission_reviews", "Admission reviews by webhook and verdict", reviews.clone());
+        let intake = Family::<IntakeLabels, Counter>::default();
+        registry.register("intake_requests", "Posted alerts by HTTP status of the answer", intake.clone());
+        let messages = Family::<MessageLabels, Counter>::default();
+        registry.register("messages", "Attempts to send a message by purpose and result", messages.clone());
+        let leader = Gauge::default();
+        registry.register("leader", "Whether this process runs the controllers", leader.clone());
+        Metrics { registry, reconciles, reconcile_seconds, reviews, intake, messages, leader }
+    }
+
+    /// A reconcile ended.
+    pub fn reconciled(&self, controller: &'static str, result: &'static str, took: Duration) {
+        let labels = ReconcileLabels { controller, result };
+        self.reconciles.get_or_create(&labels).inc();
+        self.reconcile_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A review was answered.
+    pub fn reviewed(&self, webhook: &'static str, verdict: &'static str) {
+        self.reviews.get_or_create(&ReviewLabels { webhook, verdict }).inc();
+    }
+
+    /// A post of alerts was answered.
+    pub fn received(&self, code: u16) {
+        self.intake.get_or_create(&IntakeLabels { code }).inc();
+    }
+
+    /// A message was tried.
+    pub fn messaged(&self, purpose: &'static str, result: &'static str) {
+        self.messages.get_or_create(&MessageLabels { purpose, result }).inc();
+    }
+
+    /// Whether this process runs the controllers.
+    pub fn leading(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// All of it, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text, which would be a defect of it.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

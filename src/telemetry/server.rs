@@ -1,0 +1,38 @@
+//! `/metrics`, `/livez` and `/readyz`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::cluster::SharedContext;
+
+/// The routes. `/livez` says that the process answers; `/readyz` that it may serve: every cache is filled.
+/// Holding the lease is no part of it, or a standby would not serve webhooks.
+pub fn router(context: SharedContext) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(context)
+}
+
+async fn ready(State(context): State<SharedContext>) -> Response {
+    let missing = context.stores.missing();
+    if missing.is_empty() {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("still reading: {}\n", missing.join(", "))).into_response()
+    }
+}
+
+async fn metrics(State(context): State<SharedContext>) -> Response {
+    match context.metrics.encode() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
