@@ -16,8 +16,19 @@ const MAX_VALUES: usize = 10_000;
 const OBJECT: &str = "object";
 /// What may be called, beside operators. Macros are expanded before this is looked at.
 const FUNCTIONS: [&str; 13] = [
-    "size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes",
-    "bool", "type", "dyn",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "type",
+    "dyn",
 ];
 
 /// Whether an expression can be used as a guard.
@@ -43,9 +54,7 @@ pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
     let object = to_cel(object, &mut budget)
         .ok_or_else(|| format!("the object has more than {MAX_VALUES} values, too many to judge"))?;
     let mut context = Context::default();
-    context
-        .add_variable(OBJECT, object)
-        .map_err(|_| "the object cannot be read as CEL".to_owned())?;
+    context.add_variable(OBJECT, object).map_err(|_| "the object cannot be read as CEL".to_owned())?;
     match program.execute(&context) {
         Ok(Value::Bool(true)) => Ok(()),
         Ok(Value::Bool(false)) => Err(format!("`{expression}` is false")),
@@ -66,7 +75,11 @@ fn look(expression: &IdedExpr, scope: &mut Vec<String>, depth: usize) -> Result<
         Expr::Call(call) => {
             let named = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
             if named && !FUNCTIONS.contains(&call.func_name.as_str()) {
-                return Err(format!("there is no function {:?}; known are {}", call.func_name, FUNCTIONS.join(", ")));
+                return Err(format!(
+                    "there is no function {:?}; known are {}",
+                    call.func_name,
+                    FUNCTIONS.join(", ")
+                ));
             }
             call.target.iter().try_for_each(|target| look(target, scope, depth))?;
             call.args.iter().try_for_each(|argument| look(argument, scope, depth))
@@ -77,7 +90,9 @@ fn look(expression: &IdedExpr, scope: &mut Vec<String>, depth: usize) -> Result<
         Expr::Comprehension(comprehension) => {
             look(&comprehension.iter_range, scope, depth)?;
             if depth == MAX_NESTING {
-                return Err(format!("all, exists, map and filter may be nested {MAX_NESTING} deep, no deeper"));
+                return Err(format!(
+                    "all, exists, map and filter may be nested {MAX_NESTING} deep, no deeper"
+                ));
             }
             let outside = scope.len();
             scope.push(comprehension.iter_var.clone());
@@ -147,7 +162,10 @@ mod tests {
         assert_eq!(judge("object.spec.replicas == 3 && !object.spec.paused", &object), Ok(()));
         assert_eq!(judge("object.spec.names.all(n, n.size() == 1)", &object), Ok(()));
         assert_eq!(judge("!has(object.spec.other)", &object), Ok(()));
-        assert_eq!(judge("object.spec.replicas > 3", &object), Err("`object.spec.replicas > 3` is false".into()));
+        assert_eq!(
+            judge("object.spec.replicas > 3", &object),
+            Err("`object.spec.replicas > 3` is false".into())
+        );
     }
 
     #[test]

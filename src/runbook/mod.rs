@@ -4,6 +4,7 @@
 //! from the object itself. [`machine`] says what comes next; the ends carry it out.
 
 pub mod actions;
+pub mod ceiling;
 pub mod guard;
 pub mod limits;
 pub mod matching;

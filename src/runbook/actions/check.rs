@@ -61,12 +61,16 @@ fn rollout(check: &RolloutCheck, object: &Value) -> Seen {
             number("/status/replicas"),
         )
     };
-    let Some(wanted) = wanted else { return Seen::NotYet(format!("{name} does not say how many replicas it should have")) };
+    let Some(wanted) = wanted else {
+        return Seen::NotYet(format!("{name} does not say how many replicas it should have"));
+    };
     let (updated, available, total) = (updated.unwrap_or(0), available.unwrap_or(0), total.unwrap_or(0));
     if updated == wanted && available >= wanted && total == wanted {
         return Seen::Passes(format!("{name} runs its newest template on all {wanted} replicas"));
     }
-    Seen::NotYet(format!("{name}: {updated} of {wanted} replicas are updated, {available} available, {total} in all"))
+    Seen::NotYet(format!(
+        "{name}: {updated} of {wanted} replicas are updated, {available} available, {total} in all"
+    ))
 }
 
 fn condition(check: &ConditionCheck, object: &Value) -> Seen {
@@ -110,7 +114,9 @@ mod tests {
     fn a_rollout_passes_only_when_the_newest_template_runs_everywhere() {
         let step = rollout_of("Deployment");
         assert!(matches!(look(&step, Some(&deployment(4, 3, 3, 3))), Seen::Passes(_)));
-        for not_yet in [deployment(5, 3, 3, 3), deployment(4, 2, 3, 3), deployment(4, 3, 2, 3), deployment(4, 3, 3, 4)] {
+        for not_yet in
+            [deployment(5, 3, 3, 3), deployment(4, 2, 3, 3), deployment(4, 3, 2, 3), deployment(4, 3, 3, 4)]
+        {
             assert!(matches!(look(&step, Some(&not_yet)), Seen::NotYet(_)), "{not_yet}");
         }
     }
@@ -120,16 +126,21 @@ mod tests {
         let step = rollout_of("Deployment");
         assert!(matches!(look(&step, None), Seen::NotYet(_)));
         assert!(matches!(look(&step, Some(&json!({}))), Seen::NotYet(_)));
-        assert!(matches!(look(&step, Some(&json!({"metadata": {"generation": 1}, "spec": {"replicas": 1}}))), Seen::NotYet(_)));
+        assert!(matches!(
+            look(&step, Some(&json!({"metadata": {"generation": 1}, "spec": {"replicas": 1}}))),
+            Seen::NotYet(_)
+        ));
         let daemon = json!({"metadata": {"generation": 1}, "status": {"observedGeneration": 1}});
         assert!(matches!(look(&rollout_of("DaemonSet"), Some(&daemon)), Seen::NotYet(_)));
     }
 
     #[test]
     fn a_condition_must_have_the_status_that_was_asked_for() {
-        let check = ConditionCheck { target: target("Deployment"), type_: "Available".into(), status: "True".into() };
+        let check =
+            ConditionCheck { target: target("Deployment"), type_: "Available".into(), status: "True".into() };
         let step = CheckStep { rollout: None, condition: Some(check) };
-        let with = |status: &str| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
+        let with =
+            |status: &str| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
         assert!(matches!(look(&step, Some(&with("True"))), Seen::Passes(_)));
         assert!(matches!(look(&step, Some(&with("False"))), Seen::NotYet(_)));
         assert!(matches!(look(&step, Some(&json!({"status": {}}))), Seen::NotYet(_)));

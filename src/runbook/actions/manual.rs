@@ -92,7 +92,8 @@ mod tests {
             answer("a", 10, "stranger", Decision::Deny, "d"),
             answer("c", 15, "bea", Decision::Deny, "d"),
         ];
-        let entitled = |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| by.user != "stranger");
+        let entitled =
+            |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| by.user != "stranger");
         let found = first_answer(&answers, "run-uid", "look", "d", entitled).unwrap();
         assert_eq!((found.by.as_str(), found.confirmed), ("bea", false));
     }

@@ -47,7 +47,8 @@ impl<'a> Action<'a> {
             ("prometheus", step.prometheus.is_some()),
             ("approval", step.approval.is_some()),
         ];
-        let not_yet = not_yet.into_iter().filter(|(_, set)| *set).map(|(name, _)| Action::NotImplemented(name));
+        let not_yet =
+            not_yet.into_iter().filter(|(_, set)| *set).map(|(name, _)| Action::NotImplemented(name));
         acted_on.into_iter().flatten().chain(not_yet).collect()
     }
 

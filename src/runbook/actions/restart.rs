@@ -53,7 +53,9 @@ pub enum Proof {
 pub fn plan(target: &ObjectRef, object: &Value, operation_id: &str) -> Plan {
     let name = target.display();
     if !is_workload(target) {
-        return Plan::Refuse(format!("{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"));
+        return Plan::Refuse(format!(
+            "{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"
+        ));
     }
     if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
         return Plan::Refuse(format!(
@@ -62,7 +64,9 @@ pub fn plan(target: &ObjectRef, object: &Value, operation_id: &str) -> Plan {
         ));
     }
     if object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete") {
-        return Plan::Refuse(format!("{name} replaces pods only when they are deleted (OnDelete): a restart would do nothing"));
+        return Plan::Refuse(format!(
+            "{name} replaces pods only when they are deleted (OnDelete): a restart would do nothing"
+        ));
     }
     let (Some(uid), Some(resource_version)) =
         (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"))
@@ -73,11 +77,8 @@ pub fn plan(target: &ObjectRef, object: &Value, operation_id: &str) -> Plan {
     if before == Some(operation_id) {
         return Plan::Nothing;
     }
-    let delta = Delta {
-        path: PATH.to_owned(),
-        before: before.map(Value::from),
-        after: Some(operation_id.into()),
-    };
+    let delta =
+        Delta { path: PATH.to_owned(), before: before.map(Value::from), after: Some(operation_id.into()) };
     let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
     Plan::Change(Change { uid, resource_version, generation, delta: vec![delta] })
 }
@@ -96,7 +97,8 @@ pub fn patch(intent: &Intent) -> Value {
 /// `refused` says that the API server has refused the only request that was ever sent for this intent.
 pub fn probe(intent: &Intent, object: Option<&Value>, refused: bool) -> Proof {
     let name = intent.target.display();
-    let Some(object) = object.filter(|object| text(object, "/metadata/uid").as_deref() == Some(&intent.uid)) else {
+    let Some(object) = object.filter(|object| text(object, "/metadata/uid").as_deref() == Some(&intent.uid))
+    else {
         let lost = format!("{name} was deleted meanwhile, and with it the proof of whether it was restarted");
         return if refused { Proof::NotDone } else { Proof::Unprovable(lost) };
     };
@@ -174,10 +176,14 @@ mod tests {
     fn a_restart_that_would_do_nothing_is_refused() {
         let mut paused = object(None, 4);
         paused["spec"]["paused"] = true.into();
-        assert!(matches!(plan(&target(), &paused, "id"), Plan::Refuse(message) if message.contains("paused")));
+        assert!(
+            matches!(plan(&target(), &paused, "id"), Plan::Refuse(message) if message.contains("paused"))
+        );
         let mut on_delete = object(None, 4);
         on_delete["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
-        assert!(matches!(plan(&target(), &on_delete, "id"), Plan::Refuse(message) if message.contains("OnDelete")));
+        assert!(
+            matches!(plan(&target(), &on_delete, "id"), Plan::Refuse(message) if message.contains("OnDelete"))
+        );
         let pod = ObjectRef { api_version: "v1".into(), kind: "Pod".into(), name: "p".into() };
         assert!(matches!(plan(&pod, &object(None, 4), "id"), Plan::Refuse(_)));
     }
