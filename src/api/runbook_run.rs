@@ -233,6 +233,10 @@ pub struct Intent {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub delta: Vec<super::change_request::Delta>,
+    /// How often it was announced before over this same version. Whoever finds an announced act announces it
+    /// anew before sending it, so that only the last announcer can go on.
+    #[serde(default)]
+    pub attempt: i32,
     /// When it was stored.
     pub time: Option<Time>,
     /// Not sent after then.

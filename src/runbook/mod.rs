@@ -5,8 +5,12 @@
 
 pub mod actions;
 pub mod ceiling;
+pub mod digest;
 pub mod guard;
+pub mod journal;
 pub mod limits;
+pub mod machine;
 pub mod matching;
 pub mod outcome;
+pub mod permit;
 pub mod validate;
