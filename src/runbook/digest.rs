@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::RunbookRunSpec;
 
 /// Digest of a value under tag v1.
@@ -15,6 +16,37 @@ pub fn of(value: &Value) -> Result<String, String> {
     let hash = Sha256::digest(&text);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("v1:sha256:{hex}"))
+}
+
+/// Values that count as absent under tag v1; they never change.
+const DEFAULTS: [(&str, &str); 3] = [("start", "Manual"), ("approval", "PerRun"), ("onFailure", "Stop")];
+
+/// Digest of a Runbook: everything but the summary.
+///
+/// # Errors
+/// As [`of`].
+pub fn runbook(spec: &RunbookSpec) -> Result<String, String> {
+    let mut value = serde_json::to_value(spec).map_err(|error| format!("no digest can be made: {error}"))?;
+    strip_nulls(&mut value);
+    if let Some(members) = value.as_object_mut() {
+        members.remove("summary");
+        members.retain(|key, value| {
+            let is_default = DEFAULTS.iter().any(|(name, default)| key == name && value == default);
+            !is_default && !(key == "suspend" && *value == Value::Bool(false))
+        });
+    }
+    of(&value)
+}
+
+fn strip_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(strip_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
+        _ => {}
+    }
 }
 
 /// Digest of a run as a whole, which an approval of the run names: this run, of exactly this Runbook, for this
@@ -48,6 +80,28 @@ mod tests {
         assert_eq!(of(&one), of(&two));
         assert_ne!(of(&one), of(&json!({"a": 1, "b": 3})));
         assert!(of(&one).unwrap().starts_with("v1:sha256:"));
+    }
+
+    #[test]
+    fn any_edit_of_a_runbook_but_the_summary_voids_its_digest() {
+        let spec = |change: Value| -> RunbookSpec {
+            let mut value = json!({"summary": "s", "serviceAccountName": "sa", "steps": [{"name": "w", "wait": {"duration": "1s"}}]});
+            json_patch::merge(&mut value, &change);
+            serde_json::from_value(value).unwrap()
+        };
+        let base = runbook(&spec(json!({})));
+        assert_eq!(base, runbook(&spec(json!({"summary": "other"}))));
+        assert_eq!(base, runbook(&spec(json!({"start": "Manual", "suspend": false, "onFailure": "Stop"}))));
+        for edit in [
+            json!({"instructions": "i"}),
+            json!({"start": "Automatic"}),
+            json!({"serviceAccountName": "other"}),
+            json!({"suspend": true}),
+            json!({"limits": {"cooldown": "1m"}}),
+            json!({"steps": [{"name": "w", "wait": {"duration": "1000ms"}}]}),
+        ] {
+            assert_ne!(base, runbook(&spec(edit.clone())), "{edit}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! from the object itself. [`machine`] says what comes next; the ends carry it out.
 
 pub mod actions;
+pub mod approval;
 pub mod ceiling;
 pub mod digest;
 pub mod guard;
