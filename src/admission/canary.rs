@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::review::Request;
 use super::verdict::Verdict;
-use super::webhooks::rules;
 use crate::change::enforcement::Sighting;
+use crate::change::policy;
 use crate::cluster::SharedContext;
 
 /// Name of the object that nobody may ever create in a protected namespace.
@@ -101,14 +101,14 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
 /// One try in every namespace of every policy; whether it was refused everywhere.
 async fn turn(context: &SharedContext, planner: &Client) -> bool {
     let mut everywhere = true;
-    for policy in context.stores.policies.state() {
+    for protecting in context.stores.policies.state() {
         let mut result = Ok(());
-        for namespace in rules::namespaces(&policy, &context.config.namespace) {
-            let sent = send(planner, &namespace).await;
-            result = result.and(judge(&namespace, sent.as_ref().map(|_| ())));
+        for namespace in policy::namespaces(&protecting, &context.config.namespace) {
+            let sent = send(planner, namespace).await;
+            result = result.and(judge(namespace, sent.as_ref().map(|_| ())));
         }
         everywhere &= result.is_ok();
-        context.enforcement.record(&policy.name_any(), Sighting { time: Timestamp::now(), result });
+        context.enforcement.record(&protecting.name_any(), Sighting { time: Timestamp::now(), result });
     }
     everywhere
 }

@@ -11,7 +11,16 @@ fn caller(user: &str) -> Caller {
 
 /// An incident that lena leads and carl speaks for, after a merge patch.
 fn incident(patch: Value) -> Incident {
-    let mut whole = json!({
+    from_value(patched(base(), &patch)).unwrap()
+}
+
+fn patched(mut value: Value, patch: &Value) -> Value {
+    json_patch::merge(&mut value, patch);
+    value
+}
+
+fn base() -> Value {
+    json!({
         "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
         "metadata": {"name": "checkout-x7k2p", "namespace": "shop"},
         "spec": {
@@ -27,9 +36,7 @@ fn incident(patch: Value) -> Incident {
                 "returnToService": {"checks": [{"name": "alerts", "alertsCleared": {}}], "stableFor": "30s"}
             }
         }
-    });
-    json_patch::merge(&mut whole, &patch);
-    from_value(whole).unwrap()
+    })
 }
 
 struct Write<'a> {
@@ -40,10 +47,9 @@ struct Write<'a> {
 }
 
 fn ruling(write: Write<'_>) -> Ruling {
-    let old = incident(write.before.clone());
-    let mut both = write.before;
-    json_patch::merge(&mut both, &write.patch);
-    let new = incident(both);
+    let before = patched(base(), &write.before);
+    let old: Incident = from_value(before.clone()).unwrap();
+    let new: Incident = from_value(patched(before, &write.patch)).unwrap();
     let caller = caller(write.by);
     update(&Facts { old: &old, new: &new, caller: &caller, may_lead: write.may_lead, original_exists: true })
 }

@@ -9,21 +9,8 @@ use serde_json::{Value, json};
 
 use crate::admission::canary::CANARY;
 use crate::api::ChangePolicy;
+use crate::change::policy;
 use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
-
-/// Namespaces that no policy may cover, or nothing could be mended there.
-pub fn is_own(namespace: &str, operator_namespace: &str) -> bool {
-    namespace == "kube-system" || namespace == operator_namespace
-}
-
-/// The namespaces that a policy covers now: those it names, or those its selector was resolved to.
-pub fn namespaces(policy: &ChangePolicy, operator_namespace: &str) -> BTreeSet<String> {
-    let named = policy.spec.scope.namespaces.names.clone();
-    let resolved = || policy.status.as_ref().map(|status| status.namespaces.clone()).unwrap_or_default();
-    let mut names: BTreeSet<String> = named.unwrap_or_else(resolved).into_iter().collect();
-    names.retain(|name| !is_own(name, operator_namespace));
-    names
-}
 
 /// The part of one webhook that depends on the policies.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,9 +62,9 @@ fn covered<'a>(
     operator_namespace: &str,
 ) -> BTreeMap<String, Vec<&'a ChangePolicySpec>> {
     let mut covered: BTreeMap<String, Vec<&ChangePolicySpec>> = BTreeMap::new();
-    for policy in policies {
-        for namespace in namespaces(policy, operator_namespace) {
-            covered.entry(namespace).or_default().push(&policy.spec);
+    for protecting in policies {
+        for namespace in policy::namespaces(protecting, operator_namespace) {
+            covered.entry(namespace.to_owned()).or_default().push(&protecting.spec);
         }
     }
     covered
