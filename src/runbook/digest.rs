@@ -18,34 +18,44 @@ pub fn of(value: &Value) -> Result<String, String> {
     Ok(format!("v1:sha256:{hex}"))
 }
 
-/// Values that count as absent under tag v1; they never change.
-const DEFAULTS: [(&str, &str); 3] = [("start", "Manual"), ("approval", "PerRun"), ("onFailure", "Stop")];
+/// Defaults of tag v1: path, with `*` for every element, and value. They never change.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("/start", "\"Manual\""),
+    ("/approval", "\"PerRun\""),
+    ("/onFailure", "\"Stop\""),
+    ("/suspend", "false"),
+    ("/steps/*/check/condition/status", "\"True\""),
+    ("/steps/*/http/status", "200"),
+];
 
-/// Digest of a Runbook: everything but the summary.
+/// Digest of a Runbook: everything but the summary, without nulls and defaults.
 ///
 /// # Errors
 /// As [`of`].
 pub fn runbook(spec: &RunbookSpec) -> Result<String, String> {
     let mut value = serde_json::to_value(spec).map_err(|error| format!("no digest can be made: {error}"))?;
-    strip_nulls(&mut value);
     if let Some(members) = value.as_object_mut() {
         members.remove("summary");
-        members.retain(|key, value| {
-            let is_default = DEFAULTS.iter().any(|(name, default)| key == name && value == default);
-            !is_default && !(key == "suspend" && *value == Value::Bool(false))
-        });
     }
-    of(&value)
+    of(&without_defaults(&value, ""))
 }
 
-fn strip_nulls(value: &mut Value) {
+fn without_defaults(value: &Value, path: &str) -> Value {
     match value {
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(strip_nulls);
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| (name, member, format!("{path}/{name}")))
+            .filter(|(_, member, path)| {
+                let is_default =
+                    |(place, default): &(&str, &str)| place == path && member.to_string() == *default;
+                !member.is_null() && !DEFAULTS.iter().any(is_default)
+            })
+            .map(|(name, member, path)| (name.clone(), without_defaults(member, &path)))
+            .collect(),
+        Value::Array(items) => {
+            items.iter().map(|item| without_defaults(item, &format!("{path}/*"))).collect()
         }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
+        other => other.clone(),
     }
 }
 

@@ -405,7 +405,7 @@ fn ask(
     let (StepState::WaitingForPerson, Some(digest), Some(deadline)) =
         (stored.state, &stored.digest, &stored.deadline)
     else {
-        let digest = super::digest::of(&manual::question(question, facts.uid, &step.name));
+        let digest = super::digest::of(&manual::question(question, facts.uid));
         let next = Next {
             who: "anybody on duty, or the lead".to_owned(),
             what: crate::cluster::events::cut(&question.instructions, 500),

@@ -94,7 +94,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
         Approved::Rejected(by) => return hold("Rejected", format!("rb/{name} was rejected by {by}")),
     }
     let ceiling = ceiling::over(facts.policies, &namespace);
-    let start = if run.spec.started_by.is_some() { Start::Manual } else { Start::Automatic };
+    let start = if started_by_person(run) { Start::Manual } else { Start::Automatic };
     if let Some(message) = ceiling.refuses(start, &namespace) {
         return hold("NotAllowed", message);
     }
@@ -117,6 +117,11 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
         }
     }
     Permit::Go
+}
+
+/// What a ServiceAccount starts, Mayday's own above all, starts by itself.
+fn started_by_person(run: &RunbookRun) -> bool {
+    run.spec.started_by.as_ref().is_some_and(|starter| !starter.user.starts_with("system:"))
 }
 
 fn incident_over(facts: &Facts<'_>) -> Option<String> {
@@ -288,7 +293,10 @@ mod tests {
         let mut acted = World::new().acted();
         acted.automation = json!({"start": "Manual", "approval": "Standing", "afterLeadClaimed": "Standing"});
         assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)));
-        acted.run.spec.started_by = Some(crate::api::common::UserRef { user: "emil".into() });
+        let by = |user: &str| Some(crate::api::common::UserRef { user: user.into() });
+        acted.run.spec.started_by = by("system:serviceaccount:mayday-system:mayday");
+        assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)), "Mayday is nobody");
+        acted.run.spec.started_by = by("emil");
         assert_eq!(acted.decide(), Permit::Go, "people may still start it");
     }
 

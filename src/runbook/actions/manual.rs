@@ -6,9 +6,9 @@ use crate::api::Approval;
 use crate::api::approval::{Decision, SubjectKind};
 use crate::api::runbook::ManualStep;
 
-/// What the digest of the question covers: its prompt and its run, so that no answer fits another question.
-pub fn question(step: &ManualStep, run_uid: &str, step_name: &str) -> Value {
-    json!({"kind": "RunbookRun", "prompt": step.instructions, "step": step_name, "uid": run_uid})
+/// What the digest of the question covers: its prompt and its run. The step stands in the answer itself.
+pub fn question(step: &ManualStep, run_uid: &str) -> Value {
+    json!({"prompt": step.instructions, "owner": run_uid})
 }
 
 /// A person's answer.
