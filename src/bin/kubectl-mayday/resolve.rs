@@ -1,0 +1,137 @@
+//! `resolve`: the lead says that an outage is over, and how.
+
+use clap::{Args, ValueEnum};
+use mayday::api::Incident;
+use mayday::api::common::is_true;
+use mayday::api::incident_status::CheckResult;
+use serde_json::{Value, json};
+
+use crate::address;
+use crate::cluster::Session;
+use crate::failure::Failure;
+use crate::output::{confirm, say};
+
+#[derive(Debug, Args)]
+pub struct ResolveArgs {
+    /// The incident
+    #[arg(value_name = "inc/NAME", value_parser = address::incident)]
+    pub incident: String,
+    /// How it ended
+    #[arg(long, value_enum, ignore_case = true, default_value = "restored")]
+    pub outcome: Ending,
+    /// Why; needed for everything but restored
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The incident that this one repeats; needed for duplicate
+    #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
+    pub duplicate_of: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Ending {
+    /// Service has returned, proved by the checks
+    Restored,
+    /// Service has returned, but the checks cannot prove it: the lead and one peer say so
+    Unproved,
+    /// There was no outage
+    #[value(alias = "falsealarm")]
+    FalseAlarm,
+    /// Another incident is about the same outage
+    Duplicate,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Ending::Restored => "Restored",
+            Ending::Unproved => "Unproved",
+            Ending::FalseAlarm => "FalseAlarm",
+            Ending::Duplicate => "Duplicate",
+        }
+    }
+}
+
+pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
+    let resolution = resolution(&args)?;
+    let incident: Incident = session.get(&args.incident).await?;
+    confirm(session.connection.yes, &about_to(&incident, &args))?;
+    let what = format!("resolve inc/{}", args.incident);
+    let _: Incident =
+        session.patch(&args.incident, &json!({"spec": {"resolution": resolution}}), &what).await?;
+    let address = format!("inc/{}", args.incident);
+    say(&format!(
+        "{address} is said to be over: {}.\nNext: {}\n  then: {}",
+        args.outcome.as_str(),
+        session.command("show", &address),
+        session.command("report", &address)
+    ));
+    Ok(())
+}
+
+fn resolution(args: &ResolveArgs) -> Result<Value, Failure> {
+    if args.outcome != Ending::Restored && args.reason.is_none() {
+        return Err(Failure::usage(format!("--outcome {} needs --reason: why?", args.outcome.as_str())));
+    }
+    if (args.outcome == Ending::Duplicate) != args.duplicate_of.is_some() {
+        return Err(Failure::usage("--outcome duplicate and --duplicate-of inc/NAME belong together."));
+    }
+    let mut resolution = json!({"outcome": args.outcome.as_str()});
+    if let Some(reason) = &args.reason {
+        resolution["reason"] = json!(reason);
+    }
+    if let Some(original) = &args.duplicate_of {
+        resolution["duplicateOf"] = json!({"name": original});
+    }
+    Ok(resolution)
+}
+
+fn about_to(incident: &Incident, args: &ResolveArgs) -> String {
+    let mut lines = vec![format!(
+        "You say that inc/{} ({}, {}) is over: {}.",
+        args.incident,
+        incident.spec.severity,
+        incident.spec.title,
+        args.outcome.as_str()
+    )];
+    lines.extend(args.reason.as_ref().map(|reason| format!("Reason: {reason}")));
+    let status = incident.status.as_ref();
+    let proved = status.is_some_and(|status| is_true(&status.conditions, "Restored"));
+    if args.outcome == Ending::Restored && !proved {
+        lines.push("The return to service is not proved yet:".to_owned());
+        let checks = status.map(|status| status.checks.as_slice()).unwrap_or_default();
+        let open = checks.iter().filter(|check| check.result != CheckResult::Passing);
+        lines.extend(open.map(|check| format!("  {}: {}", check.name, check.message)));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(outcome: Ending) -> ResolveArgs {
+        ResolveArgs { incident: "x".into(), outcome, reason: None, duplicate_of: None }
+    }
+
+    #[test]
+    fn everything_but_restored_needs_a_reason() {
+        assert_eq!(resolution(&args(Ending::Restored)).unwrap(), json!({"outcome": "Restored"}));
+        assert_eq!(resolution(&args(Ending::Unproved)).unwrap_err().code, 2);
+        let said = ResolveArgs { reason: Some("test alert".into()), ..args(Ending::FalseAlarm) };
+        assert_eq!(resolution(&said).unwrap(), json!({"outcome": "FalseAlarm", "reason": "test alert"}));
+    }
+
+    #[test]
+    fn a_duplicate_names_the_other() {
+        let alone = ResolveArgs { reason: Some("same".into()), ..args(Ending::Duplicate) };
+        assert_eq!(resolution(&alone).unwrap_err().code, 2);
+        let named = ResolveArgs { duplicate_of: Some("y".into()), ..alone };
+        assert_eq!(resolution(&named).unwrap().pointer("/duplicateOf/name"), Some(&json!("y")));
+    }
+
+    #[test]
+    fn an_unproved_return_is_said_before_asking() {
+        let incident = Incident::new("x", mayday::api::incident::IncidentSpec::default());
+        assert!(about_to(&incident, &args(Ending::Restored)).contains("not proved yet"));
+    }
+}
