@@ -180,12 +180,8 @@ pub async fn tell_if_counted(
         Waited::Done(seen) => match counted(&seen) {
             Some((false, why)) => Err(Failure::new(format!("It does not count: {why}")).then(next)),
             _ => {
-                let request = match subject.kind {
-                    Kind::ChangeRequest => session.find::<ChangeRequest>(&subject.name).await?,
-                    _ => None,
-                };
-                let after = request.and_then(|request| request.status).and_then(|status| status.next);
-                let after = after.map_or_else(|| format!("Next: {next}"), |after| show::next(Some(&after)));
+                let after = next_of_request(session, subject, uid_of(&seen)).await;
+                let after = after.unwrap_or_else(|| format!("Next: {next}"));
                 say(&format!("It counts.\n{after}"));
                 Ok(())
             }
@@ -194,6 +190,21 @@ pub async fn tell_if_counted(
             say(&format!("Whether it counts is not known yet.\nNext: {next}"));
             Ok(())
         }
+    }
+}
+
+/// Who must do what next, once the request knows of the decision.
+async fn next_of_request(session: &Session, subject: &Address, approval: &str) -> Option<String> {
+    if subject.kind != Kind::ChangeRequest {
+        return None;
+    }
+    let knows = |request: &ChangeRequest| {
+        let decisions = request.status.iter().flat_map(|status| &status.decisions);
+        decisions.into_iter().any(|decision| decision.uid == approval)
+    };
+    match until::<ChangeRequest>(session, &subject.name, Some(PATIENCE), knows).await {
+        Ok(Waited::Done(request)) => Some(show::next(request.status?.next.as_ref())),
+        _ => None,
     }
 }
 

@@ -175,8 +175,7 @@ impl Session {
     async fn missing<K: Named>(&self, name: &str) -> Failure {
         let existing = self.list::<K>().await.unwrap_or_default();
         let names = existing.iter().filter_map(|object| object.meta().name.as_deref());
-        let there = format!("there is no {} in namespace {}", K::WORD, self.namespace);
-        let there = text::names(names, &there);
+        let there = text::names(names, "none");
         Failure::new(format!(
             "There is no {}/{name} in namespace {}. What there is: {there}.",
             K::SHORT,

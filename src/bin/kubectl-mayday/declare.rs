@@ -69,7 +69,7 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
         Ok(created) => {
             let address = format!("inc/{}", created.metadata.name.as_deref().unwrap_or_default());
             say(&format!(
-                "Declared {address}. Whoever is on duty is paged.\nNext: {}",
+                "Declared {address}. Mayday pages whoever is on duty.\nNext: {}",
                 session.command("ack", &address)
             ));
             Ok(())

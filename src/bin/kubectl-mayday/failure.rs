@@ -75,9 +75,9 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> Failure {
     match error {
         kube::Error::Api(status) => explain_status(status, attempt),
         other => Failure::new(format!(
-            "The API server cannot be reached, so nothing is known of {}: {}.",
-            attempt.what,
-            chain(other)
+            "The API server gives no answer: {}. You wanted to {}; look whether it happened before you try again.",
+            chain(other),
+            attempt.what
         ))
         .then("kubectl cluster-info"),
     }

@@ -97,7 +97,7 @@ fn about_to(incident: &Incident, args: &ResolveArgs) -> String {
     let status = incident.status.as_ref();
     let proved = status.is_some_and(|status| is_true(&status.conditions, "Restored"));
     if args.outcome == Ending::Restored && !proved {
-        lines.push("The return to service is not proved yet:".to_owned());
+        lines.push("The return to service is not proved yet.".to_owned());
         let checks = status.map(|status| status.checks.as_slice()).unwrap_or_default();
         let open = checks.iter().filter(|check| check.result != CheckResult::Passing);
         lines.extend(open.map(|check| format!("  {}: {}", check.name, check.message)));

@@ -66,7 +66,11 @@ pub async fn run(session: &Session, args: BreakGlassArgs) -> Result<(), Failure>
         )
         .await;
     }
-    if done { Ok(()) } else { Err(Failure::new(format!("The glass was broken, but {ending}."))) }
+    if done {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("The command was started past change control, but {ending}.")))
+    }
 }
 
 /// The groups to take, by the policies; where they cannot be read, by what the person may impersonate.

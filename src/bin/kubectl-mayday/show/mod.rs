@@ -121,7 +121,7 @@ fn incident_row(incident: &Incident, here: &Here) -> Vec<String> {
 fn request_row(request: &ChangeRequest) -> Option<Vec<String>> {
     let status = request.status.clone().unwrap_or_default();
     let state = status.state.unwrap_or_else(|| "Planning".to_owned());
-    if !matches!(state.as_str(), "Planning" | "Waiting" | "Approved") {
+    if request.spec.withdrawn || !matches!(state.as_str(), "Planning" | "Waiting" | "Approved") {
         return None;
     }
     let requester = request.spec.requester.as_ref().map_or("-", |requester| requester.user.as_str());
