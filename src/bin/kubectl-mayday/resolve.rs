@@ -1,15 +1,19 @@
 //! `resolve`: the lead says that an outage is over, and how.
 
 use clap::{Args, ValueEnum};
-use mayday::api::Incident;
-use mayday::api::common::is_true;
+use kube::api::ObjectMeta;
+use mayday::api::change_request::{Change, ChangeRequestSpec, PatchType, UpdateChange};
+use mayday::api::common::{NameRef, ObjectRef, is_true};
 use mayday::api::incident_status::CheckResult;
+use mayday::api::{ChangeRequest, GROUP, Incident, VERSION};
 use serde_json::{Value, json};
 
 use crate::address;
+use crate::ask;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
+use crate::text::shell_word;
 
 #[derive(Debug, Args)]
 pub struct ResolveArgs {
@@ -25,6 +29,9 @@ pub struct ResolveArgs {
     /// The incident that this one repeats; needed for duplicate
     #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
     pub duplicate_of: Option<String>,
+    /// Ask for it by a change request, where the approval of others is needed
+    #[arg(long)]
+    pub ask: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -47,6 +54,15 @@ impl Ending {
             Ending::Unproved => "Unproved",
             Ending::FalseAlarm => "FalseAlarm",
             Ending::Duplicate => "Duplicate",
+        }
+    }
+
+    fn flag(self) -> &'static str {
+        match self {
+            Ending::Restored => "restored",
+            Ending::Unproved => "unproved",
+            Ending::FalseAlarm => "false-alarm",
+            Ending::Duplicate => "duplicate",
         }
     }
 }
@@ -85,6 +101,44 @@ fn resolution(args: &ResolveArgs) -> Result<Value, Failure> {
     Ok(resolution)
 }
 
+/// The same once more, as a request.
+fn asking(args: &ResolveArgs) -> String {
+    let mut words = vec![format!("inc/{} --outcome {}", args.incident, args.outcome.flag())];
+    words.extend(args.reason.as_ref().map(|reason| format!("--reason {}", shell_word(reason))));
+    words.extend(args.duplicate_of.as_ref().map(|original| format!("--duplicate-of inc/{original}")));
+    words.push("--ask".to_owned());
+    words.join(" ")
+}
+
+/// The request to the people whose agreement the resolution needs.
+fn request(args: &ResolveArgs, resolution: Value, namespace: &str) -> ChangeRequest {
+    let target = ObjectRef {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "Incident".to_owned(),
+        name: args.incident.clone(),
+    };
+    let update = UpdateChange {
+        patch_type: PatchType::Merge,
+        patch: Some(json!({"spec": {"resolution": resolution}})),
+        ..UpdateChange::default()
+    };
+    let outcome = args.outcome.as_str();
+    let why = args.reason.clone().unwrap_or_else(|| format!("inc/{} is over: {outcome}", args.incident));
+    let spec = ChangeRequestSpec {
+        reason: why.chars().take(500).collect(),
+        incident_ref: Some(NameRef { name: args.incident.clone() }),
+        changes: vec![Change { target: Some(target), update: Some(update), ..Change::default() }],
+        max_uses: 1,
+        ..ChangeRequestSpec::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(format!("{}-{}", args.incident, outcome.to_ascii_lowercase())),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    };
+    ChangeRequest { metadata, spec, status: None }
+}
+
 fn about_to(incident: &Incident, args: &ResolveArgs) -> String {
     let mut lines = vec![format!(
         "You say that inc/{} ({}, {}) is over: {}.",
@@ -110,7 +164,7 @@ mod tests {
     use super::*;
 
     fn args(outcome: Ending) -> ResolveArgs {
-        ResolveArgs { incident: "x".into(), outcome, reason: None, duplicate_of: None }
+        ResolveArgs { incident: "x".into(), outcome, reason: None, duplicate_of: None, ask: false }
     }
 
     #[test]
@@ -127,6 +181,17 @@ mod tests {
         assert_eq!(resolution(&alone).unwrap_err().code, 2);
         let named = ResolveArgs { duplicate_of: Some("y".into()), ..alone };
         assert_eq!(resolution(&named).unwrap().pointer("/duplicateOf/name"), Some(&json!("y")));
+    }
+
+    #[test]
+    fn what_needs_others_is_asked_for_as_a_patch_of_the_incident() {
+        let args = ResolveArgs { reason: Some("no probe for it".into()), ..args(Ending::Unproved) };
+        assert_eq!(asking(&args), "inc/x --outcome unproved --reason 'no probe for it' --ask");
+        let resolution = resolution(&args).unwrap();
+        let request = serde_json::to_value(request(&args, resolution.clone(), "shop")).unwrap();
+        assert_eq!(request.pointer("/metadata/name"), Some(&json!("x-unproved")));
+        assert_eq!(request.pointer("/spec/reason"), Some(&json!("no probe for it")));
+        assert_eq!(request.pointer("/spec/changes/0/update/patch/spec/resolution"), Some(&resolution));
     }
 
     #[test]

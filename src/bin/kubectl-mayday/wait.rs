@@ -20,7 +20,7 @@ pub enum Waited<K> {
 /// Watches one object until `done` holds of it, at most so long (absent: until the person stops the command).
 ///
 /// # Errors
-/// When the object is gone, may not be watched, or the person stops the command.
+/// When the object is gone, or may not be watched.
 pub async fn until<K: Named>(
     session: &Session,
     name: &str,
@@ -40,7 +40,6 @@ pub async fn until<K: Named>(
         let change = tokio::select! {
             change = changes.next() => change,
             () = &mut over => return Ok(Waited::TimeOver(last)),
-            _ = tokio::signal::ctrl_c() => return Err(stopped::<K>(session, name)),
         };
         match change {
             Some(Ok(Some(object))) if done(&object) => return Ok(Waited::Done(object)),
@@ -74,10 +73,4 @@ fn give_up_if_forbidden<K: Named>(
         }
         _ => Ok(()),
     }
-}
-
-fn stopped<K: Named>(session: &Session, name: &str) -> Failure {
-    let address = format!("{}/{name}", K::SHORT);
-    Failure::new(format!("You stopped waiting; {address} stays as it is."))
-        .then(session.command("show", &address))
 }

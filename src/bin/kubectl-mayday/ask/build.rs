@@ -8,8 +8,8 @@ use mayday::api::change_request::{
 use mayday::api::common::{Empty, NameRef, ObjectRef, UserRef};
 use serde_json::{Value, json};
 
-use super::AskArgs;
 use super::kinds::knows_strategic_merge;
+use super::{AskArgs, manifest};
 use crate::failure::Failure;
 use crate::text::names;
 
@@ -49,6 +49,11 @@ pub fn of_target(args: &AskArgs, target: &ObjectRef, live: Option<&Value>) -> Re
     }
     if args.restart {
         changes.push(on(Change { restart: Some(Empty {}), ..Change::default() }));
+    }
+    if let Some(text) = &args.patch {
+        let patch = serde_json::from_str(text)
+            .map_err(|error| Failure::usage(format!("--patch is no JSON: {error}.")))?;
+        changes.push(manifest::patch(target.clone(), patch)?);
     }
     if args.delete {
         changes.push(on(Change { delete: Some(Empty {}), ..Change::default() }));
@@ -128,6 +133,8 @@ fn name(args: &AskArgs, changes: &[Change]) -> String {
         "restart".to_owned()
     } else if args.delete {
         "delete".to_owned()
+    } else if args.patch.is_some() {
+        "patch".to_owned()
     } else {
         "apply".to_owned()
     };
@@ -223,6 +230,17 @@ mod tests {
         let failure = of_target(&args, &checkout(), Some(&live())).unwrap_err();
         assert_eq!(failure.sentence, "deployment/checkout has no container web. What it has: app, migrate.");
         assert_eq!(failure.code, 2);
+    }
+
+    #[test]
+    fn a_patch_is_asked_for_as_it_is() {
+        let request = built(&["deploy/checkout", "--patch", r#"{"spec":{"paused":true}}"#, "--why", "x"]);
+        assert_eq!(request.pointer("/spec/changes/0/update/patch"), Some(&json!({"spec": {"paused": true}})));
+        assert_eq!(request.pointer("/spec/changes/0/target/name"), Some(&json!("checkout")));
+        for wrong in [r#"{"spec":{"paused":null}}"#, "{", "{}", "7"] {
+            let args = ask(&["deploy/checkout", "--patch", wrong, "--why", "x"]);
+            assert_eq!(of_target(&args, &checkout(), None).unwrap_err().code, 2, "{wrong}");
+        }
     }
 
     #[test]

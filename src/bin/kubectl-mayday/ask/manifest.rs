@@ -48,12 +48,7 @@ pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
         ))
         .then(crate::text::command("ask", other, "-f FILE --why \"…\"")));
     }
-    if let Some(place) = null_in(manifest, "") {
-        return Err(Failure::usage(format!(
-            "{} has a null at {place}: a request holds none, because a null would delete without being seen.",
-            target.display()
-        )));
-    }
+    refuse_nulls(&target, manifest)?;
     let secret = target.group().is_empty() && target.kind == "Secret";
     if secret && (manifest.get("data").is_some() || manifest.get("stringData").is_some()) {
         return Err(Failure::usage(format!(
@@ -80,15 +75,21 @@ pub fn update(target: ObjectRef, mut manifest: Value) -> Result<Change, Failure>
             fields.remove("metadata");
         }
     }
-    if manifest.as_object().is_none_or(|fields| fields.is_empty()) {
+    patch(target, manifest)
+}
+
+/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere.
+pub fn patch(target: ObjectRef, patch: Value) -> Result<Change, Failure> {
+    if patch.as_object().is_none_or(|fields| fields.is_empty()) {
         return Err(Failure::usage(format!(
-            "The manifest of {} says nothing but its name.",
+            "Nothing of {} would change: a patch is an object.",
             target.display()
         )));
     }
+    refuse_nulls(&target, &patch)?;
     let patch_type =
         if knows_strategic_merge(&target.api_version) { PatchType::Strategic } else { PatchType::Merge };
-    let update = UpdateChange { patch_type, patch: Some(manifest), ..UpdateChange::default() };
+    let update = UpdateChange { patch_type, patch: Some(patch), ..UpdateChange::default() };
     Ok(Change { target: Some(target), update: Some(update), ..Change::default() })
 }
 
@@ -103,6 +104,14 @@ pub fn create(mut manifest: Value, namespace: Option<&str>) -> Result<Change, Fa
         metadata.insert("namespace".to_owned(), json!(namespace));
     }
     Ok(Change { create: Some(CreateChange { manifest }), ..Change::default() })
+}
+
+fn refuse_nulls(target: &ObjectRef, value: &Value) -> Result<(), Failure> {
+    let Some(place) = null_in(value, "") else { return Ok(()) };
+    Err(Failure::usage(format!(
+        "{} has a null at {place}: a request holds none, because a null would delete without being seen.",
+        target.display()
+    )))
 }
 
 /// Where the first null stands.

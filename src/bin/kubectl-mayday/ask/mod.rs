@@ -43,8 +43,11 @@ pub struct AskArgs {
     /// Restart, as kubectl rollout restart does
     #[arg(long, requires = "target")]
     pub restart: bool,
+    /// A patch as JSON, without nulls
+    #[arg(long, value_name = "JSON", requires = "target")]
+    pub patch: Option<String>,
     /// Delete the object
-    #[arg(long, requires = "target", conflicts_with_all = ["image", "scale", "restart"])]
+    #[arg(long, requires = "target", conflicts_with_all = ["image", "scale", "restart", "patch"])]
     pub delete: bool,
     /// Manifests as they would be applied (- for standard input); may be repeated
     #[arg(short, long, value_name = "FILE")]
@@ -75,21 +78,30 @@ pub struct AskArgs {
 pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
     let changes = changes(session, &args).await?;
     let request = build::request(&args, changes, &session.namespace);
-    confirm(
-        session.connection.yes,
-        &format!("This asks for a change in {}:\n{}", session.namespace, indent(&yaml(&request), 2)),
-    )?;
-    let stored = create(session, request, args.name.is_some()).await?;
-    let name = name_of(&stored).to_owned();
-    say(&format!("Asked: chg/{name}."));
-    let request = planned(session, &name).await?;
-    say(&show::change::describe(&request, &Here::of(session)));
+    let name = submit(session, request, args.name.is_some()).await?;
     if args.apply_when_approved {
         return apply::when_approved(session, &name).await;
     }
     let apply = session.command("apply", &format!("chg/{name}"));
     say(&format!("\nOnce approved, your own command passes, or: {apply}"));
     Ok(())
+}
+
+/// Shows the request, asks, stores it, and shows what the operator makes of it; gives its name.
+///
+/// # Errors
+/// When the person says no, or the API server refuses it.
+pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> Result<String, Failure> {
+    confirm(
+        session.connection.yes,
+        &format!("This asks for a change in {}:\n{}", session.namespace, indent(&yaml(&request), 2)),
+    )?;
+    let stored = create(session, request, named).await?;
+    let name = name_of(&stored).to_owned();
+    say(&format!("Asked: chg/{name}."));
+    let request = planned(session, &name).await?;
+    say(&show::change::describe(&request, &Here::of(session)));
+    Ok(name)
 }
 
 async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failure> {
@@ -110,7 +122,7 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
     }
     if changes.is_empty() {
         return Err(Failure::usage(
-            "There is no change: say --image, --scale, --restart or --delete with KIND/NAME, or -f FILE.",
+            "There is no change: say --image, --scale, --restart, --patch or --delete with KIND/NAME, or -f FILE.",
         ));
     }
     Ok(changes)
