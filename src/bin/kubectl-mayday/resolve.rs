@@ -70,11 +70,22 @@ impl Ending {
 pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     let resolution = resolution(&args)?;
     let incident: Incident = session.get(&args.incident).await?;
-    confirm(session.connection.yes, &about_to(&incident, &args))?;
-    let what = format!("resolve inc/{}", args.incident);
-    let _: Incident =
-        session.patch(&args.incident, &json!({"spec": {"resolution": resolution}}), &what).await?;
     let address = format!("inc/{}", args.incident);
+    if args.ask {
+        say(&about_to(&incident, &args));
+        let name = ask::submit(session, request(&args, resolution, &session.namespace), false).await?;
+        say(&format!("\nOnce approved: {}", session.command("apply", &format!("chg/{name}"))));
+        return Ok(());
+    }
+    confirm(session.connection.yes, &about_to(&incident, &args))?;
+    let what = format!("resolve {address}");
+    let patch = json!({"spec": {"resolution": resolution}});
+    let resolved: Result<Incident, Failure> = session.patch(&args.incident, &patch, &what).await;
+    resolved.map_err(|failure| match failure.sentence.contains("kubectl mayday ask") {
+        // This command knows what would have to be written into the file.
+        true => failure.then(session.command("resolve", &asking(&args))),
+        false => failure,
+    })?;
     say(&format!(
         "{address} is said to be over: {}.\nNext: {}\n  then: {}",
         args.outcome.as_str(),
