@@ -44,6 +44,8 @@ pub enum Command {
     Lead(crate::lead::LeadArgs),
     /// Write down what you saw, did or think
     Note(crate::note::NoteArgs),
+    /// Write to stakeholders, as the lead or the communications lead
+    Update(crate::update::UpdateArgs),
     /// Ask for a change to production
     Ask(crate::ask::AskArgs),
     /// Carry out an approved request, exactly as approved

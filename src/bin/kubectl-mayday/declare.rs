@@ -2,14 +2,14 @@
 //! object, whoever is first.
 
 use clap::{Args, ValueEnum};
-use jiff::civil::Time as ClockTime;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, Zoned};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use mayday::api::common::{NameRef, Severity};
 use mayday::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use mayday::api::{BusinessService, Incident};
 
+use crate::clock;
 use crate::cluster::{Me, Session, uid_of};
 use crate::failure::{Failure, Reason, role};
 use crate::output::{confirm, say};
@@ -53,12 +53,12 @@ pub enum FoundBy {
 
 pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
     let service: BusinessService = session.get(&args.service).await?;
-    if let Some(known) = known_outage(session, &service).await? {
-        return tell_known(session, &known).await;
-    }
     let me = session.me().await?;
     let now = session.now().to_zoned(session.zone.clone());
     let incident = build(&args, &service, &session.namespace, &me, &now)?;
+    if let Some(known) = known_outage(session, &service).await? {
+        return tell_known(session, &known).await;
+    }
     let about_to = format!(
         "This declares an outage in {}:\n{}",
         session.namespace,
@@ -135,7 +135,7 @@ fn build(
         (Some(FoundBy::Stakeholder), _) => DetectionMethod::Stakeholder,
         (Some(FoundBy::Staff), _) | (None, None) => DetectionMethod::Staff,
     };
-    let start_time = args.since.as_deref().map(|since| began(since, now)).transpose()?;
+    let start_time = args.since.as_deref().map(|since| clock::last("--since", since, now)).transpose()?;
     let spec = IncidentSpec {
         title: args.title.clone(),
         severity: args.severity,
@@ -156,31 +156,6 @@ fn build(
         ..ObjectMeta::default()
     };
     Ok(Incident { metadata, spec, status: None })
-}
-
-/// Reads `14:03`, `14:03:10` (the last time a clock here showed that) or RFC 3339.
-fn began(since: &str, now: &Zoned) -> Result<Timestamp, Failure> {
-    let wrong = || {
-        Failure::usage(format!(
-            "--since {since:?} is no time: write HH:MM:SS (in your time zone) or RFC 3339, such as {}.",
-            whole_second(now.timestamp())
-        ))
-    };
-    let start = if since.contains('T') {
-        since.parse::<Timestamp>().map_err(|_| wrong())?
-    } else {
-        // An hour alone would be as good as a guess.
-        let clock: ClockTime =
-            since.contains(':').then_some(since).ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
-        let on = |day: jiff::civil::Date| day.to_datetime(clock).to_zoned(now.time_zone().clone()).ok();
-        let today = on(now.date()).ok_or_else(wrong)?;
-        let last = if today > *now { now.date().checked_sub(1.day()).ok().and_then(on) } else { Some(today) };
-        last.ok_or_else(wrong)?.timestamp()
-    };
-    if start > now.timestamp() {
-        return Err(Failure::usage(format!("--since {since} lies in the future.")));
-    }
-    Ok(start)
 }
 
 fn whole_second(time: Timestamp) -> Timestamp {
@@ -257,20 +232,5 @@ mod tests {
         let detection = incident.spec.detection.unwrap();
         assert_eq!(detection.method, DetectionMethod::Staff);
         assert_eq!(detection.reporter.as_deref(), Some("emil"));
-    }
-
-    #[test]
-    fn a_clock_time_is_the_last_one_in_the_persons_zone() {
-        let berlin: Zoned = "2026-11-22T00:10:00+01:00[Europe/Berlin]".parse().unwrap();
-        assert_eq!(began("00:05", &berlin).unwrap().to_string(), "2026-11-21T23:05:00Z");
-        assert_eq!(began("23:50:30", &berlin).unwrap().to_string(), "2026-11-21T22:50:30Z");
-        assert_eq!(began("2026-11-21T20:00:00+01:00", &berlin).unwrap().to_string(), "2026-11-21T19:00:00Z");
-    }
-
-    #[test]
-    fn no_time_and_a_future_time_are_wrong_usage() {
-        for since in ["yesterday", "25:00", "14", "2026-11-22T15:00:00Z"] {
-            assert_eq!(began(since, &now()).unwrap_err().code, 2, "{since}");
-        }
     }
 }

@@ -17,6 +17,9 @@ pub struct LeadArgs {
     /// Hand the lead over to this user, who then claims it
     #[arg(long, value_name = "USER")]
     pub to: Option<String>,
+    /// Name the one voice to stakeholders; for the lead
+    #[arg(long, value_name = "USER", conflicts_with = "to")]
+    pub communications: Option<String>,
 }
 
 pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
@@ -24,6 +27,16 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
     let me = session.me().await?;
     let address = format!("inc/{}", args.incident);
     let leading = lead_of(&incident);
+    if let Some(user) = args.communications {
+        let asked = format!("You ({}) name {user} as the one voice to stakeholders of {address}.", me.user);
+        confirm(session.connection.yes, &asked)?;
+        let what = format!("name the communications lead of {address}");
+        let patch = json!({"spec": {"roles": {"communications": {"user": user}}}});
+        let _: Incident = session.patch(&args.incident, &patch, &what).await?;
+        let next = session.command("update", &format!("{address} \"…\""));
+        say(&format!("{user} speaks to stakeholders.\nNext: {user}: {next}"));
+        return Ok(());
+    }
     match args.to {
         Some(to) => {
             let asked = format!(

@@ -7,11 +7,13 @@
 mod ack;
 mod address;
 mod answer;
+mod append;
 mod apply;
 mod approve;
 mod ask;
 mod break_glass;
 mod cli;
+mod clock;
 mod cluster;
 mod declare;
 mod failure;
@@ -24,6 +26,7 @@ mod run;
 mod show;
 mod stop;
 mod text;
+mod update;
 mod wait;
 mod who;
 
@@ -64,6 +67,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Ack(args) => ack::run(&session, args).await,
         Command::Lead(args) => lead::run(&session, args).await,
         Command::Note(args) => note::run(&session, args).await,
+        Command::Update(args) => update::run(&session, args).await,
         Command::Ask(args) => ask::run(&session, args).await,
         Command::Apply(args) => apply::run(&session, args).await,
         Command::Approve(args) => approve::run(&session, args, approve::Verdict::Approve).await,
