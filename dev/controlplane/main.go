@@ -1,6 +1,6 @@
 // One binary for every part of the local control plane, so that it links once:
 // etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl,
-// chosen by the first argument, and pki, which makes the certificates.
+// chosen by the first argument, pki, which makes the certificates, and get, which reads a URL.
 package main
 
 import (
@@ -22,11 +22,12 @@ var commands = map[string]func() *cobra.Command{
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 	"pki":                     newPKICommand,
+	"get":                     newGetCommand,
 }
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl|pki ...")
+		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl|pki|get ...")
 		os.Exit(2)
 	}
 	part := os.Args[1]

@@ -121,11 +121,11 @@ pub struct Change {
     pub evict: Option<Empty>,
 }
 
-/// A patch.
+/// A patch, what is to go, or both. (That one of them is set is checked by the guard: CEL cannot see a field
+/// that may be of any type.)
 #[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.patch) || has(self.remove)", "set patch, remove, or both"))]
 pub struct UpdateChange {
     /// How the patch is meant. Default Strategic.
     #[serde(default)]

@@ -1,0 +1,28 @@
+.PHONY: help up down demo test check bench generate clean
+
+help: ## show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+up: ## a local cluster with Mayday, left running
+	@dev/up
+
+down: ## stop what `make up` started
+	@dev/down
+
+demo: ## two outages from beginning to end, on a fresh local cluster
+	@dev/demo
+
+test: ## everything that proves it works; T=name for a part
+	@dev/test $(T)
+
+check: ## format, lints, generated files, docs, chart
+	@dev/check
+
+bench: ## benchmarks, as ratios measured in one run
+	@dev/bench
+
+generate: ## write the generated files again
+	cargo run --quiet --bin mayday -- crds crds
+
+clean: down ## stop everything and delete what was built
+	cargo clean

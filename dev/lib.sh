@@ -1,0 +1,100 @@
+# Shared by the scripts in dev/. Source it; it sets the shell's options and where things are.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${MAYDAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mayday}
+
+die() {
+  echo "$(basename "$0"): $*" >&2
+  exit 1
+}
+
+note() { echo "==> $*" >&2; }
+
+# Key of a part's binary: what it is built from. A changed source or version is another file.
+part_key() {
+  local part=$1
+  (cd "$root/dev/$part" && cat -- *.go go.mod go.sum 2>/dev/null) | sha256sum | cut -c1-12
+}
+
+# Path of a part's binary, built or not.
+part_binary() { echo "$cache/$1-$(part_key "$1")"; }
+
+# Sets $controlplane $kwok $helm $alertmanager.
+locate_binaries() {
+  controlplane=$(part_binary controlplane)
+  kwok=$(part_binary kwok)
+  helm=$(part_binary helm)
+  alertmanager=$(part_binary alertmanager)
+  local part
+  for part in controlplane kwok helm alertmanager; do
+    [ -x "${!part}" ] || die "$part is not built yet: run dev/build"
+  done
+}
+
+# Absolute path of a state folder that may not exist yet.
+state_dir() {
+  [ -n "${1:-}" ] || die "which folder? for example target/dev"
+  mkdir -p "$1"
+  (cd "$1" && pwd)
+}
+
+# --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---
+
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+is_alive() { # DIR NAME
+  local pid started
+  [ -f "$1/pids/$2" ] || return 1
+  read -r pid started <"$1/pids/$2" || return 1
+  [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
+}
+
+pid_of() { cut -d' ' -f1 "$1/pids/$2"; } # DIR NAME
+
+launch() { # DIR NAME COMMAND... ; does nothing if it is alive
+  local dir=$1 name=$2 pid
+  shift 2
+  is_alive "$dir" "$name" && return 0
+  mkdir -p "$dir/pids" "$dir/logs"
+  # A session of its own and no inherited pipes: whoever started us may end, or wait for our output to close.
+  setsid --fork bash -c 'echo $$ >"$1"; shift; exec "$@"' launch "$dir/pids/$name.new" "$@" \
+    </dev/null >>"$dir/logs/$name.log" 2>&1
+  until [ -s "$dir/pids/$name.new" ]; do sleep 0.02; done
+  pid=$(cat "$dir/pids/$name.new")
+  rm "$dir/pids/$name.new"
+  echo "$pid $(start_time "$pid")" >"$dir/pids/$name"
+}
+
+stop() { # DIR NAME...
+  local dir=$1 name waited
+  shift
+  for name in "$@"; do
+    is_alive "$dir" "$name" && kill "$(pid_of "$dir" "$name")" 2>/dev/null || true
+  done
+  for name in "$@"; do
+    waited=0
+    while is_alive "$dir" "$name"; do
+      [ $waited -ge 100 ] && kill -KILL "$(pid_of "$dir" "$name")" 2>/dev/null
+      waited=$((waited + 1))
+      sleep 0.1
+    done
+    rm -f "$dir/pids/$name"
+  done
+}
+
+# Waits until a command succeeds; says what was waited for, and where the logs are, if it does not.
+await() { # SECONDS WHAT DIR COMMAND...
+  local seconds=$1 what=$2 dir=$3 end
+  shift 3
+  end=$((SECONDS + seconds))
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $end ] || die "$what did not happen in $seconds s; logs: $dir/logs/"
+    sleep 0.2
+  done
+}
+
+# The port of that name; all are chosen once and kept, so that a restart finds them again.
+port() { # DIR NAME
+  sed -n "s/^$2=//p" "$1/ports"
+}
