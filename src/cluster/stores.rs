@@ -3,8 +3,8 @@
 //! One watch a kind. Controllers hear of changes through one channel and read the stores, so that a kind that
 //! five controllers look at is still watched once.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
@@ -14,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::api;
@@ -23,7 +23,7 @@ use crate::api;
 const BACKLOG: usize = 4096;
 
 /// Something was added, updated or deleted.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Change {
     /// Kind of the object: `Incident`.
     pub kind: &'static str,
@@ -38,6 +38,7 @@ macro_rules! stores {
         /// The caches, one a kind.
         pub struct Stores {
             changes: broadcast::Sender<Change>,
+            missing: watch::Sender<BTreeSet<&'static str>>,
             $($(#[$doc])* pub $field: Store<$kind>,)+
         }
 
@@ -45,28 +46,14 @@ macro_rules! stores {
             /// Starts one watch a kind on `tasks`; each goes on until the process ends.
             pub fn start(client: &Client, tasks: &mut JoinSet<()>) -> Stores {
                 let (changes, _) = broadcast::channel(BACKLOG);
+                let missing = watch::Sender::new(BTreeSet::from([$($name),+]));
                 $(
                     let writer = Writer::<$kind>::default();
                     let $field = writer.as_reader();
-                    tasks.spawn(watch(Api::<$kind>::all(client.clone()), writer, $name, changes.clone()));
+                    let api = Api::<$kind>::all(client.clone());
+                    tasks.spawn(keep(api, writer, $name, changes.clone(), missing.clone()));
                 )+
-                Stores { changes, $($field,)+ }
-            }
-
-            /// Names of the caches that have not been filled yet; empty once the process may serve.
-            pub fn missing(&self) -> Vec<&'static str> {
-                let mut missing = Vec::new();
-                $(
-                    if !is_filled(&self.$field) {
-                        missing.push($name);
-                    }
-                )+
-                missing
-            }
-
-            /// Returns once every cache is filled.
-            pub async fn filled(&self) {
-                $( let _ = self.$field.wait_until_ready().await; )+
+                Stores { changes, missing, $($field,)+ }
             }
         }
     };
@@ -108,6 +95,17 @@ stores! {
 }
 
 impl Stores {
+    /// Names of the caches that have not been filled yet; empty once the process may serve.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.missing.borrow().iter().copied().collect()
+    }
+
+    /// Returns once every cache is filled.
+    pub async fn filled(&self) {
+        // The sender lives as long as `self`, so that the wait cannot fail.
+        let _ = self.missing.subscribe().wait_for(BTreeSet::is_empty).await;
+    }
+
     /// Every change from now on. A listener that lies too far behind sees [`Missed`] once instead.
     pub fn changes(&self) -> impl Stream<Item = Result<Change, Missed>> + Send + use<> {
         let receiver = self.changes.subscribe();
@@ -152,17 +150,14 @@ where
     objects
 }
 
-fn is_filled<K>(store: &Store<K>) -> bool
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    use futures::FutureExt;
-    store.wait_until_ready().now_or_never().is_some_and(|result| result.is_ok())
-}
-
-async fn watch<K>(api: Api<K>, mut writer: Writer<K>, kind: &'static str, changes: broadcast::Sender<Change>)
-where
+/// Keeps a cache as the API server has it, and tells what changed.
+async fn keep<K>(
+    api: Api<K>,
+    mut writer: Writer<K>,
+    kind: &'static str,
+    changes: broadcast::Sender<Change>,
+    missing: watch::Sender<BTreeSet<&'static str>>,
+) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let stream = watcher(api, watcher::Config::default())
@@ -172,8 +167,16 @@ where
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
-                let touched = touched(kind, &event, &writer.as_reader());
+                let relisted = matches!(event, watcher::Event::InitDone);
+                // A new list replaces the cache only when it is complete: what it adds is told then, and what
+                // it lacks was deleted meanwhile.
+                let mut touched =
+                    if relisted { cached(kind, &writer.as_reader()) } else { touched(kind, &event) };
                 writer.apply_watcher_event(&event);
+                if relisted {
+                    touched.extend(cached(kind, &writer.as_reader()));
+                    missing.send_if_modified(|missing| missing.remove(kind));
+                }
                 for change in touched {
                     // Nobody listening is no failure: only the lease holder does.
                     let _ = changes.send(change);
@@ -186,20 +189,26 @@ where
     }
 }
 
-/// What an event touches. After a new list everything is touched, also what was deleted meanwhile.
-fn touched<K>(kind: &'static str, event: &watcher::Event<K>, store: &Store<K>) -> Vec<Change>
+/// What a single event touches.
+fn touched<K>(kind: &'static str, event: &watcher::Event<K>) -> BTreeSet<Change>
+where
+    K: Resource<DynamicType = ()>,
+{
+    match event {
+        watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
+            BTreeSet::from([change(kind, object)])
+        }
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => BTreeSet::new(),
+    }
+}
+
+fn cached<K>(kind: &'static str, store: &Store<K>) -> BTreeSet<Change>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    let change = |object: &K| Change { kind, namespace: object.namespace(), name: object.name_any() };
-    match event {
-        watcher::Event::Apply(object)
-        | watcher::Event::Delete(object)
-        | watcher::Event::InitApply(object) => {
-            vec![change(object)]
-        }
-        watcher::Event::Init | watcher::Event::InitDone => {
-            store.state().iter().map(|object| change(object)).collect()
-        }
-    }
+    store.state().iter().map(|object| change(kind, &**object)).collect()
+}
+
+fn change<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K) -> Change {
+    Change { kind, namespace: object.namespace(), name: object.name_any() }
 }
