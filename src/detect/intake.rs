@@ -18,7 +18,7 @@ use crate::api::AlertSource;
 use crate::cluster::error::chain;
 use crate::cluster::stores::get;
 use crate::cluster::{Context, SharedContext};
-use crate::notify::credential;
+use crate::notify::credential::{Credential, CredentialError};
 
 /// Largest body; a message of Alertmanager is far smaller.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -118,9 +118,9 @@ async fn is_authenticated(
 ) -> Result<bool, String> {
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let (Some(sent), Some(secret)) = (sent, &source.spec.secret_ref) else { return Ok(false) };
-    match credential::read(&context.client, namespace, &secret.name, "token").await {
-        Ok(token) => Ok(!token.is_empty() && bool::from(token.as_bytes().ct_eq(sent))),
-        Err(error) if error.is_transient() => Err("the source's Secret cannot be read now; send it again".to_owned()),
+    match Credential::read(&context.client, namespace, &secret.name).await {
+        Ok(credential) => Ok(credential.text("token").is_ok_and(|token| bool::from(token.as_bytes().ct_eq(sent)))),
+        Err(CredentialError::Unreadable(..)) => Err("the source's Secret cannot be read now; send it again".to_owned()),
         Err(_) => Ok(false),
     }
 }
