@@ -31,7 +31,9 @@ pub struct About {
 pub async fn deliver(context: &Context, about: &About, message: &Message, now: Timestamp) -> Outcome {
     let name = &message.channel_ref.name;
     let Some(namespace) = message.namespace.as_deref().or(about.namespace.as_deref()) else {
-        return Outcome::Failed { error: format!("the namespace of NotificationChannel {name} is not known") };
+        return Outcome::Failed {
+            error: format!("the namespace of NotificationChannel {name} is not known"),
+        };
     };
     // What people can mend is tried again until the deadline: a page is not lost by a slip of the pen.
     let Some(channel) = stores::get(&context.stores.channels, namespace, name) else {
@@ -39,7 +41,9 @@ pub async fn deliver(context: &Context, about: &About, message: &Message, now: T
     };
     let Some(webhook) = &channel.spec.webhook else {
         let kind = member(&channel.spec).unwrap_or("no member");
-        return Outcome::Failed { error: format!("NotificationChannel {name}: {kind} is not implemented yet") };
+        return Outcome::Failed {
+            error: format!("NotificationChannel {name}: {kind} is not implemented yet"),
+        };
     };
     let (url, key) = match webhook_secret(context, namespace, webhook).await {
         Ok(secret) => secret,

@@ -29,7 +29,9 @@ const CONCURRENCY: usize = 8;
 const RECORD_ATTEMPTS: usize = 20;
 
 /// An object whose status holds messages.
-trait Subject: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static {
+trait Subject:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+{
     fn api(&self, client: Client) -> Api<Self>;
     fn messages(&self) -> &[Message];
     fn messages_mut(&mut self) -> &mut [Message];

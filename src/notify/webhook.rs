@@ -123,7 +123,9 @@ fn parse(text: &str) -> Result<Url, Outcome> {
         return Err(failed("the url in the Secret is not an http or https URL".to_owned()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(failed("the url in the Secret holds a user or password, which is not supported".to_owned()));
+        return Err(failed(
+            "the url in the Secret holds a user or password, which is not supported".to_owned(),
+        ));
     }
     Ok(url)
 }

@@ -26,7 +26,8 @@ fn rotations() -> Vec<Arc<OnCallRotation>> {
         rotation["apiVersion"] = "mayday.dev/v1alpha1".into();
         rotation["kind"] = "OnCallRotation".into();
     }
-    serde_json::from_value(value).unwrap()
+    let rotations: Vec<OnCallRotation> = serde_json::from_value(value).unwrap();
+    rotations.into_iter().map(Arc::new).collect()
 }
 
 fn incident() -> Incident {
@@ -63,11 +64,7 @@ fn run(incident: &mut Incident, rotations: &[Arc<OnCallRotation>], minute: i64) 
 
 fn addresses(paging: &Paging) -> Vec<&str> {
     let name = |m: &'static str, message: &Message| message.address.is_none().then_some(m);
-    paging
-        .messages
-        .iter()
-        .map(|m| m.address.as_deref().or(name("room", m)).unwrap_or_default())
-        .collect()
+    paging.messages.iter().map(|m| m.address.as_deref().or(name("room", m)).unwrap_or_default()).collect()
 }
 
 #[test]

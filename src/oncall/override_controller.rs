@@ -32,8 +32,7 @@ async fn reconcile(subject: Arc<OnCallOverride>, context: SharedContext) -> Resu
     let namespace = subject.namespace().unwrap_or_default();
     let rotation = get(&context.stores.rotations, &namespace, &subject.spec.rotation_ref.name);
     let overrides = in_namespace(&context.stores.overrides, &namespace);
-    let (next, wake) =
-        override_status::decide(&subject, rotation.as_deref(), &overrides, Timestamp::now());
+    let (next, wake) = override_status::decide(&subject, rotation.as_deref(), &overrides, Timestamp::now());
     status::write(&context.client, &*subject, next).await?;
     Ok(wake.into())
 }

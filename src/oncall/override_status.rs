@@ -77,7 +77,10 @@ fn judge(
     let all = stand_in::of_rotation(overrides, name, &people);
     let others = all.iter().filter(|stand_in| stand_in.name != own.name).cloned().collect();
     let Ok(with) = Schedule::new(&rotation.spec, all) else {
-        return Err(waiting("RotationNotReady", format!("OnCallRotation {name} is not Ready; mend it first")));
+        return Err(waiting(
+            "RotationNotReady",
+            format!("OnCallRotation {name} is not Ready; mend it first"),
+        ));
     };
     let without = with.with(others);
     let differs = std::iter::successors(Some(own.start), |at| with.next_edge(*at))

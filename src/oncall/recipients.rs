@@ -49,11 +49,7 @@ impl Recipient {
 
     /// A channel, such as a room.
     pub fn channel(channel: &NameRef) -> Recipient {
-        Recipient {
-            person: None,
-            user: None,
-            contacts: vec![(SignedDuration::ZERO, channel.clone(), None)],
-        }
+        Recipient { person: None, user: None, contacts: vec![(SignedDuration::ZERO, channel.clone(), None)] }
     }
 
     /// The person, or the room.

@@ -114,19 +114,26 @@ fn covered(schedule: &Schedule, now: Timestamp) -> (bool, &'static str, String) 
     let Some((start, end)) = gaps.first() else {
         return (true, "Covered", "somebody is on duty at every instant of the next 30 days".to_owned());
     };
-    let local = |at: &Timestamp| {
-        at.to_zoned(schedule.clock.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
-    };
+    let local =
+        |at: &Timestamp| at.to_zoned(schedule.clock.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
     let more = match gaps.len() - 1 {
         0 => String::new(),
         more => format!(", and {more} more times within 30 days"),
     };
     let end = if *end >= until { "for the next 30 days".to_owned() } else { format!("until {}", local(end)) };
     if *start <= now {
-        (false, "UncoveredNow", format!("nobody is on duty now, {end}{more}; add somebody with an OnCallOverride"))
+        (
+            false,
+            "UncoveredNow",
+            format!("nobody is on duty now, {end}{more}; add somebody with an OnCallOverride"),
+        )
     } else {
         let from = local(start);
-        (false, "UncoveredLater", format!("nobody is on duty from {from} {end}{more}; add a turn or an OnCallOverride"))
+        (
+            false,
+            "UncoveredLater",
+            format!("nobody is on duty from {from} {end}{more}; add a turn or an OnCallOverride"),
+        )
     }
 }
 

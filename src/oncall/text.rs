@@ -20,7 +20,8 @@ pub fn flat(text: &str, max: usize) -> String {
 
 /// Neither a control character nor one that turns the direction of the text around it.
 fn is_harmless(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A page to one person, or to a room.
@@ -77,10 +78,16 @@ impl Page<'_> {
         match self.then {
             Then::Called(at, next) if !next.is_empty() => {
                 let (names, verb) = (together(next), if next.len() == 1 { "is" } else { "are" });
-                text.push_str(&format!("{who}, answer by {} or {names} {verb} called: ", minute(at, self.zone)));
+                text.push_str(&format!(
+                    "{who}, answer by {} or {names} {verb} called: ",
+                    minute(at, self.zone)
+                ));
             }
             Then::Called(at, _) => {
-                text.push_str(&format!("{who}, answer by {} or everybody is called again: ", minute(at, self.zone)));
+                text.push_str(&format!(
+                    "{who}, answer by {} or everybody is called again: ",
+                    minute(at, self.zone)
+                ));
             }
             Then::NobodyElse => text.push_str(&format!("{who}, nobody else is called after this, answer: ")),
         }
@@ -167,9 +174,7 @@ fn clause(sentence: &str) -> String {
     let flat = flat.trim_end_matches('.');
     let mut chars = flat.chars();
     match (chars.next(), chars.clone().next()) {
-        (Some(first), Some(second)) if !second.is_uppercase() => {
-            first.to_lowercase().chain(chars).collect()
-        }
+        (Some(first), Some(second)) if !second.is_uppercase() => first.to_lowercase().chain(chars).collect(),
         _ => flat.to_owned(),
     }
 }
@@ -215,7 +220,9 @@ mod tests {
         page.then = Then::NobodyElse;
         assert_eq!(
             page.text(),
-            format!("{start}nobody else is called after this, answer: https://mayday.example/inc/1 or {command}")
+            format!(
+                "{start}nobody else is called after this, answer: https://mayday.example/inc/1 or {command}"
+            )
         );
     }
 
