@@ -41,7 +41,13 @@ state_dir() {
 
 # --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---
 
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# Empty for a dead process, also for one that nobody has reaped yet (Z): it still has its old start time.
+start_time() {
+  local stat fields
+  read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
+  read -ra fields <<<"${stat##*) }"
+  [[ ${fields[0]} == [ZX] ]] || echo "${fields[19]}"
+}
 
 is_alive() { # DIR NAME
   local pid started
@@ -57,9 +63,10 @@ launch() { # DIR NAME COMMAND... ; does nothing if it is alive
   shift 2
   is_alive "$dir" "$name" && return 0
   mkdir -p "$dir/pids" "$dir/logs"
+  rm -f "$dir/pids/$name" "$dir/pids/$name.new"
   # A session of its own and no inherited pipes: whoever started us may end, or wait for our output to close.
   setsid --fork bash -c 'echo $$ >"$1"; shift; exec "$@"' launch "$dir/pids/$name.new" "$@" \
-    </dev/null >>"$dir/logs/$name.log" 2>&1
+    </dev/null >>"$dir/logs/$name.log" 2>&1 9>&-
   until [ -s "$dir/pids/$name.new" ]; do sleep 0.02; done
   pid=$(cat "$dir/pids/$name.new")
   rm "$dir/pids/$name.new"
@@ -75,7 +82,7 @@ stop() { # DIR NAME...
   for name in "$@"; do
     waited=0
     while is_alive "$dir" "$name"; do
-      [ $waited -ge 100 ] && kill -KILL "$(pid_of "$dir" "$name")" 2>/dev/null
+      [ $waited -lt 100 ] || kill -KILL "$(pid_of "$dir" "$name")" 2>/dev/null || true
       waited=$((waited + 1))
       sleep 0.1
     done
@@ -84,11 +91,17 @@ stop() { # DIR NAME...
 }
 
 # Waits until a command succeeds; says what was waited for, and where the logs are, if it does not.
-await() { # SECONDS WHAT DIR COMMAND...
-  local seconds=$1 what=$2 dir=$3 end
-  shift 3
+# The death of a part that it needs (several in one word) ends the wait at once.
+await() { # SECONDS WHAT DIR PARTS COMMAND...
+  local seconds=$1 what=$2 dir=$3 parts=$4 part end
+  shift 4
   end=$((SECONDS + seconds))
   until "$@" >/dev/null 2>&1; do
+    for part in $parts; do
+      is_alive "$dir" "$part" && continue
+      tail -n 10 "$dir/logs/$part.log" >&2
+      die "$part died before $what; its log: $dir/logs/$part.log"
+    done
     [ $SECONDS -lt $end ] || die "$what did not happen in $seconds s; logs: $dir/logs/"
     sleep 0.2
   done

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func newPKICommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "ports COUNT",
-			Short: "print free loopback ports, one a line",
+			Short: "print loopback ports that are free and that the kernel gives to nobody, one a line",
 			Args:  cobra.ExactArgs(1),
 			RunE:  func(_ *cobra.Command, args []string) error { return printPorts(args[0]) },
 		},
@@ -171,21 +172,29 @@ contexts:
 	return nil
 }
 
+// Linux hands out ports from 32768 on by itself. A kept port from there could be taken while its owner is down.
+const firstPort, lastPort = 20000, 32000
+
 // printPorts holds all ports open until it has found every one, so that none is named twice.
 func printPorts(count string) error {
 	var wanted int
 	if _, err := fmt.Sscan(count, &wanted); err != nil || wanted < 1 || wanted > 100 {
 		return errors.New("COUNT must be a number from 1 to 100")
 	}
-	for range wanted {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	// Random order: two clusters that choose at once rarely meet.
+	for _, offset := range mathrand.Perm(lastPort - firstPort) {
+		port := firstPort + offset
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			return err
+			continue // somebody has it
 		}
 		defer listener.Close()
-		fmt.Println(listener.Addr().(*net.TCPAddr).Port)
+		fmt.Println(port)
+		if wanted--; wanted == 0 {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("no free ports between %d and %d", firstPort, lastPort)
 }
 
 func template(commonName string) *x509.Certificate {

@@ -112,6 +112,10 @@ pub struct Snapshot {
     /// Its spec.
     #[schemars(schema_with = "super::common::free_object")]
     pub spec: Value,
+    /// The Approvals of the Runbook that the run rests on; it stops before its next act if one goes.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub approvals: Vec<CountedDecision>,
 }
 
 /// Where a run stands.
@@ -220,6 +224,8 @@ pub struct Intent {
     /// The version that was looked at; the act fails if somebody was faster.
     #[schemars(length(max = 64))]
     pub resource_version: String,
+    /// `metadata.generation` that was looked at: while it stays, the act has not happened.
+    pub generation: Option<i64>,
     /// Who acts.
     #[schemars(length(max = 253))]
     pub actor: String,
@@ -227,6 +233,10 @@ pub struct Intent {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub delta: Vec<super::change_request::Delta>,
+    /// How often it was announced before over this same version. Whoever finds an announced act announces it
+    /// anew before sending it, so that only the last announcer can go on.
+    #[serde(default)]
+    pub attempt: i32,
     /// When it was stored.
     pub time: Option<Time>,
     /// Not sent after then.

@@ -1,0 +1,142 @@
+//! Which policies protect what. Pure.
+
+use std::sync::Arc;
+
+use crate::api::ChangePolicy;
+use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
+
+/// What a request is about, as admission names it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Resource<'a> {
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// Plural name: `deployments`.
+    pub plural: &'a str,
+    /// Namespace the object is in; for a Namespace its own name.
+    pub namespace: &'a str,
+}
+
+/// Namespaces that no policy may cover, or nothing could be mended there.
+pub fn is_refused_scope(namespace: &str, operator_namespace: &str) -> bool {
+    namespace == "kube-system" || namespace == operator_namespace
+}
+
+/// The namespaces a policy covers now: those it names, or those its selector was resolved to.
+pub fn namespaces<'a>(policy: &'a ChangePolicy, operator_namespace: &str) -> Vec<&'a str> {
+    let resolved = || policy.status.as_ref().map_or(&[][..], |status| &status.namespaces);
+    let names = policy.spec.scope.namespaces.names.as_deref().unwrap_or_else(resolved);
+    names.iter().map(String::as_str).filter(|name| !is_refused_scope(name, operator_namespace)).collect()
+}
+
+/// The policies over a namespace, in the order of their names.
+pub fn over<'a>(
+    policies: &'a [Arc<ChangePolicy>],
+    namespace: &str,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    let mut over: Vec<&ChangePolicy> = policies
+        .iter()
+        .map(|policy| &**policy)
+        .filter(|policy| namespaces(policy, operator_namespace).contains(&namespace))
+        .collect();
+    over.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    over
+}
+
+/// The policies that protect an object.
+pub fn protecting<'a>(
+    policies: &'a [Arc<ChangePolicy>],
+    resource: &Resource<'_>,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    if is_never_protected(resource) {
+        return Vec::new();
+    }
+    over(policies, resource.namespace, operator_namespace)
+        .into_iter()
+        .filter(|policy| covers(&policy.spec, resource))
+        .collect()
+}
+
+/// Events and Leases come by the thousand and change nothing; the kinds of `mayday.dev` have rules of their own.
+fn is_never_protected(resource: &Resource<'_>) -> bool {
+    resource.group == crate::api::GROUP
+        || matches!(
+            (resource.group, resource.plural),
+            ("" | "events.k8s.io", "events") | ("coordination.k8s.io", "leases")
+        )
+}
+
+fn covers(policy: &ChangePolicySpec, resource: &Resource<'_>) -> bool {
+    // The Namespace is protected with what is in it, whatever kinds are listed.
+    if resource.group.is_empty() && resource.plural == "namespaces" {
+        return true;
+    }
+    let Some(scope) = &policy.scope.resources else { return true };
+    let included = scope.include.is_empty() || scope.include.iter().any(|rule| matches(rule, resource));
+    included && !scope.exclude.iter().any(|rule| matches(rule, resource))
+}
+
+fn matches(rule: &ResourceRule, resource: &Resource<'_>) -> bool {
+    let one_of = |values: &[String], value: &str| values.iter().any(|known| known == "*" || known == value);
+    one_of(&rule.api_groups, resource.group) && one_of(&rule.resources, resource.plural)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn policy(scope: Value, status: Value) -> Arc<ChangePolicy> {
+        let mut policy = ChangePolicy::new(
+            "production",
+            serde_json::from_value(json!({"scope": scope, "approval": {}})).unwrap(),
+        );
+        policy.status = serde_json::from_value(status).unwrap();
+        Arc::new(policy)
+    }
+
+    fn protects(policy: &Arc<ChangePolicy>, group: &str, plural: &str, namespace: &str) -> bool {
+        let resource = Resource { group, plural, namespace };
+        !protecting(std::slice::from_ref(policy), &resource, "mayday-system").is_empty()
+    }
+
+    #[test]
+    fn everything_in_its_namespaces_is_protected_but_events_leases_and_our_own_kinds() {
+        let policy = policy(json!({"namespaces": {"names": ["shop"]}}), json!(null));
+        assert!(protects(&policy, "apps", "deployments", "shop"));
+        assert!(protects(&policy, "example.com", "anything", "shop"));
+        assert!(protects(&policy, "", "namespaces", "shop"));
+        assert!(!protects(&policy, "", "events", "shop"));
+        assert!(!protects(&policy, "events.k8s.io", "events", "shop"));
+        assert!(!protects(&policy, "coordination.k8s.io", "leases", "shop"));
+        assert!(!protects(&policy, "mayday.dev", "incidents", "shop"));
+        assert!(!protects(&policy, "apps", "deployments", "till"));
+    }
+
+    #[test]
+    fn listed_kinds_narrow_the_scope_and_the_namespace_itself_stays() {
+        let scope = json!({"namespaces": {"names": ["shop"]}, "resources": {
+            "include": [{"apiGroups": ["apps"], "resources": ["*"]}],
+            "exclude": [{"apiGroups": ["apps"], "resources": ["replicasets"]}]}});
+        let policy = policy(scope, json!(null));
+        assert!(protects(&policy, "apps", "deployments", "shop"));
+        assert!(!protects(&policy, "apps", "replicasets", "shop"));
+        assert!(!protects(&policy, "", "configmaps", "shop"));
+        assert!(protects(&policy, "", "namespaces", "shop"));
+    }
+
+    #[test]
+    fn a_selector_counts_as_what_it_was_resolved_to_and_as_nothing_before() {
+        let scope = json!({"namespaces": {"selector": {"matchLabels": {"env": "production"}}}});
+        assert!(!protects(&policy(scope.clone(), json!(null)), "apps", "deployments", "shop"));
+        assert!(protects(&policy(scope, json!({"namespaces": ["shop"]})), "apps", "deployments", "shop"));
+    }
+
+    #[test]
+    fn our_own_namespace_and_kube_system_are_never_covered() {
+        let policy = policy(json!({"namespaces": {"names": ["kube-system", "mayday-system"]}}), json!(null));
+        assert!(!protects(&policy, "apps", "deployments", "kube-system"));
+        assert!(!protects(&policy, "apps", "deployments", "mayday-system"));
+    }
+}

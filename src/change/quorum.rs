@@ -1,0 +1,356 @@
+//! Whether enough of the right people agree (rules §2). Pure.
+//!
+//! Normally every required entry of every policy reaches its count, the requester never counting. While an
+//! incident binds, the current lead must agree as well, and at least one who is neither lead nor requester:
+//! a crisis is never weaker than a quiet day. Empty lists mean nobody.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::binding::Binding;
+use crate::api::Approval;
+use crate::api::approval::{By, CountedDecision, Decision, SubjectKind};
+use crate::api::change_policy::{ChangePolicySpec, RequiredApproval};
+
+/// What is decided on.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// Its kind.
+    pub kind: SubjectKind,
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+    /// Its digest as it is now.
+    pub digest: &'a str,
+    /// Who never counts: the requester, or the authors.
+    pub excluded: BTreeSet<String>,
+}
+
+/// People by name, from rotations. Kubernetes cannot list the members of a group.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Names {
+    /// Users of the approval rotation.
+    pub approvers: Vec<String>,
+    /// Users of the lead rotation.
+    pub leads: Vec<String>,
+}
+
+/// Whether enough agree.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Enough agree, and nobody said no.
+    pub approved: bool,
+    /// Somebody eligible said no, for good.
+    pub rejected_by: Option<String>,
+    /// The decisions that count.
+    pub counted: Vec<CountedDecision>,
+    /// Whose approval is missing, in words; empty once approved.
+    pub missing: Vec<String>,
+    /// When the last approval that counts was made.
+    pub complete_time: Option<Timestamp>,
+    /// When the first approval that counts lapses, if any does.
+    pub lapses_time: Option<Timestamp>,
+}
+
+impl Outcome {
+    /// Who is missing, in one phrase: `lena (lead) and one of amir, bea`.
+    pub fn missing_phrase(&self) -> String {
+        self.missing.join(" and ")
+    }
+}
+
+/// Why an approval does not count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotCounted {
+    /// It is about something else, or about an earlier state of it.
+    OtherContent,
+    /// Nobody knows who made it.
+    Unstamped,
+    /// A ServiceAccount never approves.
+    ServiceAccount,
+    /// Whoever breaks the glass cannot approve.
+    BreakGlass,
+    /// The requester or an author.
+    Excluded,
+    /// Not in any of the groups, and not the lead.
+    NotEligible,
+    /// It does not name every incident that binds.
+    OtherIncidents,
+    /// Its time is over.
+    Lapsed,
+    /// It is being deleted.
+    Withdrawn,
+    /// It answers a question, which this is not.
+    Answer,
+}
+
+impl NotCounted {
+    /// In words, with what to do.
+    pub fn message(self) -> &'static str {
+        match self {
+            NotCounted::OtherContent => {
+                "it names another digest or UID: look at the subject and approve it as it is now"
+            }
+            NotCounted::Unstamped => "nobody knows who made it: create it again",
+            NotCounted::ServiceAccount => "service accounts never approve: a person must",
+            NotCounted::BreakGlass => "whoever broke the glass cannot approve: another person must",
+            NotCounted::Excluded => {
+                "it is by the requester or an author, who never count: somebody else must approve"
+            }
+            NotCounted::NotEligible => "its author is in none of the groups that approve, and does not lead",
+            NotCounted::OtherIncidents => "it does not name every incident that binds now: approve again",
+            NotCounted::Lapsed => "its time is over: approve again",
+            NotCounted::Withdrawn => "it is being deleted",
+            NotCounted::Answer => "Confirm and Deny answer questions; here Approve or Reject is asked for",
+        }
+    }
+}
+
+/// Facts of an evaluation besides the approvals.
+#[derive(Clone, Debug)]
+pub struct Rules<'a> {
+    /// The policies over the subject; every one must be satisfied.
+    pub policies: &'a [&'a ChangePolicySpec],
+    /// The incidents that bind.
+    pub bindings: &'a [Binding],
+    /// People by name.
+    pub names: &'a Names,
+}
+
+/// Evaluates every approval of a subject.
+pub fn evaluate(
+    subject: &Subject<'_>,
+    rules: &Rules<'_>,
+    approvals: &[Arc<Approval>],
+    now: Timestamp,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut yes: Vec<&By> = Vec::new();
+    for approval in approvals {
+        let Ok(by) = counts(approval, subject, rules, now) else { continue };
+        let time = approval.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+        outcome.counted.push(CountedDecision {
+            name: approval.name_any(),
+            uid: approval.uid().unwrap_or_default(),
+            by: by.user.clone(),
+            decision: approval.spec.decision,
+            role: role(by, rules),
+            time: crate::cluster::conditions::seconds(time),
+        });
+        if approval.spec.decision == Decision::Reject {
+            outcome.rejected_by.get_or_insert_with(|| by.user.clone());
+        } else {
+            yes.push(by);
+            outcome.complete_time = outcome.complete_time.max(Some(time));
+            let lapses = approval.spec.not_after.as_ref().map(|time| time.0);
+            outcome.lapses_time = [outcome.lapses_time, lapses].into_iter().flatten().min();
+        }
+    }
+    outcome.counted.sort_by(|a, b| (&a.time, &a.name).cmp(&(&b.time, &b.name)));
+    outcome.missing = missing(subject, rules, &yes);
+    outcome.approved = outcome.missing.is_empty() && outcome.rejected_by.is_none();
+    outcome
+}
+
+/// Whether an approval counts, and whose it is.
+///
+/// # Errors
+/// Why it does not.
+pub fn counts<'a>(
+    approval: &'a Approval,
+    subject: &Subject<'_>,
+    rules: &Rules<'_>,
+    now: Timestamp,
+) -> Result<&'a By, NotCounted> {
+    let spec = &approval.spec;
+    let reference = &spec.subject_ref;
+    if reference.kind != subject.kind
+        || reference.name != subject.name
+        || reference.uid != subject.uid
+        || reference.step.is_some()
+        || spec.digest != subject.digest
+    {
+        return Err(NotCounted::OtherContent);
+    }
+    if matches!(spec.decision, Decision::Confirm | Decision::Deny) {
+        return Err(NotCounted::Answer);
+    }
+    if approval.metadata.deletion_timestamp.is_some() {
+        return Err(NotCounted::Withdrawn);
+    }
+    let by = spec.by.as_ref().ok_or(NotCounted::Unstamped)?;
+    eligible(by, rules)?;
+    // A no counts from whoever could say yes, also from the requester's side and in every circumstance.
+    if spec.decision == Decision::Reject {
+        return Ok(by);
+    }
+    if is_excluded(&by.user, subject, rules.policies) {
+        return Err(NotCounted::Excluded);
+    }
+    if spec.not_after.as_ref().is_some_and(|time| time.0 <= now) {
+        return Err(NotCounted::Lapsed);
+    }
+    let named = |binding: &Binding| spec.incident_refs.contains(&binding.incident);
+    if subject.kind == SubjectKind::ChangeRequest && !rules.bindings.iter().all(named) {
+        return Err(NotCounted::OtherIncidents);
+    }
+    Ok(by)
+}
+
+/// Whether a person may decide at all under these rules: in a group of a required entry, or the lead.
+///
+/// # Errors
+/// Why not.
+pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
+    if by.user.starts_with("system:serviceaccount:") {
+        return Err(NotCounted::ServiceAccount);
+    }
+    let in_any = |groups: &[String]| by.groups.iter().any(|group| groups.contains(group));
+    let broke =
+        |policy: &&ChangePolicySpec| policy.break_glass.as_ref().is_some_and(|glass| in_any(&glass.groups));
+    if rules.policies.iter().any(broke) {
+        return Err(NotCounted::BreakGlass);
+    }
+    let member = rules
+        .policies
+        .iter()
+        .any(|policy| policy.approval.required.iter().any(|entry| in_any(&entry.groups)));
+    let leads = rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user));
+    if member || leads { Ok(()) } else { Err(NotCounted::NotEligible) }
+}
+
+/// The one name that stands for a person under several user names.
+fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
+    policies
+        .iter()
+        .flat_map(|policy| &policy.approval.aliases)
+        .find(|alias| alias.users.iter().any(|known| known == user))
+        .and_then(|alias| alias.users.first())
+        .map_or(user, String::as_str)
+}
+
+fn is_excluded(user: &str, subject: &Subject<'_>, policies: &[&ChangePolicySpec]) -> bool {
+    subject.excluded.iter().any(|excluded| person(excluded, policies) == person(user, policies))
+}
+
+fn role(by: &By, rules: &Rules<'_>) -> String {
+    if rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user)) {
+        return "lead".to_owned();
+    }
+    rules
+        .policies
+        .iter()
+        .flat_map(|policy| &policy.approval.required)
+        .find(|entry| by.groups.iter().any(|group| entry.groups.contains(group)))
+        .map_or_else(String::new, |entry| entry.name.clone())
+}
+
+fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String> {
+    let mut missing: Vec<String> = Vec::new();
+    let mut add = |phrase: String| {
+        if !missing.contains(&phrase) {
+            missing.push(phrase);
+        }
+    };
+    if rules.policies.is_empty() {
+        add("a ChangePolicy over this namespace: without one nobody can approve here".to_owned());
+    }
+    for binding in rules.bindings {
+        if let Some(phrase) = missing_lead(subject, rules, yes, binding) {
+            add(phrase);
+        }
+    }
+    for policy in rules.policies {
+        if policy.approval.required.is_empty() {
+            add("somebody whom the policy lets approve: spec.approval.required is empty, which means nobody"
+                .to_owned());
+        }
+        for entry in &policy.approval.required {
+            if rules.bindings.is_empty() {
+                add(missing_peers(subject, rules, yes, entry, None, entry.count).unwrap_or_default());
+            }
+            for binding in rules.bindings {
+                let own =
+                    binding.lead.as_deref().is_some_and(|lead| is_excluded(lead, subject, rules.policies));
+                // The lead stands for one, except in the lead's own request.
+                let count = if own { entry.count } else { (entry.count - 1).max(1) };
+                add(missing_peers(subject, rules, yes, entry, Some(binding), count).unwrap_or_default());
+            }
+        }
+    }
+    missing.retain(|phrase| !phrase.is_empty());
+    missing
+}
+
+fn missing_lead(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By], binding: &Binding) -> Option<String> {
+    let Some(lead) = binding.lead.as_deref() else {
+        let who = if rules.names.leads.is_empty() {
+            "somebody entitled".to_owned()
+        } else {
+            rules.names.leads.join(" or ")
+        };
+        return Some(format!(
+            "a lead ({who} must claim it: kubectl mayday lead inc/{})",
+            binding.incident.name
+        ));
+    };
+    let agreed = yes.iter().any(|by| by.user == lead);
+    let own = is_excluded(lead, subject, rules.policies);
+    (!agreed && !own).then(|| format!("{lead} (lead)"))
+}
+
+/// Who of an entry is missing, in words; none if enough agree.
+fn missing_peers(
+    subject: &Subject<'_>,
+    rules: &Rules<'_>,
+    yes: &[&By],
+    entry: &RequiredApproval,
+    binding: Option<&Binding>,
+    count: i32,
+) -> Option<String> {
+    let lead = binding.and_then(|binding| binding.lead.as_deref()).map(|lead| person(lead, rules.policies));
+    let peers: BTreeSet<&str> = yes
+        .iter()
+        .filter(|by| by.groups.iter().any(|group| entry.groups.contains(group)))
+        .map(|by| person(&by.user, rules.policies))
+        .filter(|user| Some(*user) != lead)
+        .collect();
+    let lacking = usize::try_from(count).unwrap_or(0).saturating_sub(peers.len());
+    if lacking == 0 {
+        return None;
+    }
+    let could: Vec<&str> = rules
+        .names
+        .approvers
+        .iter()
+        .map(String::as_str)
+        .filter(|user| !peers.contains(person(user, rules.policies)))
+        .filter(|user| {
+            Some(person(user, rules.policies)) != lead && !is_excluded(user, subject, rules.policies)
+        })
+        .collect();
+    Some(phrase(lacking, &could, &entry.groups))
+}
+
+fn phrase(lacking: usize, could: &[&str], groups: &[String]) -> String {
+    let number = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+        .get(lacking)
+        .copied()
+        .unwrap_or("more");
+    if could.is_empty() {
+        return match groups {
+            [] => "somebody of the policy's groups, of which there are none".to_owned(),
+            [group] => format!("{number} of group {group}"),
+            groups => format!("{number} of groups {}", groups.join(", ")),
+        };
+    }
+    if could.len() == lacking { could.join(" and ") } else { format!("{number} of {}", could.join(", ")) }
+}
+
+#[cfg(test)]
+#[path = "quorum_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! The step `restart`: as `kubectl rollout restart`, but with the operation's identity as the value of our own
+//! annotation on the pod template. A clock as the value would restart again on every repeat; the identity
+//! makes a repeat a no-op, and proves afterwards whether the restart happened.
+
+use serde_json::{Value, json};
+
+use super::is_workload;
+use crate::api::change_request::Delta;
+use crate::api::common::ObjectRef;
+use crate::api::runbook_run::Intent;
+
+/// Annotation on the pod template, with the operation that restarted it last.
+pub const RESTARTED_BY: &str = "mayday.dev/restarted-by";
+/// The annotation as a delta names it.
+const PATH: &str = "/spec/template/metadata/annotations/mayday.dev~1restarted-by";
+
+/// What a restart would do to the live object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// This, and nothing else.
+    Change(Change),
+    /// It has been done already.
+    Nothing,
+    /// It cannot be done, and why.
+    Refuse(String),
+}
+
+/// Exactly what changes, on exactly which object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// UID of the object.
+    pub uid: String,
+    /// The version that was looked at.
+    pub resource_version: String,
+    /// The generation that was looked at.
+    pub generation: Option<i64>,
+    /// The one annotation.
+    pub delta: Vec<Delta>,
+}
+
+/// What can be proved from the live object about an act that was meant to happen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// It happened.
+    Done,
+    /// It did not happen.
+    NotDone,
+    /// Neither can be proved, and why.
+    Unprovable(String),
+}
+
+/// Plans a restart over the live object.
+pub fn plan(target: &ObjectRef, object: &Value, operation_id: &str) -> Plan {
+    let name = target.display();
+    if !is_workload(target) {
+        return Plan::Refuse(format!(
+            "{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"
+        ));
+    }
+    if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
+        return Plan::Refuse(format!(
+            "{name} is paused, so a restart would do nothing until somebody resumes it: \
+             kubectl rollout resume {name}"
+        ));
+    }
+    if object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete") {
+        return Plan::Refuse(format!(
+            "{name} replaces pods only when they are deleted (OnDelete): a restart would do nothing"
+        ));
+    }
+    let (Some(uid), Some(resource_version)) =
+        (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"))
+    else {
+        return Plan::Refuse(format!("{name} was read without uid and resourceVersion"));
+    };
+    let before = annotation(object);
+    if before == Some(operation_id) {
+        return Plan::Nothing;
+    }
+    let delta =
+        Delta { path: PATH.to_owned(), before: before.map(Value::from), after: Some(operation_id.into()) };
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
+    Plan::Change(Change { uid, resource_version, generation, delta: vec![delta] })
+}
+
+/// The merge patch that carries an intent out. The API server refuses it if the object is another one, or
+/// has been changed since.
+pub fn patch(intent: &Intent) -> Value {
+    json!({
+        "metadata": {"uid": intent.uid, "resourceVersion": intent.resource_version},
+        "spec": {"template": {"metadata": {"annotations": {RESTARTED_BY: intent.operation_id}}}},
+    })
+}
+
+/// Looks for the operation on the live object, `None` where there is none.
+///
+/// `refused` says that the API server has refused the only request that was ever sent for this intent.
+pub fn probe(intent: &Intent, object: Option<&Value>, refused: bool) -> Proof {
+    let name = intent.target.display();
+    let Some(object) = object.filter(|object| text(object, "/metadata/uid").as_deref() == Some(&intent.uid))
+    else {
+        let lost = format!("{name} was deleted meanwhile, and with it the proof of whether it was restarted");
+        return if refused { Proof::NotDone } else { Proof::Unprovable(lost) };
+    };
+    let present = annotation(object);
+    if present == Some(intent.operation_id.as_str()) {
+        return Proof::Done;
+    }
+    // Every change of the spec raises the generation: as long as it stays, nothing of ours can have come and
+    // gone (a GitOps tool may take our annotation away again).
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
+    if refused || (generation.is_some() && generation == intent.generation) {
+        return Proof::NotDone;
+    }
+    Proof::Unprovable(format!(
+        "{name} was changed by somebody else while the restart was on its way, so nobody can tell whether it \
+         happened: kubectl rollout history {name}"
+    ))
+}
+
+fn annotation(object: &Value) -> Option<&str> {
+    object.pointer(PATH).and_then(Value::as_str)
+}
+
+fn text(object: &Value, pointer: &str) -> Option<String> {
+    object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> ObjectRef {
+        ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "checkout".into() }
+    }
+
+    fn object(by: Option<&str>, generation: i64) -> Value {
+        let annotations = by.map_or(json!({}), |by| json!({RESTARTED_BY: by}));
+        json!({
+            "metadata": {"uid": "u", "resourceVersion": "7", "generation": generation},
+            "spec": {"replicas": 3, "template": {"metadata": {"annotations": annotations}}},
+        })
+    }
+
+    fn intent(object: &Value) -> Intent {
+        let Plan::Change(change) = plan(&target(), object, "run/restart/0") else { panic!("no change") };
+        Intent {
+            operation_id: "run/restart/0".into(),
+            target: target(),
+            uid: change.uid,
+            resource_version: change.resource_version,
+            generation: change.generation,
+            delta: change.delta,
+            ..Intent::default()
+        }
+    }
+
+    #[test]
+    fn the_patch_does_what_the_stored_delta_says_and_nothing_else() {
+        let mut live = object(Some("earlier"), 4);
+        let intent = intent(&live);
+        assert_eq!(intent.delta[0].before, Some("earlier".into()));
+        let mut expected = live.clone();
+        *expected.pointer_mut(&intent.delta[0].path).unwrap() = intent.delta[0].after.clone().unwrap();
+        json_patch::merge(&mut live, &patch(&intent));
+        assert_eq!(live, expected);
+    }
+
+    #[test]
+    fn the_patch_names_the_object_and_the_version_that_were_looked_at() {
+        let patch = patch(&intent(&object(None, 4)));
+        assert_eq!(patch["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+    }
+
+    #[test]
+    fn a_restart_that_would_do_nothing_is_refused() {
+        let mut paused = object(None, 4);
+        paused["spec"]["paused"] = true.into();
+        assert!(
+            matches!(plan(&target(), &paused, "id"), Plan::Refuse(message) if message.contains("paused"))
+        );
+        let mut on_delete = object(None, 4);
+        on_delete["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+        assert!(
+            matches!(plan(&target(), &on_delete, "id"), Plan::Refuse(message) if message.contains("OnDelete"))
+        );
+        let pod = ObjectRef { api_version: "v1".into(), kind: "Pod".into(), name: "p".into() };
+        assert!(matches!(plan(&pod, &object(None, 4), "id"), Plan::Refuse(_)));
+    }
+
+    #[test]
+    fn a_repeat_of_the_same_operation_changes_nothing() {
+        assert_eq!(plan(&target(), &object(Some("run/restart/0"), 5), "run/restart/0"), Plan::Nothing);
+    }
+
+    #[test]
+    fn the_live_object_proves_whether_the_restart_happened() {
+        let before = object(None, 4);
+        let intent = intent(&before);
+        assert_eq!(probe(&intent, Some(&object(Some("run/restart/0"), 5)), false), Proof::Done);
+        assert_eq!(probe(&intent, Some(&before), false), Proof::NotDone);
+    }
+
+    #[test]
+    fn what_cannot_be_proved_is_said_to_be_so() {
+        let intent = intent(&object(None, 4));
+        let another = json!({"metadata": {"uid": "v", "generation": 4}});
+        for unprovable in [None, Some(&another), Some(&object(None, 5)), Some(&object(Some("other"), 6))] {
+            assert!(matches!(probe(&intent, unprovable, false), Proof::Unprovable(_)), "{unprovable:?}");
+            assert_eq!(probe(&intent, unprovable, true), Proof::NotDone);
+        }
+    }
+}

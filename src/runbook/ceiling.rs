@@ -1,0 +1,124 @@
+//! How far automation may go in a namespace: the least that every policy over it grants. Pure.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::ChangePolicy;
+use crate::api::change_policy::AutomationStart;
+use crate::api::runbook::{RunApproval, Start};
+
+/// The most that runbooks in a namespace may do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ceiling {
+    /// Who may start one.
+    pub start: AutomationStart,
+    /// Which approval is the least.
+    pub approval: RunApproval,
+    /// Which approval is the least once a lead has claimed.
+    pub after_lead_claimed: RunApproval,
+    /// The policies it comes from, as people write them: `cpol/production`.
+    pub policies: Vec<String>,
+}
+
+/// Whether a policy covers a namespace: by name, or by what its selector was resolved to.
+pub fn covers(policy: &ChangePolicy, namespace: &str) -> bool {
+    let named = policy.spec.scope.namespaces.names.iter().flatten();
+    let resolved = policy.status.iter().flat_map(|status| &status.namespaces);
+    named.chain(resolved).any(|name| name == namespace)
+}
+
+/// Combines every policy over a namespace; one that grants less wins. Without a policy nobody may do anything.
+pub fn over(policies: &[Arc<ChangePolicy>], namespace: &str) -> Ceiling {
+    let covering = || policies.iter().filter(|policy| covers(policy, namespace));
+    let strictest = |choose: fn(&ChangePolicy) -> RunApproval| {
+        let all_standing = covering().all(|policy| choose(policy) == RunApproval::Standing);
+        if all_standing && covering().next().is_some() { RunApproval::Standing } else { RunApproval::PerRun }
+    };
+    Ceiling {
+        start: covering()
+            .map(|policy| policy.spec.automation.start)
+            .min_by_key(|start| rank(*start))
+            .unwrap_or_default(),
+        approval: strictest(|policy| policy.spec.automation.approval),
+        after_lead_claimed: strictest(|policy| policy.spec.automation.after_lead_claimed),
+        policies: covering().map(|policy| format!("cpol/{}", policy.name_any())).collect(),
+    }
+}
+
+fn rank(start: AutomationStart) -> u8 {
+    match start {
+        AutomationStart::Disabled => 0,
+        AutomationStart::Manual => 1,
+        AutomationStart::Automatic => 2,
+    }
+}
+
+impl Ceiling {
+    /// Why a runbook may not be started that way; `None` if it may.
+    pub fn refuses(&self, start: Start, namespace: &str) -> Option<String> {
+        if self.policies.is_empty() {
+            return Some(format!(
+                "no ChangePolicy covers {namespace}, so nobody can approve a Runbook there: ask a platform engineer for one"
+            ));
+        }
+        if self.start.allows(start) {
+            return None;
+        }
+        let policies = self.policies.join(", ");
+        Some(match self.start {
+            AutomationStart::Disabled => {
+                format!("{policies} switches runbooks off (automation.start: Disabled)")
+            }
+            _ => format!("{policies} lets only people start runbooks (automation.start: Manual)"),
+        })
+    }
+
+    /// Whether a run needs an approval of its own.
+    pub fn asks_per_run(&self, runbook: RunApproval, lead_claimed: bool) -> bool {
+        let least = if lead_claimed { self.after_lead_claimed } else { self.approval };
+        runbook == RunApproval::PerRun || self.approval == RunApproval::PerRun || least == RunApproval::PerRun
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy(name: &str, automation: serde_json::Value) -> Arc<ChangePolicy> {
+        Arc::new(
+            serde_json::from_value(json!({
+                "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": name},
+                "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "automation": automation},
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn without_a_policy_nothing_may_start() {
+        let ceiling = over(&[], "shop");
+        assert!(ceiling.refuses(Start::Manual, "shop").unwrap().contains("no ChangePolicy"));
+        assert!(ceiling.asks_per_run(RunApproval::Standing, false));
+        let elsewhere = [policy("production", json!({"start": "Automatic", "approval": "Standing"}))];
+        assert!(over(&elsewhere, "other").refuses(Start::Manual, "other").is_some());
+    }
+
+    #[test]
+    fn of_several_policies_the_one_that_grants_less_wins() {
+        let open = policy(
+            "a",
+            json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "Standing"}),
+        );
+        let manual =
+            policy("b", json!({"start": "Manual", "approval": "Standing", "afterLeadClaimed": "PerRun"}));
+        assert_eq!(over(&[Arc::clone(&open)], "shop").refuses(Start::Automatic, "shop"), None);
+        let both = over(&[open, manual], "shop");
+        assert!(both.refuses(Start::Automatic, "shop").unwrap().contains("only people"));
+        assert_eq!(both.refuses(Start::Manual, "shop"), None);
+        assert!(!both.asks_per_run(RunApproval::Standing, false));
+        assert!(both.asks_per_run(RunApproval::Standing, true), "a lead has claimed");
+        assert!(both.asks_per_run(RunApproval::PerRun, false), "the Runbook itself asks");
+    }
+}

@@ -1,0 +1,484 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::runbook::limits::Obstacle;
+
+const NOW: i64 = 1_800_000_000;
+const OPERATION: &str = "run-uid/restart/0";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(NOW + second).unwrap()
+}
+
+fn spec(steps: Value) -> RunbookSpec {
+    serde_json::from_value(json!({"summary": "s", "serviceAccountName": "sa", "steps": steps})).unwrap()
+}
+
+fn checkout() -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"})
+}
+
+fn restart_and_check() -> RunbookSpec {
+    spec(json!([
+        {"name": "restart", "restart": {"target": checkout()}, "timeout": "2m"},
+        {"name": "rolled-out", "check": {"rollout": {"target": checkout()}}, "timeout": "5m"},
+    ]))
+}
+
+/// The stored run and the stored Deployment, as the API server holds them.
+struct World {
+    spec: RunbookSpec,
+    status: RunbookRunStatus,
+    version: u64,
+    object: Value,
+    restarts: BTreeMap<String, u32>,
+    cancel: bool,
+    dry_run: bool,
+    now: i64,
+}
+
+impl World {
+    fn new(spec: RunbookSpec) -> World {
+        let status = RunbookRunStatus { steps: journal::steps(&spec), ..RunbookRunStatus::default() };
+        let object = json!({
+            "metadata": {"uid": "deployment-uid", "resourceVersion": "1", "generation": 1},
+            "spec": {"replicas": 3, "template": {"metadata": {"annotations": {}}}},
+            "status": {"observedGeneration": 0},
+        });
+        World {
+            spec,
+            status,
+            version: 0,
+            object,
+            restarts: BTreeMap::new(),
+            cancel: false,
+            dry_run: false,
+            now: 0,
+        }
+    }
+
+    /// The object is stored anew; `generation` when its spec has changed.
+    fn touch(&mut self, generation: bool) {
+        let bump = |value: &Value| value.as_i64().unwrap() + 1;
+        let version: i64 = self.object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+        self.object["metadata"]["resourceVersion"] = (version + 1).to_string().into();
+        if generation {
+            self.object["metadata"]["generation"] = bump(&self.object["metadata"]["generation"]).into();
+        }
+    }
+
+    fn controller_finishes(&mut self) {
+        self.object["status"] = json!({"observedGeneration": self.object["metadata"]["generation"],
+            "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3});
+        self.touch(false);
+    }
+
+    /// What the API server does with the patch of an intent.
+    fn patch(&mut self, intent: &Intent) -> Sent {
+        let patch = restart::patch(intent);
+        if patch["metadata"]["resourceVersion"] != self.object["metadata"]["resourceVersion"]
+            || patch["metadata"]["uid"] != self.object["metadata"]["uid"]
+        {
+            return Sent::Conflict;
+        }
+        if self.dry_run {
+            return Sent::Applied;
+        }
+        let before = self.object["spec"].clone();
+        json_patch::merge(&mut self.object, &json!({"spec": patch["spec"]}));
+        if self.object["spec"] != before {
+            *self.restarts.entry(intent.operation_id.clone()).or_default() += 1;
+            self.touch(true);
+        }
+        Sent::Applied
+    }
+}
+
+/// One operator process at work on the run: what it has read, and what it has learnt since.
+#[derive(Clone)]
+struct Operator {
+    status: RunbookRunStatus,
+    version: u64,
+    pass: Pass,
+}
+
+/// What happens to a request on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Network {
+    Fine,
+    AnswerLost,
+    RequestLost,
+    Delayed,
+}
+
+impl Operator {
+    fn read(world: &World) -> Operator {
+        Operator { status: world.status.clone(), version: world.version, pass: Pass::default() }
+    }
+
+    fn next(&self, world: &World) -> Move {
+        let facts = Facts {
+            namespace: "shop",
+            name: "run",
+            uid: "run-uid",
+            generation: 1,
+            cancel: world.cancel.then_some("cancelled by emil"),
+            dry_run: world.dry_run,
+            actor: "system:serviceaccount:shop:sa",
+            spec: &world.spec,
+            status: &self.status,
+            pass: &self.pass,
+        };
+        decide(&facts, at(world.now))
+    }
+
+    /// Makes one move. `late` collects requests that arrive later. False when it has nothing to do for now.
+    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<Intent>) -> bool {
+        match self.next(world) {
+            Move::AskPermit => self.pass.permit = Some(Permit::Go),
+            Move::Look { .. } => {
+                self.pass.seen = Some(Seen { target: Ok(Some(world.object.clone())), guards: Ok(()) });
+            }
+            Move::AskAnswer { .. } => self.pass.answer = Some(None),
+            Move::Store(status) => self.store(world, *status, network),
+            Move::Hold(status, _) => {
+                self.store(world, *status, network);
+                return false;
+            }
+            Move::Act(intent) => match network {
+                Network::Fine => {
+                    self.pass = Pass { sent: world.patch(&intent), ..Pass::default() };
+                }
+                Network::AnswerLost => {
+                    world.patch(&intent);
+                    *self = Operator::read(world);
+                }
+                Network::RequestLost => *self = Operator::read(world),
+                Network::Delayed => {
+                    late.push(*intent);
+                    *self = Operator::read(world);
+                }
+            },
+            Move::Done => return false,
+        }
+        true
+    }
+
+    /// Compare-and-swap on the run. Whoever is not sure reads again.
+    fn store(&mut self, world: &mut World, status: RunbookRunStatus, network: Network) {
+        if self.version == world.version && network != Network::RequestLost {
+            if world.status != status {
+                world.version += 1;
+                world.status = status.clone();
+            }
+            if network == Network::Fine {
+                let announced = journal::current(&status)
+                    .is_some_and(|index| status.steps[index].state == StepState::IntentRecorded);
+                let sent = if announced { Sent::NotYet } else { Sent::Unknown };
+                *self = Operator { status, version: world.version, pass: Pass { sent, ..Pass::default() } };
+                return;
+            }
+        }
+        *self = Operator::read(world);
+    }
+}
+
+/// Lets one operator work until it has nothing to do.
+fn work(world: &mut World) -> Operator {
+    let mut operator = Operator::read(world);
+    for _ in 0..50 {
+        if !operator.step(world, Network::Fine, &mut Vec::new()) {
+            return operator;
+        }
+    }
+    panic!("it never comes to rest: {:?}", world.status);
+}
+
+fn states(world: &World) -> Vec<StepState> {
+    world.status.steps.iter().map(|step| step.state).collect()
+}
+
+#[test]
+fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
+    let mut world = World::new(restart_and_check());
+    work(&mut world);
+    assert_eq!(world.restarts, BTreeMap::from([(OPERATION.to_owned(), 1)]));
+    assert_eq!(states(&world), [StepState::Succeeded, StepState::Settling]);
+    assert_eq!(world.status.state, Some(RunState::Running));
+    world.controller_finishes();
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Succeeded));
+    assert_eq!(world.restarts.len(), 1);
+}
+
+#[test]
+fn the_intent_is_stored_before_the_act_with_target_version_delta_and_actor() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    assert!(world.restarts.is_empty());
+    let intent = world.status.steps[0].intent.as_ref().unwrap();
+    assert_eq!(intent.operation_id, OPERATION);
+    assert_eq!((intent.uid.as_str(), intent.resource_version.as_str()), ("deployment-uid", "1"));
+    assert_eq!(intent.actor, "system:serviceaccount:shop:sa");
+    assert_eq!(intent.delta[0].after, Some(OPERATION.into()));
+    assert!(intent.act_before.as_ref().unwrap().0 > at(0));
+}
+
+#[test]
+fn killed_between_intent_and_act_it_acts_once() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    work(&mut world);
+    assert_eq!(world.restarts[OPERATION], 1);
+}
+
+#[test]
+fn killed_between_act_and_outcome_it_does_not_act_again() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while world.restarts.is_empty() {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    assert_eq!(states(&world)[0], StepState::IntentRecorded);
+    work(&mut world);
+    assert_eq!(world.restarts[OPERATION], 1);
+    assert_eq!(states(&world)[0], StepState::Succeeded);
+}
+
+#[test]
+fn an_outcome_that_cannot_be_proved_is_unknown_and_never_repeated() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while world.restarts.is_empty() {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    world.object["spec"]["template"]["metadata"]["annotations"] = json!({});
+    world.touch(true);
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Unknown));
+    assert_eq!(states(&world), [StepState::Unknown, StepState::Skipped]);
+    assert_eq!(world.restarts[OPERATION], 1);
+}
+
+#[test]
+fn a_change_between_look_and_act_is_looked_at_again() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    world.object["spec"]["replicas"] = 4.into();
+    world.touch(true);
+    while operator.step(&mut world, Network::Fine, &mut Vec::new()) {}
+    assert_eq!(world.restarts[OPERATION], 1);
+    assert_eq!(world.status.steps[0].intent.as_ref().unwrap().resource_version, "2");
+}
+
+#[test]
+fn a_guard_that_is_false_stops_the_run_before_anything_is_touched() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Look { guards: true, .. }) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    operator.pass.seen =
+        Some(Seen { target: Ok(Some(world.object.clone())), guards: Err("a single replica".into()) });
+    operator.step(&mut world, Network::Fine, &mut Vec::new());
+    assert_eq!(world.status.state, Some(RunState::Failed));
+    assert_eq!(states(&world), [StepState::Failed, StepState::Skipped]);
+    assert!(!journal::has_intent(&world.status));
+}
+
+#[test]
+fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
+    let obstacle = Obstacle { reason: "NotAllowed", message: "switched off".into(), until: None };
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    operator.pass.permit = Some(Permit::Wait(obstacle));
+    operator.step(&mut world, Network::Fine, &mut Vec::new());
+    assert_eq!(world.status.state, Some(RunState::Blocked));
+    assert_eq!(states(&world)[0], StepState::Pending);
+    assert!(world.restarts.is_empty());
+}
+
+#[test]
+fn a_cancel_counts_in_every_state_and_tells_what_was_done() {
+    for moves in 0..12 {
+        let mut world = World::new(restart_and_check());
+        let mut operator = Operator::read(&world);
+        for _ in 0..moves {
+            operator.step(&mut world, Network::Fine, &mut Vec::new());
+        }
+        world.cancel = true;
+        work(&mut world);
+        assert_eq!(world.status.state, Some(RunState::Cancelled), "after {moves} moves");
+        let done = world.restarts.contains_key(OPERATION);
+        assert_eq!(states(&world)[0] == StepState::Succeeded, done, "after {moves} moves");
+    }
+}
+
+#[test]
+fn a_refused_act_fails_the_step_with_the_reason() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    operator.pass = Pass { sent: Sent::Refused("may not patch deployments".into()), ..Pass::default() };
+    operator.step(&mut world, Network::Fine, &mut Vec::new());
+    assert_eq!(world.status.state, Some(RunState::Failed));
+    assert_eq!(world.status.steps[0].message.as_deref(), Some("may not patch deployments"));
+}
+
+#[test]
+fn a_check_that_does_not_pass_in_time_fails_the_run() {
+    let mut world = World::new(restart_and_check());
+    work(&mut world);
+    world.now = 299;
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Running));
+    world.now = 300;
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Failed));
+    assert!(world.status.steps[1].message.as_ref().unwrap().starts_with("not in time"));
+}
+
+#[test]
+fn a_wait_ends_when_it_was_to_end_whatever_restarts() {
+    let mut world = World::new(spec(json!([{"name": "w", "wait": {"duration": "90s"}}])));
+    work(&mut world);
+    world.now = 89;
+    work(&mut world);
+    assert_eq!(states(&world), [StepState::Settling]);
+    world.now = 90;
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Succeeded));
+}
+
+#[test]
+fn a_question_takes_the_answer_of_a_person_or_fails_when_nobody_answers() {
+    let question =
+        json!([{"name": "look", "manual": {"instructions": "Does the queue shrink?"}, "timeout": "15m"}]);
+    let mut world = World::new(spec(question));
+    let mut operator = work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::WaitingForPerson));
+    assert_eq!(
+        world.status.next.as_ref().unwrap().command.as_deref(),
+        Some("kubectl mayday answer -n shop run/run --step look")
+    );
+    assert!(world.status.steps[0].digest.as_ref().unwrap().starts_with("v1:sha256:"));
+
+    let answer = |confirmed| manual::Answer { by: "emil".into(), confirmed, comment: None };
+    for (confirmed, end) in [(true, StepState::Succeeded), (false, StepState::Failed)] {
+        operator.pass.answer = Some(Some(answer(confirmed)));
+        let Move::Store(status) = operator.next(&world) else { panic!("the answer is not stored") };
+        assert_eq!(status.steps[0].state, end);
+        assert_eq!(status.steps[0].answered.as_ref().unwrap().user, "emil");
+    }
+    world.now = 15 * 60;
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Failed));
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_says_what_would_happen() {
+    let mut world = World::new(restart_and_check());
+    world.dry_run = true;
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::DryRunComplete));
+    assert_eq!(states(&world), [StepState::Skipped, StepState::Skipped]);
+    assert!(world.status.steps[0].message.as_ref().unwrap().starts_with("would restart deployment/checkout"));
+    assert!(world.restarts.is_empty());
+}
+
+/// What may happen between two moves.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// Operator 0 or 1 makes a move; two leaders may believe in themselves.
+    Move(usize, Network),
+    /// An operator dies and starts again.
+    Crash(usize),
+    /// A request that was under way arrives.
+    Arrive,
+    /// The status of the Deployment changes.
+    Churn,
+    /// Somebody changes its spec.
+    Edit,
+    /// A GitOps tool takes foreign annotations away.
+    Strip,
+    /// Time passes, in seconds.
+    Pass(i64),
+    /// Somebody cancels.
+    Cancel,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let network = prop_oneof![
+        6 => Just(Network::Fine), 1 => Just(Network::AnswerLost), 1 => Just(Network::RequestLost), 1 => Just(Network::Delayed)
+    ];
+    prop_oneof![
+        20 => (0..2_usize, network).prop_map(|(who, network)| Event::Move(who, network)),
+        3 => (0..2_usize).prop_map(Event::Crash),
+        2 => Just(Event::Arrive),
+        1 => Just(Event::Churn),
+        1 => Just(Event::Edit),
+        1 => Just(Event::Strip),
+        1 => (0..60_i64).prop_map(Event::Pass),
+        1 => prop::bool::weighted(0.1).prop_map(|cancel| if cancel { Event::Cancel } else { Event::Churn }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_crashes_there_is_at_most_one_effective_act_per_operation(
+        events in prop::collection::vec(event(), 1..120)
+    ) {
+        let mut world = World::new(restart_and_check());
+        let mut operators = [Operator::read(&world), Operator::read(&world)];
+        let mut late = Vec::new();
+        for event in events {
+            let ended: Vec<(usize, StepState)> = states(&world).into_iter().enumerate().filter(|(_, state)| journal::is_terminal(*state)).collect();
+            match event {
+                Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
+                Event::Crash(who) => operators[who] = Operator::read(&world),
+                Event::Arrive => if let Some(intent) = late.pop() { world.patch(&intent); },
+                Event::Churn => world.touch(false),
+                Event::Edit => { world.object["spec"]["replicas"] = (world.now % 7).into(); world.touch(true); }
+                Event::Strip => { world.object["spec"]["template"]["metadata"]["annotations"] = json!({}); world.touch(true); }
+                Event::Pass(seconds) => world.now += seconds,
+                Event::Cancel => world.cancel = true,
+            }
+            prop_assert!(world.restarts.values().all(|count| *count <= 1), "{:?}", world.restarts);
+            for (index, state) in ended {
+                prop_assert_eq!(states(&world)[index], state, "a terminal state changed");
+            }
+            if states(&world)[0] == StepState::Succeeded {
+                prop_assert_eq!(world.restarts.get(OPERATION), Some(&1), "succeeded without an act");
+            }
+        }
+        for intent in late {
+            world.patch(&intent);
+        }
+        prop_assert!(world.restarts.values().all(|count| *count <= 1), "{:?}", world.restarts);
+        // Left alone, it comes to an end: the watched object settles, and time passes.
+        world.controller_finishes();
+        work(&mut world);
+        world.now += 600;
+        work(&mut world);
+        prop_assert!(world.status.state.is_some_and(RunState::is_settled), "{:?}", world.status);
+    }
+}

@@ -1,0 +1,256 @@
+//! Which Runbooks answer an incident, which of them starts, and why the others do not. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use super::actions::changed_targets;
+use super::{ceiling, limits};
+use crate::api::common::{NameRef, is_true};
+use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
+use crate::api::runbook::{Start, Symptom};
+use crate::api::runbook_run::{RunState, RunbookRunSpec};
+use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::cluster::events::cut;
+
+/// What is known when Runbooks are matched.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The incident, with its newest status.
+    pub incident: &'a Incident,
+    /// The Runbooks of its namespace.
+    pub runbooks: &'a [Arc<Runbook>],
+    /// The runs of its namespace.
+    pub runs: &'a [Arc<RunbookRun>],
+    /// All policies; those over the namespace are picked here.
+    pub policies: &'a [Arc<ChangePolicy>],
+}
+
+/// What follows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matching {
+    /// Runs to create. The name is the lock: that one exists already is no error.
+    pub start: Vec<RunbookRun>,
+    /// Every Runbook that matches, the most specific first.
+    pub runbooks: Vec<MatchingRunbook>,
+    /// When something that stands in the way goes by itself.
+    pub wake: Option<Timestamp>,
+}
+
+/// Longest list in an incident's status.
+const MAX_LISTED: usize = 20;
+/// Longest reason in it.
+const MAX_MESSAGE: usize = 500;
+
+/// Matches Runbooks with an incident. At most one starts by itself for an episode: the most specific of those
+/// that nothing stands in the way of.
+pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Matching {
+    let mut matching: Vec<(u32, &Arc<Runbook>)> = facts
+        .runbooks
+        .iter()
+        .filter(|runbook| runbook.metadata.deletion_timestamp.is_none())
+        .filter_map(|runbook| Some((specificity(runbook, facts.incident)?, runbook)))
+        .collect();
+    matching.sort_by_key(|(specificity, runbook)| (std::cmp::Reverse(*specificity), runbook.name_any()));
+
+    let mut decided = Matching::default();
+    let mut chosen = earlier_run(facts, matching.iter().map(|(_, runbook)| &***runbook));
+    for (_, runbook) in matching {
+        let name = runbook.name_any();
+        let automatic = runbook.spec.start == Start::Automatic;
+        let blocked = match stands_in_the_way(facts, runbook, now) {
+            Err(blocked) => {
+                let wake = blocked.until.filter(|_| automatic);
+                decided.wake = [decided.wake, wake].into_iter().flatten().min();
+                Some(cut(&blocked.message, MAX_MESSAGE))
+            }
+            Ok(()) if !automatic => None,
+            Ok(()) => match &chosen {
+                Some(chosen) if *chosen == name => None,
+                Some(chosen) => Some(format!(
+                    "{chosen} answers this incident; if that does not help: {}",
+                    by_hand(facts.incident, &name)
+                )),
+                None => {
+                    decided.start.push(run(facts.incident, runbook));
+                    chosen = Some(name.clone());
+                    None
+                }
+            },
+        };
+        decided.runbooks.push(MatchingRunbook {
+            name,
+            summary: runbook.spec.summary.clone(),
+            automatic,
+            blocked,
+        });
+    }
+    decided.runbooks.truncate(MAX_LISTED);
+    decided
+}
+
+/// The Runbook that was started by itself for this episode already.
+fn earlier_run<'a>(facts: &Facts<'_>, mut runbooks: impl Iterator<Item = &'a Runbook>) -> Option<String> {
+    runbooks.find(|runbook| has_run(facts, runbook)).map(ResourceExt::name_any)
+}
+
+fn episode_name(incident: &Incident, runbook: &Runbook) -> String {
+    let relapses = incident.status.as_ref().map_or(0, |status| status.relapses);
+    run_name(
+        &runbook.name_any(),
+        runbook.uid().unwrap_or_default().as_str(),
+        incident.uid().unwrap_or_default().as_str(),
+        relapses,
+    )
+}
+
+/// A run counts as long as the incident remembers it, even if somebody has deleted the object.
+fn has_run(facts: &Facts<'_>, runbook: &Runbook) -> bool {
+    let name = episode_name(facts.incident, runbook);
+    let remembered = facts.incident.status.iter().flat_map(|status| &status.runs).any(|run| run.name == name);
+    remembered || facts.runs.iter().any(|run| run.name_any() == name)
+}
+
+/// Name of the one run of a Runbook by itself in an episode. The digest is deliberately not part of it: a new
+/// approval cannot cause a second run.
+pub fn run_name(runbook: &str, runbook_uid: &str, incident_uid: &str, relapses: i32) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let hash = Sha256::digest(format!("{incident_uid}/{runbook_uid}/{relapses}"));
+    let suffix: String =
+        hash.iter().take(8).map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    // Names have at most 253 characters; Kubernetes names are ASCII.
+    let stem: String = runbook.chars().take(253 - 9).collect();
+    format!("{stem}-{suffix}")
+}
+
+fn run(incident: &Incident, runbook: &Runbook) -> RunbookRun {
+    let mut run = RunbookRun::new(
+        &episode_name(incident, runbook),
+        RunbookRunSpec {
+            runbook_ref: NameRef { name: runbook.name_any() },
+            incident_ref: Some(NameRef { name: incident.name_any() }),
+            ..RunbookRunSpec::default()
+        },
+    );
+    run.metadata.namespace = incident.namespace();
+    run
+}
+
+fn by_hand(incident: &Incident, runbook: &str) -> String {
+    let namespace = incident.namespace().unwrap_or_default();
+    format!("kubectl mayday run -n {namespace} {runbook} --incident {}", incident.name_any())
+}
+
+struct Blocked {
+    message: String,
+    until: Option<Timestamp>,
+}
+
+impl From<String> for Blocked {
+    fn from(message: String) -> Blocked {
+        Blocked { message, until: None }
+    }
+}
+
+/// Everything that keeps a Runbook that matches from starting, the lasting before the passing.
+fn stands_in_the_way(facts: &Facts<'_>, runbook: &Runbook, now: Timestamp) -> Result<(), Blocked> {
+    let incident = facts.incident;
+    let namespace = incident.namespace().unwrap_or_default();
+    let name = runbook.name_any();
+    let empty = IncidentStatus::default();
+    let status = incident.status.as_ref().unwrap_or(&empty);
+    if has_run(facts, runbook) {
+        let run_name = episode_name(incident, runbook);
+        let state = facts.runs.iter().find(|run| run.name_any() == run_name).map(|run| state(run));
+        return match state {
+            Some(state) if !state.is_settled() => Ok(()),
+            state => {
+                let how = state.map_or_else(String::new, |state| format!(", {state:?}"));
+                Err(format!("it has run for this (run/{run_name}{how}); again: {}", by_hand(incident, &name))
+                    .into())
+            }
+        };
+    }
+    if status.state.is_some_and(|state| !state.is_open()) {
+        return Err("the incident is over".to_owned().into());
+    }
+    if runbook.spec.suspend {
+        return Err(format!("it is suspended: kubectl -n {namespace} patch rb/{name} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'").into());
+    }
+    usable(runbook, &namespace).map_err(Blocked::from)?;
+    if let Some(message) = ceiling::over(facts.policies, &namespace).refuses(runbook.spec.start, &namespace) {
+        return Err(format!("{message}: {}", by_hand(incident, &name)).into());
+    }
+    if runbook.spec.start == Start::Automatic && is_true(&status.conditions, "Mitigated") {
+        return Err("every check passes already".to_owned().into());
+    }
+    let in_the_way = limits::reached(runbook.spec.limits.as_ref(), &name, facts.runs, None, now)
+        .or_else(|| limits::busy(&changed_targets(&runbook.spec.steps), facts.runs, None));
+    in_the_way.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
+}
+
+/// Whether a Runbook is accepted and approved as it stands now.
+fn usable(runbook: &Runbook, namespace: &str) -> Result<(), String> {
+    let name = runbook.name_any();
+    let Some(status) = runbook
+        .status
+        .as_ref()
+        .filter(|status| Some(status.observed_generation) == runbook.metadata.generation)
+    else {
+        return Err("it was changed a moment ago, and its approval is being looked at".to_owned());
+    };
+    let condition = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
+    let holds = |condition: Option<&Condition>| condition.is_some_and(|condition| condition.status == "True");
+    for kind in ["Ready", "Approved"] {
+        if !holds(condition(kind)) {
+            let why =
+                condition(kind).map_or("nobody has looked at it yet", |condition| condition.message.as_str());
+            return Err(format!("not {kind}: {why}"));
+        }
+    }
+    if status.digest.is_none() || status.approved_digest != status.digest {
+        return Err(format!("not Approved: kubectl mayday approve -n {namespace} rb/{name}"));
+    }
+    Ok(())
+}
+
+fn state(run: &RunbookRun) -> RunState {
+    run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
+}
+
+/// How exactly a Runbook names what is wrong: the number of things that its best entry names. `None` if none
+/// of its entries matches.
+fn specificity(runbook: &Runbook, incident: &Incident) -> Option<u32> {
+    runbook.spec.matches.iter().filter(|symptom| fits(symptom, incident)).map(weight).max()
+}
+
+fn weight(symptom: &Symptom) -> u32 {
+    let named = [symptom.alert_name.is_some(), symptom.source_ref.is_some(), symptom.service_ref.is_some()];
+    let named = named.into_iter().filter(|set| *set).count() + symptom.labels.len();
+    // A severity narrows less than a name does.
+    u32::try_from(named).unwrap_or(u32::MAX / 2).saturating_mul(2) + u32::from(!symptom.severities.is_empty())
+}
+
+fn fits(symptom: &Symptom, incident: &Incident) -> bool {
+    let severity = symptom.severities.is_empty() || symptom.severities.contains(&incident.spec.severity);
+    let service =
+        symptom.service_ref.as_ref().is_none_or(|service| incident.spec.service_refs.contains(service));
+    let asks_signal =
+        symptom.alert_name.is_some() || symptom.source_ref.is_some() || !symptom.labels.is_empty();
+    let mut firing =
+        incident.status.iter().flat_map(|status| &status.signals).filter(|signal| signal.end_time.is_none());
+    severity && service && (!asks_signal || firing.any(|signal| speaks_of(signal, symptom)))
+}
+
+fn speaks_of(signal: &Signal, symptom: &Symptom) -> bool {
+    symptom.alert_name.as_ref().is_none_or(|name| signal.name == *name)
+        && symptom.source_ref.as_ref().is_none_or(|source| signal.source_ref == *source)
+        && symptom.labels.iter().all(|(key, value)| signal.labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+#[path = "matching_tests.rs"]
+mod tests;

@@ -1,0 +1,221 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).unwrap()
+}
+
+fn incident(change: Value) -> Incident {
+    let mut value = json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "checkout-x7k2p", "namespace": "shop", "uid": "incident-uid"},
+        "spec": {"title": "checkout is down", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}]},
+        "status": {"state": "Open", "signals": [signal(json!({}))]},
+    });
+    json_patch::merge(&mut value, &change);
+    serde_json::from_value(value).unwrap()
+}
+
+fn signal(change: Value) -> Value {
+    let mut value = json!({
+        "sourceRef": {"name": "alertmanager"}, "id": "f", "name": "CheckoutDown", "severity": "SEV1",
+        "startTime": now(), "lastSeenTime": now(), "labels": {"team": "pay"},
+    });
+    json_patch::merge(&mut value, &change);
+    value
+}
+
+fn runbook(name: &str, change: Value) -> Arc<Runbook> {
+    let mut value = json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("{name}-uid"), "generation": 1},
+        "spec": {"summary": "s", "serviceAccountName": "sa", "start": "Automatic", "approval": "Standing",
+            "match": [{"alertName": "CheckoutDown"}],
+            "steps": [{"name": "r", "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}]},
+        "status": {"observedGeneration": 1, "digest": "d", "approvedDigest": "d",
+            "conditions": [condition("Ready", "True", ""), condition("Approved", "True", "")]},
+    });
+    json_patch::merge(&mut value, &change);
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn condition(kind: &str, status: &str, message: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": now()})
+}
+
+fn policy(automation: Value) -> Arc<ChangePolicy> {
+    Arc::new(
+        serde_json::from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": "production"},
+            "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "automation": automation},
+        }))
+        .unwrap(),
+    )
+}
+
+fn matched(incident: &Incident, runbooks: &[Arc<Runbook>], runs: &[Arc<RunbookRun>]) -> Matching {
+    let policies = [policy(json!({"start": "Automatic", "approval": "Standing"}))];
+    decide(&Facts { incident, runbooks, runs, policies: &policies }, now())
+}
+
+fn blocked(incident: &Incident, runbook: Arc<Runbook>) -> Option<String> {
+    let decided = matched(incident, &[runbook], &[]);
+    assert_eq!(decided.start.is_empty(), decided.runbooks[0].blocked.is_some());
+    decided.runbooks[0].blocked.clone()
+}
+
+#[test]
+fn an_approved_runbook_that_matches_starts_once_an_episode_by_name() {
+    let incident = incident(json!({}));
+    let runbooks = [runbook("restart", json!({}))];
+    let first = matched(&incident, &runbooks, &[]);
+    assert_eq!(first.start.len(), 1);
+    let run = &first.start[0];
+    assert_eq!(run.name_any(), run_name("restart", "restart-uid", "incident-uid", 0));
+    assert_eq!(run.spec.incident_ref.as_ref().unwrap().name, "checkout-x7k2p");
+
+    let again = matched(&incident, &runbooks, &[Arc::new(run.clone())]);
+    assert_eq!(again.start, []);
+    assert_eq!(again.runbooks[0].blocked, None);
+}
+
+#[test]
+fn a_run_that_somebody_deleted_is_not_repeated() {
+    let name = run_name("restart", "restart-uid", "incident-uid", 0);
+    let incident = incident(json!({"status": {"runs": [{"name": name}]}}));
+    let decided = matched(&incident, &[runbook("restart", json!({}))], &[]);
+    assert_eq!(decided.start, []);
+    assert!(decided.runbooks[0].blocked.as_ref().unwrap().contains("has run"));
+}
+
+#[test]
+fn a_relapse_is_another_episode() {
+    let once = run_name("restart", "restart-uid", "incident-uid", 0);
+    let relapsed = incident(json!({"status": {"relapses": 1, "runs": [{"name": once}]}}));
+    assert_eq!(matched(&relapsed, &[runbook("restart", json!({}))], &[]).start.len(), 1);
+}
+
+#[test]
+fn every_part_of_an_entry_must_hold_of_one_firing_signal() {
+    let matches = |symptom: Value, incident: &Incident| {
+        let runbook = runbook("restart", json!({"spec": {"match": [symptom]}}));
+        !matched(incident, &[runbook], &[]).runbooks.is_empty()
+    };
+    let plain = incident(json!({}));
+    assert!(matches(
+        json!({"alertName": "CheckoutDown", "labels": {"team": "pay"}, "severities": ["SEV2"]}),
+        &plain
+    ));
+    assert!(matches(json!({"serviceRef": {"name": "checkout"}}), &plain));
+    assert!(matches(json!({"sourceRef": {"name": "alertmanager"}}), &plain));
+    assert!(!matches(json!({"alertName": "checkoutdown"}), &plain), "byte for byte");
+    assert!(!matches(json!({"alertName": "CheckoutDown", "labels": {"team": "other"}}), &plain));
+    assert!(
+        !matches(json!({"alertName": "CheckoutDown", "severities": ["SEV1"]}), &plain),
+        "of the incident"
+    );
+    assert!(!matches(json!({"serviceRef": {"name": "other"}}), &plain));
+
+    let two = incident(
+        json!({"status": {"signals": [signal(json!({"labels": {"team": null}})), signal(json!({"name": "Other"}))]}}),
+    );
+    assert!(!matches(json!({"alertName": "CheckoutDown", "labels": {"team": "pay"}}), &two), "of one signal");
+    let cleared = incident(json!({"status": {"signals": [signal(json!({"endTime": now()}))]}}));
+    assert!(!matches(json!({"alertName": "CheckoutDown"}), &cleared));
+}
+
+#[test]
+fn a_hostile_label_is_only_compared() {
+    let hostile = "\"} or vector(1) #`$(id){{.}}\n";
+    let incident = incident(json!({"status": {"signals": [signal(json!({"labels": {"team": hostile}}))]}}));
+    let runbook = runbook("restart", json!({"spec": {"match": [{"labels": {"team": "pay"}}]}}));
+    assert!(matched(&incident, &[runbook], &[]).runbooks.is_empty());
+}
+
+#[test]
+fn of_several_the_most_specific_starts_and_the_others_say_why_not() {
+    let general = runbook("a-general", json!({"spec": {"match": [{"serviceRef": {"name": "checkout"}}]}}));
+    let exact = runbook(
+        "b-exact",
+        json!({"spec": {"match": [{"alertName": "CheckoutDown", "labels": {"team": "pay"}}]}}),
+    );
+    let decided = matched(&incident(json!({})), &[general, exact], &[]);
+    assert_eq!(decided.start.len(), 1);
+    assert_eq!(decided.start[0].spec.runbook_ref.name, "b-exact");
+    assert_eq!(decided.runbooks[0].name, "b-exact");
+    let why = decided.runbooks[1].blocked.as_ref().unwrap();
+    assert!(
+        why.contains("b-exact answers this incident") && why.contains("kubectl mayday run -n shop a-general"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_runbook_that_cannot_be_used_does_not_stand_in_the_way_of_another() {
+    let suspended = runbook(
+        "a",
+        json!({"spec": {"suspend": true, "match": [{"alertName": "CheckoutDown", "labels": {"team": "pay"}}]}}),
+    );
+    let decided = matched(&incident(json!({})), &[suspended, runbook("b", json!({}))], &[]);
+    assert_eq!(decided.start[0].spec.runbook_ref.name, "b");
+}
+
+#[test]
+fn what_is_not_approved_does_not_start_and_says_who_is_missing() {
+    let plain = incident(json!({}));
+    let missing = json!({"status": {"conditions": [condition("Ready", "True", ""), condition("Approved", "False", "one more of shop-approvers")]}});
+    assert!(blocked(&plain, runbook("r", missing)).unwrap().contains("one more of shop-approvers"));
+    let edited = json!({"metadata": {"generation": 2}});
+    assert!(blocked(&plain, runbook("r", edited)).unwrap().contains("changed a moment ago"));
+    let other_digest = json!({"status": {"digest": "e"}});
+    assert!(
+        blocked(&plain, runbook("r", other_digest)).unwrap().contains("kubectl mayday approve -n shop rb/r")
+    );
+    let not_ready = json!({"status": {"conditions": [condition("Ready", "False", "no ServiceAccount"), condition("Approved", "True", "")]}});
+    assert!(blocked(&plain, runbook("r", not_ready)).unwrap().contains("no ServiceAccount"));
+    let unseen = json!({"status": null});
+    assert!(blocked(&plain, runbook("r", unseen)).is_some());
+}
+
+#[test]
+fn policy_and_suspension_and_health_hold_it_back() {
+    let plain = incident(json!({}));
+    assert!(blocked(&plain, runbook("r", json!({"spec": {"suspend": true}}))).unwrap().contains("suspended"));
+    let healthy = incident(json!({"status": {"conditions": [condition("Mitigated", "True", "")]}}));
+    assert!(blocked(&healthy, runbook("r", json!({}))).unwrap().contains("passes already"));
+    let over = incident(json!({"status": {"state": "Resolved"}}));
+    assert!(blocked(&over, runbook("r", json!({}))).unwrap().contains("over"));
+    for automation in [json!({}), json!({"start": "Manual"})] {
+        let policies = [policy(automation)];
+        let runbooks = [runbook("r", json!({}))];
+        let decided =
+            decide(&Facts { incident: &plain, runbooks: &runbooks, runs: &[], policies: &policies }, now());
+        assert_eq!(decided.start, []);
+        assert!(decided.runbooks[0].blocked.as_ref().unwrap().contains("cpol/production"));
+    }
+}
+
+#[test]
+fn a_manual_runbook_is_shown_and_never_started() {
+    let decided = matched(&incident(json!({})), &[runbook("r", json!({"spec": {"start": "Manual"}}))], &[]);
+    assert_eq!(decided.start, []);
+    assert!(!decided.runbooks[0].automatic);
+    assert_eq!(decided.runbooks[0].blocked, None);
+}
+
+#[test]
+fn a_cooldown_holds_it_back_until_it_ends() {
+    let earlier: RunbookRun = serde_json::from_value(json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r-earlier", "namespace": "shop"},
+        "spec": {"runbookRef": {"name": "r"}},
+        "status": {"state": "Succeeded", "startTime": Timestamp::from_second(NOW - 50).unwrap(), "endTime": Timestamp::from_second(NOW - 20).unwrap()},
+    }))
+    .unwrap();
+    let cooling = runbook("r", json!({"spec": {"limits": {"cooldown": "1m"}}}));
+    let decided = matched(&incident(json!({})), &[cooling], &[Arc::new(earlier)]);
+    assert_eq!(decided.start, []);
+    assert_eq!(decided.wake, Some(Timestamp::from_second(NOW + 40).unwrap()));
+}

@@ -1,0 +1,104 @@
+//! What other rooms ask of a run. Pure.
+
+use kube::ResourceExt;
+
+use crate::api::RunbookRun;
+use crate::api::incident_status::Next;
+use crate::api::runbook::{OnFailure, RunbookSpec};
+use crate::api::runbook_run::{Intent, RunState, StepState};
+
+/// The Runbook as it was when the run began; `None` before that.
+pub fn snapshot_spec(run: &RunbookRun) -> Option<RunbookSpec> {
+    let snapshot = run.status.as_ref()?.snapshot.as_ref()?;
+    serde_json::from_value(snapshot.spec.clone()).ok()
+}
+
+fn state(run: &RunbookRun) -> RunState {
+    run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
+}
+
+/// Whether the run is at work, dry runs left out.
+pub fn is_acting(run: &RunbookRun) -> bool {
+    !run.spec.dry_run && matches!(state(run), RunState::Running | RunState::WaitingForPerson)
+}
+
+/// Whom the run waits for, while it does.
+pub fn waits_for(run: &RunbookRun) -> Option<&Next> {
+    let waiting =
+        matches!(state(run), RunState::WaitingForApproval | RunState::WaitingForPerson | RunState::Blocked);
+    run.status.as_ref()?.next.as_ref().filter(|_| waiting)
+}
+
+/// Why the lead's rotation must be paged at once: the run failed and its Runbook says so, or nobody can tell
+/// what it did. The text is for the page.
+pub fn escalation(run: &RunbookRun) -> Option<String> {
+    if run.spec.dry_run {
+        return None;
+    }
+    let escalates = match state(run) {
+        RunState::Unknown => true,
+        RunState::Failed => snapshot_spec(run).is_some_and(|spec| spec.on_failure == OnFailure::Escalate),
+        _ => false,
+    };
+    escalates.then(|| {
+        let steps = run.status.iter().flat_map(|status| &status.steps);
+        let failed =
+            steps.filter(|step| matches!(step.state, StepState::Failed | StepState::Unknown)).next_back();
+        let word =
+            if state(run) == RunState::Unknown { "has an outcome that nobody can prove" } else { "failed" };
+        let why = failed.map_or_else(String::new, |step| {
+            format!(" at {}: {}", step.name, step.message.as_deref().unwrap_or("no reason was given"))
+        });
+        format!("Runbook {} {word}{why} (run/{})", run.spec.runbook_ref.name, run.name_any())
+    })
+}
+
+/// The acts that are announced and not settled: what the change gate lets through, for the stored actor, on the
+/// stored object, with exactly the stored delta. For a dry run only requests that are dry runs themselves.
+pub fn open_intents(run: &RunbookRun) -> impl Iterator<Item = &Intent> {
+    run.status
+        .iter()
+        .filter(|status| status.state == Some(RunState::Running))
+        .flat_map(|status| &status.steps)
+        .filter(|step| step.state == StepState::IntentRecorded)
+        .filter_map(|step| step.intent.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(state: &str, on_failure: &str, step: &str) -> RunbookRun {
+        let spec = json!({"summary": "s", "serviceAccountName": "sa", "onFailure": on_failure, "steps": []});
+        serde_json::from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+            "metadata": {"name": "restart-abc", "namespace": "shop"},
+            "spec": {"runbookRef": {"name": "restart"}},
+            "status": {"state": state, "snapshot": {"uid": "u", "digest": "d", "spec": spec, "approvals": []},
+                "steps": [{"name": "rolled-out", "state": step, "message": "2 of 3 replicas are updated",
+                    "intent": {"operationId": "o", "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "c"},
+                        "uid": "u", "resourceVersion": "1", "actor": "a", "delta": []}}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_failed_run_escalates_only_if_its_runbook_says_so_an_unknown_one_always() {
+        let text = escalation(&run("Failed", "Escalate", "Failed")).unwrap();
+        assert_eq!(
+            text,
+            "Runbook restart failed at rolled-out: 2 of 3 replicas are updated (run/restart-abc)"
+        );
+        assert_eq!(escalation(&run("Failed", "Stop", "Failed")), None);
+        assert!(escalation(&run("Unknown", "Stop", "Unknown")).is_some());
+        assert_eq!(escalation(&run("Succeeded", "Escalate", "Succeeded")), None);
+    }
+
+    #[test]
+    fn only_stored_unsettled_intents_of_a_running_run_open_the_gate() {
+        assert_eq!(open_intents(&run("Running", "Stop", "IntentRecorded")).count(), 1);
+        assert_eq!(open_intents(&run("Running", "Stop", "Succeeded")).count(), 0);
+        assert_eq!(open_intents(&run("Cancelled", "Stop", "IntentRecorded")).count(), 0);
+    }
+}

@@ -1,0 +1,336 @@
+//! What is wrong with a Runbook, and what this version does not act on yet. Pure; the guard webhook and the
+//! controller ask the same functions.
+
+use std::collections::BTreeSet;
+
+use super::actions::{Action, is_workload};
+use super::guard;
+use crate::api::common::{ObjectRef, ParameterValue};
+use crate::api::runbook::{OnFailure, Parameter, RunbookSpec, Step};
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// Path of the field, as in the manifest: `spec.steps[1].check`.
+    pub path: String,
+    /// What is wrong, and how to mend it.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+fn problem(path: impl Into<String>, message: impl Into<String>) -> Problem {
+    Problem { path: path.into(), message: message.into() }
+}
+
+/// Everything that is wrong with a Runbook, whatever the version; such a Runbook is refused.
+pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if spec.service_account_name.is_empty() {
+        found.push(problem(
+            "spec.serviceAccountName",
+            "name the ServiceAccount that the steps act as; there is no default and no fallback",
+        ));
+    }
+    parameters(&spec.parameters, &mut found);
+    for (index, given) in spec.guards.iter().enumerate() {
+        if let Err(message) = guard::compile(&given.expression) {
+            found.push(problem(format!("spec.guards[{index}].expression"), message));
+        }
+    }
+    if spec.steps.is_empty() {
+        found.push(problem("spec.steps", "a Runbook needs at least one step"));
+    }
+    let mut names = BTreeSet::new();
+    for (index, given) in spec.steps.iter().enumerate() {
+        let path = format!("spec.steps[{index}]");
+        if !names.insert(given.name.as_str()) {
+            found.push(problem(
+                format!("{path}.name"),
+                format!("another step is named {:?} already", given.name),
+            ));
+        }
+        step(spec, given, &path, &mut found);
+    }
+    found
+}
+
+fn parameters(parameters: &[Parameter], found: &mut Vec<Problem>) {
+    let mut names = BTreeSet::new();
+    for (index, parameter) in parameters.iter().enumerate() {
+        let path = format!("spec.parameters[{index}]");
+        if !names.insert(parameter.name.as_str()) {
+            let message = format!("another parameter is named {:?} already", parameter.name);
+            found.push(problem(format!("{path}.name"), message));
+        }
+        let default = match (&parameter.integer, &parameter.string) {
+            (Some(integer), None) => {
+                if let (Some(minimum), Some(maximum)) = (integer.minimum, integer.maximum) {
+                    if minimum > maximum {
+                        let message = format!("minimum {minimum} is above maximum {maximum}: no value fits");
+                        found.push(problem(format!("{path}.integer"), message));
+                    }
+                }
+                integer
+                    .default
+                    .map(|value| ParameterValue { integer: Some(value), ..ParameterValue::default() })
+            }
+            (None, Some(string)) => string
+                .default
+                .clone()
+                .map(|value| ParameterValue { string: Some(value), ..ParameterValue::default() }),
+            _ => {
+                found.push(problem(path.clone(), "set exactly one of integer, string"));
+                None
+            }
+        };
+        if let Some(message) = default.and_then(|default| misfit(parameter, &default)) {
+            found.push(problem(format!("{path}.default"), message));
+        }
+    }
+}
+
+fn step(spec: &RunbookSpec, step: &Step, path: &str, found: &mut Vec<Problem>) {
+    let members = Action::members(step);
+    let [action] = members.as_slice() else {
+        let message = if members.is_empty() { "it does nothing" } else { "it does more than one thing" };
+        found.push(problem(path, format!("a step does exactly one thing: {message}")));
+        return;
+    };
+    if let Some(scale) = &step.scale {
+        if let Some(from) = &scale.replicas_from {
+            if !spec
+                .parameters
+                .iter()
+                .any(|parameter| parameter.name == from.parameter && parameter.integer.is_some())
+            {
+                let message = format!(
+                    "no integer parameter is named {:?}: declare it in spec.parameters",
+                    from.parameter
+                );
+                found.push(problem(format!("{path}.scale.replicasFrom.parameter"), message));
+            }
+        }
+    }
+    let workload = |target: &ObjectRef, field: &str, found: &mut Vec<Problem>| {
+        if !is_workload(target) {
+            let message = format!(
+                "{} of {} is no Deployment, StatefulSet or DaemonSet of apps/v1",
+                target.kind, target.api_version
+            );
+            found.push(problem(format!("{path}.{field}.target"), message));
+        }
+    };
+    match action {
+        Action::Restart(restart) => workload(&restart.target, "restart", found),
+        Action::Check(check) => {
+            if check.rollout.is_some() == check.condition.is_some() {
+                found.push(problem(format!("{path}.check"), "set exactly one of rollout, condition"));
+            }
+            if let Some(rollout) = &check.rollout {
+                workload(&rollout.target, "check.rollout", found);
+            }
+        }
+        Action::Wait(wait) => {
+            if let Some(timeout) = &step.timeout {
+                if timeout.get() < wait.duration.get() {
+                    let message = format!(
+                        "the step would fail after {timeout}, before its wait of {} ends",
+                        wait.duration
+                    );
+                    found.push(problem(format!("{path}.timeout"), message));
+                }
+            }
+        }
+        Action::Manual(_) | Action::NotImplemented(_) => {}
+    }
+}
+
+/// The fields that this version accepts and does not act on; such a Runbook is never Ready, and never runs.
+pub fn not_implemented(spec: &RunbookSpec) -> Vec<String> {
+    let mut fields = Vec::new();
+    for (index, step) in spec.steps.iter().enumerate() {
+        for action in Action::members(step) {
+            if let Action::NotImplemented(name) = action {
+                fields.push(format!("spec.steps[{index}].{name}"));
+            }
+        }
+        if step.compensation.is_some() {
+            fields.push(format!("spec.steps[{index}].compensation"));
+        }
+    }
+    if spec.on_failure == OnFailure::Rollback {
+        fields.push("spec.onFailure: Rollback".to_owned());
+    }
+    fields
+}
+
+/// What is wrong with the values that a run is given.
+pub fn run_problems(spec: &RunbookSpec, values: &[ParameterValue]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut names = BTreeSet::new();
+    for (index, value) in values.iter().enumerate() {
+        let path = format!("spec.parameters[{index}]");
+        if !names.insert(value.name.as_str()) {
+            found.push(problem(format!("{path}.name"), format!("{:?} is given twice", value.name)));
+        }
+        match spec.parameters.iter().find(|parameter| parameter.name == value.name) {
+            None => {
+                let known: Vec<&str> =
+                    spec.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+                let known = if known.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("it has {}", known.join(", "))
+                };
+                found.push(problem(
+                    format!("{path}.name"),
+                    format!("the Runbook has no parameter {:?}: {known}", value.name),
+                ));
+            }
+            Some(parameter) => {
+                found.extend(misfit(parameter, value).map(|message| problem(path, message)));
+            }
+        }
+    }
+    for parameter in &spec.parameters {
+        let has_default = parameter.integer.as_ref().is_some_and(|integer| integer.default.is_some())
+            || parameter.string.as_ref().is_some_and(|string| string.default.is_some());
+        if !has_default && !names.contains(parameter.name.as_str()) {
+            found.push(problem(
+                "spec.parameters",
+                format!("{:?} has no default, so the run must give it", parameter.name),
+            ));
+        }
+    }
+    found
+}
+
+/// Why a value does not fit its parameter.
+fn misfit(parameter: &Parameter, value: &ParameterValue) -> Option<String> {
+    let name = &parameter.name;
+    match (&parameter.integer, &parameter.string, value.integer, &value.string) {
+        (Some(bounds), _, Some(value), None) => {
+            let low = bounds.minimum.filter(|minimum| value < *minimum).map(|m| format!("at least {m}"));
+            let high = bounds.maximum.filter(|maximum| value > *maximum).map(|m| format!("at most {m}"));
+            low.or(high).map(|bound| format!("{name} must be {bound}, not {value}"))
+        }
+        (None, Some(shape), None, Some(value)) => {
+            let allowed = shape.allowed.is_empty() || shape.allowed.contains(value);
+            (!allowed).then(|| format!("{name} must be one of {}, not {value:?}", shape.allowed.join(", ")))
+        }
+        (Some(_), ..) => Some(format!("{name} is a whole number: give `integer`")),
+        _ => Some(format!("{name} is a text: give `string`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn spec(value: serde_json::Value) -> RunbookSpec {
+        let mut base = json!({
+            "summary": "s", "serviceAccountName": "sa",
+            "steps": [{"name": "restart", "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}],
+        });
+        json_patch::merge(&mut base, &value);
+        serde_json::from_value(base).unwrap()
+    }
+
+    fn paths(spec: &RunbookSpec) -> Vec<String> {
+        problems(spec).into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn the_example_restart_checkout_is_whole() {
+        let spec = spec(json!({
+            "guards": [{"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                        "expression": "object.spec.replicas > 1", "message": "m"}],
+            "limits": {"runs": {"max": 3, "per": "1h"}, "cooldown": "1m"}, "onFailure": "Escalate",
+        }));
+        assert_eq!(problems(&spec), []);
+        assert!(not_implemented(&spec).is_empty());
+    }
+
+    #[test]
+    fn a_runbook_without_service_account_is_refused() {
+        assert_eq!(paths(&spec(json!({"serviceAccountName": ""}))), ["spec.serviceAccountName"]);
+    }
+
+    #[test]
+    fn two_members_in_a_step_and_two_steps_of_a_name_are_refused() {
+        let wait = json!({"name": "w", "wait": {"duration": "1s"}});
+        assert_eq!(paths(&spec(json!({"steps": [wait, wait]}))), ["spec.steps[1].name"]);
+        let both = json!({"name": "w", "wait": {"duration": "1s"}, "manual": {"instructions": "i"}});
+        assert_eq!(paths(&spec(json!({"steps": [both]}))), ["spec.steps[0]"]);
+        assert_eq!(paths(&spec(json!({"steps": [{"name": "empty"}]}))), ["spec.steps[0]"]);
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_named_with_its_place() {
+        let scale = json!({"name": "s", "scale": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "c"}, "replicasFrom": {"parameter": "replicas"}}});
+        assert_eq!(paths(&spec(json!({"steps": [scale]}))), ["spec.steps[0].scale.replicasFrom.parameter"]);
+        let declared = spec(json!({"steps": [scale], "parameters": [{"name": "replicas", "integer": {}}]}));
+        assert_eq!(problems(&declared), []);
+    }
+
+    #[test]
+    fn a_guard_that_does_not_compile_is_refused() {
+        let guard = json!({"target": {"apiVersion": "v1", "kind": "Pod", "name": "p"}, "expression": "object.", "message": "m"});
+        let found = problems(&spec(json!({"guards": [guard]})));
+        assert_eq!(found[0].path, "spec.guards[0].expression");
+        assert!(found[0].message.contains("does not compile"));
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_named_never_silent() {
+        let spec = spec(json!({
+            "steps": [{"name": "r", "rollback": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "c"}, "to": "Previous"},
+                       "compensation": {"restorePrevious": {}}}],
+            "onFailure": "Rollback",
+        }));
+        assert_eq!(
+            not_implemented(&spec),
+            ["spec.steps[0].rollback", "spec.steps[0].compensation", "spec.onFailure: Rollback"]
+        );
+    }
+
+    #[test]
+    fn a_wait_longer_than_its_timeout_is_refused() {
+        let wait = json!({"name": "w", "wait": {"duration": "5m"}, "timeout": "1m"});
+        assert_eq!(paths(&spec(json!({"steps": [wait]}))), ["spec.steps[0].timeout"]);
+    }
+
+    #[test]
+    fn values_of_a_run_must_fit_the_parameters() {
+        let spec = spec(json!({"parameters": [
+            {"name": "replicas", "integer": {"minimum": 3, "maximum": 12}}, {"name": "zone", "string": {"default": "a", "enum": ["a", "b"]}}]}));
+        let run = |value: serde_json::Value| -> Vec<String> {
+            let values: Vec<ParameterValue> = serde_json::from_value(value).unwrap();
+            run_problems(&spec, &values).into_iter().map(|problem| problem.message).collect()
+        };
+        assert!(run(json!([{"name": "replicas", "integer": 6}])).is_empty());
+        assert!(run(json!([]))[0].contains("no default"));
+        assert!(run(json!([{"name": "replicas", "integer": 13}]))[0].contains("at most 12"));
+        assert!(run(json!([{"name": "replicas", "string": "6"}]))[0].contains("whole number"));
+        assert!(
+            run(json!([{"name": "replicas", "integer": 6}, {"name": "zone", "string": "c"}]))[0]
+                .contains("one of a, b")
+        );
+        assert!(
+            run(json!([{"name": "replicas", "integer": 6}, {"name": "nodes", "integer": 1}]))[0]
+                .contains("no parameter")
+        );
+    }
+
+    #[test]
+    fn a_default_outside_its_own_bounds_is_refused() {
+        let found = spec(json!({"parameters": [{"name": "n", "integer": {"default": 1, "minimum": 3}}]}));
+        assert_eq!(paths(&found), ["spec.parameters[0].default"]);
+    }
+}
