@@ -62,7 +62,10 @@ impl Windows {
     }
 
     fn edges(&self, days: std::ops::RangeInclusive<i64>) -> impl Iterator<Item = Reading> + '_ {
-        self.0.iter().flat_map(move |window| window.pieces(days.clone())).flat_map(|(open, close)| [open, close])
+        self.0
+            .iter()
+            .flat_map(move |window| window.pieces(days.clone()))
+            .flat_map(|(open, close)| [open, close])
     }
 }
 
@@ -97,7 +100,8 @@ impl ActiveDays {
     /// The day on which the active day of that number is, from 0.
     pub fn nth(&self, number: i64) -> Option<i64> {
         let (weeks, rest) = (number.div_euclid(self.per_week()), number.rem_euclid(self.per_week()));
-        let within = (0_i64..).zip(self.week).filter(|(_, active)| *active).nth(usize::try_from(rest).ok()?)?;
+        let within =
+            (0_i64..).zip(self.week).filter(|(_, active)| *active).nth(usize::try_from(rest).ok()?)?;
         weeks.checked_mul(7)?.checked_add(within.0)
     }
 

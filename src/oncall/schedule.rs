@@ -63,9 +63,8 @@ impl Schedule {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let unknown = |path: &str| {
-            vec![Problem { path: path.to_owned(), message: "cannot be understood".to_owned() }]
-        };
+        let unknown =
+            |path: &str| vec![Problem { path: path.to_owned(), message: "cannot be understood".to_owned() }];
         let clock = LocalClock::named(&spec.time_zone).ok_or_else(|| unknown("spec.timeZone"))?;
         let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
         let places: BTreeMap<&str, usize> =

@@ -110,8 +110,8 @@ const MAX_EMPTY: i64 = 26;
 
 fn months(start: DateTime, length: i64, reading: Reading) -> i64 {
     let Some(now) = reading.civil() else { return 0 };
-    let apart =
-        (i64::from(now.year()) - i64::from(start.year())) * 12 + i64::from(now.month()) - i64::from(start.month());
+    let apart = (i64::from(now.year()) - i64::from(start.year())) * 12 + i64::from(now.month())
+        - i64::from(start.month());
     let number = apart.div_euclid(length);
     match month_turn(start, length, number) {
         Some(begin) if begin > reading => number - 1,
