@@ -9,40 +9,25 @@ use super::review::Request;
 use super::server::Judges;
 use super::verdict::Verdict;
 use super::{canary, guard};
-use crate::api::change_request::ChangeRequestSpec;
+use crate::change::judge;
 use crate::cluster::SharedContext;
 
-/// What `change` decides.
-pub trait ChangeGate: Send + Sync + 'static {
-    /// Whether a protected object may be changed so. Asked too about an object of `mayday.dev` whose change takes
-    /// a quorum: then every policy over it must be satisfied, whatever its scope says of these kinds.
-    fn judge<'a>(&'a self, context: &'a SharedContext, request: &'a Request) -> BoxFuture<'a, Verdict>;
-    /// Records who broke the glass.
-    fn broke_glass<'a>(&'a self, context: &'a SharedContext, request: &'a Request) -> BoxFuture<'a, Verdict>;
-    /// What is wrong with what a new request of that namespace asks for, as a refusal.
-    fn problem(&self, context: &SharedContext, spec: &ChangeRequestSpec, namespace: &str) -> Option<String>;
-}
-
 /// The rooms behind the server.
-pub struct Rooms<G> {
+pub struct Rooms {
     context: SharedContext,
-    gate: G,
 }
 
-impl<G: ChangeGate> Rooms<G> {
+impl Rooms {
     /// With what every part of the process shares.
-    pub fn new(context: SharedContext, gate: G) -> Rooms<G> {
-        Rooms { context, gate }
+    pub fn new(context: SharedContext) -> Rooms {
+        Rooms { context }
     }
 
     async fn ruled(&self, request: &Request) -> Verdict {
-        let problem = |context: &SharedContext, spec: &ChangeRequestSpec, namespace: &str| {
-            self.gate.problem(context, spec, namespace)
-        };
-        match guard::rule(&self.context, request, problem).await {
+        match guard::rule(&self.context, request).await {
             Ok(Ruling::Allow) => Verdict::allow(),
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
-            Ok(Ruling::Quorum(message)) => agreed(self.gate.judge(&self.context, request).await, message),
+            Ok(Ruling::Quorum(message)) => agreed(judge::agreed(&self.context, request).await, message),
             Err(verdict) => verdict,
         }
     }
@@ -61,7 +46,7 @@ fn agreed(judged: Verdict, message: String) -> Verdict {
     }
 }
 
-impl<G: ChangeGate> Judges for Rooms<G> {
+impl Judges for Rooms {
     fn stamp<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Patch, Verdict>> {
         async { guard::stamp(&self.context, request) }.boxed()
     }
@@ -73,12 +58,12 @@ impl<G: ChangeGate> Judges for Rooms<G> {
     fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
         match canary::refusal(request) {
             Some(refusal) => std::future::ready(refusal).boxed(),
-            None => self.gate.judge(&self.context, request),
+            None => judge::judge(&self.context, request).boxed(),
         }
     }
 
     fn break_glass<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
-        self.gate.broke_glass(&self.context, request)
+        judge::record_break_glass(&self.context, request).boxed()
     }
 
     fn count(&self, webhook: &'static str, allowed: bool) {

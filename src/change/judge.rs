@@ -50,6 +50,24 @@ pub async fn judge(context: &Context, request: &Request) -> Verdict {
     }
 }
 
+/// Whether an approved request covers a write to an object of `mayday.dev` that takes a quorum. These objects are
+/// in no policy's scope, so nothing but a request lets it pass.
+pub async fn agreed(context: &Context, request: &Request) -> Verdict {
+    let attempt = match Attempt::new(request) {
+        Ok(attempt) => attempt,
+        Err(error) => return Verdict::refuse(format!("Refused: the object cannot be read: {error}")),
+    };
+    match covered(context, &attempt).await {
+        Ok(Some(verdict)) => verdict,
+        Ok(None) => Verdict::refuse(format!("Refused: {} is not approved", refusal::what(&attempt))),
+        Err(error) => Verdict::unavailable(format!(
+            "Refused: {} could not be judged ({}); do the same again in a moment",
+            refusal::what(&attempt),
+            chain(&error)
+        )),
+    }
+}
+
 async fn decide(context: &Context, attempt: &Attempt) -> Result<Verdict, Error> {
     let all = context.stores.policies.state();
     let protecting = policy::protecting(&all, &attempt.resource(), &context.config.namespace);
@@ -214,13 +232,20 @@ async fn is_approved_now(
     let approvals: Api<Approval> = Api::namespaced(context.client.clone(), namespace);
     let approvals: Vec<Arc<Approval>> =
         approvals.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect();
-    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &attempt.namespace);
+    let all = context.stores.policies.state();
+    let over = governing(&all, attempt, &context.config.namespace);
+    let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
+    // A policy and a Freeze are everywhere that they hold.
+    let (incidents, places): (Api<Incident>, Vec<&str>) = if attempt.namespace.is_empty() {
+        let places = over.iter().flat_map(|policy| policy::namespaces(policy, &context.config.namespace));
+        (Api::all(context.client.clone()), places.collect())
+    } else {
+        (Api::namespaced(context.client.clone(), &attempt.namespace), vec![&attempt.namespace])
+    };
     let incidents: Vec<Arc<Incident>> =
         incidents.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect();
-    let all = context.stores.policies.state();
-    let over = policy::over(&all, &attempt.namespace, &context.config.namespace);
-    let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
-    let bindings = binding::bindings(&incidents, &specs, &attempt.namespace);
+    let bindings: Vec<Binding> =
+        places.into_iter().flat_map(|place| binding::bindings(&incidents, &specs, place)).collect();
     let names = Names::default();
     let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
     let Some(digest) = request.status.as_ref().and_then(|status| status.digest.clone()) else {
@@ -240,6 +265,25 @@ async fn is_approved_now(
         excluded: request.spec.requester.iter().map(|requester| requester.user.clone()).collect(),
     };
     Ok(quorum::evaluate(&subject, &rules, &approvals, now).approved)
+}
+
+/// The policies that must be satisfied: those over the namespace, or for a policy itself, and for a Freeze, that
+/// policy as it is stored. None: nobody can approve.
+fn governing<'a>(
+    all: &'a [Arc<ChangePolicy>],
+    attempt: &Attempt,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    let named =
+        |name: &str| all.iter().filter(|policy| policy.name_any() == name).map(|policy| &**policy).collect();
+    match (attempt.target.group(), attempt.target.kind.as_str()) {
+        (crate::api::GROUP, "ChangePolicy") => named(&attempt.target.name),
+        (crate::api::GROUP, "Freeze") => {
+            let policy = attempt.before.pointer("/spec/policyRef/name").and_then(serde_json::Value::as_str);
+            named(policy.unwrap_or_default())
+        }
+        _ => policy::over(all, &attempt.namespace, operator_namespace),
+    }
 }
 
 fn not_approved(context: &Context, attempt: &Attempt, bindings: &[Binding]) -> String {

@@ -10,6 +10,7 @@ pub mod freeze;
 pub mod incident;
 pub mod policy;
 pub mod policy_strictness;
+pub mod request_content;
 pub mod ruling;
 pub mod run;
 pub mod runbook;
@@ -29,10 +30,7 @@ use serde::de::DeserializeOwned;
 use super::caller::Caller;
 use super::review::Request;
 use super::verdict::Verdict;
-use crate::api::{
-    Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun,
-    change_request::ChangeRequestSpec,
-};
+use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::digest;
 use crate::cluster::SharedContext;
 use crate::cluster::stores::{get, get_cluster};
@@ -70,15 +68,11 @@ pub fn stamp(context: &SharedContext, request: &Request) -> Result<Patch, Verdic
     }
 }
 
-/// What the guard says of a write to an object of ours. `validate` says what is wrong with a request's content.
+/// What the guard says of a write to an object of ours.
 ///
 /// # Errors
 /// The refusal when the object cannot be read, or what is to be looked up cannot be.
-pub async fn rule(
-    context: &SharedContext,
-    request: &Request,
-    validate: impl Fn(&SharedContext, &ChangeRequestSpec, &str) -> Option<String>,
-) -> Result<Ruling, Verdict> {
+pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, Verdict> {
     let caller = caller(context, request);
     let gathered = Gathered::new(context, request);
     if request.operation == Operation::Delete && gathered.is_emptied_by(&caller) {
@@ -110,12 +104,8 @@ pub async fn rule(
                 policies: &policies,
             };
             match (&old, &new) {
-                (None, Some(new)) => change_request::create(new, &facts).and_then(|| {
-                    match validate(context, &new.spec, &gathered.namespace) {
-                        Some(message) => Ruling::Refuse(message),
-                        None => Ruling::Allow,
-                    }
-                }),
+                (None, Some(new)) => change_request::create(new, &facts)
+                    .and_then(|| request_content::write(&new.spec, &gathered.namespace, &policies)),
                 (Some(old), Some(new)) => change_request::update(old, new, &facts),
                 (Some(old), None) => change_request::delete(old, &facts),
                 (None, None) => Ruling::Allow,
