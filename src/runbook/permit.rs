@@ -12,6 +12,7 @@ use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Start};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::change::binding;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +99,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     if let Some(message) = ceiling.refuses(start, &namespace) {
         return hold("NotAllowed", message);
     }
-    let lead = facts.incident.and_then(|incident| incident.status.as_ref()?.lead.as_ref());
+    let lead = facts.incident.and_then(binding::lead);
     if ceiling.asks_per_run(facts.spec.approval, lead.is_some()) {
         match facts.run_approved {
             Approved::Yes => {}
@@ -275,6 +276,8 @@ mod tests {
         world.incident = Some(incident(
             json!({"state": "Crisis", "lead": {"user": "lena", "time": "2026-01-01T00:00:00Z"}}),
         ));
+        world.incident.as_mut().unwrap().spec.roles =
+            Some(serde_json::from_value(json!({"lead": {"user": "lena"}})).unwrap());
         let Permit::Ask(next) = world.decide() else { panic!("not asked") };
         assert_eq!(next.who, "amir");
         assert!(next.what.contains("restart deployment/checkout"));
