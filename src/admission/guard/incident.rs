@@ -1,0 +1,298 @@
+//! Who may change what of an Incident. Pure.
+//!
+//! Making an incident milder, or ending it, frees changes and sends people home, so it takes the lead, or the
+//! quorum that a change of the same place takes. Making it worse, and adding to it, is for everybody.
+
+use crate::admission::caller::Caller;
+use crate::api::Incident;
+use crate::api::check::ReturnToService;
+use crate::api::common::{ObjectRef, UserRef, is_true};
+use crate::api::duration::Duration;
+use crate::api::incident::{IncidentSpec, Outcome, Roles};
+use crate::api::incident_status::IncidentState;
+
+use super::ruling::Ruling;
+
+/// How long checks must pass where nothing says so.
+const STABLE_FOR: u32 = 300;
+
+/// What is known when an Incident is written.
+pub struct Facts<'a> {
+    /// The incident before.
+    pub old: &'a Incident,
+    /// The incident as it would be.
+    pub new: &'a Incident,
+    /// Who writes it.
+    pub caller: &'a Caller,
+    /// Whether the policies over the namespace let the caller lead.
+    pub may_lead: bool,
+    /// Whether the incident named by `resolution.duplicateOf` exists, is another one, and is no duplicate itself.
+    pub original_exists: bool,
+}
+
+/// Whether the update may be made.
+pub fn update(facts: &Facts<'_>) -> Ruling {
+    lead(facts)
+        .and_then(|| nominated(facts))
+        .and_then(|| communications(facts))
+        .and_then(|| updates(facts))
+        .and_then(|| acknowledgement(facts))
+        .and_then(|| milder(facts))
+        .and_then(|| resolution(facts))
+}
+
+/// Whether the incident may be deleted: not while it is open, and not before what was learnt is written.
+pub fn delete(old: &Incident) -> Ruling {
+    let name = address(old);
+    match old.status.as_ref().and_then(|status| status.state).unwrap_or(IncidentState::Open) {
+        IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => Ruling::Allow,
+        IncidentState::Resolved => Ruling::Refuse(format!(
+            "Refused: {} is resolved but not closed; its review comes first: {}",
+            name.0,
+            command("show", &name)
+        )),
+        _ => Ruling::Refuse(format!(
+            "Refused: {} is open; resolve it first: {}",
+            name.0,
+            command("resolve", &name)
+        )),
+    }
+}
+
+fn lead(facts: &Facts<'_>) -> Ruling {
+    let name = address(facts.old);
+    let claimed = |who: &str| format!("{}: {}", who, command("lead", &name));
+    match (role(facts.old, |r| &r.lead), role(facts.new, |r| &r.lead)) {
+        (before, after) if before == after => Ruling::Allow,
+        (Some(before), None) => Ruling::Refuse(format!(
+            "Refused: the lead of {} is handed over, not dropped; {before}: {} --to USER",
+            name.0,
+            command("lead", &name)
+        )),
+        (_, Some(after)) if after != facts.caller.user => Ruling::Refuse(format!(
+            "Refused: everybody claims the lead for themselves, and you are {}; {}",
+            facts.caller.user,
+            claimed(after)
+        )),
+        (Some(before), Some(after)) if role(facts.old, |r| &r.nominated_lead) != Some(after) => {
+            Ruling::Refuse(format!(
+                "Refused: {before} leads {} and has not handed over to you; {before}: {} --to {after}",
+                name.0,
+                command("lead", &name)
+            ))
+        }
+        _ if !facts.caller.direct || facts.caller.is_service_account() => Ruling::Refuse(format!(
+            "Refused: a lead is a person who logged in directly, and this request is impersonated or a service \
+             account's; log in as yourself, then: {}",
+            command("lead", &name)
+        )),
+        _ => Ruling::require(facts.may_lead, || {
+            format!(
+                "Refused: no ChangePolicy lets {} lead incidents in {}; see who may: kubectl get cpol -o \
+                 custom-columns=NAME:.metadata.name,LEADS:.spec.incident.leads.groups",
+                facts.caller.user, name.1
+            )
+        }),
+    }
+}
+
+fn nominated(facts: &Facts<'_>) -> Ruling {
+    let before = role(facts.old, |r| &r.nominated_lead);
+    let after = role(facts.new, |r| &r.nominated_lead);
+    let claims = before.is_some() && role(facts.new, |r| &r.lead) == before;
+    if before == after || leads(facts) || (claims && after.is_none()) {
+        return Ruling::Allow;
+    }
+    let name = address(facts.old);
+    Ruling::Refuse(format!(
+        "Refused: only the lead hands {} over{}",
+        name.0,
+        ask_lead(facts, &format!("{} --to USER", command("lead", &name)))
+    ))
+}
+
+fn communications(facts: &Facts<'_>) -> Ruling {
+    let before = role(facts.old, |r| &r.communications);
+    if before == role(facts.new, |r| &r.communications) {
+        return Ruling::Allow;
+    }
+    Ruling::require(speaks(facts), || {
+        format!(
+            "Refused: roles.communications of {} is set by the lead{}",
+            address(facts.old).0,
+            ask_lead(facts, &show(facts))
+        )
+    })
+}
+
+fn updates(facts: &Facts<'_>) -> Ruling {
+    if facts.old.spec.updates == facts.new.spec.updates {
+        return Ruling::Allow;
+    }
+    Ruling::require(speaks(facts), || {
+        format!(
+            "Refused: stakeholders of {} hear one voice, the communications lead's or the lead's{}. What you saw \
+             goes into a note: kubectl mayday note -n {} {} \"…\"",
+            address(facts.old).0,
+            ask_lead(facts, &show(facts)),
+            address(facts.old).1,
+            address(facts.old).0,
+        )
+    })
+}
+
+fn acknowledgement(facts: &Facts<'_>) -> Ruling {
+    let user = |spec: &IncidentSpec| spec.acknowledgement.as_ref().map(|by| by.user.clone());
+    let after = user(&facts.new.spec);
+    if user(&facts.old.spec) == after {
+        return Ruling::Allow;
+    }
+    let own = after.as_deref() == Some(facts.caller.user.as_str());
+    Ruling::require(own && !facts.caller.is_service_account(), || {
+        format!(
+            "Refused: everybody acknowledges for themselves, and you are {}: {}",
+            facts.caller.user,
+            command("ack", &address(facts.old))
+        )
+    })
+}
+
+/// Lower severity, fewer services or objects, weaker checks.
+fn milder(facts: &Facts<'_>) -> Ruling {
+    let (old, new) = (&facts.old.spec, &facts.new.spec);
+    let mut what = Vec::new();
+    if old.severity.worse_than(new.severity) {
+        what.push(format!("lowering {} from {} to {}", address(facts.old).0, old.severity, new.severity));
+    }
+    if !old.service_refs.iter().all(|service| new.service_refs.contains(service)) {
+        what.push("taking services away".to_owned());
+    }
+    let (before, after) = (affected(facts.old, old), affected(facts.old, new));
+    if !before.iter().all(|object| after.iter().any(|kept| kept.same_object(object))) {
+        what.push("taking affected objects away".to_owned());
+    }
+    if weaker(&checks(facts.old, old), &checks(facts.old, new)) {
+        what.push("weakening the checks that prove the return to service".to_owned());
+    }
+    if what.is_empty() || leads(facts) {
+        return Ruling::Allow;
+    }
+    Ruling::Quorum(by_quorum(facts, &what.join(" and ")))
+}
+
+/// The objects that are out: those named, else those of the service.
+fn affected<'a>(incident: &'a Incident, spec: &'a IncidentSpec) -> &'a [ObjectRef] {
+    if !spec.affected.is_empty() {
+        return &spec.affected;
+    }
+    let service = incident.status.as_ref().and_then(|status| status.service.as_ref());
+    service.map(|service| service.objects.as_slice()).unwrap_or_default()
+}
+
+/// What proves the return to service: what the incident says, else what the service said when it opened.
+fn checks(incident: &Incident, spec: &IncidentSpec) -> ReturnToService {
+    let service = || incident.status.as_ref()?.service.as_ref()?.return_to_service.clone();
+    spec.return_to_service.clone().or_else(service).unwrap_or_default()
+}
+
+fn weaker(old: &ReturnToService, new: &ReturnToService) -> bool {
+    let stable = |checks: &ReturnToService| {
+        checks.stable_for.clone().unwrap_or_else(|| Duration::from_secs(STABLE_FOR)).get()
+    };
+    stable(new) < stable(old) || !old.checks.iter().all(|check| new.checks.contains(check))
+}
+
+fn resolution(facts: &Facts<'_>) -> Ruling {
+    if facts.old.spec.resolution == facts.new.spec.resolution {
+        return Ruling::Allow;
+    }
+    let name = address(facts.old);
+    let Some(resolution) = &facts.new.spec.resolution else {
+        return Ruling::Refuse(format!(
+            "Refused: the resolution of {} stays; if it goes on, the next signal reopens it",
+            name.0
+        ));
+    };
+    let possible = match resolution.outcome {
+        Outcome::Restored => {
+            let proved =
+                facts.old.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Restored"));
+            Ruling::require(proved, || {
+                format!(
+                    "Refused: the return of {} is not proved yet; what is missing: {}. If the checks cannot pass, \
+                     the lead and one peer say so with --outcome unproved",
+                    name.0,
+                    command("show", &name)
+                )
+            })
+        }
+        Outcome::Duplicate => Ruling::require(facts.original_exists, || {
+            format!(
+                "Refused: resolution.duplicateOf must name the other incident, which exists in {} and is no \
+                 duplicate itself: kubectl get inc -n {}",
+                name.1, name.1
+            )
+        }),
+        Outcome::Unproved | Outcome::FalseAlarm => Ruling::Allow,
+    };
+    possible.and_then(|| match resolution.outcome {
+        // The lead alone is not enough where nothing is proved.
+        Outcome::Unproved => Ruling::Quorum(by_quorum(facts, "resolving without proof")),
+        _ if leads(facts) => Ruling::Allow,
+        _ => Ruling::Quorum(by_quorum(facts, "resolving it")),
+    })
+}
+
+fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
+    let name = address(facts.old);
+    let who = match role(facts.old, |r| &r.lead) {
+        Some(lead) if lead == facts.caller.user => "takes you and one peer".to_owned(),
+        Some(lead) => {
+            format!("is for {lead}, who leads, or takes the approvals that a change in {} takes", name.1)
+        }
+        None => format!(
+            "is for a lead, whom nobody is yet, or takes the approvals that a change in {} takes",
+            name.1
+        ),
+    };
+    format!(
+        "Refused: {what} ({}) {who}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it \
+         is to be)",
+        name.0, name.1
+    )
+}
+
+fn role<'a>(incident: &'a Incident, pick: impl Fn(&'a Roles) -> &'a Option<UserRef>) -> Option<&'a str> {
+    incident.spec.roles.as_ref().and_then(|roles| pick(roles).as_ref()).map(|user| user.user.as_str())
+}
+
+/// Whether the caller leads, before this write.
+fn leads(facts: &Facts<'_>) -> bool {
+    role(facts.old, |r| &r.lead) == Some(facts.caller.user.as_str())
+}
+
+/// Whether the caller speaks to stakeholders, before this write.
+fn speaks(facts: &Facts<'_>) -> bool {
+    leads(facts) || role(facts.old, |r| &r.communications) == Some(facts.caller.user.as_str())
+}
+
+fn ask_lead(facts: &Facts<'_>, next: &str) -> String {
+    match role(facts.old, |r| &r.lead) {
+        Some(lead) => format!(", who is {lead}: {next}"),
+        None => format!(", and nobody leads yet: {}", command("lead", &address(facts.old))),
+    }
+}
+
+fn show(facts: &Facts<'_>) -> String {
+    command("show", &address(facts.old))
+}
+
+/// `inc/NAME` and its namespace.
+fn address(incident: &Incident) -> (String, String) {
+    let name = incident.metadata.name.as_deref().unwrap_or_default();
+    (format!("inc/{name}"), incident.metadata.namespace.clone().unwrap_or_default())
+}
+
+fn command(verb: &str, (name, namespace): &(String, String)) -> String {
+    format!("kubectl mayday {verb} -n {namespace} {name}")
+}

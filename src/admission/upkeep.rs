@@ -1,0 +1,89 @@
+//! Keeps certificates and webhook configurations as they must be, on the lease holder.
+//!
+//! The order at the start is what keeps a cluster writable: this process serves, then the API servers learn
+//! whom to trust and what to ask about, then the canary looks whether it works.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use super::certificates::store::CertificateStore;
+use super::webhooks::fill::{GATE, Webhooks};
+use super::webhooks::rules;
+use crate::cluster::error::chain;
+use crate::cluster::{Error, SharedContext};
+
+/// A turn happens at least so often, whatever was missed.
+const EVERY: Duration = Duration::from_secs(30);
+/// After a turn that failed.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often the own server is tried until it answers.
+const KNOCK: Duration = Duration::from_millis(50);
+
+/// Works until `stop`: at every change of a policy or of the gate, and every half minute.
+pub async fn run(context: SharedContext, stop: CancellationToken) {
+    let changes = context.stores.changes().filter_map(|change| async move {
+        match change {
+            Ok(change) => matches!(change.kind, "ChangePolicy").then_some(()),
+            Err(_) => Some(()),
+        }
+    });
+    let wakes = futures::stream::select(changes, gate_changes(&context.client));
+    futures::pin_mut!(wakes);
+    if stop.run_until_cancelled(serving(&context)).await.is_none() {
+        return;
+    }
+    let store = CertificateStore::new(
+        context.client.clone(),
+        &context.config.namespace,
+        &context.config.admission.names,
+    );
+    let webhooks = Webhooks::new(&context.client);
+    loop {
+        let pause = match turn(&context, &store, &webhooks).await {
+            Ok(()) => EVERY,
+            Err(Error::Conflict(_)) => Duration::ZERO,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the webhooks are not up to date; trying again");
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            _ = wakes.next() => {}
+        }
+    }
+}
+
+async fn turn(context: &SharedContext, store: &CertificateStore, webhooks: &Webhooks) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let stored = store.obtain(now).await?;
+    let published = webhooks.trust(&stored.bundle()).await?;
+    let certificates = store.turn(now, published).await?;
+    let policies = context.stores.policies.state();
+    let gate = rules::gate(policies.iter().map(|policy| &**policy), &context.config.namespace);
+    webhooks.fill(&certificates.bundle(), &gate).await
+}
+
+/// Returns once this process's own server answers: before that nobody must be told to ask it.
+async fn serving(context: &SharedContext) {
+    while tokio::net::TcpStream::connect(context.config.admission.address).await.is_err() {
+        tokio::time::sleep(KNOCK).await;
+    }
+}
+
+/// Every change of the gate's configuration, so that what somebody takes away is back at once.
+fn gate_changes(client: &Client) -> impl futures::Stream<Item = ()> + use<> {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let only = watcher::Config::default().fields(&format!("metadata.name={GATE}"));
+    watcher(api, only)
+        .default_backoff()
+        .touched_objects()
+        .filter_map(|event| async move { event.ok().map(|_| ()) })
+}

@@ -1,0 +1,44 @@
+//! What a webhook answers.
+
+use std::collections::BTreeMap;
+
+/// The answer to one admission review.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The request passes.
+    Allow {
+        /// What the client is shown all the same; each at most 120 characters where possible.
+        warnings: Vec<String>,
+        /// What the audit log keeps: key (without prefix) and value.
+        audit: BTreeMap<String, String>,
+    },
+    /// The request is refused.
+    Refuse {
+        /// HTTP status the client sees: 403 for good, 409 to read again, 429 or 503 to try again.
+        code: u16,
+        /// One sentence: what was refused, why, and the next command.
+        message: String,
+    },
+}
+
+impl Verdict {
+    /// The request passes without a word.
+    pub fn allow() -> Verdict {
+        Verdict::Allow { warnings: Vec::new(), audit: BTreeMap::new() }
+    }
+
+    /// The request is refused for good.
+    pub fn refuse(message: impl Into<String>) -> Verdict {
+        Verdict::Refuse { code: 403, message: message.into() }
+    }
+
+    /// The request could not be judged, so it is refused; trying again may help.
+    pub fn unavailable(message: impl Into<String>) -> Verdict {
+        Verdict::Refuse { code: 503, message: message.into() }
+    }
+
+    /// Whether the request passes.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Verdict::Allow { .. })
+    }
+}

@@ -1,0 +1,121 @@
+//! Writes what depends on policies and certificates into the webhook configurations, by server-side apply:
+//! the operator owns just that, and the chart everything else, so an upgrade takes nothing away.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::rules::Filled;
+use crate::cluster::Error;
+
+/// Owner of what is filled in.
+const MANAGER: &str = "mayday-webhooks";
+/// Stamps our own kinds.
+pub const STAMP: &str = "mayday-guard-stamp";
+/// Judges our own kinds.
+pub const GUARD: &str = "mayday-guard";
+/// Judges protected objects.
+pub const GATE: &str = "mayday-change-gate";
+/// The one webhook of both guard configurations.
+const GUARD_WEBHOOK: &str = "guard.mayday.dev";
+
+/// The webhook configurations of one cluster.
+#[derive(Clone)]
+pub struct Webhooks {
+    mutating: Api<MutatingWebhookConfiguration>,
+    validating: Api<ValidatingWebhookConfiguration>,
+}
+
+impl Webhooks {
+    /// As the operator.
+    pub fn new(client: &Client) -> Webhooks {
+        Webhooks { mutating: Api::all(client.clone()), validating: Api::all(client.clone()) }
+    }
+
+    /// Whether every webhook of ours trusts exactly this bundle.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or a configuration is missing.
+    pub async fn trust(&self, bundle: &str) -> Result<bool, Error> {
+        let stamp = self.mutating.get(STAMP).await?.webhooks.unwrap_or_default();
+        let mut bundles: Vec<Option<ByteString>> =
+            stamp.into_iter().map(|webhook| webhook.client_config.ca_bundle).collect();
+        for name in [GUARD, GATE] {
+            let webhooks = self.validating.get(name).await?.webhooks.unwrap_or_default();
+            bundles.extend(webhooks.into_iter().map(|webhook| webhook.client_config.ca_bundle));
+        }
+        Ok(bundles.iter().all(|held| held.as_ref().is_some_and(|held| held.0 == bundle.as_bytes())))
+    }
+
+    /// Fills in the bundle everywhere and the rules of the gate. Writing what is there already changes nothing.
+    ///
+    /// # Errors
+    /// When the API server refuses, or a configuration is missing: it comes with the chart.
+    pub async fn fill(&self, bundle: &str, gate: &[Filled]) -> Result<(), Error> {
+        let params = PatchParams::apply(MANAGER).force();
+        let guard = |kind| body(kind, GUARD, bundle, &[]);
+        let stamp = body("MutatingWebhookConfiguration", STAMP, bundle, &[]);
+        self.mutating.patch(STAMP, &params, &Patch::Apply(&stamp)).await?;
+        let validating = "ValidatingWebhookConfiguration";
+        self.validating.patch(GUARD, &params, &Patch::Apply(&guard(validating))).await?;
+        self.validating.patch(GATE, &params, &Patch::Apply(&body(validating, GATE, bundle, gate))).await?;
+        Ok(())
+    }
+}
+
+/// What is applied to one configuration. A guard has one webhook, whose rules are the chart's.
+fn body(kind: &str, name: &str, bundle: &str, gate: &[Filled]) -> Value {
+    let client = json!({"caBundle": ByteString(bundle.as_bytes().to_vec())});
+    let webhooks: Vec<Value> = if gate.is_empty() {
+        vec![json!({"name": GUARD_WEBHOOK, "clientConfig": client})]
+    } else {
+        gate.iter()
+            .map(|filled| {
+                let conditions: Vec<Value> = filled
+                    .conditions
+                    .iter()
+                    .map(|(name, expression)| json!({"name": name, "expression": expression}))
+                    .collect();
+                json!({
+                    "name": filled.name,
+                    "clientConfig": client,
+                    "rules": filled.rules,
+                    "namespaceSelector": filled.namespace_selector,
+                    "matchConditions": conditions,
+                })
+            })
+            .collect()
+    };
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "webhooks": webhooks,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rules;
+    use super::*;
+
+    #[test]
+    fn only_the_bundle_of_a_guard_is_ours() {
+        let body = body("ValidatingWebhookConfiguration", GUARD, "PEM", &[]);
+        assert_eq!(
+            body["webhooks"],
+            json!([{"name": "guard.mayday.dev", "clientConfig": {"caBundle": "UEVN"}}])
+        );
+    }
+
+    #[test]
+    fn rules_that_end_are_taken_away_and_not_left_out() {
+        let body = body("ValidatingWebhookConfiguration", GATE, "PEM", &rules::gate([], "mayday-system"));
+        assert_eq!(body["webhooks"][0]["rules"], json!([]), "an apply without the field would keep them");
+        assert_eq!(body["webhooks"][1]["name"], "break-glass.change-gate.mayday.dev");
+    }
+}
