@@ -9,8 +9,11 @@ use super::review::Request;
 use super::server::Judges;
 use super::verdict::Verdict;
 use super::{canary, guard};
-use crate::change::judge;
+use crate::api::change_policy::UnapprovedKind;
+use crate::change::attempt::Attempt;
+use crate::change::{judge, unapproved};
 use crate::cluster::SharedContext;
+use crate::cluster::stores::get_cluster;
 
 /// The rooms behind the server.
 pub struct Rooms {
@@ -26,10 +29,22 @@ impl Rooms {
     async fn ruled(&self, request: &Request) -> Verdict {
         match guard::rule(&self.context, request).await {
             Ok(Ruling::Allow) => Verdict::allow(),
+            Ok(Ruling::Glass) => self.broken(request).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
             Ok(Ruling::Quorum(message)) => agreed(judge::agreed(&self.context, request).await, message),
             Err(verdict) => verdict,
         }
+    }
+
+    /// Records that a policy was loosened by its break-glass. The guard alone sees that.
+    async fn broken(&self, request: &Request) -> Verdict {
+        let policy = get_cluster(&self.context.stores.policies, &request.name);
+        if let (Some(policy), Ok(attempt)) = (policy, Attempt::new(request))
+            && !attempt.dry_run
+        {
+            unapproved::record(&self.context, &policy, &attempt, UnapprovedKind::BreakGlass).await;
+        }
+        Verdict::allow()
     }
 }
 
