@@ -1,7 +1,5 @@
 //! Who is on duty, since when, until when, who is next, and when nobody is. Pure.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::schedule::{Cell, Schedule};
@@ -26,9 +24,9 @@ pub struct OnDuty {
 /// Who is on duty. Neighbouring turns of the same people are one.
 pub fn on_duty(schedule: &Schedule, at: Timestamp) -> OnDuty {
     let now = schedule.at(at);
-    let (since, until) = extent(schedule, at, |cell| cell.people == now.people);
-    let next = until.map(|until| names(schedule, &schedule.at(until).people)).unwrap_or_default();
-    OnDuty { people: names(schedule, &now.people), since, until, next }
+    let (since, until) = extent(schedule, at, |cell| cell.keys().eq(now.keys()));
+    let next = until.map(|until| names(schedule, &schedule.at(until))).unwrap_or_default();
+    OnDuty { people: names(schedule, &now), since, until, next }
 }
 
 /// The bounds of the turn or override that puts people on duty at an instant, or of the gap.
@@ -43,7 +41,7 @@ pub fn gaps(schedule: &Schedule, from: Timestamp, to: Timestamp) -> Vec<(Timesta
     let mut at = from;
     while at < to {
         let end = schedule.next_edge(at).unwrap_or(to).min(to);
-        if schedule.at(at).people.is_empty() {
+        if schedule.at(at).is_empty() {
             match gaps.last_mut() {
                 Some((_, last)) if *last == at => *last = end,
                 _ => gaps.push((at, end)),
@@ -73,6 +71,6 @@ fn extent(
     (since, until)
 }
 
-fn names(schedule: &Schedule, people: &BTreeSet<usize>) -> Vec<String> {
-    people.iter().filter_map(|place| schedule.people.get(*place).cloned()).collect()
+fn names(schedule: &Schedule, cell: &Cell) -> Vec<String> {
+    cell.keys().filter_map(|place| schedule.people.get(*place).cloned()).collect()
 }

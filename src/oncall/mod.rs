@@ -5,9 +5,16 @@
 //! [`escalation`] turns that into pages, with the words of [`text`].
 
 pub mod duty;
+pub mod escalation;
 pub mod local_time;
+pub mod override_controller;
+pub mod override_status;
+pub mod recipients;
 pub mod restriction;
+pub mod rotation_controller;
+pub mod rotation_status;
 pub mod schedule;
 pub mod stand_in;
+pub mod text;
 pub mod turn;
 pub mod validate;

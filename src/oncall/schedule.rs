@@ -35,14 +35,8 @@ struct CompiledLayer {
     never: bool,
 }
 
-/// Who is on duty at an instant, and why they are.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Cell {
-    /// Places in the rotation's people.
-    pub people: BTreeSet<usize>,
-    /// What put them there; empty if nobody is on duty.
-    pub sources: BTreeSet<Source>,
-}
+/// Who is on duty at an instant, by their place in the rotation's people, and what put them there.
+pub type Cell = BTreeMap<usize, BTreeSet<Source>>;
 
 /// What puts people on duty.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -84,20 +78,9 @@ impl Schedule {
 
     /// Who is on duty at an instant.
     pub fn at(&self, at: Timestamp) -> Cell {
-        let mut cell = self.layers_at(at);
-        let effective = stand_in::apply(&self.stand_ins, at, &mut cell.people);
-        let replaced = |index: &usize| {
-            self.stand_ins.get(*index).is_some_and(|s| matches!(s.act, stand_in::Act::ReplaceAll(_)))
-        };
-        if effective.iter().any(replaced) {
-            cell.sources.clear();
-        }
-        cell.sources.extend(effective.into_iter().map(Source::StandIn));
-        if cell.people.is_empty() {
-            // A gap is a gap, whatever made it.
-            cell.sources.clear();
-        }
-        cell
+        let mut people = self.layers_at(at);
+        stand_in::apply(&self.stand_ins, at, &mut people);
+        people
     }
 
     /// The next instant at which anything may change.
@@ -122,11 +105,12 @@ impl Schedule {
             let Some((turn, people)) = layer.at(&self.clock, at) else { continue };
             if layer.priority > highest {
                 highest = layer.priority;
-                cell = Cell::default();
+                cell.clear();
             }
             if layer.priority == highest {
-                cell.people.extend(people);
-                cell.sources.insert(Source::Turn(index, turn));
+                for person in people {
+                    cell.entry(*person).or_default().insert(Source::Turn(index, turn));
+                }
             }
         }
         cell

@@ -1,6 +1,6 @@
 //! Overrides: who stands in for whom for a while. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +8,8 @@ use kube::ResourceExt;
 
 use crate::api::OnCallOverride;
 use crate::api::oncall_override::OnCallOverrideSpec;
+
+use super::schedule::Source;
 
 /// An override over the people of one rotation, by their place in its list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,45 +79,39 @@ pub fn of_rotation(overrides: &[Arc<OnCallOverride>], rotation: &str, people: &[
 }
 
 /// Applies the overrides that hold: replacing one and removing look at the people the layers give, so that they
-/// never chain; then the weightiest replacement of all; then additions. Returns which of them had an effect.
-pub fn apply(stand_ins: &[StandIn], at: Timestamp, people: &mut BTreeSet<usize>) -> Vec<usize> {
-    let base = people.clone();
+/// never chain; then the weightiest replacement of all; then additions.
+pub fn apply(stand_ins: &[StandIn], at: Timestamp, people: &mut BTreeMap<usize, BTreeSet<Source>>) {
     let holding = || stand_ins.iter().enumerate().filter(|(_, stand_in)| stand_in.holds(at));
-    let mut effective = Vec::new();
+    let by_override = |index| BTreeSet::from([Source::StandIn(index)]);
 
     // The weightiest word about each person of the layers counts.
-    let mut come = BTreeSet::new();
-    for person in &base {
-        let word = holding().filter(|(_, stand_in)| stand_in.act.concerns(*person)).last();
-        if let Some((index, stand_in)) = word {
-            people.remove(person);
-            effective.push(index);
+    let mut come = Vec::new();
+    let base: Vec<usize> = people.keys().copied().collect();
+    for person in base {
+        if let Some((index, stand_in)) = holding().filter(|(_, s)| s.act.concerns(person)).last() {
+            people.remove(&person);
             if let Act::Replace(_, by) = stand_in.act {
-                come.insert(by);
+                come.push((by, index));
             }
         }
     }
-    people.extend(come);
+    for (person, index) in come {
+        people.entry(person).or_default().insert(Source::StandIn(index));
+    }
 
-    if let Some((index, all)) = holding()
-        .filter_map(|(index, s)| match &s.act {
-            Act::ReplaceAll(all) => Some((index, all)),
-            _ => None,
-        })
-        .last()
-    {
-        people.clone_from(all);
-        effective = vec![index];
+    let all = |(index, stand_in): (usize, &StandIn)| match &stand_in.act {
+        Act::ReplaceAll(all) => Some(all.iter().map(|person| (*person, by_override(index))).collect()),
+        _ => None,
+    };
+    if let Some(all) = holding().filter_map(all).last() {
+        *people = all;
     }
 
     for (index, stand_in) in holding() {
-        if let Act::Add(person) = stand_in.act
-            && people.insert(person)
-        {
-            effective.push(index);
+        if let Act::Add(person) = stand_in.act {
+            people.entry(person).or_insert_with(|| by_override(index));
         }
     }
-    effective
 }
 
 impl Act {

@@ -9,9 +9,10 @@ use kube::runtime::reflector::ObjectRef as Reference;
 use kube::{Api, ResourceExt};
 
 use super::permit::Approved;
-use super::{approval, digest, validate};
+use super::{approval, validate};
 use crate::api::runbook::{AUTHORS_ANNOTATION, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
+use crate::change::quorum::Names;
 use crate::cluster::conditions::{NotReady, ready, seconds, set};
 use crate::cluster::controller::{Requeue, all, same_namespace};
 use crate::cluster::stores::{Change, in_namespace};
@@ -79,23 +80,27 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
         matches!(accepted, Err(NotReady::Waiting(..))).then(|| now.checked_add(LOOK_AGAIN).ok()).flatten();
     ready(&mut status, generation, now, accepted);
 
-    let count = match digest::runbook(&runbook.spec) {
+    let count = match crate::change::digest::runbook(&runbook.spec) {
         Ok(digest) => {
             let uid = runbook.uid().unwrap_or_default();
             let facts = approval::Facts {
                 namespace: &namespace,
+                name: &name,
                 uid: &uid,
                 digest: &digest,
                 approvals: facts.approvals,
                 policies: facts.policies,
+                names: &Names::default(),
             };
             let count = approval::of_runbook(&facts, authors(runbook).as_deref(), now);
             status.digest = Some(digest);
             count
         }
-        Err(message) => {
-            approval::Count { approved: Approved::Missing(message), decisions: Vec::new(), until: None }
-        }
+        Err(error) => approval::Count {
+            approved: Approved::Missing(format!("no digest can be made: {error}")),
+            decisions: Vec::new(),
+            until: None,
+        },
     };
     let until = count.until;
     let (approved, reason, message) = match &count.approved {

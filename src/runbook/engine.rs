@@ -22,8 +22,9 @@ use crate::api::approval::CountedDecision;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::change::quorum::Names;
 use crate::cluster::controller::Requeue;
-use crate::cluster::stores::{Change, get};
+use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, faults, status};
 
 /// No pass of a run makes more moves than this; the next pass goes on.
@@ -239,12 +240,15 @@ impl<'a> Work<'a> {
         let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
         let approvals = self.approvals().await?;
         let policies = self.context.stores.policies.state();
+        let names = Names::default();
         let of_runbook = approval::Facts {
             namespace: &self.namespace,
+            name: &self.run.spec.runbook_ref.name,
             uid: &snapshot.uid,
             digest: &snapshot.digest,
             approvals: &approvals,
             policies: &policies,
+            names: &names,
         };
         let mut rested_on = snapshot.approvals.clone();
         let runbook_approved = if begins {
@@ -261,14 +265,17 @@ impl<'a> Work<'a> {
         let incident_name = self.run.spec.incident_ref.as_ref().map(|incident| incident.name.clone());
         let incident: Option<Arc<Incident>> =
             incident_name.and_then(|name| get(&self.context.stores.incidents, &self.namespace, &name));
+        let run_name = self.run.name_any();
+        let incidents = in_namespace(&self.context.stores.incidents, &self.namespace);
         let own = approval::of_run(
             &approval::Facts {
+                name: &run_name,
                 uid: &uid,
                 digest: self.status.digest.as_deref().unwrap_or_default(),
                 ..of_runbook
             },
             self.run.spec.started_by.as_ref().map(|starter| starter.user.as_str()),
-            incident.as_deref(),
+            &incidents,
             now,
         );
         let permit = permit::decide(

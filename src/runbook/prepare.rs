@@ -9,6 +9,7 @@ use super::{digest, validate};
 use crate::api::common::{UidRef, is_true};
 use crate::api::runbook_run::{RunState, RunbookRunStatus, Snapshot};
 use crate::api::{Incident, Runbook, RunbookRun};
+use crate::change;
 
 /// The outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,11 +70,11 @@ pub fn decide(
     }
     let uid = run.uid().unwrap_or_default();
     let incident_uid = incident_ref.as_ref().map(|incident| incident.uid.as_str());
-    let digests = digest::runbook(&runbook.spec)
+    let digests = change::digest::runbook(&runbook.spec)
         .and_then(|runbook| Ok((digest::run(&uid, &runbook, incident_uid, &run.spec)?, runbook)));
     let (run_digest, runbook_digest) = match digests {
         Ok(digests) => digests,
-        Err(message) => return failed(&message),
+        Err(error) => return failed(&format!("no digest can be made: {error}")),
     };
     if status.snapshot.as_ref().is_some_and(|snapshot| {
         snapshot.digest == runbook_digest && Some(&snapshot.uid) == runbook.uid().as_ref()
@@ -136,7 +137,7 @@ mod tests {
         let book = runbook(json!({}));
         let status = ready(decided(Some(&book), plain(), &RunbookRunStatus::default()));
         let snapshot = status.snapshot.unwrap();
-        assert_eq!(snapshot.digest, digest::runbook(&book.spec).unwrap());
+        assert_eq!(snapshot.digest, change::digest::runbook(&book.spec).unwrap());
         assert_eq!(
             serde_json::from_value::<crate::api::runbook::RunbookSpec>(snapshot.spec).unwrap(),
             book.spec

@@ -1,6 +1,8 @@
 //! What the admission policies of the chart hold when the guard was taken away: decisions, runs, and Mayday's
 //! own accounts.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::process::Command;
 
 use serde_json::{Value, json};

@@ -1,6 +1,8 @@
 //! What holds while no Mayday answers: what needs no look-up works, what needs one is refused with the name of
 //! the webhook, the application heals, and everything else is left alone.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::OnceLock;

@@ -1,15 +1,7 @@
 //! The step `manual`: a question to a person, answered by an Approval that names its digest.
 
-use serde_json::{Value, json};
-
 use crate::api::Approval;
 use crate::api::approval::{Decision, SubjectKind};
-use crate::api::runbook::ManualStep;
-
-/// What the digest of the question covers: its prompt and its run. The step stands in the answer itself.
-pub fn question(step: &ManualStep, run_uid: &str) -> Value {
-    json!({"prompt": step.instructions, "owner": run_uid})
-}
 
 /// A person's answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
