@@ -5,7 +5,7 @@
 pub enum Ruling {
     /// It passes.
     Allow,
-    /// It passes because somebody broke the glass, and is recorded so that everybody hears of it.
+    /// It passes because somebody broke the glass, which is told.
     Glass,
     /// It is refused, whoever agrees: one sentence with the next command.
     Refuse(String),
