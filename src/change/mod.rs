@@ -1,8 +1,15 @@
 //! Change control: policy index, delta, digest, quorum (pure) and the decision on a protected request.
 
+pub mod action;
 pub mod binding;
 pub mod delta;
 pub mod digest;
 pub mod enforcement;
+pub mod grant;
+pub mod people;
 pub mod policy;
 pub mod quorum;
+pub mod refusal;
+pub mod system;
+pub mod weigh;
+pub mod words;

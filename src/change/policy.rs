@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
+use crate::api::change_request::PlannedChange;
 
 /// What a request is about, as admission names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,6 +57,38 @@ pub fn protecting<'a>(
         .into_iter()
         .filter(|policy| covers(&policy.spec, resource))
         .collect()
+}
+
+/// The policies that must agree to a planned change: those that protect the object; for a policy that policy
+/// itself, as it is stored; for another object of ours those over its namespace.
+pub fn governing<'a>(
+    policies: &'a [Arc<ChangePolicy>],
+    planned: &PlannedChange,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    let target = &planned.target;
+    let namespace = namespace_of(planned);
+    match (target.group(), target.kind.as_str()) {
+        (crate::api::GROUP, "ChangePolicy") => policies
+            .iter()
+            .map(|policy| &**policy)
+            .filter(|policy| policy.metadata.name.as_deref() == Some(&target.name))
+            .collect(),
+        (crate::api::GROUP, _) => over(policies, namespace, operator_namespace),
+        (group, _) => protecting(
+            policies,
+            &Resource { group, plural: &planned.resource, namespace },
+            operator_namespace,
+        ),
+    }
+}
+
+/// The namespace that a planned change is about; for a Namespace itself.
+pub fn namespace_of(planned: &PlannedChange) -> &str {
+    match planned.target.kind.as_str() {
+        "Namespace" if planned.target.group().is_empty() => &planned.target.name,
+        _ => planned.namespace.as_deref().unwrap_or_default(),
+    }
 }
 
 /// Events and Leases come by the thousand and change nothing; the kinds of `mayday.dev` have rules of their own.
