@@ -29,6 +29,18 @@ pub fn namespaces<'a>(policy: &'a ChangePolicy, operator_namespace: &str) -> Vec
     names.iter().map(String::as_str).filter(|name| !is_refused_scope(name, operator_namespace)).collect()
 }
 
+/// The namespaces that any policy protects, for the rules of the webhook.
+pub fn protected_namespaces(policies: &[Arc<ChangePolicy>], operator_foundpace: &str) -> Vec<String> {
+    let mut found: Vec<String> = policies
+        .iter()
+        .flat_map(|policy| namespaces(policy, operator_foundpace))
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// The policies over a namespace, in the order of their names.
 pub fn over<'a>(
     policies: &'a [Arc<ChangePolicy>],

@@ -29,8 +29,11 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
         .collect();
     match incidents.as_slice() {
         [] => {}
-        [incident] => text.push_str(&format!(" Incident {incident} is open:")),
-        several => text.push_str(&format!(" Incidents {} are open:", several.join(" and "))),
+        [incident] => text.push_str(&format!(" Incident {incident} is open")),
+        several => text.push_str(&format!(" Incidents {} are open", several.join(" and "))),
+    }
+    if !incidents.is_empty() {
+        text.push(if circumstances.missing.is_empty() { '.' } else { ':' });
     }
     if !circumstances.missing.is_empty() {
         text.push_str(&format!(" {} must approve.", circumstances.missing));

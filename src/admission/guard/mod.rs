@@ -6,10 +6,10 @@ pub mod change_request;
 pub mod freeze;
 pub mod incident;
 pub mod policy;
-pub mod run;
-pub mod runbook;
 pub mod policy_strictness;
 pub mod ruling;
+pub mod run;
+pub mod runbook;
 pub mod stamp;
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ pub fn change(
     operator_namespace: &str,
 ) -> Ruling {
     let name = old.metadata.name.as_deref().unwrap_or_default();
-    let own = new.and_then(|new| new.spec.scope.namespaces.names.as_ref()).and_then(|names| {
-        names.iter().find(|namespace| is_own(namespace, operator_namespace))
-    });
+    let own = new
+        .and_then(|new| new.spec.scope.namespaces.names.as_ref())
+        .and_then(|names| names.iter().find(|namespace| is_own(namespace, operator_namespace)));
     if let Some(own) = own {
         return Ruling::Refuse(format!(
             "Refused: a policy cannot protect {own}, or nothing could be mended there; leave it out of \
@@ -77,7 +77,10 @@ mod tests {
         let Ruling::Quorum(message) = by("x", json!({}), warn()) else { panic!() };
         assert!(message.contains("cpol/production (spec.enforcement)"), "{message}");
         let Ruling::Quorum(message) = by("x", json!({}), None) else { panic!() };
-        assert!(message.contains("kubectl mayday ask -n mayday-system cpol/production --delete"), "{message}");
+        assert!(
+            message.contains("kubectl mayday ask -n mayday-system cpol/production --delete"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Who may start a run, and with what. Pure.
 
 use crate::admission::caller::Caller;
-use crate::api::{Incident, Runbook, RunbookRun};
 use crate::api::incident_status::IncidentState;
+use crate::api::{Incident, Runbook, RunbookRun};
 use crate::runbook::validate;
 
 use super::ruling::Ruling;
@@ -57,7 +57,9 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
         }
     }
     if new.spec.cancel {
-        return Ruling::Refuse("Refused: spec.cancel is true, so the run would never begin; leave it out".to_owned());
+        return Ruling::Refuse(
+            "Refused: spec.cancel is true, so the run would never begin; leave it out".to_owned(),
+        );
     }
     let problems = validate::run_problems(&runbook.spec, &new.spec.parameters);
     match problems.first() {
@@ -138,7 +140,10 @@ mod tests {
         let caller = Caller { user: "emil".into(), ..Caller::default() };
         let facts = Facts { caller: &caller, by_operator: false, runbook: None, incident: None };
         let message = refusal(create(&run("emil", json!({})), &facts));
-        assert!(message.contains("no Runbook scale-checkout in shop") && message.contains("kubectl get rb"), "{message}");
+        assert!(
+            message.contains("no Runbook scale-checkout in shop") && message.contains("kubectl get rb"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -151,7 +156,8 @@ mod tests {
 
     #[test]
     fn parameters_are_those_that_the_runbook_declares() {
-        let with = |parameters: Value| by("emil", false, &run("emil", json!({"parameters": parameters})), None);
+        let with =
+            |parameters: Value| by("emil", false, &run("emil", json!({"parameters": parameters})), None);
         assert_eq!(with(json!([{"name": "replicas", "integer": 8}])), Ruling::Allow);
         refusal(with(json!([{"name": "replicas", "integer": 80}])));
         refusal(with(json!([{"name": "repicas", "integer": 8}])));
