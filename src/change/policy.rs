@@ -30,10 +30,10 @@ pub fn namespaces<'a>(policy: &'a ChangePolicy, operator_namespace: &str) -> Vec
 }
 
 /// The namespaces that any policy protects, for the rules of the webhook.
-pub fn protected_namespaces(policies: &[Arc<ChangePolicy>], operator_foundpace: &str) -> Vec<String> {
+pub fn protected_namespaces(policies: &[Arc<ChangePolicy>], operator_namespace: &str) -> Vec<String> {
     let mut found: Vec<String> = policies
         .iter()
-        .flat_map(|policy| namespaces(policy, operator_foundpace))
+        .flat_map(|policy| namespaces(policy, operator_namespace))
         .map(str::to_owned)
         .collect();
     found.sort();

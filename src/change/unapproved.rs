@@ -16,7 +16,7 @@ use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
 use crate::cluster::events::cut;
 use crate::cluster::stores::in_namespace;
-use crate::cluster::{Error, SharedContext, conditions, status};
+use crate::cluster::{Context, Error, SharedContext, conditions, status};
 
 /// So many are kept, newest first.
 const KEPT: usize = 50;
@@ -29,9 +29,14 @@ const TRIES: usize = 5;
 pub async fn record(context: &SharedContext, over: &[&ChangePolicy], action: &Action, kind: UnapprovedKind) {
     let now = Timestamp::now();
     let Some(change) = change(action, kind, now) else { return };
-    let people = concerned(context, action);
+    announce(context, over, &change, now).await;
+}
+
+/// Stores a change in every policy over the object, with the messages about it.
+pub async fn announce(context: &Context, over: &[&ChangePolicy], change: &UnapprovedChange, now: Timestamp) {
+    let people = concerned(context, change);
     for policy in over {
-        if let Err(error) = store(context, &policy.name_any(), &change, &people, now).await {
+        if let Err(error) = store(context, &policy.name_any(), change, &people, now).await {
             tracing::error!(policy = policy.name_any(), what = change.what, by = change.by, %error,
                 "a change that nobody approved was not recorded");
         }
@@ -56,7 +61,7 @@ fn change(action: &Action, kind: UnapprovedKind, now: Timestamp) -> Option<Unapp
 }
 
 async fn store(
-    context: &SharedContext,
+    context: &Context,
     name: &str,
     change: &UnapprovedChange,
     people: &[Person],
@@ -132,10 +137,10 @@ fn text(change: &UnapprovedChange) -> String {
 }
 
 /// Whoever answers for, approves or leads what the object belongs to.
-fn concerned(context: &SharedContext, action: &Action) -> Vec<Person> {
-    let services = in_namespace(&context.stores.services, &action.namespace);
-    let rotations: Vec<Arc<_>> = in_namespace(&context.stores.rotations, &action.namespace);
-    let plan = [PlannedChange { target: action.target.clone(), ..PlannedChange::default() }];
+fn concerned(context: &Context, change: &UnapprovedChange) -> Vec<Person> {
+    let services = in_namespace(&context.stores.services, &change.namespace);
+    let rotations: Vec<Arc<_>> = in_namespace(&context.stores.rotations, &change.namespace);
+    let plan = [PlannedChange { target: change.object.clone(), ..PlannedChange::default() }];
     let mut concerned: Vec<Person> = Vec::new();
     for pick in [people::lead, people::approval, people::on_call] {
         for person in people::people(&services, &rotations, &plan, pick) {
