@@ -1,4 +1,13 @@
 //! Change control: policy index, delta, digest, quorum (pure) and the decision on a protected request.
+//!
+//! [`judge`] answers the webhook in every process; what [`start`] begins runs on the lease holder.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::SharedContext;
 
 pub mod action;
 pub mod approval_controller;
@@ -24,3 +33,11 @@ pub mod unapproved;
 pub mod validate;
 pub mod weigh;
 pub mod words;
+
+/// Starts the controllers of requests, approvals and policies, and the sentinel, until `stop`.
+pub fn start(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    tasks.spawn(request_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(approval_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(policy_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(sentinel::run(Arc::clone(context), stop.clone()));
+}
