@@ -163,10 +163,10 @@ fn fits(
     if spec.changes.get(index).is_some_and(|change| change.restart.is_some()) {
         return if is_restart(&action.delta) { Ok(()) } else { Err("it holds a restart alone".to_owned()) };
     }
-    if action.subresource.is_empty() {
-        if let Some(stale) = delta::stale(&planned.delta, &action.before) {
-            return Err(format!("{} was changed meanwhile: ask again", stale.path));
-        }
+    if action.subresource.is_empty()
+        && let Some(stale) = delta::stale(&planned.delta, &action.before)
+    {
+        return Err(format!("{} was changed meanwhile: ask again", stale.path));
     }
     all(delta::uncovered(&planned.delta, &action.delta, spec.partial))
 }

@@ -105,13 +105,14 @@ fn of_change(change: &Change, namespace: &str) -> Vec<(&'static str, String)> {
         if let Some(path) = update.patch.as_ref().and_then(|patch| null_in(patch, String::new())) {
             problems.push((".update.patch", format!("null at {path}: name what is to go in remove instead")));
         }
-        if update.patch_type != PatchType::Json && update.patch.is_some() {
-            if let Some(pointer) = update.remove.iter().find(|pointer| goes_through_a_list(pointer)) {
-                problems.push((
-                    ".update.remove",
-                    format!("{pointer} goes through a list, which only patchType JSON can beside a patch"),
-                ));
-            }
+        if update.patch_type != PatchType::Json
+            && update.patch.is_some()
+            && let Some(pointer) = update.remove.iter().find(|pointer| goes_through_a_list(pointer))
+        {
+            problems.push((
+                ".update.remove",
+                format!("{pointer} goes through a list, which only patchType JSON can beside a patch"),
+            ));
         }
         if let Some(pointer) = update.remove.iter().find(|pointer| !pointer.starts_with('/')) {
             problems.push((".update.remove", format!("{pointer:?} is no JSON pointer: it begins with /")));
