@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::words::{escaped, names};
 use super::{Facts, span};
 
-/// Longest report; the API refuses more than 8192 characters.
-const MAX: usize = 4_000;
+/// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
+const MAX: usize = 1_200;
 /// What the public reads where nobody wrote something that may be published.
 const NEUTRAL: &str = "A service was not available as usual.";
 
@@ -51,7 +51,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     for role in spec.roles.iter().flat_map(|r| [&r.lead, &r.nominated_lead, &r.communications]).flatten() {
         add(&role.user);
     }
-    for status in &incident.status {
+    if let Some(status) = &incident.status {
         let people = status.acknowledgement.iter().chain(&status.lead).chain(&status.former_leads);
         people.chain(&status.resolved).for_each(|person| add(&person.user));
         status.service.iter().flat_map(|s| &s.objects).for_each(|object| add(&object.name));
@@ -69,7 +69,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     for request in facts.requests {
         request.spec.requester.iter().chain(&request.spec.actors).for_each(|person| add(&person.user));
         request.spec.changes.iter().filter_map(|c| c.target.as_ref()).for_each(|object| add(&object.name));
-        for status in &request.status {
+        if let Some(status) = &request.status {
             status.decisions.iter().for_each(|decision| add(&decision.by));
             status.used.iter().for_each(|used| add(&used.by));
         }

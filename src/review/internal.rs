@@ -7,6 +7,7 @@ use super::words::{clause, escaped};
 use super::{Facts, span};
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
+use crate::cluster::events::cut;
 
 /// Longest report in characters; the API refuses more than 32768.
 const MAX: usize = 32_000;
@@ -44,7 +45,8 @@ pub fn report(facts: &Facts<'_>) -> String {
     section(&mut report, "Contributing causes", causes.map(|cause| escaped(cause, PART)).collect());
     let room = MAX.saturating_sub(report.len());
     section(&mut report, "Timeline (UTC)", timeline(status, room));
-    report
+    // Escaping makes hostile text longer: whatever it holds, the report can be stored.
+    cut(&report, MAX)
 }
 
 /// One sentence on the outage, one on how it was found, one on the last change before it, one on how it ended.
