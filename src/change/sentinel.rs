@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -22,6 +23,9 @@ use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions};
+
+/// Annotation with the instant of the last comparison.
+const KNOWN_TIME: &str = "mayday.dev/known-time";
 
 /// Values that Kubernetes' own controllers write into a workload.
 const BY_CONTROLLERS: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
@@ -71,19 +75,23 @@ async fn look(context: &Context, namespace: &str, announce: bool) -> Result<(), 
         .collect::<Result<_, Error>>()?;
     let name = format!("mayday-known-{namespace}");
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &context.config.namespace);
-    let stored = api.get_opt(&name).await?.map(|map| map.data.unwrap_or_default());
+    let map = api.get_opt(&name).await?;
+    let since = map.as_ref().and_then(|map| map.annotations().get(KNOWN_TIME)?.parse().ok());
+    let stored = map.map(|map| map.data.unwrap_or_default());
     if stored.as_ref() == Some(&now_known) {
         return Ok(());
     }
     if announce && let Some(stored) = &stored {
         for (target, what) in differences(stored, &now_known, &workloads) {
             let object = workloads.values().find(|(known, _)| *known == target).map(|(_, object)| object);
-            if !is_explained(context, namespace, &target, object) {
+            if !is_explained(context, namespace, &target, object, since) {
                 tell(context, namespace, target, what).await?;
             }
         }
     }
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": now_known});
+    let known = json!({KNOWN_TIME: conditions::seconds(Timestamp::now())});
+    let metadata = json!({"name": name, "annotations": known});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": now_known});
     api.patch(&name, &PatchParams::apply("mayday-sentinel").force(), &Patch::Apply(map)).await?;
     Ok(())
 }
@@ -114,8 +122,16 @@ fn differences(
     differences
 }
 
-/// Whether the present state is what a stored use of a request or a stored act of a run made of it.
-fn is_explained(context: &Context, namespace: &str, target: &ObjectRef, object: Option<&Value>) -> bool {
+/// Whether the present state is what a use of a request or an act of a run made of it, stored since the last
+/// comparison: an older one is part of what was known, and explains nothing that came after it.
+fn is_explained(
+    context: &Context,
+    namespace: &str,
+    target: &ObjectRef,
+    object: Option<&Value>,
+    since: Option<Timestamp>,
+) -> bool {
+    let is_new = |time: Option<&Time>| matches!((time, since), (Some(time), Some(since)) if time.0 >= since);
     let fits = |deltas: &[Delta]| {
         object.is_some_and(|object| {
             !deltas.is_empty()
@@ -128,6 +144,7 @@ fn is_explained(context: &Context, namespace: &str, target: &ObjectRef, object: 
             let planned = usize::try_from(used.change).ok().and_then(|index| status.plan.get(index));
             planned.is_some_and(|planned| {
                 planned.target.same_object(target)
+                    && is_new(used.restored_time.as_ref().or(Some(&used.time)))
                     && (planned.operation != "Update" || used.restored_time.is_some() || fits(&used.delta))
             })
         })
@@ -136,7 +153,9 @@ fn is_explained(context: &Context, namespace: &str, target: &ObjectRef, object: 
         || in_namespace(&context.stores.runs, namespace).iter().any(|run| {
             let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
             let intents = steps.iter().filter_map(|step| step.intent.as_ref());
-            intents.into_iter().any(|intent| intent.target.same_object(target) && fits(&intent.delta))
+            intents.into_iter().any(|intent| {
+                intent.target.same_object(target) && is_new(intent.time.as_ref()) && fits(&intent.delta)
+            })
         })
 }
 

@@ -60,7 +60,7 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
     } else if status.duplicate_of.is_none() {
         let end = status.resolved.as_ref().map_or(now, |resolved| resolved.time.0);
         let clock = crate::oncall::text::clock(end, &zone);
-        let text = format!("{} is over since {clock}: {}.", incident.spec.title, impact_is_over(incident));
+        let text = format!("Over since {clock}: {}. {}.", incident.spec.title, how(incident));
         said.push((Audience::Internal, format!("{relapse}/over"), text, MessageState::Queued));
     }
     for (index, update) in incident.spec.updates.iter().enumerate() {
@@ -106,8 +106,8 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
     messages
 }
 
-fn impact_is_over(incident: &Incident) -> &'static str {
-    if incident.spec.resolution.is_some() { "resolved by people" } else { "proved healthy" }
+fn how(incident: &Incident) -> &'static str {
+    if incident.spec.resolution.is_some() { "Resolved by people" } else { "Proved healthy" }
 }
 
 /// The time zone people of the service read times in.
