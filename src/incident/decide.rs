@@ -40,14 +40,20 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     people::record(incident, facts, &mut status, now);
     status.duplicate_of = older(incident, facts);
 
+    recovery::relapse(incident, &mut status, now);
     let given = checks::of(incident, &status);
-    let (seen, soon) = checks::evaluate(incident, facts, &status, &given, now);
-    status.checks = seen;
-    let proved = recovery::advance(incident, &mut status, checks::stable_for(&given), now);
+    let mut plan = Plan::default();
+    // What is over stays as it was: what happens to the service afterwards is another story.
+    if status.resolved.is_none() {
+        let (seen, soon) = checks::evaluate(incident, facts, &status, &given, now);
+        status.checks = seen;
+        status.changes = changes::known(incident, facts, &status);
+        let proved = recovery::advance(incident, &mut status, checks::stable_for(&given), now);
+        plan.wake = earliest([soon, proved]);
+    }
     let state = recovery::state(incident, &status, next::is_repairing(incident, facts));
     status.state = Some(state);
 
-    let mut plan = Plan { wake: earliest([soon, proved]), ..Plan::default() };
     let ready = match checks::not_implemented(&given).as_slice() {
         [] => Ok("The incident is being worked on; status.next says by whom".to_owned()),
         fields => Err(NotReady::not_implemented(fields)),
@@ -55,7 +61,6 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let generation = incident.metadata.generation.unwrap_or_default();
     conditions::ready(&mut status, generation, now, ready);
     recovery::conditions(&mut status, generation, now);
-    status.changes = changes::known(incident, facts, &status);
     status.runs = runs(incident, facts);
 
     if state.is_open() {

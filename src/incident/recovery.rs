@@ -15,24 +15,21 @@ pub fn advance(
     stable_for: SignedDuration,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    relapse(incident, status, now);
     let passes =
         !status.checks.is_empty() && status.checks.iter().all(|check| check.result == CheckResult::Passing);
     let mut wake = None;
     match (passes, status.healthy_since_time.clone()) {
         (true, None) => {
             status.healthy_since_time = Some(seconds(now));
-            if status.resolved.is_none() {
-                timeline::add(status, now, MAYDAY, "every check passes");
-            }
+            timeline::add(status, now, MAYDAY, "every check passes");
         }
         (false, Some(_)) => {
             status.healthy_since_time = None;
-            if status.restored_time.take().is_some() && status.resolved.is_none() {
-                timeline::add(status, now, MAYDAY, "a check fails again: not restored after all");
-            } else if status.resolved.is_none() {
-                timeline::add(status, now, MAYDAY, "a check fails again");
-            }
+            let what = match status.restored_time.take() {
+                Some(_) => "a check fails again: not restored after all",
+                None => "a check fails again",
+            };
+            timeline::add(status, now, MAYDAY, what);
         }
         _ => {}
     }
@@ -42,9 +39,7 @@ pub fn advance(
             wake = Some(proved);
         } else if status.restored_time.is_none() {
             status.restored_time = Some(seconds(now));
-            if status.resolved.is_none() {
-                timeline::add(status, now, MAYDAY, "proved healthy: service is restored");
-            }
+            timeline::add(status, now, MAYDAY, "proved healthy: service is restored");
         }
     }
     resolve(incident, status, now);
@@ -61,7 +56,8 @@ pub fn resolution<'a>(incident: &'a Incident, status: &IncidentStatus) -> Option
 }
 
 /// A signal that fires after the resolution reopens the incident; whoever stored it has looked at the time.
-fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+/// To be asked first: what is over stays as it was, and only a relapse makes it go on.
+pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let ended = resolution(incident, status).map(|resolution| resolution.outcome);
     if matches!(ended, Some(Outcome::FalseAlarm | Outcome::Duplicate)) {
         return;
@@ -200,6 +196,7 @@ mod tests {
     }
 
     fn step(incident: &Incident, status: &mut IncidentStatus, second: i64) -> IncidentState {
+        relapse(incident, status, at(second));
         advance(incident, status, SignedDuration::from_secs(30), at(second));
         state(incident, status, false)
     }
