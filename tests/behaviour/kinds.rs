@@ -57,7 +57,7 @@ fn a_runbook_without_a_service_account_is_refused() {
     let admin = Cluster::shared().admin();
     let namespace = namespace(&admin);
     let spec = "{summary: x, steps: [{name: look, manual: {instructions: x}}]}";
-    refused(&admin, &namespace, "Runbook", spec, "spec.serviceAccountName: Required value");
+    refused(&admin, &namespace, "Runbook", spec, "missing field `serviceAccountName`");
 }
 
 #[test]
@@ -77,14 +77,19 @@ fn a_duration_that_is_none_is_refused() {
     let target = "{apiVersion: apps/v1, kind: Deployment, name: x}";
     let spec =
         format!("{{reason: x, changes: [{{target: {target}, restart: {{}}}}], window: {{duration: 1day}}}}");
-    refused(&admin, &namespace, "ChangeRequest", &spec, "spec.window.duration");
+    refused(&admin, &namespace, "ChangeRequest", &spec, "\"1day\" is not a duration");
 }
 
 #[test]
-fn a_null_is_refused_and_not_taken_for_absent() {
+fn a_null_is_never_stored() {
     let admin = Cluster::shared().admin();
     let namespace = namespace(&admin);
-    refused(&admin, &namespace, "Incident", "{title: x, severity: SEV3, impact: null}", "spec.impact");
+    let manifest = format!(
+        "apiVersion: mayday.dev/v1alpha1\nkind: Incident\nmetadata: {{name: with-null, namespace: {namespace}}}\nspec: {{title: x, severity: SEV3, impact: null}}\n"
+    );
+    admin.pipes(&manifest, "kubectl create -f -").passes();
+    let stored = admin.reads(&format!("incident with-null -n {namespace}"));
+    assert!(stored["spec"].get("impact").is_none(), "{stored}");
 }
 
 #[test]
