@@ -16,3 +16,4 @@ pub mod review;
 pub mod runbook;
 pub mod service;
 pub mod telemetry;
+pub mod uninstall;

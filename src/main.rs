@@ -26,6 +26,12 @@ enum Command {
         #[arg(default_value = "crds")]
         folder: PathBuf,
     },
+    /// Remove the webhooks, cancel runs and let them go; before the release is uninstalled.
+    Uninstall {
+        /// How to reach the API server from outside a pod.
+        #[arg(long)]
+        kubeconfig: Option<PathBuf>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(arguments),
         Command::Crds { folder } => write_crds(&folder),
+        Command::Uninstall { kubeconfig } => uninstall(kubeconfig.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,14 +77,30 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
     config.intake.address = arguments.intake_address.unwrap_or(config.intake.address);
     config.metrics.address = arguments.metrics_address.unwrap_or(config.metrics.address);
     telemetry::logging::start(&config.log)?;
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| "another TLS provider was installed before")?;
+    install_tls()?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let kube = mayday::cluster::client::load(arguments.kubeconfig.as_deref()).await?;
         process::run(config, kube, arguments.identity).await
     })
+}
+
+fn uninstall(kubeconfig: Option<&Path>) -> Result<(), Failure> {
+    install_tls()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let done = runtime.block_on(async {
+        let kube = mayday::cluster::client::load(kubeconfig).await?;
+        let done = mayday::uninstall::run(&mayday::cluster::client::calling(&kube)?).await?;
+        Ok::<_, Failure>(done)
+    })?;
+    done.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn install_tls() -> Result<(), Failure> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| "another TLS provider was installed before".into())
 }
 
 fn write_crds(folder: &Path) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission;
 use crate::change::enforcement::Enforcement;
 use crate::cluster::client::{self, Impersonator};
 use crate::cluster::events::Events;
@@ -61,14 +62,19 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
 
 /// What every process does, holder of the lease or not.
 fn serving(
-    _context: &SharedContext,
-    _parts: &mut JoinSet<Result<&'static str, Failure>>,
-    _stop: &CancellationToken,
+    context: &SharedContext,
+    parts: &mut JoinSet<Result<&'static str, Failure>>,
+    stop: &CancellationToken,
 ) {
+    let router = admission::server::router(admission::rooms::Rooms::new(Arc::clone(context)));
+    parts.spawn(admission::listen::run(Arc::clone(context), router, stop.clone()));
 }
 
 /// What only the holder of the lease does, until `stop`.
-fn controllers(_context: &SharedContext, _tasks: &mut JoinSet<()>, _stop: &CancellationToken) {}
+fn controllers(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    tasks.spawn(admission::upkeep::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(admission::canary::run(Arc::clone(context), stop.clone()));
+}
 
 /// Runs the controllers while this process holds the lease.
 async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'static str, Failure> {

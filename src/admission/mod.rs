@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod guard;
 pub mod listen;
 pub mod review;
+pub mod rooms;
 pub mod server;
 pub mod upkeep;
 pub mod verdict;

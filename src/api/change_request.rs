@@ -328,9 +328,11 @@ pub struct Delta {
     #[schemars(length(max = 1024))]
     pub path: String,
     /// The value before; absent: there was none.
+    #[serde(default)]
     #[schemars(schema_with = "super::common::free_value")]
     pub before: Option<Value>,
     /// The value after; absent: it goes.
+    #[serde(default)]
     #[schemars(schema_with = "super::common::free_value")]
     pub after: Option<Value>,
 }

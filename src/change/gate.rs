@@ -64,6 +64,13 @@ pub fn coverage(
     Ok(restores(request, status, attempt).map(Coverage::Restore))
 }
 
+/// Whether a request asks for this attempt, once it is approved and whoever carries it out.
+pub fn would_cover(request: &ChangeRequest, status: &ChangeRequestStatus, attempt: &Attempt) -> bool {
+    let pairs = request.spec.changes.iter().zip(&status.plan);
+    !request.spec.withdrawn
+        && pairs.into_iter().any(|(change, planned)| fits(request.spec.partial, change, planned, attempt))
+}
+
 fn may_act(request: &ChangeRequest, user: &str) -> bool {
     let spec = &request.spec;
     if spec.actors.is_empty() {

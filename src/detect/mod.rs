@@ -1,1 +1,8 @@
 //! Phase 1: alert intake and condition watching, which turn signals into incidents.
+
+pub mod alertmanager;
+pub mod condition;
+pub mod controller;
+pub mod intake;
+pub mod record;
+pub mod signal;

@@ -12,10 +12,10 @@ fn digest(letter: char) -> String {
     format!("v1:sha256:{}", letter.to_string().repeat(64))
 }
 
-fn approval(name: &str, user: &str, groups: &[&str], change: Value) -> Arc<Approval> {
+fn approval(user: &str, groups: &[&str], change: Value) -> Arc<Approval> {
     let mut value = json!({
         "apiVersion": "mayday.dev/v1alpha1", "kind": "Approval",
-        "metadata": {"name": name, "namespace": "shop", "uid": name, "creationTimestamp": Timestamp::from_second(NOW - 60).unwrap()},
+        "metadata": {"name": user, "namespace": "shop", "uid": user, "creationTimestamp": Timestamp::from_second(NOW - 60).unwrap()},
         "spec": {"subjectRef": {"kind": "Runbook", "name": "rb", "uid": "rb-uid"}, "digest": digest('a'),
             "decision": "Approve", "by": {"user": user, "groups": groups}},
     });
@@ -37,18 +37,39 @@ fn policy(change: Value) -> Arc<ChangePolicy> {
 }
 
 fn amir() -> Arc<Approval> {
-    approval("amir", "amir", &["shop-approvers"], json!({}))
+    approval("amir", &["shop-approvers"], json!({}))
 }
 
 fn bea() -> Arc<Approval> {
-    approval("bea", "bea", &["shop-approvers"], json!({}))
+    approval("bea", &["shop-approvers"], json!({}))
+}
+
+fn rejection(user: &str, group: &str) -> Arc<Approval> {
+    approval(user, &[group], json!({"metadata": {"name": "no", "uid": "no"}, "spec": {"decision": "Reject"}}))
+}
+
+/// Asks with facts about the Runbook `rb`.
+fn with<T>(
+    policies: &[Arc<ChangePolicy>],
+    approvals: &[Arc<Approval>],
+    ask: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let digest = digest('a');
+    let names = Names::default();
+    ask(&Facts {
+        namespace: "shop",
+        name: "rb",
+        uid: "rb-uid",
+        digest: &digest,
+        approvals,
+        policies,
+        names: &names,
+    })
 }
 
 fn count_under(policies: &[Arc<ChangePolicy>], approvals: &[Arc<Approval>], authors: &[&str]) -> Count {
-    let digest = digest('a');
-    let facts = Facts { namespace: "shop", uid: "rb-uid", digest: &digest, approvals, policies };
     let authors: Vec<String> = authors.iter().map(|author| (*author).to_owned()).collect();
-    of_runbook(&facts, Some(&authors), now())
+    with(policies, approvals, |facts| of_runbook(facts, Some(&authors), now()))
 }
 
 fn count(approvals: &[Arc<Approval>], authors: &[&str]) -> Count {
@@ -64,25 +85,19 @@ fn missing(count: &Count) -> &str {
 
 #[test]
 fn two_approvers_neither_of_them_the_author_approve_a_runbook() {
-    let count_both = count(&[amir(), bea()], &["emil"]);
-    assert_eq!(count_both.approved, Approved::Yes);
-    assert_eq!(count_both.decisions.len(), 2);
-    assert_eq!(
-        missing(&count(&[amir()], &["emil"])),
-        "1 more of shop-approvers or shop-leads, not emil (who wrote it)"
-    );
-    assert_eq!(
-        missing(&count(&[amir(), bea()], &["bea"])),
-        "1 more of shop-approvers or shop-leads, not bea (who wrote it)"
-    );
+    let both = count(&[amir(), bea()], &["emil"]);
+    assert_eq!(both.approved, Approved::Yes);
+    assert_eq!(both.decisions.len(), 2);
+    let wanted = "one of groups shop-approvers, shop-leads, but not emil (who wrote it)";
+    assert_eq!(missing(&count(&[amir()], &["emil"])), wanted);
+    assert!(missing(&count(&[amir(), bea()], &["bea"])).ends_with("but not bea (who wrote it)"));
 }
 
 #[test]
 fn users_of_one_person_count_once_and_an_author_stays_one_under_another_name() {
-    let twin = approval("twin", "amir@corp", &["shop-approvers"], json!({}));
-    assert!(missing(&count(&[amir(), twin.clone()], &["emil"])).starts_with("1 more"));
-    assert!(missing(&count(&[amir(), twin, bea()], &["amir@corp"])).starts_with("1 more"));
-    assert!(missing(&count(&[amir(), amir()], &["emil"])).starts_with("1 more"), "the same person twice");
+    let twin = approval("amir@corp", &["shop-approvers"], json!({}));
+    assert!(missing(&count(&[amir(), twin.clone()], &["emil"])).starts_with("one of"));
+    assert!(missing(&count(&[amir(), twin, bea()], &["amir@corp"])).starts_with("one of"));
 }
 
 #[test]
@@ -93,13 +108,14 @@ fn who_is_not_eligible_does_not_count() {
         ("system:serviceaccount:shop:sa", &["shop-approvers"]),
         ("carl", &["shop-approvers", "shop-break-glass"]),
     ] {
-        let other = approval("other", user, groups, json!({}));
-        assert!(missing(&count(&[amir(), other], &["emil"])).starts_with("1 more"), "{user} {groups:?}");
+        let other = approval(user, groups, json!({}));
+        assert!(missing(&count(&[amir(), other], &["emil"])).starts_with("one of"), "{user} {groups:?}");
     }
 }
 
 #[test]
 fn an_approval_of_something_else_or_one_that_lapsed_does_not_count() {
+    let half_a_year_ago = Timestamp::from_second(NOW - 180 * 86_400).unwrap();
     for change in [
         json!({"spec": {"digest": digest('b')}}),
         json!({"spec": {"subjectRef": {"uid": "an-older-one"}}}),
@@ -107,130 +123,102 @@ fn an_approval_of_something_else_or_one_that_lapsed_does_not_count() {
         json!({"spec": {"notAfter": now()}}),
         json!({"spec": {"by": null}}),
         json!({"metadata": {"deletionTimestamp": now()}}),
-        json!({"metadata": {"creationTimestamp": Timestamp::from_second(NOW - 180 * 86_400).unwrap()}}),
+        json!({"metadata": {"creationTimestamp": half_a_year_ago}}),
+        json!({"metadata": {"creationTimestamp": null}}),
     ] {
-        let other = approval("bea", "bea", &["shop-approvers"], change.clone());
-        assert!(missing(&count(&[amir(), other], &["emil"])).starts_with("1 more"), "{change}");
+        let other = approval("bea", &["shop-approvers"], change.clone());
+        assert!(missing(&count(&[amir(), other], &["emil"])).starts_with("one of"), "{change}");
     }
 }
 
 #[test]
 fn the_first_that_lapses_says_until_when() {
-    let short = approval(
-        "bea",
-        "bea",
-        &["shop-approvers"],
-        json!({"spec": {"notAfter": Timestamp::from_second(NOW + 5).unwrap()}}),
-    );
-    assert_eq!(count(&[amir(), short], &["emil"]).until, Some(Timestamp::from_second(NOW + 5).unwrap()));
+    let soon = Timestamp::from_second(NOW + 5).unwrap();
+    let short = approval("bea", &["shop-approvers"], json!({"spec": {"notAfter": soon}}));
+    assert_eq!(count(&[amir(), short], &["emil"]).until, Some(soon));
+    let by_default = Timestamp::from_second(NOW - 60 + 180 * 86_400).unwrap();
+    assert_eq!(count(&[amir(), bea()], &["emil"]).until, Some(by_default));
 }
 
 #[test]
 fn a_reject_of_anybody_eligible_is_final_for_the_digest() {
-    let no = approval("no", "lena", &["shop-leads"], json!({"spec": {"decision": "Reject"}}));
-    assert_eq!(count(&[amir(), bea(), no], &["emil"]).approved, Approved::Rejected("lena".into()));
-    let stranger = approval("no", "carl", &["shop-communications"], json!({"spec": {"decision": "Reject"}}));
-    assert_eq!(count(&[amir(), bea(), stranger], &["emil"]).approved, Approved::Yes);
+    let both_and = |third| count(&[amir(), bea(), third], &["emil"]).approved;
+    assert_eq!(both_and(rejection("lena", "shop-leads")), Approved::Rejected("lena".into()));
+    assert_eq!(both_and(rejection("carl", "shop-communications")), Approved::Yes);
 }
 
 #[test]
 fn empty_lists_missing_policies_and_unknown_authors_mean_nobody() {
-    assert!(missing(&count_under(&[], &[amir(), bea()], &["emil"])).contains("no ChangePolicy"));
+    assert!(
+        missing(&count_under(&[], &[amir(), bea()], &["emil"])).contains("without one nobody can approve")
+    );
     let nobody = policy(json!({"spec": {"approval": {"required": []}}}));
-    assert!(missing(&count_under(&[nobody], &[amir(), bea()], &["emil"])).contains("requires nobody"));
-    let no_groups =
-        policy(json!({"spec": {"approval": {"required": [{"name": "peers", "groups": [], "count": 1}]}}}));
-    assert!(missing(&count_under(&[no_groups], &[amir()], &["emil"])).contains("no groups"));
-    let digest = digest('a');
-    let facts = Facts {
-        namespace: "shop",
-        uid: "rb-uid",
-        digest: &digest,
-        approvals: &[amir(), bea()],
-        policies: &[policy(json!({}))],
-    };
-    assert!(missing(&of_runbook(&facts, None, now())).contains("nobody knows who wrote it"));
+    assert!(missing(&count_under(&[nobody], &[amir(), bea()], &["emil"])).contains("means nobody"));
+    let entry = json!([{"name": "peers", "groups": [], "count": 1}]);
+    let no_groups = policy(json!({"spec": {"approval": {"required": entry}}}));
+    assert!(matches!(count_under(&[no_groups], &[amir()], &["emil"]).approved, Approved::Missing(_)));
+    let unknown = with(&[policy(json!({}))], &[amir(), bea()], |facts| of_runbook(facts, None, now()));
+    assert!(missing(&unknown).contains("nobody knows who wrote it"));
 }
 
 #[test]
 fn every_policy_must_be_satisfied() {
-    let stricter = policy(
-        json!({"metadata": {"name": "more"}, "spec": {"approval": {"required": [{"name": "leads", "groups": ["shop-leads"], "count": 1}]}}}),
-    );
+    let leads = json!([{"name": "leads", "groups": ["shop-leads"], "count": 1}]);
+    let stricter = policy(json!({"metadata": {"name": "more"}, "spec": {"approval": {"required": leads}}}));
     let both = [policy(json!({})), stricter];
-    assert_eq!(
-        missing(&count_under(&both, &[amir(), bea()], &["emil"])),
-        "1 more of shop-leads, not emil (who wrote it)"
-    );
-    let lena = approval("lena", "lena", &["shop-leads"], json!({}));
+    assert!(missing(&count_under(&both, &[amir(), bea()], &["emil"])).starts_with("one of group shop-leads"));
+    let lena = approval("lena", &["shop-leads"], json!({}));
     assert_eq!(count_under(&both, &[amir(), lena], &["emil"]).approved, Approved::Yes);
 }
 
 #[test]
 fn a_run_stops_when_an_approval_it_rests_on_goes() {
     let rested_on = count(&[amir(), bea()], &["emil"]).decisions;
-    let digest = digest('a');
     let policies = [policy(json!({}))];
     let stands = |approvals: &[Arc<Approval>]| {
-        let facts =
-            Facts { namespace: "shop", uid: "rb-uid", digest: &digest, approvals, policies: &policies };
-        still_stands(&facts, &rested_on, now())
+        with(&policies, approvals, |facts| still_stands(facts, &rested_on, now()))
     };
     assert_eq!(stands(&[amir(), bea()]), Approved::Yes);
     assert!(matches!(stands(&[amir()]), Approved::Missing(who) if who.contains("bea")));
-    let no = approval("no", "lena", &["shop-leads"], json!({"spec": {"decision": "Reject"}}));
-    assert!(matches!(stands(&[amir(), bea(), no]), Approved::Rejected(_)));
-    let facts =
-        Facts { namespace: "shop", uid: "rb-uid", digest: &digest, approvals: &[], policies: &policies };
-    assert!(
-        matches!(still_stands(&facts, &[], now()), Approved::Missing(_)),
-        "resting on nothing is no approval"
-    );
+    assert!(matches!(stands(&[amir(), bea(), rejection("lena", "shop-leads")]), Approved::Rejected(_)));
+    let on_nothing = with(&policies, &[amir(), bea()], |facts| still_stands(facts, &[], now()));
+    assert!(matches!(on_nothing, Approved::Missing(_)), "resting on nothing is no approval");
 }
 
 #[test]
 fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_the_lead() {
-    let run = |user: &str, groups: &[&str]| {
-        approval(
-            user,
-            user,
-            groups,
-            json!({"spec": {"subjectRef": {"kind": "RunbookRun", "uid": "run-uid"}}}),
-        )
+    let of_the_run = |user: &str, group: &str| {
+        let subject = json!({"kind": "RunbookRun", "name": "run", "uid": "run-uid"});
+        approval(user, &[group], json!({"spec": {"subjectRef": subject}}))
     };
-    let incident = |status: Value| -> Incident {
-        serde_json::from_value(
-            json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i"},
-            "spec": {"title": "t", "severity": "SEV2"}, "status": status}),
-        )
-        .unwrap()
+    let incident = |spec: Value| -> Arc<Incident> {
+        let mut whole = json!({"title": "t", "severity": "SEV2", "acknowledgement": {"user": "emil"}});
+        json_patch::merge(&mut whole, &spec);
+        let object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+            "metadata": {"name": "i", "namespace": "shop", "uid": "i-uid"}, "spec": whole, "status": {"state": "Acknowledged"}});
+        Arc::new(serde_json::from_value(object).unwrap())
     };
-    let digest = digest('a');
     let policies = [policy(json!({}))];
-    let of = |approvals: &[Arc<Approval>], started_by: Option<&str>, incident: Option<&Incident>| {
-        of_run(
-            &Facts { namespace: "shop", uid: "run-uid", digest: &digest, approvals, policies: &policies },
-            started_by,
-            incident,
-            now(),
-        )
-        .approved
+    let of = |approvals: &[Arc<Approval>], started_by: Option<&str>, incidents: &[Arc<Incident>]| {
+        with(&policies, approvals, |facts| {
+            of_run(&Facts { name: "run", uid: "run-uid", ..*facts }, started_by, incidents, now()).approved
+        })
     };
-    let amir = run("amir", &["shop-approvers"]);
-    let lena = run("lena", &["shop-leads"]);
-    assert_eq!(of(&[amir.clone()], None, None), Approved::Yes);
-    assert!(matches!(of(&[amir.clone()], Some("amir"), None), Approved::Missing(_)));
+    let amir = of_the_run("amir", "shop-approvers");
+    let lena = of_the_run("lena", "shop-leads");
+    assert_eq!(of(&[amir.clone()], None, &[]), Approved::Yes);
+    assert!(matches!(of(&[amir.clone()], Some("amir@corp"), &[]), Approved::Missing(_)), "the same person");
     assert!(
-        matches!(of(&[], None, None), Approved::Missing(who) if who == "one of shop-approvers or shop-leads")
+        matches!(of(&[], None, &[]), Approved::Missing(who) if who == "one of shop-approvers or shop-leads")
     );
 
-    let led = incident(json!({"bindsSinceTime": now(), "lead": {"user": "lena", "time": now()}}));
-    assert!(matches!(of(&[amir.clone()], None, Some(&led)), Approved::Missing(who) if who == "lena (lead)"));
-    assert_eq!(of(&[lena.clone()], None, Some(&led)), Approved::Yes);
-    assert!(matches!(of(&[lena], Some("lena"), Some(&led)), Approved::Missing(_)));
-    assert_eq!(of(&[amir.clone()], Some("lena"), Some(&led)), Approved::Yes);
-    let unled = incident(json!({"bindsSinceTime": now()}));
+    let led = [incident(json!({"roles": {"lead": {"user": "lena"}}}))];
+    assert!(matches!(of(&[amir.clone()], None, &led), Approved::Missing(who) if who == "lena (lead)"));
+    assert_eq!(of(&[lena.clone()], None, &led), Approved::Yes);
+    assert!(matches!(of(&[lena], Some("lena"), &led), Approved::Missing(_)));
+    assert_eq!(of(&[amir.clone()], Some("lena"), &led), Approved::Yes);
+    let unled = [incident(json!({}))];
     assert!(
-        matches!(of(&[amir], None, Some(&unled)), Approved::Missing(who) if who.contains("nobody has claimed"))
+        matches!(of(&[amir], None, &unled), Approved::Missing(who) if who.contains("kubectl mayday lead inc/i"))
     );
 }

@@ -21,11 +21,9 @@ pub struct Ceiling {
     pub policies: Vec<String>,
 }
 
-/// Whether a policy covers a namespace: by name, or by what its selector was resolved to.
+/// Whether a policy covers a namespace. A policy over the operator's own is refused before it counts.
 pub fn covers(policy: &ChangePolicy, namespace: &str) -> bool {
-    let named = policy.spec.scope.namespaces.names.iter().flatten();
-    let resolved = policy.status.iter().flat_map(|status| &status.namespaces);
-    named.chain(resolved).any(|name| name == namespace)
+    crate::change::policy::namespaces(policy, "").contains(&namespace)
 }
 
 /// Combines every policy over a namespace; one that grants less wins. Without a policy nobody may do anything.

@@ -405,7 +405,7 @@ fn ask(
     let (StepState::WaitingForPerson, Some(digest), Some(deadline)) =
         (stored.state, &stored.digest, &stored.deadline)
     else {
-        let digest = super::digest::of(&manual::question(question, facts.uid, &step.name));
+        let digest = crate::change::digest::question(&question.instructions, facts.uid);
         let next = Next {
             who: "anybody on duty, or the lead".to_owned(),
             what: crate::cluster::events::cut(&question.instructions, 500),
@@ -418,7 +418,7 @@ fn ask(
             Ok(digest) => {
                 store(facts.entry(now).questions(index, journal::deadline(step, now), digest, next))
             }
-            Err(message) => fail(facts, index, &message, now),
+            Err(error) => fail(facts, index, &format!("no digest can be made: {error}"), now),
         };
     };
     match &facts.pass.answer {

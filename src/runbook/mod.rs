@@ -6,12 +6,45 @@
 pub mod actions;
 pub mod approval;
 pub mod ceiling;
+pub mod controller;
 pub mod digest;
+pub mod engine;
 pub mod guard;
+pub mod hands;
 pub mod journal;
 pub mod limits;
 pub mod machine;
 pub mod matching;
 pub mod outcome;
 pub mod permit;
+pub mod prepare;
 pub mod validate;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{SharedContext, controller as controllers};
+
+/// Starts the controllers of Runbooks and of their runs; they go on until `stop`.
+pub fn start(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    tasks.spawn(controllers::run(
+        "runbook",
+        context.clone(),
+        context.stores.runbooks.clone(),
+        controller::concerned,
+        |runbook, context| Box::pin(controller::reconcile(runbook, context)),
+        stop.clone(),
+    ));
+    let engine = engine::Engine::default();
+    tasks.spawn(controllers::run(
+        "run",
+        context.clone(),
+        context.stores.runs.clone(),
+        engine::concerned,
+        move |run, context| {
+            let engine = engine.clone();
+            Box::pin(async move { engine.reconcile(run, context).await })
+        },
+        stop.clone(),
+    ));
+}

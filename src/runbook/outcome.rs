@@ -46,9 +46,13 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
             steps.filter(|step| matches!(step.state, StepState::Failed | StepState::Unknown)).next_back();
         let word =
             if state(run) == RunState::Unknown { "has an outcome that nobody can prove" } else { "failed" };
-        let why = failed.map_or_else(String::new, |step| {
-            format!(" at {}: {}", step.name, step.message.as_deref().unwrap_or("no reason was given"))
-        });
+        let conditions = run.status.iter().flat_map(|status| &status.conditions);
+        let ended =
+            conditions.filter(|condition| condition.type_ == "Succeeded").map(|condition| &condition.message);
+        let why = failed.and_then(|step| Some((step, step.message.as_deref()?))).map_or_else(
+            || ended.last().map_or_else(String::new, |message| format!(": {message}")),
+            |(step, message)| format!(" at {}: {message}", step.name),
+        );
         format!("Runbook {} {word}{why} (run/{})", run.spec.runbook_ref.name, run.name_any())
     })
 }

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::actions::changed_targets;
 use super::limits::Obstacle;
-use super::{ceiling, journal, limits};
+use super::{ceiling, limits};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Start};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::change::binding;
+
+/// How long a busy target is left alone before it is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,10 +75,10 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     if run.spec.dry_run {
         return Permit::Go;
     }
-    let acted = journal::has_intent(facts.status);
-    // Before the first act it waits; later it stops, since half a repair must not linger.
+    let begun = facts.status.start_time.is_some();
+    // Before it begins it waits; later it stops, since half a repair must not linger.
     let hold = |reason: &'static str, message: String| {
-        if acted {
+        if begun {
             Permit::Stop(RunState::Failed, format!("stopped before its next act: {message}"))
         } else {
             Permit::Wait(Obstacle { reason, message, until: None })
@@ -82,8 +86,8 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     };
     let name = &run.spec.runbook_ref.name;
     match facts.runbook {
-        None if !acted => return Permit::Stop(RunState::Cancelled, format!("rb/{name} no longer exists")),
-        Some(runbook) if !acted && runbook.spec.suspend => {
+        None if !begun => return Permit::Stop(RunState::Cancelled, format!("rb/{name} no longer exists")),
+        Some(runbook) if !begun && runbook.spec.suspend => {
             return hold("Suspended", format!("rb/{name} is suspended"));
         }
         _ => {}
@@ -94,11 +98,11 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
         Approved::Rejected(by) => return hold("Rejected", format!("rb/{name} was rejected by {by}")),
     }
     let ceiling = ceiling::over(facts.policies, &namespace);
-    let start = if run.spec.started_by.is_some() { Start::Manual } else { Start::Automatic };
+    let start = if started_by_person(run) { Start::Manual } else { Start::Automatic };
     if let Some(message) = ceiling.refuses(start, &namespace) {
         return hold("NotAllowed", message);
     }
-    let lead = facts.incident.and_then(|incident| incident.status.as_ref()?.lead.as_ref());
+    let lead = facts.incident.and_then(binding::lead);
     if ceiling.asks_per_run(facts.spec.approval, lead.is_some()) {
         match facts.run_approved {
             Approved::Yes => {}
@@ -108,15 +112,22 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
             Approved::Missing(who) => return Permit::Ask(ask(run, &namespace, facts.spec, who)),
         }
     }
-    if facts.status.start_time.is_none() {
+    if !begun {
         let uid = run.uid();
         let in_the_way = limits::reached(facts.spec.limits.as_ref(), name, facts.runs, uid.as_deref(), now)
             .or_else(|| limits::busy(&changed_targets(&facts.spec.steps), facts.runs, uid.as_deref()));
         if let Some(obstacle) = in_the_way {
-            return Permit::Wait(obstacle);
+            // The end of another run wakes nobody but that run.
+            let until = obstacle.until.or_else(|| now.checked_add(LOOK_AGAIN).ok());
+            return Permit::Wait(Obstacle { until, ..obstacle });
         }
     }
     Permit::Go
+}
+
+/// What a ServiceAccount starts, Mayday's own above all, starts by itself.
+fn started_by_person(run: &RunbookRun) -> bool {
+    run.spec.started_by.as_ref().is_some_and(|starter| !starter.user.starts_with("system:"))
 }
 
 fn incident_over(facts: &Facts<'_>) -> Option<String> {
@@ -255,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn suspension_holds_what_has_not_acted_and_leaves_the_rest_alone() {
+    fn suspension_holds_what_has_not_begun_and_leaves_the_rest_alone() {
         let suspend = |mut world: World| {
             world.runbook.as_mut().unwrap().spec.suspend = true;
             world
@@ -270,6 +281,8 @@ mod tests {
         world.incident = Some(incident(
             json!({"state": "Crisis", "lead": {"user": "lena", "time": "2026-01-01T00:00:00Z"}}),
         ));
+        world.incident.as_mut().unwrap().spec.roles =
+            Some(serde_json::from_value(json!({"lead": {"user": "lena"}})).unwrap());
         let Permit::Ask(next) = world.decide() else { panic!("not asked") };
         assert_eq!(next.who, "amir");
         assert!(next.what.contains("restart deployment/checkout"));
@@ -288,7 +301,10 @@ mod tests {
         let mut acted = World::new().acted();
         acted.automation = json!({"start": "Manual", "approval": "Standing", "afterLeadClaimed": "Standing"});
         assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)));
-        acted.run.spec.started_by = Some(crate::api::common::UserRef { user: "emil".into() });
+        let by = |user: &str| Some(crate::api::common::UserRef { user: user.into() });
+        acted.run.spec.started_by = by("system:serviceaccount:mayday-system:mayday");
+        assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)), "Mayday is nobody");
+        acted.run.spec.started_by = by("emil");
         assert_eq!(acted.decide(), Permit::Go, "people may still start it");
     }
 

@@ -42,6 +42,11 @@ that all controllers share where the controller-manager runs without --use-servi
 
 {{- /* clientConfig of a webhook. The operator adds caBundle; what is not in the template, an upgrade leaves alone. */}}
 {{- define "mayday.clientConfig" -}}
+{{- with .root.Values.webhook.url -}}
+{{- if not (regexMatch "^https://[^/?#@]+$" .) }}
+{{- fail (printf "webhook.url: %s is not a base URL of https: write https://HOST:PORT, without path and slash at the end" .) }}
+{{- end -}}
+{{- end -}}
 {{- if .root.Values.webhook.url -}}
 url: {{ .root.Values.webhook.url }}{{ .path }}
 {{- else -}}

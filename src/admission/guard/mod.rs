@@ -1,18 +1,188 @@
 //! The guard of our own kinds: who may write what, where that needs a look-up. What needs none is in the
 //! admission policies of the chart, and holds while Mayday is down.
+//!
+//! Each kind has a file with pure rules over given facts; here the facts are gathered and the kinds told apart.
 
 pub mod approval;
 pub mod change_request;
+pub mod facts;
 pub mod freeze;
 pub mod incident;
 pub mod policy;
 pub mod policy_strictness;
+pub mod request_content;
 pub mod ruling;
 pub mod run;
 pub mod runbook;
 pub mod stamp;
+pub mod subject;
 
 #[cfg(test)]
 mod approval_tests;
 #[cfg(test)]
 mod incident_tests;
+
+use jiff::Timestamp;
+use json_patch::Patch;
+use kube::core::admission::Operation;
+use serde::de::DeserializeOwned;
+
+use super::caller::Caller;
+use super::review::Request;
+use super::verdict::Verdict;
+use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
+use crate::change::digest;
+use crate::cluster::SharedContext;
+use crate::cluster::stores::{get, get_cluster};
+
+use facts::Gathered;
+use ruling::Ruling;
+
+/// What is stamped on an object of ours that is written.
+///
+/// # Errors
+/// The refusal: somebody else is named, or the object cannot be read.
+pub fn stamp(context: &SharedContext, request: &Request) -> Result<Patch, Verdict> {
+    let caller = caller(context, request);
+    let refuse = |message: String| Verdict::refuse(message);
+    match request.kind.kind.as_str() {
+        "ChangeRequest" => {
+            let new: ChangeRequest = written(request)?;
+            stamp::user("requester", stamp::requester(&new.spec), &caller).map_err(refuse)
+        }
+        "RunbookRun" => {
+            let new: RunbookRun = written(request)?;
+            let named = new.spec.started_by.as_ref().map(|by| by.user.as_str());
+            stamp::user("startedBy", named, &caller).map_err(refuse)
+        }
+        "Approval" => {
+            let new: Approval = written(request)?;
+            stamp::by(&new, &caller, &facts::named_groups(&context.stores.policies.state())).map_err(refuse)
+        }
+        "Runbook" => {
+            let new: Runbook = written(request)?;
+            let old: Option<Runbook> = request.old_object.as_ref().map(|_| stored(request)).transpose()?;
+            Ok(stamp::authors(&new, old.as_ref(), &caller, |runbook| digest::runbook(&runbook.spec).ok()))
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+/// What the guard says of a write to an object of ours.
+///
+/// # Errors
+/// The refusal when the object cannot be read, or what is to be looked up cannot be.
+pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, Verdict> {
+    let caller = caller(context, request);
+    let gathered = Gathered::new(context, request);
+    if request.operation == Operation::Delete && gathered.is_emptied_by(&caller) {
+        return Ok(Ruling::Allow);
+    }
+    let deletes = request.operation == Operation::Delete;
+    Ok(match (request.kind.kind.as_str(), &request.operation) {
+        ("Incident", Operation::Delete) => incident::delete(&stored(request)?),
+        ("Incident", Operation::Update) => {
+            let (old, new): (Incident, Incident) = (stored(request)?, written(request)?);
+            let facts = incident::Facts {
+                old: &old,
+                new: &new,
+                caller: &caller,
+                may_lead: gathered.may_lead(&caller),
+                original_exists: gathered.original_exists(&new),
+            };
+            incident::update(&facts)
+        }
+        ("ChangeRequest", operation) => {
+            let new: Option<ChangeRequest> = (!deletes).then(|| written(request)).transpose()?;
+            let old: Option<ChangeRequest> =
+                (*operation != Operation::Create).then(|| stored(request)).transpose()?;
+            let policies =
+                new.as_ref().or(old.as_ref()).map(|chg| gathered.policies_of(chg)).unwrap_or_default();
+            let facts = change_request::Facts {
+                caller: &caller,
+                by_operator: gathered.by_operator,
+                policies: &policies,
+            };
+            match (&old, &new) {
+                (None, Some(new)) => change_request::create(new, &facts)
+                    .and_then(|| request_content::write(&new.spec, &gathered.namespace, &policies)),
+                (Some(old), Some(new)) => change_request::update(old, new, &facts),
+                (Some(old), None) => change_request::delete(old, &facts),
+                (None, None) => Ruling::Allow,
+            }
+        }
+        ("Approval", Operation::Create) => gathered.approval(&written(request)?, &caller).await?,
+        ("Approval", Operation::Update) => approval::update(&stored(request)?, &written(request)?),
+        ("Approval", Operation::Delete) => {
+            let old: Approval = stored(request)?;
+            let orphaned = gathered.by_operator && gathered.is_orphaned(&old).await?;
+            approval::delete(&old, &caller, gathered.by_operator, orphaned)
+        }
+        ("RunbookRun", Operation::Create) => {
+            let new: RunbookRun = written(request)?;
+            let runbook = get(&context.stores.runbooks, &gathered.namespace, &new.spec.runbook_ref.name);
+            let incident = new.spec.incident_ref.as_ref();
+            let incident =
+                incident.and_then(|named| get(&context.stores.incidents, &gathered.namespace, &named.name));
+            let facts = run::Facts {
+                caller: &caller,
+                by_operator: gathered.by_operator,
+                runbook: runbook.as_deref(),
+                incident: incident.as_deref(),
+            };
+            run::create(&new, &facts)
+        }
+        ("Runbook", Operation::Create | Operation::Update) => runbook::write(&written(request)?),
+        ("ChangePolicy", Operation::Update | Operation::Delete) => {
+            let old: ChangePolicy = stored(request)?;
+            let new: Option<ChangePolicy> = (!deletes).then(|| written(request)).transpose()?;
+            policy::change(&old, new.as_ref(), &caller, &context.config.namespace)
+        }
+        ("Freeze", Operation::Update | Operation::Delete) => {
+            let old: Freeze = stored(request)?;
+            let new: Option<Freeze> = (!deletes).then(|| written(request)).transpose()?;
+            let policy = get_cluster(&context.stores.policies, &old.spec.policy_ref.name);
+            let (policy, own) = (policy.as_deref(), &context.config.namespace);
+            freeze::change(&old, new.as_ref(), policy, &caller, own, Timestamp::now())
+        }
+        (other, _) => return Err(unknown(other)),
+    })
+}
+
+/// Who sent a request.
+pub fn caller(context: &SharedContext, request: &Request) -> Caller {
+    Caller::new(&request.user_info, &context.config.direct_login.extra_key)
+}
+
+fn written<K: DeserializeOwned>(request: &Request) -> Result<K, Verdict> {
+    read(request.object.as_ref(), "object", request)
+}
+
+fn stored<K: DeserializeOwned>(request: &Request) -> Result<K, Verdict> {
+    read(request.old_object.as_ref(), "oldObject", request)
+}
+
+fn read<K: DeserializeOwned>(
+    object: Option<&kube::core::DynamicObject>,
+    part: &str,
+    request: &Request,
+) -> Result<K, Verdict> {
+    let kind = &request.kind.kind;
+    let object =
+        object.ok_or_else(|| Verdict::refuse(format!("Refused: the review of a {kind} lacks its {part}")))?;
+    serde_json::to_value(object).and_then(serde_json::from_value).map_err(|error| {
+        Verdict::refuse(format!(
+            "Refused: this {kind} cannot be read ({error}), and what cannot be read is not allowed; see its fields: \
+             kubectl explain {}",
+            kind.to_lowercase()
+        ))
+    })
+}
+
+/// What the guard is not made for it does not let pass.
+fn unknown(kind: &str) -> Verdict {
+    Verdict::refuse(format!(
+        "Refused: the guard was asked about {kind}, which it has no rules for; the webhook configuration does not \
+         fit this version of Mayday: kubectl get validatingwebhookconfiguration mayday-guard -o yaml"
+    ))
+}

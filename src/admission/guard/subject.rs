@@ -26,7 +26,10 @@ pub fn request(request: &ChangeRequest) -> Subject {
         uid: request.metadata.uid.clone().unwrap_or_default(),
         digest: status.digest,
         question: false,
-        excluded: requester(&request.spec).map(|user| (user.to_owned(), "the requester")).into_iter().collect(),
+        excluded: requester(&request.spec)
+            .map(|user| (user.to_owned(), "the requester"))
+            .into_iter()
+            .collect(),
         incidents: status.incidents,
         over: over.map(str::to_owned),
     }

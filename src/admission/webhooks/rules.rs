@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::admission::canary::CANARY;
 use crate::api::ChangePolicy;
-use crate::change::policy;
 use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
+use crate::change::policy;
 
 /// The part of one webhook that depends on the policies.
 #[derive(Clone, Debug, PartialEq)]

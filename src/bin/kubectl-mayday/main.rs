@@ -1,2 +1,84 @@
-//! The kubectl plugin.
-fn main() {}
+//! `kubectl mayday`: declare, answer, ask, approve and read, with the person's own kubeconfig and rights.
+//!
+//! Every command reads first, shows what it is about to do, asks (unless `--yes`), and then does exactly that.
+//! What is written is built by pure functions beside the command; the ends are in `cluster` and `output`.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+
+mod ack;
+mod address;
+mod answer;
+mod append;
+mod apply;
+mod approve;
+mod ask;
+mod break_glass;
+mod cli;
+mod clock;
+mod cluster;
+mod declare;
+mod failure;
+mod lead;
+mod note;
+mod output;
+mod report;
+mod resolve;
+mod run;
+mod show;
+mod stop;
+mod text;
+mod update;
+mod wait;
+mod who;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::cluster::Session;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure.to_string());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    // Fails only if a provider is already there, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("The command cannot start: {error}.")))?
+        .block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let session = Session::open(cli.connection).await?;
+    match cli.command {
+        Command::Declare(args) => declare::run(&session, args).await,
+        Command::Show(args) => show::run(&session, args).await,
+        Command::Ack(args) => ack::run(&session, args).await,
+        Command::Lead(args) => lead::run(&session, args).await,
+        Command::Note(args) => note::run(&session, args).await,
+        Command::Update(args) => update::run(&session, args).await,
+        Command::Ask(args) => ask::run(&session, args).await,
+        Command::Apply(args) => apply::run(&session, args).await,
+        Command::Approve(args) => approve::run(&session, args, approve::Verdict::Approve).await,
+        Command::Reject(args) => approve::run(&session, args, approve::Verdict::Reject).await,
+        Command::Answer(args) => answer::run(&session, args).await,
+        Command::Run(args) => run::run(&session, args).await,
+        Command::Withdraw(args) => stop::withdraw(&session, args).await,
+        Command::Cancel(args) => stop::cancel(&session, args).await,
+        Command::Resolve(args) => resolve::run(&session, args).await,
+        Command::Report(args) => report::run(&session, args).await,
+        Command::Who(args) => who::run(&session, args).await,
+        Command::BreakGlass(args) => break_glass::run(&session, args).await,
+    }
+}

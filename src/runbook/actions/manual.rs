@@ -1,15 +1,7 @@
 //! The step `manual`: a question to a person, answered by an Approval that names its digest.
 
-use serde_json::{Value, json};
-
 use crate::api::Approval;
 use crate::api::approval::{Decision, SubjectKind};
-use crate::api::runbook::ManualStep;
-
-/// What the digest of the question covers: its prompt and its run, so that no answer fits another question.
-pub fn question(step: &ManualStep, run_uid: &str, step_name: &str) -> Value {
-    json!({"kind": "RunbookRun", "prompt": step.instructions, "step": step_name, "uid": run_uid})
-}
 
 /// A person's answer.
 #[derive(Clone, Debug, Eq, PartialEq)]

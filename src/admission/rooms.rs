@@ -1,0 +1,85 @@
+//! Leads each review to the room that decides it.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use json_patch::Patch;
+
+use super::guard::ruling::Ruling;
+use super::review::Request;
+use super::server::Judges;
+use super::verdict::Verdict;
+use super::{canary, guard};
+use crate::change::judge;
+use crate::cluster::SharedContext;
+
+/// The rooms behind the server.
+pub struct Rooms {
+    context: SharedContext,
+}
+
+impl Rooms {
+    /// With what every part of the process shares.
+    pub fn new(context: SharedContext) -> Rooms {
+        Rooms { context }
+    }
+
+    async fn ruled(&self, request: &Request) -> Verdict {
+        match guard::rule(&self.context, request).await {
+            Ok(Ruling::Allow) => Verdict::allow(),
+            Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
+            Ok(Ruling::Quorum(message)) => agreed(judge::agreed(&self.context, request).await, message),
+            Err(verdict) => verdict,
+        }
+    }
+}
+
+/// What comes of a write that takes a quorum: it passes if an approved request covers it. Pure.
+fn agreed(judged: Verdict, message: String) -> Verdict {
+    match judged {
+        Verdict::Allow { warnings, mut audit } => {
+            audit.insert("quorum".to_owned(), "approved".to_owned());
+            Verdict::Allow { warnings, audit }
+        }
+        // Our words say what it is about and whom to ask; the gate's say only what is missing.
+        Verdict::Refuse { code: 403, .. } => Verdict::refuse(message),
+        other => other,
+    }
+}
+
+impl Judges for Rooms {
+    fn stamp<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Patch, Verdict>> {
+        async { guard::stamp(&self.context, request) }.boxed()
+    }
+
+    fn guard<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
+        self.ruled(request).boxed()
+    }
+
+    fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
+        match canary::refusal(request) {
+            Some(refusal) => std::future::ready(refusal).boxed(),
+            None => judge::judge(&self.context, request).boxed(),
+        }
+    }
+
+    fn break_glass<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
+        judge::record_break_glass(&self.context, request).boxed()
+    }
+
+    fn count(&self, webhook: &'static str, allowed: bool) {
+        self.context.metrics.reviewed(webhook, if allowed { "allowed" } else { "refused" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_passes_only_what_an_approved_request_covers() {
+        assert!(agreed(Verdict::allow(), "m".into()).is_allowed());
+        assert_eq!(agreed(Verdict::refuse("other"), "m".into()), Verdict::refuse("m"));
+        let busy = Verdict::unavailable("busy");
+        assert_eq!(agreed(busy.clone(), "m".into()), busy);
+    }
+}

@@ -1,0 +1,71 @@
+//! `ack`: the person is on it, and nobody else is paged.
+
+use clap::Args;
+use mayday::api::Incident;
+use serde_json::{Value, json};
+
+use crate::address;
+use crate::cluster::Session;
+use crate::failure::Failure;
+use crate::output::{confirm, say};
+
+#[derive(Debug, Args)]
+pub struct AckArgs {
+    /// The incident
+    #[arg(value_name = "inc/NAME", value_parser = address::incident)]
+    pub incident: String,
+}
+
+pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
+    let incident: Incident = session.get(&args.incident).await?;
+    let me = session.me().await?;
+    confirm(session.connection.yes, &about_to(&incident, &args.incident, &me.user))?;
+    let what = format!("acknowledge inc/{}", args.incident);
+    let _: Incident = session.patch(&args.incident, &patch(&me.user), &what).await?;
+    let address = format!("inc/{}", args.incident);
+    say(&format!(
+        "{} has answered inc/{}: the paging stops.\nNext: {}\n  or call a lead: {}",
+        me.user,
+        args.incident,
+        session.command("show", &address),
+        session.command("lead", &address)
+    ));
+    Ok(())
+}
+
+/// What the acknowledgement writes.
+pub fn patch(user: &str) -> Value {
+    json!({"spec": {"acknowledgement": {"user": user}}})
+}
+
+fn about_to(incident: &Incident, name: &str, user: &str) -> String {
+    let spec = &incident.spec;
+    let answered = incident.status.as_ref().and_then(|status| status.acknowledgement.as_ref());
+    let before = match answered {
+        Some(first) if first.user != user => format!(" {} answered first.", first.user),
+        _ => String::new(),
+    };
+    format!("You ({user}) answer inc/{name} ({}, {}).{before}", spec.severity, spec.title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mayday::api::incident::IncidentSpec;
+    use mayday::api::incident_status::{IncidentStatus, Stamped};
+
+    #[test]
+    fn says_who_was_first() {
+        let mut incident = Incident::new(
+            "checkout-x7k2p",
+            IncidentSpec { title: "checkout is down".into(), ..Default::default() },
+        );
+        let text = about_to(&incident, "checkout-x7k2p", "emil");
+        assert_eq!(text, "You (emil) answer inc/checkout-x7k2p (SEV2, checkout is down).");
+        let time = "2026-11-22T02:04:10Z".parse::<jiff::Timestamp>().unwrap();
+        let bea =
+            Stamped { user: "bea".into(), time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time) };
+        incident.status = Some(IncidentStatus { acknowledgement: Some(bea), ..Default::default() });
+        assert!(about_to(&incident, "checkout-x7k2p", "emil").ends_with("bea answered first."));
+    }
+}

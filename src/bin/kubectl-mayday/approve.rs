@@ -1,0 +1,263 @@
+//! `approve` and `reject`: shows the exact content, asks, and writes one Approval of exactly what was shown.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use mayday::api::approval::{ApprovalSpec, Decision, SubjectKind, SubjectRef};
+use mayday::api::{Approval, ChangeRequest, Runbook, RunbookRun};
+
+use crate::address::{Address, Kind};
+use crate::cluster::{Session, generated, name_of, uid_of};
+use crate::failure::{Failure, role};
+use crate::output::{confirm, say};
+use crate::show::{self, Here};
+use crate::wait::{Waited, until};
+
+/// How long the operator is waited for: to plan what is to be approved, and to count the decision.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Args)]
+pub struct DecideArgs {
+    /// What is decided on: chg/NAME, rb/NAME or run/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub subject: Address,
+    /// Why, for whoever reads it later
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+    /// Until when the approval of a runbook counts, in RFC 3339 [default: 180 days]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    Approve,
+    Reject,
+}
+
+/// The subject as it was shown: what the Approval binds to.
+struct Shown {
+    text: String,
+    spec: ApprovalSpec,
+}
+
+pub async fn run(session: &Session, args: DecideArgs, verdict: Verdict) -> Result<(), Failure> {
+    let shown = read(session, &args, verdict).await?;
+    let effect = match verdict {
+        Verdict::Approve => "You approve exactly this.",
+        Verdict::Reject => "You reject this, for good.",
+    };
+    confirm(session.connection.yes, &format!("{}\n\n{effect}", shown.text))?;
+    let word = if verdict == Verdict::Approve { "approve" } else { "reject" };
+    let approval = store(session, &args.subject, shown.spec, word, role::APPROVER).await?;
+    tell_if_counted(session, &approval, &args.subject).await
+}
+
+async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<Shown, Failure> {
+    let name = args.subject.name.as_str();
+    let here = Here::of(session);
+    if args.until.is_some() && args.subject.kind != Kind::Runbook {
+        return Err(Failure::usage("--until belongs to the approval of a runbook."));
+    }
+    let mut incidents = Vec::new();
+    let (kind, uid, digest, text) = match args.subject.kind {
+        Kind::ChangeRequest => {
+            let request: ChangeRequest = planned(session, name).await?;
+            let status = request.status.clone().unwrap_or_default();
+            refuse_if_over(session, name, status.state.as_deref())?;
+            incidents = status.incidents;
+            (
+                SubjectKind::ChangeRequest,
+                uid_of(&request).to_owned(),
+                status.digest,
+                show::change::describe(&request, &here),
+            )
+        }
+        Kind::Runbook => {
+            let runbook: Runbook = session.get(name).await?;
+            let digest = runbook.status.as_ref().and_then(|status| status.digest.clone());
+            (
+                SubjectKind::Runbook,
+                uid_of(&runbook).to_owned(),
+                digest,
+                show::runbook::describe(&runbook, &here),
+            )
+        }
+        Kind::RunbookRun => {
+            let run: RunbookRun = session.get(name).await?;
+            let digest = run.status.as_ref().and_then(|status| status.digest.clone());
+            let snapshot = run.status.as_ref().and_then(|status| status.snapshot.as_ref());
+            let snapshot = snapshot.map(|snapshot| crate::text::yaml(&snapshot.spec)).unwrap_or_default();
+            let text =
+                format!("{}\n\n{}", show::run::describe(&run, &here), crate::text::indent(&snapshot, 2));
+            (SubjectKind::RunbookRun, uid_of(&run).to_owned(), digest, text)
+        }
+        Kind::Incident => {
+            return Err(Failure::usage("An incident is not approved; its questions are answered.")
+                .then(session.command("answer", &format!("{} CHECK confirm|deny", args.subject))));
+        }
+    };
+    let Some(digest) = digest else {
+        return Err(Failure::new(format!(
+            "{} has no digest yet, so there is nothing that an approval could bind to: the operator has not looked at \
+             it.",
+            args.subject
+        ))
+        .then(session.command("show", &args.subject.to_string())));
+    };
+    let decision = if verdict == Verdict::Approve { Decision::Approve } else { Decision::Reject };
+    let spec = ApprovalSpec {
+        subject_ref: SubjectRef { kind, name: name.to_owned(), uid, step: None, check: None },
+        digest,
+        incident_refs: incidents,
+        decision,
+        comment: args.why.clone(),
+        not_after: args.until.map(Time),
+        by: None,
+    };
+    Ok(Shown { text, spec })
+}
+
+/// The request with its plan, which the operator makes within a moment of its creation.
+pub async fn planned(session: &Session, name: &str) -> Result<ChangeRequest, Failure> {
+    let request: ChangeRequest = session.get(name).await?;
+    let is_planned = |request: &ChangeRequest| {
+        let status = request.status.as_ref();
+        status.is_some_and(|status| status.digest.is_some() || status.state.as_deref() == Some("Invalid"))
+    };
+    if is_planned(&request) {
+        return Ok(request);
+    }
+    match until::<ChangeRequest>(session, name, Some(PATIENCE), is_planned).await? {
+        Waited::Done(request) => Ok(request),
+        Waited::TimeOver(last) => Ok(last.unwrap_or(request)),
+    }
+}
+
+fn refuse_if_over(session: &Session, name: &str, state: Option<&str>) -> Result<(), Failure> {
+    match state {
+        Some(over @ ("Rejected" | "Withdrawn" | "Expired" | "Stale" | "Spent" | "Invalid")) => {
+            Err(Failure::new(format!(
+                "chg/{name} is {over}: nothing can be decided any more. Ask again instead."
+            ))
+            .then(session.command("show", &format!("chg/{name}"))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the decision. `by` is stamped by the API server's side.
+pub async fn store(
+    session: &Session,
+    subject: &Address,
+    spec: ApprovalSpec,
+    word: &str,
+    role: &'static str,
+) -> Result<Approval, Failure> {
+    let metadata = generated(&subject.name, &session.namespace);
+    let approval = Approval { metadata, spec, status: None };
+    session.create(&approval, &format!("{word} {subject}"), role).await
+}
+
+/// Says whether the stored decision counts, and who must do what next.
+pub async fn tell_if_counted(
+    session: &Session,
+    approval: &Approval,
+    subject: &Address,
+) -> Result<(), Failure> {
+    let name = name_of(approval);
+    say(&format!("Stored as appr/{name}."));
+    let next = session.command("show", &subject.to_string());
+    // It is stored; that it cannot be followed from here is no failure.
+    let Ok(waited) = until::<Approval>(session, name, Some(PATIENCE), |seen| counted(seen).is_some()).await
+    else {
+        say(&format!("Next: {next}"));
+        return Ok(());
+    };
+    match waited {
+        Waited::Done(seen) => match counted(&seen) {
+            Some((false, why)) => Err(Failure::new(format!("It does not count: {why}")).then(next)),
+            _ => {
+                let after = next_of_request(session, subject, uid_of(&seen)).await;
+                let after = after.unwrap_or_else(|| format!("Next: {next}"));
+                say(&format!("It counts.\n{after}"));
+                Ok(())
+            }
+        },
+        Waited::TimeOver(_) => {
+            say(&format!("Whether it counts is not known yet.\nNext: {next}"));
+            Ok(())
+        }
+    }
+}
+
+/// Who must do what next, once the request knows of the decision.
+async fn next_of_request(session: &Session, subject: &Address, approval: &str) -> Option<String> {
+    if subject.kind != Kind::ChangeRequest {
+        return None;
+    }
+    let knows = |request: &ChangeRequest| {
+        let decisions = request.status.iter().flat_map(|status| &status.decisions);
+        decisions.into_iter().any(|decision| decision.uid == approval)
+    };
+    match until::<ChangeRequest>(session, &subject.name, Some(PATIENCE), knows).await {
+        Ok(Waited::Done(request)) => Some(show::next(request.status?.next.as_ref())),
+        _ => None,
+    }
+}
+
+/// Whether the decision counts, and why not; absent while the operator has not said.
+fn counted(approval: &Approval) -> Option<(bool, String)> {
+    let conditions = &approval.status.as_ref()?.conditions;
+    let condition = conditions.iter().find(|condition| condition.type_ == "Counted")?;
+    match condition.status.as_str() {
+        "True" => Some((true, String::new())),
+        "False" => Some((false, condition.message.clone())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+    use mayday::api::approval::ApprovalStatus;
+
+    #[test]
+    fn only_what_the_operator_said_counts() {
+        let spec = ApprovalSpec {
+            subject_ref: SubjectRef {
+                kind: SubjectKind::ChangeRequest,
+                name: "v2".into(),
+                uid: "u".into(),
+                step: None,
+                check: None,
+            },
+            digest: String::new(),
+            incident_refs: Vec::new(),
+            decision: Decision::Approve,
+            comment: None,
+            not_after: None,
+            by: None,
+        };
+        let mut approval = Approval::new("v2-abcde", spec);
+        assert_eq!(counted(&approval), None);
+        let mut with = |status: &str| {
+            let condition = Condition {
+                type_: "Counted".into(),
+                status: status.into(),
+                reason: "Because".into(),
+                message: "you asked for it yourself".into(),
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+                observed_generation: None,
+            };
+            approval.status = Some(ApprovalStatus { conditions: vec![condition], ..Default::default() });
+            counted(&approval)
+        };
+        assert_eq!(with("Unknown"), None);
+        assert_eq!(with("False"), Some((false, "you asked for it yourself".into())));
+        assert_eq!(with("True").map(|(yes, _)| yes), Some(true));
+    }
+}

@@ -1,0 +1,237 @@
+//! Why a command did not do what it was asked, and what to do instead.
+
+use std::fmt;
+
+use kube::core::Status;
+
+/// A refusal or a failure, as a person reads it: a sentence, then the next command.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Failure {
+    pub sentence: String,
+    pub next: Option<String>,
+    /// Exit code.
+    pub code: u8,
+    pub reason: Reason,
+}
+
+/// What a caller may want to answer otherwise than by printing the failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// Somebody was faster; what was read is out of date.
+    Conflict,
+    /// The name is taken.
+    AlreadyExists,
+    Other,
+}
+
+impl Failure {
+    /// Refused or failed: exit code 1.
+    pub fn new(sentence: impl Into<String>) -> Failure {
+        Failure { sentence: sentence.into(), next: None, code: 1, reason: Reason::Other }
+    }
+
+    /// Asked for in a way that makes no sense: exit code 2.
+    pub fn usage(sentence: impl Into<String>) -> Failure {
+        Failure { code: 2, ..Failure::new(sentence) }
+    }
+
+    /// With the next command.
+    pub fn then(self, next: impl Into<String>) -> Failure {
+        Failure { next: Some(next.into()), ..self }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)?;
+        match &self.next {
+            Some(next) => write!(f, "\nNext: {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was tried when the API server refused.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    /// In words: `approve chg/back-to-v1`.
+    pub what: &'a str,
+    /// The ClusterRole that allows it.
+    pub role: &'static str,
+    pub namespace: &'a str,
+    /// What to do if the server does not say.
+    pub next: String,
+}
+
+/// The roles for people that come with the installation.
+pub mod role {
+    pub const VIEWER: &str = "mayday-viewer";
+    pub const RESPONDER: &str = "mayday-responder";
+    pub const APPROVER: &str = "mayday-approver";
+}
+
+/// A failed request as a sentence and the next command.
+pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> Failure {
+    match error {
+        kube::Error::Api(status) => explain_status(status, attempt),
+        other => Failure::new(format!(
+            "The API server gives no answer: {}. You wanted to {}; look whether it happened before you try again.",
+            chain(other),
+            attempt.what
+        ))
+        .then("kubectl cluster-info"),
+    }
+}
+
+/// What the API server answered, as a sentence and the next command.
+pub fn explain_status(status: &Status, attempt: &Attempt<'_>) -> Failure {
+    let message = status.message.as_str();
+    if let Some(webhook) = between(message, "failed calling webhook \"", "\"") {
+        return webhook_is_silent(webhook, attempt);
+    }
+    if let Some((_, sentence)) = message.split_once("denied the request: ") {
+        return refused(sentence, attempt);
+    }
+    if let Some((_, sentence)) = message.split_once(" denied request: ") {
+        return refused(sentence, attempt);
+    }
+    match status.code {
+        401 => Failure::new("The API server does not know who you are: your credentials are missing or have expired.")
+            .then("kubectl auth whoami"),
+        403 => Failure::new(format!(
+            "Refused: you may not {}. Whoever administers {} can bind you to the ClusterRole {}. The API server says: {}",
+            attempt.what, attempt.namespace, attempt.role, sentence(message)
+        ))
+        .then(format!("kubectl auth can-i --list -n {}", attempt.namespace)),
+        // A missing object has details; a missing kind has none.
+        404 if status.details.is_none() => {
+            Failure::new("Mayday is not installed in this cluster: the API server does not know its kinds.")
+                .then("kubectl api-resources --api-group=mayday.dev")
+        }
+        409 if status.reason == "AlreadyExists" => {
+            Failure { reason: Reason::AlreadyExists, ..refused(message, attempt) }
+        }
+        409 => Failure {
+            reason: Reason::Conflict,
+            ..Failure::new(format!("Nothing was done: somebody was faster. {}", sentence(message)))
+                .then(attempt.next.clone())
+        },
+        _ => refused(message, attempt),
+    }
+}
+
+/// The server's own sentence; where it names no command, the attempt's next one follows.
+fn refused(text: &str, attempt: &Attempt<'_>) -> Failure {
+    let sentence = sentence(text);
+    let sentence = if sentence.starts_with("Refused") { sentence } else { format!("Refused: {sentence}") };
+    if sentence.contains("kubectl ") {
+        Failure::new(sentence)
+    } else {
+        Failure::new(sentence).then(attempt.next.clone())
+    }
+}
+
+fn webhook_is_silent(webhook: &str, attempt: &Attempt<'_>) -> Failure {
+    Failure::new(format!(
+        "Refused: Mayday does not answer (webhook {webhook}), so you cannot {} now: what is protected stays as it \
+         is until Mayday is back, and declaring, acknowledging and notes go on working; if it cannot wait, break \
+         the glass: kubectl mayday break-glass --why \"…\" -- COMMAND.",
+        attempt.what
+    ))
+    .then("kubectl -n mayday-system get deployment,pods")
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(found, _)| found)
+}
+
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    if text.ends_with(['.', '!', '?', '"']) || text.contains("kubectl ") {
+        text.to_owned()
+    } else {
+        format!("{text}.")
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt() -> Attempt<'static> {
+        Attempt {
+            what: "approve chg/v2",
+            role: role::APPROVER,
+            namespace: "shop",
+            next: "kubectl mayday show -n shop chg/v2".into(),
+        }
+    }
+
+    fn answer(code: u16, reason: &str, message: &str) -> Failure {
+        let mut status = Status::failure(message, reason).with_code(code);
+        status.details = Some(kube::core::response::StatusDetails {
+            name: "v2".into(),
+            group: "mayday.dev".into(),
+            kind: "approvals".into(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        });
+        explain_status(&status, &attempt())
+    }
+
+    #[test]
+    fn a_webhook_refusal_is_printed_as_its_own_sentence() {
+        let text = "Refused: image of deployment/checkout is not approved. Ask: kubectl mayday ask -n shop deploy/checkout --why \"…\"";
+        let message = format!("admission webhook \"change-gate.mayday.dev\" denied the request: {text}");
+        assert_eq!(answer(403, "Forbidden", &message), Failure::new(text));
+    }
+
+    #[test]
+    fn a_policy_refusal_gets_the_next_command() {
+        let message = "incidents.mayday.dev \"x\" is forbidden: ValidatingAdmissionPolicy 'mayday-incident' with \
+                       binding 'mayday-incident' denied request: acknowledge for yourself only";
+        let failure = answer(422, "Invalid", message);
+        assert_eq!(
+            failure.to_string(),
+            "Refused: acknowledge for yourself only.\nNext: kubectl mayday show -n shop chg/v2"
+        );
+    }
+
+    #[test]
+    fn missing_rights_name_the_role() {
+        let failure =
+            answer(403, "Forbidden", "approvals.mayday.dev is forbidden: User \"emil\" cannot create");
+        assert!(failure.sentence.contains("ClusterRole mayday-approver"), "{failure}");
+        assert!(failure.sentence.contains("User \"emil\" cannot create"), "{failure}");
+    }
+
+    #[test]
+    fn a_silent_webhook_says_what_still_works() {
+        let message =
+            "Internal error occurred: failed calling webhook \"guard.mayday.dev\": connection refused";
+        let failure = answer(500, "InternalError", message);
+        assert!(failure.sentence.contains("webhook guard.mayday.dev"), "{failure}");
+        assert!(failure.sentence.contains("break-glass"), "{failure}");
+    }
+
+    #[test]
+    fn a_missing_kind_is_a_missing_installation() {
+        let status = Status::failure("404 page not found", "Failed to parse error data").with_code(404);
+        assert!(explain_status(&status, &attempt()).sentence.contains("not installed"));
+    }
+}

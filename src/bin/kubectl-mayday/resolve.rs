@@ -1,0 +1,213 @@
+//! `resolve`: the lead says that an outage is over, and how.
+
+use clap::{Args, ValueEnum};
+use kube::api::ObjectMeta;
+use mayday::api::change_request::{Change, ChangeRequestSpec, PatchType, UpdateChange};
+use mayday::api::common::{NameRef, ObjectRef, is_true};
+use mayday::api::incident_status::CheckResult;
+use mayday::api::{ChangeRequest, GROUP, Incident, VERSION};
+use serde_json::{Value, json};
+
+use crate::address;
+use crate::ask;
+use crate::cluster::Session;
+use crate::failure::Failure;
+use crate::output::{confirm, say};
+use crate::text::shell_word;
+
+#[derive(Debug, Args)]
+pub struct ResolveArgs {
+    /// The incident
+    #[arg(value_name = "inc/NAME", value_parser = address::incident)]
+    pub incident: String,
+    /// How it ended
+    #[arg(long, value_enum, ignore_case = true, default_value = "restored")]
+    pub outcome: Ending,
+    /// Why; needed for everything but restored
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The incident that this one repeats; needed for duplicate
+    #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
+    pub duplicate_of: Option<String>,
+    /// Ask for it by a change request, where the approval of others is needed
+    #[arg(long)]
+    pub ask: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Ending {
+    /// Service has returned, proved by the checks
+    Restored,
+    /// Service has returned, but the checks cannot prove it: the lead and one peer say so
+    Unproved,
+    /// There was no outage
+    #[value(alias = "falsealarm")]
+    FalseAlarm,
+    /// Another incident is about the same outage
+    Duplicate,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Ending::Restored => "Restored",
+            Ending::Unproved => "Unproved",
+            Ending::FalseAlarm => "FalseAlarm",
+            Ending::Duplicate => "Duplicate",
+        }
+    }
+
+    fn flag(self) -> &'static str {
+        match self {
+            Ending::Restored => "restored",
+            Ending::Unproved => "unproved",
+            Ending::FalseAlarm => "false-alarm",
+            Ending::Duplicate => "duplicate",
+        }
+    }
+}
+
+pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
+    let resolution = resolution(&args)?;
+    let incident: Incident = session.get(&args.incident).await?;
+    let address = format!("inc/{}", args.incident);
+    if args.ask {
+        say(&about_to(&incident, &args));
+        let name = ask::submit(session, request(&args, resolution, &session.namespace), false).await?;
+        say(&format!("\nOnce approved: {}", session.command("apply", &format!("chg/{name}"))));
+        return Ok(());
+    }
+    confirm(session.connection.yes, &about_to(&incident, &args))?;
+    let what = format!("resolve {address}");
+    let patch = json!({"spec": {"resolution": resolution}});
+    let resolved: Result<Incident, Failure> = session.patch(&args.incident, &patch, &what).await;
+    resolved.map_err(|failure| match failure.sentence.contains("kubectl mayday ask") {
+        // This command knows what would have to be written into the file.
+        true => failure.then(session.command("resolve", &asking(&args))),
+        false => failure,
+    })?;
+    say(&format!(
+        "{address} is said to be over: {}.\nNext: {}\n  then: {}",
+        args.outcome.as_str(),
+        session.command("show", &address),
+        session.command("report", &address)
+    ));
+    Ok(())
+}
+
+fn resolution(args: &ResolveArgs) -> Result<Value, Failure> {
+    if args.outcome != Ending::Restored && args.reason.is_none() {
+        return Err(Failure::usage(format!("--outcome {} needs --reason: why?", args.outcome.as_str())));
+    }
+    if (args.outcome == Ending::Duplicate) != args.duplicate_of.is_some() {
+        return Err(Failure::usage("--outcome duplicate and --duplicate-of inc/NAME belong together."));
+    }
+    let mut resolution = json!({"outcome": args.outcome.as_str()});
+    if let Some(reason) = &args.reason {
+        resolution["reason"] = json!(reason);
+    }
+    if let Some(original) = &args.duplicate_of {
+        resolution["duplicateOf"] = json!({"name": original});
+    }
+    Ok(resolution)
+}
+
+/// The same once more, as a request.
+fn asking(args: &ResolveArgs) -> String {
+    let mut words = vec![format!("inc/{} --outcome {}", args.incident, args.outcome.flag())];
+    words.extend(args.reason.as_ref().map(|reason| format!("--reason {}", shell_word(reason))));
+    words.extend(args.duplicate_of.as_ref().map(|original| format!("--duplicate-of inc/{original}")));
+    words.push("--ask".to_owned());
+    words.join(" ")
+}
+
+/// The request to the people whose agreement the resolution needs.
+fn request(args: &ResolveArgs, resolution: Value, namespace: &str) -> ChangeRequest {
+    let target = ObjectRef {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "Incident".to_owned(),
+        name: args.incident.clone(),
+    };
+    let update = UpdateChange {
+        patch_type: PatchType::Merge,
+        patch: Some(json!({"spec": {"resolution": resolution}})),
+        ..UpdateChange::default()
+    };
+    let outcome = args.outcome.as_str();
+    let why = args.reason.clone().unwrap_or_else(|| format!("inc/{} is over: {outcome}", args.incident));
+    let spec = ChangeRequestSpec {
+        reason: why.chars().take(500).collect(),
+        incident_ref: Some(NameRef { name: args.incident.clone() }),
+        changes: vec![Change { target: Some(target), update: Some(update), ..Change::default() }],
+        max_uses: 1,
+        ..ChangeRequestSpec::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(format!("{}-{}", args.incident, outcome.to_ascii_lowercase())),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    };
+    ChangeRequest { metadata, spec, status: None }
+}
+
+fn about_to(incident: &Incident, args: &ResolveArgs) -> String {
+    let mut lines = vec![format!(
+        "You say that inc/{} ({}, {}) is over: {}.",
+        args.incident,
+        incident.spec.severity,
+        incident.spec.title,
+        args.outcome.as_str()
+    )];
+    lines.extend(args.reason.as_ref().map(|reason| format!("Reason: {reason}")));
+    let status = incident.status.as_ref();
+    let proved = status.is_some_and(|status| is_true(&status.conditions, "Restored"));
+    if args.outcome == Ending::Restored && !proved {
+        lines.push("The return to service is not proved yet.".to_owned());
+        let checks = status.map(|status| status.checks.as_slice()).unwrap_or_default();
+        let open = checks.iter().filter(|check| check.result != CheckResult::Passing);
+        lines.extend(open.map(|check| format!("  {}: {}", check.name, check.message)));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(outcome: Ending) -> ResolveArgs {
+        ResolveArgs { incident: "x".into(), outcome, reason: None, duplicate_of: None, ask: false }
+    }
+
+    #[test]
+    fn everything_but_restored_needs_a_reason() {
+        assert_eq!(resolution(&args(Ending::Restored)).unwrap(), json!({"outcome": "Restored"}));
+        assert_eq!(resolution(&args(Ending::Unproved)).unwrap_err().code, 2);
+        let said = ResolveArgs { reason: Some("test alert".into()), ..args(Ending::FalseAlarm) };
+        assert_eq!(resolution(&said).unwrap(), json!({"outcome": "FalseAlarm", "reason": "test alert"}));
+    }
+
+    #[test]
+    fn a_duplicate_names_the_other() {
+        let alone = ResolveArgs { reason: Some("same".into()), ..args(Ending::Duplicate) };
+        assert_eq!(resolution(&alone).unwrap_err().code, 2);
+        let named = ResolveArgs { duplicate_of: Some("y".into()), ..alone };
+        assert_eq!(resolution(&named).unwrap().pointer("/duplicateOf/name"), Some(&json!("y")));
+    }
+
+    #[test]
+    fn what_needs_others_is_asked_for_as_a_patch_of_the_incident() {
+        let args = ResolveArgs { reason: Some("no probe for it".into()), ..args(Ending::Unproved) };
+        assert_eq!(asking(&args), "inc/x --outcome unproved --reason 'no probe for it' --ask");
+        let resolution = resolution(&args).unwrap();
+        let request = serde_json::to_value(request(&args, resolution.clone(), "shop")).unwrap();
+        assert_eq!(request.pointer("/metadata/name"), Some(&json!("x-unproved")));
+        assert_eq!(request.pointer("/spec/reason"), Some(&json!("no probe for it")));
+        assert_eq!(request.pointer("/spec/changes/0/update/patch/spec/resolution"), Some(&resolution));
+    }
+
+    #[test]
+    fn an_unproved_return_is_said_before_asking() {
+        let incident = Incident::new("x", mayday::api::incident::IncidentSpec::default());
+        assert!(about_to(&incident, &args(Ending::Restored)).contains("not proved yet"));
+    }
+}

@@ -1,0 +1,179 @@
+//! A request in words: exactly what changes, when, how often, who agreed and who is missing.
+
+use mayday::api::ChangeRequest;
+use mayday::api::approval::CountedDecision;
+use mayday::api::change_request::{ChangeRequestStatus, Delta, Partial, PlannedChange, Window};
+use serde_json::Value;
+
+use super::{Here, next};
+use crate::cluster::name_of;
+use crate::text::{indent, yaml};
+
+/// The request in words. Nothing of the change is left out: it is what people approve.
+pub fn describe(request: &ChangeRequest, here: &Here) -> String {
+    let none = ChangeRequestStatus::default();
+    let status = request.status.as_ref().unwrap_or(&none);
+    let state = status.state.as_deref().unwrap_or("not looked at by the operator yet");
+    let requester = request.spec.requester.as_ref().map_or("somebody", |requester| requester.user.as_str());
+    let head = format!(
+        "chg/{} in {}: {}\n  {state}, asked by {requester}",
+        name_of(request),
+        here.namespace,
+        request.spec.reason
+    );
+    [head, changes(request, status), terms(request, status, here), next(status.next.as_ref())].join("\n\n")
+}
+
+fn changes(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
+    if status.plan.is_empty() {
+        // Without a plan the effect is not known; what was asked for is.
+        return format!("Changes, not planned yet\n{}", indent(&yaml(&request.spec.changes), 2));
+    }
+    let used =
+        |index: usize| status.used.iter().filter(|usage| usize::try_from(usage.change) == Ok(index)).count();
+    let numbered = status.plan.iter().enumerate().map(|(index, planned)| {
+        let uses = format!("used {} of {}", used(index), request.spec.max_uses);
+        format!("{}. {} ({uses})\n{}", index + 1, planned.summary, indent(&effect(planned), 3))
+    });
+    format!("Changes\n{}", indent(&numbered.collect::<Vec<_>>().join("\n"), 2))
+}
+
+fn effect(planned: &PlannedChange) -> String {
+    let place = planned.namespace.as_deref().map(|namespace| format!(" in {namespace}")).unwrap_or_default();
+    let mut lines = vec![format!("{} of {}{place}", planned.operation, planned.target.display())];
+    lines.extend(planned.delta.iter().map(delta));
+    lines.join("\n")
+}
+
+fn delta(delta: &Delta) -> String {
+    let side = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+    format!("{}: {} → {}", delta.path, side(&delta.before), side(&delta.after))
+}
+
+fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> String {
+    let spec = &request.spec;
+    let mut lines = vec![format!("When: {}", window(spec.window.as_ref(), status, here))];
+    let times = if spec.max_uses == 1 { "once".to_owned() } else { format!("{} times", spec.max_uses) };
+    lines.push(format!("How often: each change {times}"));
+    if spec.partial == Partial::Forbidden {
+        lines.push("All of an update at once, or nothing".to_owned());
+    }
+    if !spec.actors.is_empty() {
+        let actors = crate::text::names(spec.actors.iter().map(|actor| actor.user.as_str()), "nobody");
+        lines.push(format!("By whom: {actors}"));
+    }
+    if spec.rollback.as_ref().is_some_and(|rollback| rollback.restore_previous.is_some()) {
+        lines.push("Includes taking back what was used, while the window lasts".to_owned());
+    }
+    if status.incidents.is_empty() {
+        lines.push("Incidents that bind: none".to_owned());
+    } else {
+        let incidents = status.incidents.iter().map(|incident| incident.name.as_str());
+        lines.push(format!("Incidents that bind: {}", crate::text::names(incidents, "none")));
+    }
+    lines.push(format!("Decided: {}", decided(&status.decisions, here)));
+    lines.extend(status.missing.as_ref().map(|missing| format!("Missing: {missing}")));
+    lines.extend(status.digest.as_ref().map(|digest| format!("Digest: {digest}")));
+    lines.join("\n")
+}
+
+/// The decisions that count, in words.
+pub fn decided(decisions: &[CountedDecision], here: &Here) -> String {
+    let line = |decision: &CountedDecision| {
+        let (by, what, role) = (&decision.by, decision.decision, &decision.role);
+        format!("{by} {what:?} as {role} at {}", here.instant(decision.time.0))
+    };
+    let lines: Vec<String> = decisions.iter().map(line).collect();
+    if lines.is_empty() { "by nobody yet".to_owned() } else { lines.join("; ") }
+}
+
+fn window(window: Option<&Window>, status: &ChangeRequestStatus, here: &Here) -> String {
+    if let Some(until) = &status.expires_time {
+        return format!("until {}", here.instant(until.0));
+    }
+    let Some(window) = window else {
+        return "for 1h from the last approval".to_owned();
+    };
+    match (&window.duration, &window.not_after) {
+        (Some(duration), _) => format!("for {duration} from the last approval"),
+        (None, Some(until)) => {
+            let from = window.not_before.as_ref();
+            let from = from.map(|from| format!("from {} ", here.instant(from.0))).unwrap_or_default();
+            format!("{from}until {}", here.instant(until.0))
+        }
+        (None, None) => "for 1h from the last approval".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+    use mayday::api::change_request::{Change, ChangeRequestSpec, ScaleChange};
+    use mayday::api::common::{ObjectRef, UidRef, UserRef};
+    use serde_json::json;
+
+    fn here(zone: &TimeZone) -> Here<'_> {
+        Here { namespace: "shop", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
+    }
+
+    fn request() -> ChangeRequest {
+        let target =
+            ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "checkout".into() };
+        let change = Change {
+            target: Some(target.clone()),
+            scale: Some(ScaleChange { replicas: 8 }),
+            ..Change::default()
+        };
+        let spec = ChangeRequestSpec {
+            reason: "the sale starts at noon".into(),
+            requester: Some(UserRef { user: "emil".into() }),
+            changes: vec![change],
+            max_uses: 1,
+            ..Default::default()
+        };
+        let mut request = ChangeRequest::new("checkout-sale", spec);
+        request.status = Some(ChangeRequestStatus {
+            state: Some("Waiting".into()),
+            plan: vec![PlannedChange {
+                operation: "Update".into(),
+                target,
+                namespace: Some("shop".into()),
+                uid: Some("u".into()),
+                delta: vec![Delta {
+                    path: "/spec/replicas".into(),
+                    before: Some(json!(3)),
+                    after: Some(json!(8)),
+                }],
+                summary: "replicas of deployment/checkout in shop: 3 → 8".into(),
+            }],
+            incidents: vec![UidRef { name: "checkout-x7k2p".into(), uid: "i".into() }],
+            missing: Some("lena (lead) and one of amir, bea".into()),
+            ..Default::default()
+        });
+        request
+    }
+
+    #[test]
+    fn shows_the_exact_effect_and_who_is_missing() {
+        let text = describe(&request(), &here(&TimeZone::UTC));
+        for expected in [
+            "chg/checkout-sale in shop: the sale starts at noon\n  Waiting, asked by emil",
+            "1. replicas of deployment/checkout in shop: 3 → 8 (used 0 of 1)",
+            "/spec/replicas: 3 → 8",
+            "When: for 1h from the last approval",
+            "Incidents that bind: checkout-x7k2p",
+            "Missing: lena (lead) and one of amir, bea",
+        ] {
+            assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_plan_what_was_asked_for_is_shown_as_such() {
+        let request = ChangeRequest { status: None, ..request() };
+        let text = describe(&request, &here(&TimeZone::UTC));
+        assert!(text.contains("not planned yet"), "{text}");
+        assert!(text.contains("replicas: 8"), "{text}");
+    }
+}

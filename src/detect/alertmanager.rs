@@ -1,0 +1,203 @@
+//! The webhook of Alertmanager, version 4. Pure.
+//!
+//! Alerts count one by one: the state of the whole message lies when it was truncated, and a silenced group
+//! says nothing at all (reference: Alertmanager's own behaviour, run).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::signal::{Observation, bounded_labels, one_line};
+use crate::api::alert_source::{AlertSourceSpec, SeverityRule};
+use crate::api::common::Severity;
+use crate::service::matching;
+
+/// A message, as far as it is used. Unknown fields are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    version: String,
+    #[serde(default)]
+    group_labels: BTreeMap<String, String>,
+    alerts: Vec<Alert>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    status: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    starts_at: String,
+    #[serde(default)]
+    ends_at: Option<String>,
+    #[serde(default)]
+    fingerprint: String,
+}
+
+/// Reads a message: what the source has seen, alerts to be ignored left out.
+///
+/// # Errors
+/// A sentence that says what is wrong and in which alert.
+pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String> {
+    let message: Message = serde_json::from_slice(body)
+        .map_err(|error| format!("this is not a message of Alertmanager's webhook: {error}"))?;
+    if message.version != "4" {
+        return Err(format!(
+            "version {:?} of Alertmanager's webhook is not known here; version 4 is",
+            one_line(&message.version, 20)
+        ));
+    }
+    let group = group(&message.group_labels);
+    let mut observations = Vec::new();
+    for (index, alert) in message.alerts.into_iter().enumerate() {
+        let Some(severity) = severity(&source.severity, &alert.labels) else { continue };
+        let place = |what: &str, error: &str| format!("alerts[{index}].{what}: {error}");
+        let start = time(&alert.starts_at).map_err(|error| place("startsAt", &error))?.ok_or_else(|| {
+            place("startsAt", "an alert must have begun at some time")
+        })?;
+        let stated = match alert.ends_at.as_deref() {
+            None | Some("") => None,
+            Some(text) => time(text).map_err(|error| place("endsAt", &error))?,
+        };
+        let end = match alert.status.as_str() {
+            "firing" => None,
+            // A cleared alert has an end; one without it ended when it began, which is never too late.
+            "resolved" => Some(stated.unwrap_or(start)),
+            other => return Err(place("status", &format!("{:?} is neither firing nor resolved", one_line(other, 20)))),
+        };
+        let labels = bounded_labels(&alert.labels);
+        let name = alert.labels.get("alertname").map_or_else(|| "alert".to_owned(), |name| one_line(name, 200));
+        let summary = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
+        let id = if alert.fingerprint.is_empty() { self::group(&alert.labels) } else { one_line(&alert.fingerprint, 128) };
+        observations.push(Observation {
+            id,
+            name,
+            summary: summary.map(|summary| one_line(summary, 500)),
+            severity,
+            start,
+            end,
+            object: matching::object(source.service.as_ref(), &labels, None),
+            labels,
+            group: group.clone(),
+        });
+    }
+    Ok(observations)
+}
+
+/// The identity of a group: its labels, sorted, and never Alertmanager's own key, which changes with its
+/// configuration.
+fn group(labels: &BTreeMap<String, String>) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for (name, value) in labels {
+        for part in [name, value] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The severity after the source's map; none: the alert is to be ignored. Unknown goes up, not down.
+pub fn severity(rule: &SeverityRule, labels: &BTreeMap<String, String>) -> Option<Severity> {
+    if let Some(fixed) = rule.fixed {
+        return Some(fixed);
+    }
+    let value = rule.from_label.as_ref().and_then(|label| labels.get(label));
+    match value.and_then(|value| rule.map.get(value)) {
+        Some(mapped) => mapped.severity(),
+        None => Some(rule.default.unwrap_or_default()),
+    }
+}
+
+/// An instant; year 1 stands for none.
+fn time(text: &str) -> Result<Option<Timestamp>, String> {
+    if text.starts_with("0001-01-01T00:00:00") {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", one_line(text, 60)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn source() -> AlertSourceSpec {
+        serde_json::from_value(json!({"alertmanager": {}, "severity": {"fromLabel": "severity",
+            "map": {"critical": "SEV1", "none": "Ignore"}, "default": "SEV2"},
+            "service": {"byObject": {"apiVersion": "apps/v1", "kind": "Deployment", "nameFromLabel": "deployment"}}}))
+        .unwrap()
+    }
+
+    fn message(alert: Value) -> Value {
+        let mut whole = json!({"status": "firing", "labels": {"alertname": "CheckoutDown", "severity": "critical", "deployment": "checkout"},
+            "annotations": {"summary": "checkout does not answer"}, "startsAt": "2026-11-22T14:03:10.123+01:00",
+            "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "ab12", "generatorURL": "http://x"});
+        json_patch::merge(&mut whole, &alert);
+        json!({"version": "4", "status": "firing", "groupKey": "{}", "truncatedAlerts": 0, "new": {"in": "a later version"},
+            "groupLabels": {"alertname": "CheckoutDown"}, "alerts": [whole]})
+    }
+
+    fn parse(message: &Value) -> Result<Vec<Observation>, String> {
+        read(message.to_string().as_bytes(), &source())
+    }
+
+    #[test]
+    fn a_firing_alert_is_read_with_what_it_is_about() {
+        let seen = &parse(&message(json!({}))).unwrap()[0];
+        assert_eq!((seen.id.as_str(), seen.name.as_str()), ("ab12", "CheckoutDown"));
+        assert_eq!(seen.start.to_string(), "2026-11-22T13:03:10.123Z");
+        assert_eq!(seen.end, None);
+        assert_eq!(seen.severity, Severity::Sev1);
+        assert_eq!(seen.object.as_ref().unwrap().display(), "deployment/checkout");
+    }
+
+    #[test]
+    fn a_cleared_alert_ends_whatever_the_whole_message_says() {
+        let cleared = message(json!({"status": "resolved", "endsAt": "2026-11-22T13:10:00Z"}));
+        assert_eq!(parse(&cleared).unwrap()[0].end.unwrap().to_string(), "2026-11-22T13:10:00Z");
+        // Truncated and called resolved: what it does not name is not cleared by it.
+        let mut truncated = message(json!({}));
+        truncated["status"] = json!("resolved");
+        truncated["truncatedAlerts"] = json!(1);
+        assert_eq!(parse(&truncated).unwrap()[0].end, None);
+    }
+
+    #[test]
+    fn an_unknown_severity_goes_up_and_an_ignored_one_is_left_out() {
+        assert_eq!(parse(&message(json!({"labels": {"severity": "apocalyptic"}}))).unwrap()[0].severity, Severity::Sev2);
+        assert_eq!(parse(&message(json!({"labels": {"severity": null}}))).unwrap()[0].severity, Severity::Sev2);
+        assert_eq!(parse(&message(json!({"labels": {"severity": "none"}}))).unwrap(), []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        assert!(parse(&message(json!({"startsAt": "yesterday"}))).unwrap_err().starts_with("alerts[0].startsAt"));
+        assert!(parse(&message(json!({"startsAt": "0001-01-01T00:00:00Z"}))).unwrap_err().contains("startsAt"));
+        assert!(parse(&message(json!({"status": "maybe"}))).unwrap_err().contains("status"));
+        let mut old = message(json!({}));
+        old["version"] = json!("3");
+        assert!(parse(&old).unwrap_err().contains("version 4"));
+        assert!(read(b"{", &source()).unwrap_err().contains("not a message"));
+    }
+
+    #[test]
+    fn the_group_is_its_labels_and_not_the_key_of_the_configuration() {
+        let mut renamed = message(json!({}));
+        renamed["groupKey"] = json!("{}/{route=\"other\"}:{}");
+        assert_eq!(parse(&renamed).unwrap()[0].group, parse(&message(json!({}))).unwrap()[0].group);
+    }
+
+    #[test]
+    fn without_a_fingerprint_the_labels_are_the_identity() {
+        let one = parse(&message(json!({"fingerprint": ""}))).unwrap();
+        let other = parse(&message(json!({"fingerprint": "", "labels": {"pod": "x"}}))).unwrap();
+        assert!(!one[0].id.is_empty());
+        assert_ne!(one[0].id, other[0].id);
+    }
+}

@@ -1,0 +1,201 @@
+//! The `condition` source: what Kubernetes itself says is wrong, without any monitoring.
+//!
+//! Runs on the lease holder over the cached workloads: at every change, and when a condition has held for long
+//! enough. What it sees goes the same way as a posted alert.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::record;
+use super::signal::Observation;
+use crate::api::AlertSource;
+use crate::api::alert_source::ObjectCondition;
+use crate::api::common::ObjectRef;
+use crate::cluster::error::chain;
+use crate::cluster::stores::in_namespace;
+use crate::cluster::{Context, SharedContext};
+
+/// Even if nothing changes.
+const EVERY: Duration = Duration::from_secs(60);
+/// After a failure to store.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Kinds that are watched: API group and kind.
+pub const WATCHED: [(&str, &str); 3] = [("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet")];
+
+/// Runs until `cancel`.
+pub async fn run(context: SharedContext, cancel: CancellationToken) {
+    let changes = context.stores.changes().filter_map(|change| async move {
+        match change {
+            Ok(change) => ["Deployment", "StatefulSet", "DaemonSet", "AlertSource"].contains(&change.kind).then_some(()),
+            Err(_) => Some(()),
+        }
+    });
+    futures::pin_mut!(changes);
+    loop {
+        let pause = look(&context).await;
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            _ = changes.next() => {}
+        }
+    }
+}
+
+/// Looks at every source once; how long until one must be looked at again.
+async fn look(context: &Context) -> Duration {
+    let now = Timestamp::now();
+    let mut wake = EVERY;
+    for source in context.stores.sources.state() {
+        let Some(condition) = &source.spec.condition else { continue };
+        let objects = objects(context, &source, condition);
+        let sighting = decide(&source, condition, &objects, now);
+        if let Some(next) = sighting.wake {
+            wake = wake.min(Duration::try_from(next.duration_since(now)).unwrap_or(RETRY));
+        }
+        if sighting.observations.is_empty() {
+            continue;
+        }
+        if let Err(error) = record::record(context, &source, sighting.observations).await {
+            tracing::warn!(source = %source.name_any(), error = %chain(&error), "what was seen was not stored; trying again");
+            wake = wake.min(RETRY);
+        }
+    }
+    wake
+}
+
+fn objects(context: &Context, source: &AlertSource, condition: &ObjectCondition) -> Vec<Value> {
+    let namespace = source.namespace().unwrap_or_default();
+    let stores = &context.stores;
+    match condition.kind.as_str() {
+        "Deployment" => json(&in_namespace(&stores.deployments, &namespace)),
+        "StatefulSet" => json(&in_namespace(&stores.stateful_sets, &namespace)),
+        "DaemonSet" => json(&in_namespace(&stores.daemon_sets, &namespace)),
+        _ => Vec::new(),
+    }
+}
+
+fn json<K: Resource + Serialize>(objects: &[Arc<K>]) -> Vec<Value> {
+    objects.iter().filter_map(|object| serde_json::to_value(&**object).ok()).collect()
+}
+
+/// What a look has shown.
+#[derive(Debug, Default, PartialEq)]
+struct Sighting {
+    /// Every object, firing or cleared: the recording drops what is nothing new.
+    observations: Vec<Observation>,
+    /// When a condition will have held for long enough.
+    wake: Option<Timestamp>,
+}
+
+/// What the source sees in the objects. Pure. An object without the condition says nothing: missing data is
+/// neither trouble nor health.
+fn decide(source: &AlertSource, condition: &ObjectCondition, objects: &[Value], now: Timestamp) -> Sighting {
+    let hold = condition.hold_for.as_ref().map_or(SignedDuration::ZERO, |duration| duration.get());
+    let mut sighting = Sighting::default();
+    for object in objects.iter().filter(|object| is_selected(condition, object)) {
+        let Some(found) = condition_of(object, &condition.type_) else { continue };
+        let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
+        let Ok(since) = text("lastTransitionTime").parse::<Timestamp>() else { continue };
+        let is_trouble = text("status") == condition.status;
+        let holds_from = since.saturating_add(hold).unwrap_or(since);
+        if is_trouble && now < holds_from {
+            sighting.wake = [sighting.wake, Some(holds_from)].into_iter().flatten().min();
+            continue;
+        }
+        let end = (!is_trouble).then_some(since);
+        sighting.observations.push(observe(source, condition, object, since, end, text("message")));
+    }
+    sighting
+}
+
+fn observe(
+    source: &AlertSource,
+    condition: &ObjectCondition,
+    object: &Value,
+    since: Timestamp,
+    end: Option<Timestamp>,
+    message: &str,
+) -> Observation {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    Observation {
+        id: format!("{uid}/{}", condition.type_),
+        name: format!("{} {} is {}", condition.kind, condition.type_, condition.status),
+        summary: (!message.is_empty()).then(|| super::signal::one_line(message, 500)),
+        severity: source.spec.severity.fixed.or(source.spec.severity.default).unwrap_or_default(),
+        start: since,
+        end,
+        labels: BTreeMap::new(),
+        object: Some(ObjectRef {
+            api_version: condition.api_version.clone(),
+            kind: condition.kind.clone(),
+            name: name.to_owned(),
+        }),
+        group: uid.to_owned(),
+    }
+}
+
+fn is_selected(condition: &ObjectCondition, object: &Value) -> bool {
+    let label = |key: &str| object.pointer("/metadata/labels").and_then(|labels| labels.get(key)?.as_str());
+    condition.selector.match_labels.iter().all(|(key, value)| label(key) == Some(value))
+}
+
+fn condition_of<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    conditions.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn source() -> AlertSource {
+        let spec = json!({"condition": {"apiVersion": "apps/v1", "kind": "Deployment", "selector": {"matchLabels": {"app": "checkout"}},
+            "type": "Available", "status": "False", "holdFor": "20s"}, "severity": {"fixed": "SEV2"}});
+        AlertSource::new("workloads", serde_json::from_value(spec).unwrap())
+    }
+
+    fn deployment(status: &str, since: i64) -> Value {
+        json!({"metadata": {"name": "checkout", "uid": "du", "labels": {"app": "checkout"}},
+            "status": {"conditions": [{"type": "Available", "status": status, "lastTransitionTime": at(since).to_string(), "message": "no pods"}]}})
+    }
+
+    fn look(object: Value, now: i64) -> Sighting {
+        let source = source();
+        decide(&source, source.spec.condition.as_ref().unwrap(), &[object], at(now))
+    }
+
+    #[test]
+    fn trouble_counts_once_it_has_held_from_the_instant_it_began() {
+        let early = look(deployment("False", 100), 119);
+        assert_eq!((early.observations.len(), early.wake), (0, Some(at(120))));
+        let seen = look(deployment("False", 100), 120);
+        assert_eq!((seen.observations[0].start, seen.observations[0].end), (at(100), None));
+        assert_eq!(seen.observations[0].object.as_ref().unwrap().display(), "deployment/checkout");
+    }
+
+    #[test]
+    fn the_end_of_trouble_is_seen_and_missing_data_is_neither() {
+        assert_eq!(look(deployment("True", 200), 200).observations[0].end, Some(at(200)));
+        let mut silent = deployment("False", 100);
+        silent["status"] = json!({});
+        assert_eq!(look(silent, 500), Sighting::default());
+        let mut other = deployment("False", 100);
+        other["metadata"]["labels"] = json!({"app": "till"});
+        assert_eq!(look(other, 500), Sighting::default());
+    }
+}

@@ -1,0 +1,315 @@
+//! Storing what was seen: one outage of a service is one Incident, however many sources, senders and replicas
+//! report it. Names are the lock, and statuses are written by compare-and-swap.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::PostParams;
+use kube::{Api, Resource, ResourceExt};
+
+use super::signal::{Observation, join, one_line};
+use crate::api::common::{NameRef, ObjectRef};
+use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
+use crate::api::incident_status::IncidentState;
+use crate::api::{AlertSource, BusinessService, Incident};
+use crate::change::binding::is_open;
+use crate::cluster::conditions::seconds;
+use crate::cluster::stores::in_namespace;
+use crate::cluster::{Context, Error};
+use crate::service::{controller::covers, group_incident_name, incident_name, matching};
+
+/// How often a write is tried against others who write the same object.
+const TRIES: usize = 20;
+/// How long after a resolution the same outage is the same incident, if the source does not say.
+const REOPEN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// Stores observations of one source. When it returns, everything worth keeping is stored.
+///
+/// # Errors
+/// When the API server does not take it; nothing must be acknowledged to the sender then.
+pub async fn record(context: &Context, source: &AlertSource, observations: Vec<Observation>) -> Result<(), Error> {
+    let namespace = source.namespace().unwrap_or_default();
+    let services = in_namespace(&context.stores.services, &namespace);
+    let mut of_service: BTreeMap<String, (Arc<BusinessService>, Vec<Observation>)> = BTreeMap::new();
+    let mut of_group: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
+    for observation in observations {
+        let rule = source.spec.service.as_ref();
+        match matching::service(rule, &observation.labels, observation.object.as_ref(), &services) {
+            Some(service) => {
+                let entry = of_service.entry(service.name_any()).or_insert_with(|| (Arc::clone(service), Vec::new()));
+                entry.1.push(observation);
+            }
+            None => of_group.entry(observation.group.clone()).or_default().push(observation),
+        }
+    }
+    for (service, seen) in of_service.into_values() {
+        record_of_service(context, source, &service, &seen).await?;
+    }
+    for (group, seen) in of_group {
+        record_of_group(context, source, &group, &seen).await?;
+    }
+    Ok(())
+}
+
+async fn record_of_service(
+    context: &Context,
+    source: &AlertSource,
+    service: &BusinessService,
+    seen: &[Observation],
+) -> Result<(), Error> {
+    let namespace = source.namespace().unwrap_or_default();
+    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &namespace);
+    let services: Api<BusinessService> = Api::namespaced(context.client.clone(), &namespace);
+    let uid = service.uid().unwrap_or_default();
+    for _ in 0..TRIES {
+        let now = Timestamp::now();
+        // Any open incident about the service, whatever its name.
+        let cached = in_namespace(&context.stores.incidents, &namespace);
+        if let Some(open) = cached.iter().filter(|incident| covers(incident, service)).min_by_key(|incident| incident.creation_timestamp()) {
+            if add(&incidents, &open.name_any(), source, seen, now, true).await? {
+                return Ok(());
+            }
+        }
+        let Some(stored) = services.get_opt(&service.name_any()).await? else { return Ok(()) };
+        let episode = stored.status.as_ref().map_or(0, |status| status.episode);
+        let name = incident_name(&service.name_any(), &uid, episode);
+        let firing = seen.iter().filter(|observation| observation.end.is_none());
+        let Some(first) = firing.clone().min_by_key(|observation| observation.start) else {
+            add(&incidents, &name, source, seen, now, false).await?;
+            return Ok(());
+        };
+        match incidents.get_opt(&name).await? {
+            None => {
+                let spec = opened(source, Some(service), first, firing, now);
+                create(&incidents, &name, spec).await?;
+                if add(&incidents, &name, source, seen, now, true).await? {
+                    return Ok(());
+                }
+            }
+            Some(last) if is_open(&last) || reopens(&last, source, seen, now) => {
+                if add(&incidents, &name, source, seen, now, false).await? {
+                    return Ok(());
+                }
+            }
+            Some(last) if is_late_repeat(&last, source, seen) => return Ok(()),
+            // A new outage: the episode rises, by whoever is first.
+            Some(_) => {
+                let mut next = stored;
+                next.status.get_or_insert_default().episode = episode + 1;
+                match services.replace_status(&service.name_any(), &PostParams::default(), &next).await {
+                    Ok(_) => {}
+                    Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Err(Error::Conflict(format!("bsvc/{}", service.name_any())))
+}
+
+async fn record_of_group(
+    context: &Context,
+    source: &AlertSource,
+    group: &str,
+    seen: &[Observation],
+) -> Result<(), Error> {
+    let namespace = source.namespace().unwrap_or_default();
+    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &namespace);
+    let now = Timestamp::now();
+    let uid = source.uid().unwrap_or_default();
+    // The open incident that knows one of these signals, or else the one that is named after the first of them.
+    let cached = in_namespace(&context.stores.incidents, &namespace);
+    let knows = |incident: &&Arc<Incident>| {
+        let signals = incident.status.iter().flat_map(|status| &status.signals);
+        let same = |id: &str| seen.iter().any(|observation| observation.id == id);
+        is_open(incident) && signals.into_iter().any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
+    };
+    if let Some(open) = cached.iter().find(knows) {
+        if add(&incidents, &open.name_any(), source, seen, now, true).await? {
+            return Ok(());
+        }
+    }
+    let firing = seen.iter().filter(|observation| observation.end.is_none());
+    let Some(first) = firing.clone().min_by_key(|observation| observation.start) else { return Ok(()) };
+    let name = group_incident_name(&source.name_any(), &uid, group, first.start.as_second());
+    if incidents.get_opt(&name).await?.is_none() {
+        create(&incidents, &name, opened(source, None, first, firing, now)).await?;
+    }
+    add(&incidents, &name, source, seen, now, false).await?;
+    Ok(())
+}
+
+async fn create(incidents: &Api<Incident>, name: &str, spec: IncidentSpec) -> Result<(), Error> {
+    match incidents.create(&PostParams::default(), &Incident::new(name, spec)).await {
+        Ok(_) => Ok(()),
+        // Somebody was faster: it is the same outage.
+        Err(kube::Error::Api(answer)) if answer.is_already_exists() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Joins the observations to an incident's signals. False if there is no such incident, or it must be open and
+/// is not.
+async fn add(
+    incidents: &Api<Incident>,
+    name: &str,
+    source: &AlertSource,
+    seen: &[Observation],
+    now: Timestamp,
+    must_be_open: bool,
+) -> Result<bool, Error> {
+    for _ in 0..TRIES {
+        let Some(mut incident) = incidents.get_opt(name).await? else { return Ok(false) };
+        if must_be_open && !is_open(&incident) {
+            return Ok(false);
+        }
+        let mut status = incident.status.clone().unwrap_or_default();
+        let mut changed = false;
+        for observation in seen {
+            let signal = observation.signal(&source.name_any(), now);
+            changed |= join(&mut status.signals, &mut status.signals_left_out, signal);
+        }
+        if !changed {
+            return Ok(true);
+        }
+        incident.status = Some(status);
+        match incidents.replace_status(name, &PostParams::default(), &incident).await {
+            Ok(_) => return Ok(true),
+            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Conflict(format!("inc/{name}")))
+}
+
+/// The incident that a first signal opens. Pure.
+fn opened<'a>(
+    source: &AlertSource,
+    service: Option<&BusinessService>,
+    first: &Observation,
+    firing: impl Iterator<Item = &'a Observation>,
+    now: Timestamp,
+) -> IncidentSpec {
+    let subject = service.map(|service| service.name_any());
+    let severity = firing.map(|observation| observation.severity).min().unwrap_or(first.severity);
+    let is_condition = source.spec.condition.is_some();
+    let method = if is_condition { DetectionMethod::Condition } else { DetectionMethod::Alert };
+    // Without a service the object itself is what is out; with one, its objects are.
+    let affected: Vec<ObjectRef> = if service.is_some() { Vec::new() } else { first.object.iter().cloned().collect() };
+    IncidentSpec {
+        title: title(source, subject.as_deref(), first),
+        severity,
+        service_refs: subject.into_iter().map(|name| NameRef { name }).collect(),
+        affected,
+        start_time: Some(seconds(first.start)),
+        start_time_source: Some(format!("{} by {}", first.name, source.name_any())),
+        detection: Some(Detection { method, reporter: Some(source.name_any()), time: Some(seconds(now)) }),
+        ..IncidentSpec::default()
+    }
+}
+
+/// What is wrong, in a few words: the source's own, or made of the signal.
+fn title(source: &AlertSource, service: Option<&str>, first: &Observation) -> String {
+    let object = first.object.as_ref().map(ObjectRef::display);
+    let text = match (&source.spec.title, service.map(str::to_owned).or(object)) {
+        (Some(title), _) => title.clone(),
+        (None, Some(subject)) => format!("{subject} is down"),
+        (None, None) => first.summary.clone().unwrap_or_else(|| first.name.clone()),
+    };
+    one_line(&text, 200)
+}
+
+fn source_of<'a>(
+    incident: &'a Incident,
+    source: &'a AlertSource,
+) -> impl Iterator<Item = &'a crate::api::incident_status::Signal> {
+    let signals = incident.status.iter().flat_map(|status| &status.signals);
+    signals.filter(move |signal| signal.source_ref.name == source.name_any())
+}
+
+/// Whether everything that fires is a late repeat of an episode that the incident has seen cleared. Pure.
+fn is_late_repeat(last: &Incident, source: &AlertSource, seen: &[Observation]) -> bool {
+    seen.iter().filter(|observation| observation.end.is_none()).all(|observation| {
+        source_of(last, source).any(|known| {
+            known.id == observation.id && known.end_time.is_some() && observation.start.as_second() <= known.start_time.0.as_second()
+        })
+    })
+}
+
+/// Whether a resolved incident goes on: something fires again within the time the source allows. Pure.
+fn reopens(last: &Incident, source: &AlertSource, seen: &[Observation], now: Timestamp) -> bool {
+    let Some(status) = &last.status else { return false };
+    let resolved = matches!(status.state, Some(IncidentState::Resolved | IncidentState::Closed));
+    let Some(end) = status.resolved.as_ref().map(|resolved| resolved.time.0) else { return false };
+    let within = source.spec.reopen_within.as_ref().map_or(REOPEN_WITHIN, |duration| duration.get());
+    resolved && now.duration_since(end) <= within && !is_late_repeat(last, source, seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::Severity;
+    use serde_json::{Value, json};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn source(spec: Value) -> AlertSource {
+        let mut whole = json!({"alertmanager": {}, "severity": {"fixed": "SEV2"}});
+        json_patch::merge(&mut whole, &spec);
+        AlertSource::new("am", serde_json::from_value(whole).unwrap())
+    }
+
+    fn firing(start: i64) -> Observation {
+        Observation {
+            id: "f".into(),
+            name: "CheckoutDown".into(),
+            summary: Some("does not answer".into()),
+            severity: Severity::Sev2,
+            start: at(start),
+            end: None,
+            labels: BTreeMap::new(),
+            object: None,
+            group: "g".into(),
+        }
+    }
+
+    fn resolved(at_second: i64) -> Incident {
+        serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i"},
+            "spec": {"title": "t", "severity": "SEV2"}, "status": {"state": "Resolved",
+                "resolved": {"user": "mayday", "time": at(at_second).to_string()},
+                "signals": [{"sourceRef": {"name": "am"}, "id": "f", "name": "CheckoutDown", "severity": "SEV2",
+                    "startTime": at(10).to_string(), "endTime": at(20).to_string(), "lastSeenTime": at(20).to_string()}]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn within_its_time_the_same_incident_goes_on_and_later_it_is_a_new_one() {
+        assert!(reopens(&resolved(100), &source(json!({})), &[firing(200)], at(700)));
+        assert!(!reopens(&resolved(100), &source(json!({})), &[firing(200)], at(701)));
+        assert!(!reopens(&resolved(100), &source(json!({"reopenWithin": "30s"})), &[firing(200)], at(131)));
+    }
+
+    #[test]
+    fn a_late_repeat_reopens_nothing() {
+        assert!(is_late_repeat(&resolved(100), &source(json!({})), &[firing(10)]));
+        assert!(!reopens(&resolved(100), &source(json!({})), &[firing(10)], at(110)));
+        assert!(!is_late_repeat(&resolved(100), &source(json!({})), &[firing(30)]));
+    }
+
+    #[test]
+    fn the_incident_says_what_is_out_since_when_and_how_it_was_found() {
+        let worse = Observation { severity: Severity::Sev1, ..firing(12) };
+        let seen = [firing(10), worse];
+        let service = BusinessService::new("checkout", Default::default());
+        let spec = opened(&source(json!({})), Some(&service), &seen[0], seen.iter(), at(30));
+        assert_eq!((spec.title.as_str(), spec.severity), ("checkout is down", Severity::Sev1));
+        assert_eq!(spec.start_time.unwrap().0, at(10));
+        assert_eq!(spec.detection.unwrap().time.unwrap().0, at(30));
+        assert_eq!(spec.service_refs[0].name, "checkout");
+        let alone = opened(&source(json!({})), None, &seen[0], seen.iter(), at(30));
+        assert_eq!(alone.title, "does not answer");
+    }
+}

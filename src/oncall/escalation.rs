@@ -1,0 +1,356 @@
+//! Paging: who is called now, who is called next, and when it stops. Pure.
+//!
+//! Each level is paged once a round. A level with nobody is skipped at once and recorded; if a whole pass finds
+//! nobody, or every round is over, the fallback is told. People are resolved at the moment a level is paged, so a
+//! change of shift moves later levels only. The acknowledgement stops everything.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::common::NameRef;
+use crate::api::incident_status::{Escalation, IncidentState, IncidentStatus};
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::oncall_rotation::{Level, Notify};
+use crate::api::{Duration, Incident, OnCallOverride, OnCallRotation};
+
+use super::local_time::LocalClock;
+use super::recipients::{self, Recipient, stored};
+use super::text::{Page, Then};
+
+/// As many as the API takes in an incident.
+const MAX_MESSAGES: usize = 100;
+/// As many names as the API takes.
+const MAX_PEOPLE: usize = 32;
+/// The level of an escalation that has not begun, because its rotation cannot be used.
+const NOT_BEGUN: i32 = -1;
+
+/// What paging is decided from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The incident with the status that is about to be written: service copy, acknowledgement, lead, state,
+    /// relapses, messages, escalation.
+    pub incident: &'a Incident,
+    /// Every rotation of its namespace.
+    pub rotations: &'a [Arc<OnCallRotation>],
+    /// Every override of its namespace.
+    pub overrides: &'a [Arc<OnCallOverride>],
+    /// How Mayday knows, for the page: `not available for 20 s`.
+    pub finding: Option<&'a str>,
+    /// What Mayday has done, as a sentence for the page.
+    pub done: &'a str,
+    /// Where the incident is shown.
+    pub link: Option<&'a str>,
+}
+
+/// What follows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Paging {
+    /// Messages to append; stored before they are sent.
+    pub messages: Vec<Message>,
+    /// Ids of messages that are no longer needed.
+    pub supersede: Vec<String>,
+    /// How far the paging is from now on; replaces what is stored.
+    pub escalation: Option<Escalation>,
+    /// What happened, for the timeline.
+    pub notes: Vec<String>,
+    /// When to decide again if nothing changes.
+    pub wake: Option<Timestamp>,
+}
+
+impl Paging {
+    /// Carries the decision over into a status. Notes and wake are the caller's.
+    pub fn apply(self, status: &mut IncidentStatus) {
+        for message in &mut status.messages {
+            if self.supersede.contains(&message.id) {
+                message.state = MessageState::Superseded;
+                message.next_attempt_time = None;
+            }
+        }
+        recipients::append(&mut status.messages, self.messages, MAX_MESSAGES);
+        status.escalation = self.escalation;
+    }
+}
+
+/// Decides who is paged.
+pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
+    let Some(status) = &facts.incident.status else { return Paging::default() };
+    let supersede = no_longer_needed(facts.incident, status);
+    let current = status.escalation.clone();
+    let answered = status.acknowledgement.is_some() || status.lead.is_some();
+    if answered || !is_open(status) {
+        let escalation = current.map(|current| Escalation { next_time: None, ..current });
+        return Paging { supersede, escalation, ..Paging::default() };
+    }
+
+    let rotation_ref = status.service.as_ref().and_then(|s| s.rotations.as_ref()?.on_call.clone());
+    let Some(rotation_ref) = rotation_ref else {
+        return cannot_page(current, NameRef::default(), supersede, "its service names no on-call rotation");
+    };
+    let rotation = find(facts.rotations, &rotation_ref.name);
+    let clock = rotation.and_then(|rotation| LocalClock::named(&rotation.spec.time_zone));
+    let (Some(rotation), Some(clock)) = (rotation, clock) else {
+        let reason = format!("rotation {} is missing or not Ready", rotation_ref.name);
+        return cannot_page(current, rotation_ref, supersede, &reason);
+    };
+    let ladder = Ladder::new(facts, status, rotation, &clock, now);
+    let paging = match current.filter(|current| current.level != NOT_BEGUN) {
+        None => ladder.climb(0, 0),
+        Some(current) => match &current.next_time {
+            Some(next) if next.0 <= now => ladder.climb(current.level.saturating_add(1), current.round),
+            _ => Paging {
+                wake: current.next_time.as_ref().map(|next| next.0),
+                escalation: Some(current),
+                ..Paging::default()
+            },
+        },
+    };
+    Paging { supersede, ..paging }
+}
+
+fn is_open(status: &IncidentStatus) -> bool {
+    status.resolved.is_none() && status.state.is_none_or(IncidentState::is_open)
+}
+
+/// Nobody can be paged; said once, and tried again whenever something changes.
+fn cannot_page(
+    current: Option<Escalation>,
+    rotation_ref: NameRef,
+    supersede: Vec<String>,
+    reason: &str,
+) -> Paging {
+    if current.is_some() {
+        let wake = current.as_ref().and_then(|current| current.next_time.as_ref().map(|next| next.0));
+        return Paging { supersede, escalation: current, wake, ..Paging::default() };
+    }
+    let escalation = Escalation { rotation_ref, level: NOT_BEGUN, exhausted: true, ..Escalation::default() };
+    let notes = vec![format!("nobody can be paged: {reason}")];
+    Paging { supersede, escalation: Some(escalation), notes, ..Paging::default() }
+}
+
+/// Pages that nobody needs any more: all levels' once somebody answered, every page for a person who answered,
+/// and every page once the outage is over.
+fn no_longer_needed(incident: &Incident, status: &IncidentStatus) -> Vec<String> {
+    let key = key(incident, status);
+    let open = is_open(status);
+    let answered: Vec<&str> = [&status.acknowledgement, &status.lead]
+        .into_iter()
+        .filter_map(|stamped| stamped.as_ref().map(|stamped| stamped.user.as_str()))
+        .collect();
+    status
+        .messages
+        .iter()
+        .filter(|message| message.purpose == Purpose::Page)
+        .filter(|message| matches!(message.state, MessageState::Queued | MessageState::Held))
+        .filter(|message| {
+            let theirs = message.user.as_deref().is_some_and(|user| answered.contains(&user));
+            let of_levels = !answered.is_empty() && message.id.starts_with(&key);
+            !open || theirs || of_levels
+        })
+        .map(|message| message.id.clone())
+        .collect()
+}
+
+/// What the ids of the levels' pages begin with; a relapse pages anew.
+fn key(incident: &Incident, status: &IncidentStatus) -> String {
+    let uid = incident.metadata.uid.as_deref().unwrap_or_default();
+    format!("{uid}/{}.", status.relapses)
+}
+
+fn find<'a>(rotations: &'a [Arc<OnCallRotation>], name: &str) -> Option<&'a OnCallRotation> {
+    rotations.iter().find(|rotation| rotation.name_any() == name).map(|rotation| &**rotation)
+}
+
+/// The levels of a rotation, at one instant.
+struct Ladder<'a> {
+    facts: &'a Facts<'a>,
+    status: &'a IncidentStatus,
+    rotation: &'a OnCallRotation,
+    clock: &'a LocalClock,
+    levels: Vec<Level>,
+    rounds: i32,
+    fallback: &'a [Notify],
+    now: Timestamp,
+}
+
+impl<'a> Ladder<'a> {
+    fn new(
+        facts: &'a Facts<'a>,
+        status: &'a IncidentStatus,
+        rotation: &'a OnCallRotation,
+        clock: &'a LocalClock,
+        now: Timestamp,
+    ) -> Ladder<'a> {
+        let (levels, rounds, fallback) = match &rotation.spec.escalation {
+            Some(escalation) => {
+                (escalation.levels.clone(), escalation.rounds.unwrap_or(1), &escalation.fallback[..])
+            }
+            None => {
+                let on_duty = Notify { on_duty: Some(Default::default()), ..Notify::default() };
+                (vec![Level { notify: vec![on_duty], wait: Duration::from_secs(300) }], 2, &[][..])
+            }
+        };
+        Ladder { facts, status, rotation, clock, levels, rounds, fallback, now }
+    }
+
+    /// Pages the first level with somebody, from this one on, or the fallback.
+    fn climb(&self, level: i32, round: i32) -> Paging {
+        let mut notes = Vec::new();
+        let mut place = self.place(level, round);
+        // After one whole pass without anybody another one finds nobody either.
+        for _ in 0..self.levels.len() {
+            let Some((index, round)) = place else { break };
+            let Some(level) = self.level(index) else { break };
+            let recipients = self.recipients(&level.notify);
+            if !recipients.is_empty() {
+                return self.page(index, round, &level.wait, &recipients, notes);
+            }
+            notes.push(format!("level {} of {}: nobody can be reached, skipped", index + 1, self.name()));
+            place = self.place(index + 1, round);
+        }
+        self.fall_back(level, round, notes)
+    }
+
+    fn page(
+        &self,
+        level: i32,
+        round: i32,
+        wait: &Duration,
+        recipients: &[Recipient],
+        mut notes: Vec<String>,
+    ) -> Paging {
+        let until = self.now.checked_add(wait.get()).unwrap_or(Timestamp::MAX);
+        let next = self.after(level, round);
+        let then = Then::Called(until, &next);
+        let key = format!("{}{round}/{level}", key(self.facts.incident, self.status));
+        let people: Vec<String> =
+            recipients.iter().take(MAX_PEOPLE).map(|recipient| recipient.name().to_owned()).collect();
+        notes.push(format!("paged {}, level {}", super::text::together(&people), level + 1));
+        Paging {
+            messages: self.messages(recipients, &key, then),
+            escalation: Some(Escalation {
+                rotation_ref: NameRef { name: self.name() },
+                level,
+                round,
+                people,
+                next_time: Some(stored(until)),
+                exhausted: false,
+            }),
+            notes,
+            wake: Some(stored(until).0),
+            supersede: Vec::new(),
+        }
+    }
+
+    fn fall_back(&self, level: i32, round: i32, mut notes: Vec<String>) -> Paging {
+        let recipients = self.recipients(self.fallback);
+        let people: Vec<String> = recipients.iter().map(|recipient| recipient.name().to_owned()).collect();
+        notes.push(if people.is_empty() {
+            format!("nobody answered, and {} has nobody else to call", self.name())
+        } else {
+            format!("nobody answered; told {}, nobody else is left to call", super::text::together(&people))
+        });
+        let key = format!("{}fallback", key(self.facts.incident, self.status));
+        let last = i32::try_from(self.levels.len()).unwrap_or(i32::MAX).saturating_sub(1);
+        Paging {
+            messages: self.messages(&recipients, &key, Then::NobodyElse),
+            escalation: Some(Escalation {
+                rotation_ref: NameRef { name: self.name() },
+                level: level.clamp(0, last.max(0)),
+                round,
+                people,
+                next_time: None,
+                exhausted: true,
+            }),
+            notes,
+            ..Paging::default()
+        }
+    }
+
+    fn messages(&self, recipients: &[Recipient], key: &str, then: Then) -> Vec<Message> {
+        let spec = &self.facts.incident.spec;
+        let service = self.status.service.as_ref();
+        let impact = spec.impact.as_deref().or_else(|| service.and_then(|s| s.impact.as_deref()));
+        let start = self.status.start_time.as_ref().map_or(self.now, |start| start.0);
+        let namespace = self.facts.incident.namespace().unwrap_or_default();
+        let name = self.facts.incident.name_any();
+        let page = Page {
+            severity: spec.severity,
+            title: &spec.title,
+            start,
+            finding: self.facts.finding,
+            impact,
+            done: self.facts.done,
+            person: None,
+            then,
+            link: self.facts.link,
+            namespace: &namespace,
+            name: &name,
+            zone: self.clock.zone(),
+        };
+        recipients
+            .iter()
+            .flat_map(|recipient| {
+                let text = Page { person: recipient.person.as_deref(), ..page.clone() }.text();
+                recipients::messages(std::slice::from_ref(recipient), key, Purpose::Page, &text, self.now)
+            })
+            .collect()
+    }
+
+    /// Whom a list of targets reaches now, each person and room once.
+    fn recipients(&self, targets: &[Notify]) -> Vec<Recipient> {
+        let overrides = self.facts.overrides;
+        let mut found: Vec<Recipient> = Vec::new();
+        for target in targets {
+            let reached = if target.on_duty.is_some() {
+                recipients::on_duty(self.rotation, overrides, self.now)
+            } else if let Some(person) = &target.person {
+                Recipient::person(self.rotation, &person.name).into_iter().collect()
+            } else if let Some(other) = &target.rotation {
+                let other = find(self.facts.rotations, &other.name);
+                other.map(|o| recipients::on_duty(o, overrides, self.now)).unwrap_or_default()
+            } else {
+                target.channel.iter().map(Recipient::channel).collect()
+            };
+            for recipient in reached.into_iter().filter(|recipient| !recipient.contacts.is_empty()) {
+                let same = |other: &Recipient| match (&other.user, &recipient.user) {
+                    (Some(one), Some(two)) => one == two,
+                    (None, None) => other.contacts == recipient.contacts,
+                    _ => false,
+                };
+                if !found.iter().any(same) {
+                    found.push(recipient);
+                }
+            }
+        }
+        found
+    }
+
+    /// Who is called after a level, as far as can be said now.
+    fn after(&self, level: i32, round: i32) -> Vec<String> {
+        let targets = match self.place(level + 1, round).and_then(|(index, _)| self.level(index)) {
+            Some(level) => &level.notify[..],
+            None => self.fallback,
+        };
+        self.recipients(targets).iter().map(|recipient| recipient.name().to_owned()).collect()
+    }
+
+    /// The level and round, carried over into the next round; `None` after the last.
+    fn place(&self, level: i32, round: i32) -> Option<(i32, i32)> {
+        let (level, round) = if self.level(level).is_some() { (level, round) } else { (0, round + 1) };
+        (round < self.rounds).then_some((level, round))
+    }
+
+    fn level(&self, index: i32) -> Option<&Level> {
+        self.levels.get(usize::try_from(index).ok()?)
+    }
+
+    fn name(&self) -> String {
+        self.rotation.name_any()
+    }
+}
+
+#[cfg(test)]
+#[path = "escalation_tests.rs"]
+mod tests;

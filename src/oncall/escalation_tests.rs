@@ -1,0 +1,181 @@
+use super::*;
+use crate::api::incident_status::Stamped;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+const ROTATIONS: &str = r#"[
+{"metadata": {"name": "crisis-leads"}, "spec": {"timeZone": "Europe/Berlin",
+  "people": [{"name": "lena", "user": "lena", "contacts": [{"channelRef": {"name": "hook"}, "address": "lena"}]}],
+  "layers": [{"name": "always", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
+    "turns": [{"people": ["lena"]}]}]}},
+{"metadata": {"name": "payments"}, "spec": {"timeZone": "Europe/Berlin",
+  "people": [
+    {"name": "emil", "user": "emil", "contacts": [{"channelRef": {"name": "hook"}, "address": "emil"},
+      {"channelRef": {"name": "mail"}, "address": "emil@shop.example", "delay": "2m"}]},
+    {"name": "bea", "user": "bea", "contacts": [{"channelRef": {"name": "hook"}, "address": "bea"}]},
+    {"name": "amir", "user": "amir", "contacts": []}],
+  "layers": [{"name": "weekdays", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
+    "turns": [{"people": ["emil"]}]}],
+  "escalation": {"levels": [
+      {"notify": [{"onDuty": {}}], "wait": "5m"},
+      {"notify": [{"person": {"name": "bea"}}, {"rotation": {"name": "crisis-leads"}}], "wait": "10m"}],
+    "rounds": 2, "fallback": [{"channel": {"name": "crisis-room"}}]}}}]"#;
+
+fn rotations() -> Vec<Arc<OnCallRotation>> {
+    let mut value: serde_json::Value = serde_json::from_str(ROTATIONS).unwrap();
+    for rotation in value.as_array_mut().unwrap() {
+        rotation["apiVersion"] = "mayday.dev/v1alpha1".into();
+        rotation["kind"] = "OnCallRotation".into();
+    }
+    let rotations: Vec<OnCallRotation> = serde_json::from_value(value).unwrap();
+    rotations.into_iter().map(Arc::new).collect()
+}
+
+fn incident() -> Incident {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "checkout-x7k2p", "namespace": "shop", "uid": "u-1"},
+        "spec": {"title": "checkout is down", "severity": "SEV2"},
+        "status": {
+            "startTime": "2026-11-22T02:04:10Z",
+            "service": {"ref": {"name": "checkout", "uid": "s-1"}, "title": "Checkout",
+                "impact": "Customers may be unable to pay", "rotations": {"onCall": {"name": "payments"}}}
+        }
+    }))
+    .unwrap()
+}
+
+fn at(minute: i64) -> Timestamp {
+    "2026-11-22T02:04:30Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute)
+}
+
+fn run(incident: &mut Incident, rotations: &[Arc<OnCallRotation>], minute: i64) -> Paging {
+    let facts = Facts {
+        incident,
+        rotations,
+        overrides: &[],
+        finding: Some("not available for 20 s"),
+        done: "Mayday has changed nothing: no approved runbook fits.",
+        link: None,
+    };
+    let paging = decide(&facts, at(minute));
+    paging.clone().apply(incident.status.as_mut().unwrap());
+    paging
+}
+
+fn addresses(paging: &Paging) -> Vec<&str> {
+    let name = |m: &'static str, message: &Message| message.address.is_none().then_some(m);
+    paging.messages.iter().map(|m| m.address.as_deref().or(name("room", m)).unwrap_or_default()).collect()
+}
+
+#[test]
+fn whoever_is_on_duty_is_paged_first_and_only_once() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let paging = run(&mut incident, &rotations, 0);
+    assert_eq!(addresses(&paging), ["emil", "emil@shop.example"]);
+    assert_eq!(paging.messages[0].send_time, None);
+    assert_eq!(paging.messages[1].send_time, Some(Time(at(2))));
+    assert!(paging.messages[0].text.contains("emil, answer by 03:09 or bea and lena are called"));
+    assert_eq!(paging.wake, Some(at(5)));
+    let again = run(&mut incident, &rotations, 1);
+    assert!(again.messages.is_empty() && again.notes.is_empty());
+    assert_eq!(again.wake, Some(at(5)));
+}
+
+#[test]
+fn levels_then_rounds_then_the_fallback_and_then_nobody() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let mut paged = Vec::new();
+    for minute in [0, 5, 15, 20, 30] {
+        let paging = run(&mut incident, &rotations, minute);
+        paged.push(addresses(&paging).join(" "));
+    }
+    let emil = "emil emil@shop.example";
+    assert_eq!(paged, [emil, "bea lena", emil, "bea lena", "room"]);
+    let escalation = incident.status.as_ref().unwrap().escalation.clone().unwrap();
+    assert!(escalation.exhausted && escalation.next_time.is_none());
+    assert_eq!(run(&mut incident, &rotations, 600).messages, []);
+    let mut ids: Vec<_> = incident.status.unwrap().messages.into_iter().map(|m| m.id).collect();
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+}
+
+#[test]
+fn after_a_long_sleep_no_level_is_left_out() {
+    let (mut incident, rotations) = (incident(), rotations());
+    run(&mut incident, &rotations, 0);
+    let late = run(&mut incident, &rotations, 120);
+    assert_eq!(addresses(&late), ["bea", "lena"]);
+    assert_eq!(late.wake, Some(at(130)));
+}
+
+#[test]
+fn the_acknowledgement_stops_every_queued_page() {
+    let (mut incident, rotations) = (incident(), rotations());
+    run(&mut incident, &rotations, 0);
+    let status = incident.status.as_mut().unwrap();
+    status.messages[0].state = MessageState::Sent;
+    status.acknowledgement = Some(Stamped { user: "emil".to_owned(), time: Time(at(1)) });
+    let paging = run(&mut incident, &rotations, 1);
+    assert_eq!(paging.supersede.len(), 1);
+    assert_eq!(paging.wake, None);
+    let status = incident.status.as_ref().unwrap();
+    assert_eq!(status.messages[0].state, MessageState::Sent);
+    assert_eq!(status.messages[1].state, MessageState::Superseded);
+    assert_eq!(run(&mut incident, &rotations, 60).messages, []);
+}
+
+#[test]
+fn an_outage_that_is_over_pages_nobody() {
+    let (mut incident, rotations) = (incident(), rotations());
+    run(&mut incident, &rotations, 0);
+    incident.status.as_mut().unwrap().state = Some(IncidentState::FalseAlarm);
+    assert_eq!(run(&mut incident, &rotations, 5).supersede.len(), 2);
+    assert_eq!(run(&mut incident, &rotations, 10).messages, []);
+}
+
+#[test]
+fn a_relapse_pages_anew() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let first = run(&mut incident, &rotations, 0);
+    let status = incident.status.as_mut().unwrap();
+    status.escalation = None;
+    status.relapses = 1;
+    let second = run(&mut incident, &rotations, 60);
+    assert_eq!(addresses(&second), addresses(&first));
+    assert_ne!(second.messages[0].id, first.messages[0].id);
+}
+
+#[test]
+fn a_level_with_nobody_is_skipped_at_once_and_recorded() {
+    let (mut incident, mut rotations) = (incident(), rotations());
+    // amir has no contact: he is on duty, but nothing reaches him.
+    let mut payments = (*rotations[1]).clone();
+    payments.spec.layers[0].turns[0].people = vec!["amir".to_owned()];
+    rotations[1] = Arc::new(payments);
+    let paging = run(&mut incident, &rotations, 0);
+    assert_eq!(addresses(&paging), ["bea", "lena"]);
+    assert!(paging.notes[0].contains("level 1 of payments: nobody can be reached"), "{:?}", paging.notes);
+}
+
+#[test]
+fn a_pass_without_anybody_goes_to_the_fallback_at_once() {
+    let (mut incident, mut rotations) = (incident(), rotations());
+    let mut payments = (*rotations[1]).clone();
+    payments.spec.people.iter_mut().for_each(|person| person.contacts.clear());
+    rotations = vec![Arc::new(payments)];
+    let paging = run(&mut incident, &rotations, 0);
+    assert_eq!(addresses(&paging), ["room"]);
+    assert!(paging.escalation.unwrap().exhausted);
+    assert_eq!(paging.notes.len(), 3);
+}
+
+#[test]
+fn paging_begins_when_a_missing_rotation_appears() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let none = run(&mut incident, &[], 0);
+    assert_eq!(none.notes, ["nobody can be paged: rotation payments is missing or not Ready"]);
+    assert!(run(&mut incident, &[], 1).notes.is_empty());
+    assert_eq!(run(&mut incident, &rotations, 2).messages.len(), 2);
+}

@@ -1,0 +1,142 @@
+//! What a rotation's status says. Pure.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use crate::api::common::is_true;
+use crate::api::oncall_rotation::{OnCallRotationSpec, OnCallRotationStatus, OnDuty};
+use crate::api::{NotificationChannel, OnCallOverride, OnCallRotation};
+use crate::cluster::conditions::{self, NotReady, State, seconds};
+use crate::cluster::events::cut;
+
+use super::schedule::Schedule;
+use super::{duty, stand_in, validate};
+
+/// How far ahead gaps are looked for.
+const AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// As long as the API takes.
+const MAX_NAMES: usize = 253;
+
+/// The status of a rotation, and when it changes by itself.
+pub fn decide(
+    rotation: &OnCallRotation,
+    overrides: &[Arc<OnCallOverride>],
+    channels: &[Arc<NotificationChannel>],
+    now: Timestamp,
+) -> (OnCallRotationStatus, Option<Timestamp>) {
+    let mut status = rotation.status.clone().unwrap_or_default();
+    let generation = rotation.metadata.generation.unwrap_or_default();
+    let spec = &rotation.spec;
+    let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
+    let stand_ins = stand_in::of_rotation(overrides, &rotation.name_any(), &people);
+
+    let ready = match Schedule::new(spec, stand_ins) {
+        Err(problems) => {
+            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Err(NotReady::Stalled("Invalid".to_owned(), words.join("; ")))
+        }
+        Ok(schedule) => Ok(schedule),
+    };
+    let mut set = |kind: &str, state: State, reason: &str, message: String| {
+        conditions::set(&mut status.conditions, kind, state, reason, message, generation, now);
+    };
+    let (reachable, message) = reachable(spec, channels);
+    set("Reachable", reachable.into(), if reachable { "Reachable" } else { "NoChannel" }, message);
+    let schedule = match ready {
+        Ok(schedule) => schedule,
+        Err(not_ready) => {
+            let message = "the rotation cannot be used".to_owned();
+            set("Covered", State::Unknown, "Invalid", message);
+            status.on_duty = Vec::new();
+            status.on_duty_names = Some("nobody".to_owned());
+            (status.since_time, status.until_time, status.next_names) = (None, None, None);
+            conditions::ready(&mut status, generation, now, Err(not_ready));
+            return (status, None);
+        }
+    };
+    let (covered, reason, message) = covered(&schedule, now);
+    set("Covered", covered.into(), reason, message);
+
+    let duty = duty::on_duty(&schedule, now);
+    let person = |name: &String| spec.people.iter().find(|person| person.name == *name);
+    status.on_duty = duty
+        .people
+        .iter()
+        .filter_map(person)
+        .map(|person| OnDuty { name: person.name.clone(), user: person.user.clone() })
+        .collect();
+    status.on_duty_names = Some(joined(&duty.people));
+    status.since_time = duty.since.map(seconds);
+    status.until_time = duty.until.map(seconds);
+    status.next_names = duty.until.map(|_| joined(&duty.next));
+
+    let missing = validate::not_implemented(spec);
+    let ready = if missing.is_empty() {
+        Ok(format!("{} on duty", joined(&duty.people)))
+    } else {
+        Err(NotReady::not_implemented(&missing))
+    };
+    conditions::ready(&mut status, generation, now, ready);
+    (status, duty.until)
+}
+
+fn joined(names: &[String]) -> String {
+    if names.is_empty() { "nobody".to_owned() } else { cut(&names.join(", "), MAX_NAMES) }
+}
+
+/// Whether everybody has a contact whose channel can deliver.
+fn reachable(spec: &OnCallRotationSpec, channels: &[Arc<NotificationChannel>]) -> (bool, String) {
+    let usable = |name: &str| {
+        channels.iter().any(|channel| {
+            channel.name_any() == name
+                && channel.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Ready"))
+        })
+    };
+    let unreachable: Vec<&str> = spec
+        .people
+        .iter()
+        .filter(|person| !person.contacts.iter().any(|contact| usable(&contact.channel_ref.name)))
+        .map(|person| person.name.as_str())
+        .collect();
+    if unreachable.is_empty() {
+        return (true, "everybody has a channel that is Ready".to_owned());
+    }
+    let names = unreachable.join(", ");
+    (false, format!("no contact with a NotificationChannel that is Ready: {names}; see kubectl get chan"))
+}
+
+/// Whether somebody is on duty at every instant of the time ahead.
+fn covered(schedule: &Schedule, now: Timestamp) -> (bool, &'static str, String) {
+    let until = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+    let gaps = duty::gaps(schedule, now, until);
+    let Some((start, end)) = gaps.first() else {
+        return (true, "Covered", "somebody is on duty at every instant of the next 30 days".to_owned());
+    };
+    let local =
+        |at: &Timestamp| at.to_zoned(schedule.clock.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
+    let more = match gaps.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more times within 30 days"),
+    };
+    let end = if *end >= until { "for the next 30 days".to_owned() } else { format!("until {}", local(end)) };
+    if *start <= now {
+        (
+            false,
+            "UncoveredNow",
+            format!("nobody is on duty now, {end}{more}; add somebody with an OnCallOverride"),
+        )
+    } else {
+        let from = local(start);
+        (
+            false,
+            "UncoveredLater",
+            format!("nobody is on duty from {from} {end}{more}; add a turn or an OnCallOverride"),
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "rotation_status_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+use super::*;
+
+fn rotation(change: impl Fn(&mut serde_json::Value)) -> OnCallRotation {
+    let mut value = serde_json::json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation", "metadata": {"name": "payments", "generation": 3},
+        "spec": {
+            "timeZone": "Europe/Berlin",
+            "people": [
+                {"name": "emil", "user": "emil@x", "contacts": [{"channelRef": {"name": "mail"}}, {"channelRef": {"name": "hook"}}]},
+                {"name": "bea", "user": "bea@x", "contacts": [{"channelRef": {"name": "hook"}}]}],
+            "layers": [{"name": "weekly", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
+                "turns": [{"people": ["emil"]}, {"people": ["bea"]}]}]
+        }
+    });
+    change(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn channels() -> Vec<Arc<NotificationChannel>> {
+    let mut hook = NotificationChannel::new("hook", Default::default());
+    let mut status = crate::api::notification_channel::NotificationChannelStatus::default();
+    conditions::ready(&mut status, 1, Timestamp::UNIX_EPOCH, Ok(String::new()));
+    hook.status = Some(status);
+    vec![Arc::new(hook), Arc::new(NotificationChannel::new("mail", Default::default()))]
+}
+
+fn now() -> Timestamp {
+    "2026-01-14T12:00:00Z".parse().unwrap()
+}
+
+fn reason(status: &OnCallRotationStatus, kind: &str) -> String {
+    let condition = status.conditions.iter().find(|c| c.type_ == kind).unwrap();
+    format!("{} {}", condition.status, condition.reason)
+}
+
+fn message(status: &OnCallRotationStatus, kind: &str) -> String {
+    status.conditions.iter().find(|c| c.type_ == kind).unwrap().message.clone()
+}
+
+#[test]
+fn says_who_since_when_until_when_and_who_is_next() {
+    let (status, wake) = decide(&rotation(|_| {}), &[], &channels(), now());
+    assert_eq!(status.on_duty, [OnDuty { name: "bea".to_owned(), user: "bea@x".to_owned() }]);
+    assert_eq!(status.since_time.unwrap().0, "2026-01-12T08:00:00Z".parse().unwrap());
+    assert_eq!(status.until_time.unwrap().0, "2026-01-19T08:00:00Z".parse().unwrap());
+    assert_eq!(status.next_names.as_deref(), Some("emil"));
+    assert_eq!(wake, "2026-01-19T08:00:00Z".parse().ok());
+    assert_eq!(status.observed_generation, 3);
+    let (status, _) = decide(&rotation(|_| {}), &[], &channels(), now());
+    assert_eq!(
+        ["Ready", "Covered", "Reachable"].map(|kind| reason(&status, kind)),
+        ["True Accepted", "True Covered", "True Reachable"]
+    );
+}
+
+#[test]
+fn a_gap_is_told_before_it_comes() {
+    let later = rotation(|r| r["spec"]["layers"][0]["turns"][0]["people"] = serde_json::json!([]));
+    let (status, _) = decide(&later, &[], &channels(), now());
+    assert_eq!(reason(&status, "Covered"), "False UncoveredLater");
+    assert!(message(&status, "Covered").contains("from 2026-01-19 09:00 CET until 2026-01-26 09:00 CET"));
+    assert_eq!(status.next_names.as_deref(), Some("nobody"));
+}
+
+#[test]
+fn whom_no_channel_reaches_is_named() {
+    let (status, _) = decide(&rotation(|_| {}), &[], &channels()[1..], now());
+    assert_eq!(reason(&status, "Reachable"), "False NoChannel");
+    assert!(message(&status, "Reachable").contains("emil, bea"));
+    assert_eq!(reason(&status, "Ready"), "True Accepted");
+}
+
+#[test]
+fn bad_input_is_named_with_its_place() {
+    let cases: [(&str, &dyn Fn(&mut serde_json::Value)); 5] = [
+        ("spec.timeZone: \"Mars/Base\"", &|r| r["spec"]["timeZone"] = "Mars/Base".into()),
+        ("spec.layers[0].turns[1]: \"zoe\"", &|r| {
+            r["spec"]["layers"][0]["turns"][1]["people"] = serde_json::json!(["zoe"]);
+        }),
+        ("spec.people[1].name: \"emil\"", &|r| {
+            r["spec"]["people"][1]["name"] = "emil".into();
+            r["spec"]["layers"][0]["turns"] = serde_json::json!([{"people": ["emil"]}]);
+        }),
+        ("does not exist there", &|r| r["spec"]["layers"][0]["start"] = "2026-03-29T02:30".into()),
+        ("exists twice there", &|r| r["spec"]["layers"][0]["start"] = "2026-10-25T02:30".into()),
+    ];
+    for (expected, change) in cases {
+        let (status, _) = decide(&rotation(change), &[], &channels(), now());
+        assert_eq!(reason(&status, "Ready"), "False Invalid");
+        assert!(message(&status, "Ready").contains(expected), "{}", message(&status, "Ready"));
+        assert_eq!(reason(&status, "Covered"), "Unknown Invalid");
+    }
+}
+
+#[test]
+fn an_offset_says_which_of_two_is_meant() {
+    let second = rotation(|r| r["spec"]["layers"][0]["start"] = "2025-10-26T02:30+01:00".into());
+    let start: Timestamp = "2025-10-26T01:30:00Z".parse().unwrap();
+    let before = start - SignedDuration::from_secs(1);
+    let (status, _) = decide(&second, &[], &channels(), before);
+    assert_eq!(status.on_duty_names.as_deref(), Some("nobody"));
+    let (status, _) = decide(&second, &[], &channels(), start);
+    assert_eq!(status.on_duty_names.as_deref(), Some("emil"));
+}
+
+#[test]
+fn active_for_weeks_is_not_built_and_says_so() {
+    let active = rotation(|r| r["spec"]["layers"][0]["advance"] = "Active".into());
+    let (status, _) = decide(&active, &[], &channels(), now());
+    assert_eq!(reason(&status, "Ready"), "False NotImplemented");
+    assert!(message(&status, "Ready").starts_with("spec.layers[0].advance"));
+}

@@ -1,0 +1,267 @@
+//! The words of pages and of messages to stakeholders. Pure; what comes from alerts is treated as hostile.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::api::common::Severity;
+use crate::cluster::events::cut;
+
+/// Longest text of a message; the API refuses more than 4000 characters.
+const MAX_TEXT: usize = 3_500;
+/// Longest part that comes from outside.
+const MAX_PART: usize = 300;
+
+/// A text of somebody else on one line: control characters and runs of white space become single spaces, and it
+/// is cut to `max` bytes on a character boundary.
+pub fn flat(text: &str, max: usize) -> String {
+    let spaced: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
+    cut(&spaced.split_whitespace().collect::<Vec<_>>().join(" "), max)
+}
+
+/// Neither a control character nor one that turns the direction of the text around it.
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A page to one person, or to a room.
+#[derive(Clone, Debug)]
+pub struct Page<'a> {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong: `checkout is down`.
+    pub title: &'a str,
+    /// Since when.
+    pub start: Timestamp,
+    /// How Mayday knows: `not available for 20 s`.
+    pub finding: Option<&'a str>,
+    /// Whom it hurts: `Customers may be unable to pay`.
+    pub impact: Option<&'a str>,
+    /// What Mayday has done, as a sentence: `Mayday has changed nothing: no approved runbook fits.`
+    pub done: &'a str,
+    /// Who is asked; absent for a room.
+    pub person: Option<&'a str>,
+    /// Until when, and who is called then.
+    pub then: Then<'a>,
+    /// Where the incident is shown.
+    pub link: Option<&'a str>,
+    /// Namespace of the incident.
+    pub namespace: &'a str,
+    /// Name of the incident.
+    pub name: &'a str,
+    /// The rotation's time zone.
+    pub zone: &'a TimeZone,
+}
+
+/// What follows if nobody answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Then<'a> {
+    /// These are called at that time.
+    Called(Timestamp, &'a [String]),
+    /// Nobody else is left.
+    NobodyElse,
+}
+
+impl Page<'_> {
+    /// The page in words.
+    pub fn text(&self) -> String {
+        let title = flat(self.title, MAX_PART);
+        let mut text = format!("{} {title} since {}", self.severity, clock(self.start, self.zone));
+        if let Some(finding) = self.finding.map(|finding| flat(finding, MAX_PART)).filter(|f| !f.is_empty()) {
+            text.push_str(&format!(" ({finding})"));
+        }
+        if let Some(impact) = self.impact.map(clause).filter(|impact| !impact.is_empty()) {
+            text.push_str(&format!("; {impact}"));
+        }
+        text.push_str(&format!(". {} ", flat(self.done, MAX_PART)));
+        let who = flat(self.person.unwrap_or("everybody here"), 63);
+        match self.then {
+            Then::Called(at, next) if !next.is_empty() => {
+                let (names, verb) = (together(next), if next.len() == 1 { "is" } else { "are" });
+                text.push_str(&format!(
+                    "{who}, answer by {} or {names} {verb} called: ",
+                    minute(at, self.zone)
+                ));
+            }
+            Then::Called(at, _) => {
+                text.push_str(&format!(
+                    "{who}, answer by {} or everybody is called again: ",
+                    minute(at, self.zone)
+                ));
+            }
+            Then::NobodyElse => text.push_str(&format!("{who}, nobody else is called after this, answer: ")),
+        }
+        if let Some(link) = self.link {
+            text.push_str(&format!("{} or ", flat(link, 500)));
+        }
+        text.push_str(&format!("kubectl mayday ack -n {} inc/{}", self.namespace, self.name));
+        cut(&text, MAX_TEXT)
+    }
+}
+
+/// A message to stakeholders inside, which Mayday sends by itself.
+#[derive(Clone, Debug)]
+pub struct Stakeholders<'a> {
+    /// Since when.
+    pub start: Timestamp,
+    /// Whom it hurts, or for outside the public summary.
+    pub impact: &'a str,
+    /// Who leads; only for inside.
+    pub lead: Option<&'a str>,
+    /// When they hear next.
+    pub next_update: Option<Timestamp>,
+    /// The rotation's time zone.
+    pub zone: &'a TimeZone,
+}
+
+impl Stakeholders<'_> {
+    /// The message for people inside.
+    pub fn internal(&self) -> String {
+        let since = format!("Since {} on {}", clock(self.start, self.zone), day(self.start, self.zone));
+        let mut text = format!("{since} {}.", clause(self.impact));
+        if let Some(lead) = self.lead {
+            text.push_str(&format!(" {} leads the repair.", flat(lead, 63)));
+        }
+        self.with_next_update(text)
+    }
+
+    /// The message for the public: the public summary and the time, no person.
+    pub fn external(&self) -> String {
+        let since = format!("Since {} on {}:", clock(self.start, self.zone), day(self.start, self.zone));
+        let summary = flat(self.impact, 1_000);
+        let end = if summary.ends_with(['.', '!', '?']) { "" } else { "." };
+        self.with_next_update(format!("{since} {summary}{end}"))
+    }
+
+    fn with_next_update(&self, mut text: String) -> String {
+        if let Some(next) = self.next_update {
+            text.push_str(&format!(" Next update by {}.", minute(next, self.zone)));
+        }
+        cut(&text, MAX_TEXT)
+    }
+}
+
+/// `03:04:10 CET`.
+pub fn clock(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%H:%M:%S %Z").to_string()
+}
+
+/// `03:09`, rounded down: who answers by then is in time.
+pub fn minute(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%H:%M").to_string()
+}
+
+/// `22 November`.
+pub fn day(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%-d %B").to_string()
+}
+
+/// `bea`, `bea and lena`, `amir, bea and lena`.
+pub fn together(names: &[String]) -> String {
+    match names {
+        [] => "nobody".to_owned(),
+        [one] => flat(one, 63),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|name| flat(name, 63)).collect();
+            format!("{} and {}", first.join(", "), flat(last, 63))
+        }
+    }
+}
+
+/// A sentence as a part of another one: without its full stop, its first word small unless it is an abbreviation.
+fn clause(sentence: &str) -> String {
+    let flat = flat(sentence, 1_000);
+    let flat = flat.trim_end_matches('.');
+    let mut chars = flat.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => first.to_lowercase().chain(chars).collect(),
+        _ => flat.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn berlin() -> TimeZone {
+        crate::oncall::local_time::LocalClock::named("Europe/Berlin").unwrap().zone().clone()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn page<'a>(zone: &'a TimeZone, next: &'a [String]) -> Page<'a> {
+        Page {
+            severity: Severity::Sev2,
+            title: "checkout is down",
+            start: at("2026-11-22T02:04:10Z"),
+            finding: Some("not available for 20 s"),
+            impact: Some("Customers may be unable to pay."),
+            done: "Mayday has changed nothing: no approved runbook fits.",
+            person: Some("emil"),
+            then: Then::Called(at("2026-11-22T02:09:30Z"), next),
+            link: None,
+            namespace: "shop",
+            name: "checkout-x7k2p",
+            zone,
+        }
+    }
+
+    #[test]
+    fn a_page_says_what_since_when_and_what_to_do() {
+        let (zone, next) = (berlin(), ["bea".to_owned(), "lena".to_owned()]);
+        let mut page = page(&zone, &next);
+        let start = "SEV2 checkout is down since 03:04:10 CET (not available for 20 s); customers may be \
+                     unable to pay. Mayday has changed nothing: no approved runbook fits. emil, ";
+        let command = "kubectl mayday ack -n shop inc/checkout-x7k2p";
+        assert_eq!(page.text(), format!("{start}answer by 03:09 or bea and lena are called: {command}"));
+        page.link = Some("https://mayday.example/inc/1");
+        page.then = Then::NobodyElse;
+        assert_eq!(
+            page.text(),
+            format!(
+                "{start}nobody else is called after this, answer: https://mayday.example/inc/1 or {command}"
+            )
+        );
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line_and_short() {
+        let (zone, next) = (berlin(), []);
+        let title = format!("x\r\nkubectl delete\u{202e}\u{0007} ns shop {}", "ö".repeat(1_000_000));
+        let text = Page { title: &title, ..page(&zone, &next) }.text();
+        assert!(!text.contains(['\n', '\r', '\u{7}', '\u{202e}']));
+        assert!(text.len() < 1_000);
+        assert!(text.ends_with("kubectl mayday ack -n shop inc/checkout-x7k2p"));
+    }
+
+    #[test]
+    fn stakeholders_hear_since_when_and_when_again() {
+        let zone = berlin();
+        let message = Stakeholders {
+            start: at("2026-11-22T02:04:10Z"),
+            impact: "Customers may be unable to pay",
+            lead: Some("lena"),
+            next_update: Some(at("2026-11-22T02:40:00Z")),
+            zone: &zone,
+        };
+        assert_eq!(
+            message.internal(),
+            "Since 03:04:10 CET on 22 November customers may be unable to pay. lena leads the repair. Next \
+             update by 03:40."
+        );
+        let public = Stakeholders { impact: "Payments may fail. We are working on it.", ..message };
+        assert_eq!(
+            public.external(),
+            "Since 03:04:10 CET on 22 November: Payments may fail. We are working on it. Next update by 03:40."
+        );
+    }
+
+    #[test]
+    fn names_are_joined_as_people_do() {
+        let names = ["amir", "bea", "lena"].map(str::to_owned);
+        assert_eq!(together(&names), "amir, bea and lena");
+        assert_eq!(together(&names[..1]), "amir");
+    }
+}

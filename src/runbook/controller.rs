@@ -1,0 +1,170 @@
+//! The Runbook controller: whether a Runbook is accepted, approved, suspended, and when it last ran.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::reflector::ObjectRef as Reference;
+use kube::{Api, ResourceExt};
+
+use super::permit::Approved;
+use super::{approval, validate};
+use crate::api::runbook::{AUTHORS_ANNOTATION, RunbookStatus};
+use crate::api::{Runbook, RunbookRun};
+use crate::change::quorum::Names;
+use crate::cluster::conditions::{NotReady, ready, seconds, set};
+use crate::cluster::controller::{Requeue, all, same_namespace};
+use crate::cluster::stores::{Change, in_namespace};
+use crate::cluster::{Context, Error, SharedContext, status};
+
+/// Label of ServiceAccounts that runbooks may act as.
+pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
+/// ServiceAccounts are not watched: one that is missing is looked for again after this.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// Users who changed what the digest covers since the last approved digest, as the guard webhook stamps them;
+/// `None` if nobody knows.
+pub fn authors(runbook: &Runbook) -> Option<Vec<String>> {
+    serde_json::from_str(runbook.annotations().get(AUTHORS_ANNOTATION)?).ok()
+}
+
+/// Runbooks that a change of something else may concern.
+pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
+    match change.kind {
+        "Approval" | "RunbookRun" => same_namespace(&context.stores.runbooks, change),
+        "ChangePolicy" => all(&context.stores.runbooks),
+        _ => Vec::new(),
+    }
+}
+
+/// Brings the status of a Runbook up to date.
+///
+/// # Errors
+/// When the API server does not answer, or somebody else wrote first.
+pub async fn reconcile(runbook: Arc<Runbook>, context: SharedContext) -> Result<Requeue, Error> {
+    let namespace = runbook.namespace().unwrap_or_default();
+    let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
+    let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
+    let now = Timestamp::now();
+    let facts = Facts {
+        runbook: &runbook,
+        account: account.as_ref(),
+        approvals: &in_namespace(&context.stores.approvals, &namespace),
+        policies: &context.stores.policies.state(),
+        runs: &in_namespace(&context.stores.runs, &namespace),
+    };
+    let (decided, wake) = decide(&facts, now);
+    status::write(&context.client, &*runbook, decided).await?;
+    Ok(wake.into())
+}
+
+/// What is known of a Runbook.
+struct Facts<'a> {
+    runbook: &'a Runbook,
+    account: Option<&'a ServiceAccount>,
+    approvals: &'a [Arc<crate::api::Approval>],
+    policies: &'a [Arc<crate::api::ChangePolicy>],
+    runs: &'a [Arc<RunbookRun>],
+}
+
+/// The status, and when to look again. Pure.
+fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp>) {
+    let runbook = facts.runbook;
+    let namespace = runbook.namespace().unwrap_or_default();
+    let name = runbook.name_any();
+    let generation = runbook.metadata.generation.unwrap_or_default();
+    let mut status = runbook.status.clone().unwrap_or_default();
+    let accepted = accepted(facts, &namespace);
+    let look_again =
+        matches!(accepted, Err(NotReady::Waiting(..))).then(|| now.checked_add(LOOK_AGAIN).ok()).flatten();
+    ready(&mut status, generation, now, accepted);
+
+    let count = match crate::change::digest::runbook(&runbook.spec) {
+        Ok(digest) => {
+            let uid = runbook.uid().unwrap_or_default();
+            let facts = approval::Facts {
+                namespace: &namespace,
+                name: &name,
+                uid: &uid,
+                digest: &digest,
+                approvals: facts.approvals,
+                policies: facts.policies,
+                names: &Names::default(),
+            };
+            let count = approval::of_runbook(&facts, authors(runbook).as_deref(), now);
+            status.digest = Some(digest);
+            count
+        }
+        Err(error) => approval::Count {
+            approved: Approved::Missing(format!("no digest can be made: {error}")),
+            decisions: Vec::new(),
+            until: None,
+        },
+    };
+    let until = count.until;
+    let (approved, reason, message) = match &count.approved {
+        Approved::Yes => {
+            let by: Vec<&str> = count.decisions.iter().map(|decision| decision.by.as_str()).collect();
+            let end = until.map_or_else(String::new, |until| format!(" until {until}"));
+            (true, "Approved", format!("approved by {}{end}", by.join(" and ")))
+        }
+        Approved::Missing(who) => {
+            (false, "ApprovalMissing", format!("{who}: kubectl mayday approve -n {namespace} rb/{name}"))
+        }
+        Approved::Rejected(by) => {
+            (false, "Rejected", format!("{by} rejected this content: change it, then ask for approval again"))
+        }
+    };
+    set(&mut status.conditions, "Approved", approved, reason, message, generation, now);
+    status.approved_until_time = until.filter(|_| approved).map(seconds);
+    if approved {
+        status.approved_digest.clone_from(&status.digest);
+    }
+    status.decisions = count.decisions;
+    let (reason, message) = if runbook.spec.suspend {
+        ("Suspended", "nothing starts (spec.suspend)")
+    } else {
+        ("NotSuspended", "it may start")
+    };
+    set(&mut status.conditions, "Suspended", runbook.spec.suspend, reason, message, generation, now);
+    status.last_run_time = last_run(facts.runs, &name).or(status.last_run_time);
+    (status, [until, look_again].into_iter().flatten().min())
+}
+
+fn accepted(facts: &Facts<'_>, namespace: &str) -> Result<String, NotReady> {
+    let spec = &facts.runbook.spec;
+    if let Some(problem) = validate::problems(spec).first() {
+        return Err(NotReady::Stalled("Invalid".to_owned(), problem.to_string()));
+    }
+    let fields = validate::not_implemented(spec);
+    if !fields.is_empty() {
+        return Err(NotReady::not_implemented(&fields));
+    }
+    let account = &spec.service_account_name;
+    match facts.account {
+        None => Err(NotReady::Waiting(
+            "ServiceAccountMissing".to_owned(),
+            format!(
+                "serviceaccount/{account} does not exist: kubectl create serviceaccount -n {namespace} {account}"
+            ),
+        )),
+        Some(found) if found.labels().get(IDENTITY_LABEL).map(String::as_str) != Some("true") => {
+            Err(NotReady::Waiting(
+                "ServiceAccountNotLabelled".to_owned(),
+                format!(
+                    "serviceaccount/{account} is not meant for runbooks: \
+                 kubectl label serviceaccount -n {namespace} {account} {IDENTITY_LABEL}=true"
+                ),
+            ))
+        }
+        Some(_) => Ok(format!("its steps act as serviceaccount/{account}")),
+    }
+}
+
+fn last_run(runs: &[Arc<RunbookRun>], name: &str) -> Option<Time> {
+    runs.iter()
+        .filter(|run| run.spec.runbook_ref.name == name && !run.spec.dry_run)
+        .filter_map(|run| run.status.as_ref()?.start_time.clone())
+        .max_by_key(|time| time.0)
+}

@@ -1,0 +1,383 @@
+//! The ends of a run: gathers what [`machine`] asks for and carries out its moves.
+//!
+//! The run, its Runbook, the Approvals and the target are read live, never from a cache: a stale read must not
+//! cause an act. Every store is a compare-and-swap, and whoever is not sure of one reads again.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef as Reference;
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::actions::manual;
+use super::hands::Hands;
+use super::journal;
+use super::machine::{self, Facts, Move, Pass, Sent};
+use super::permit::{self, Approved, Permit};
+use super::{approval, prepare};
+use crate::api::approval::CountedDecision;
+use crate::api::runbook::RunbookSpec;
+use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
+use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::change::quorum::Names;
+use crate::cluster::controller::Requeue;
+use crate::cluster::stores::{Change, get, in_namespace};
+use crate::cluster::{Context, Error, SharedContext, faults, status};
+
+/// No pass of a run makes more moves than this; the next pass goes on.
+const MAX_MOVES: usize = 200;
+
+/// What the passes of all runs share.
+#[derive(Clone, Default)]
+pub struct Engine {
+    /// Held from looking at the other runs until the start is stored, so that two runs do not both find a target
+    /// free. Two leaders could; each act is then still guarded by its own preconditions.
+    admission: Arc<Mutex<()>>,
+}
+
+/// Runs that a change of something else may concern.
+pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
+    let relevant = match change.kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" => |run: &RunbookRun, name: &str| {
+            // Whatever it looks at is named in its snapshot.
+            super::outcome::snapshot_spec(run).is_some_and(|spec| {
+                let mut targets = spec
+                    .steps
+                    .iter()
+                    .filter_map(super::actions::Action::of)
+                    .filter_map(|action| action.target());
+                targets.any(|target| target.name == name)
+            })
+        },
+        "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
+        "Incident" => |run: &RunbookRun, name: &str| {
+            run.spec.incident_ref.as_ref().is_some_and(|incident| incident.name == name)
+        },
+        // Approvals count for a Runbook or a run, runs hold targets, policies limit what may run.
+        "Approval" | "RunbookRun" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
+        _ => return Vec::new(),
+    };
+    let unsettled = |run: &RunbookRun| {
+        !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
+    };
+    let runs = context.stores.runs.state();
+    runs.iter()
+        .filter(|run| change.namespace.is_none() || run.namespace() == change.namespace)
+        .filter(|run| unsettled(run) && relevant(run, &change.name))
+        .map(|run| Reference::from_obj(&**run))
+        .collect()
+}
+
+impl Engine {
+    /// Brings one run as far as it goes now.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or somebody else wrote first. Nothing is lost: the next pass reads
+    /// the journal and goes on from there.
+    pub async fn reconcile(&self, cached: Arc<RunbookRun>, context: SharedContext) -> Result<Requeue, Error> {
+        let settled =
+            cached.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled);
+        if settled && !cached.finalizers().iter().any(|name| name == RUN_FINALIZER) {
+            return Ok(Requeue::Never);
+        }
+        let namespace = cached.namespace().unwrap_or_default();
+        let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+        let Some(run) = runs.get_opt(&cached.name_any()).await? else { return Ok(Requeue::Never) };
+        Work::new(run, context, self).go().await
+    }
+}
+
+/// One pass over one run.
+struct Work<'a> {
+    context: SharedContext,
+    engine: &'a Engine,
+    run: RunbookRun,
+    status: RunbookRunStatus,
+    namespace: String,
+    pass: Pass,
+    admission: Option<OwnedMutexGuard<()>>,
+}
+
+impl<'a> Work<'a> {
+    fn new(run: RunbookRun, context: SharedContext, engine: &'a Engine) -> Work<'a> {
+        let status = run.status.clone().unwrap_or_default();
+        let namespace = run.namespace().unwrap_or_default();
+        Work { context, engine, run, status, namespace, pass: Pass::default(), admission: None }
+    }
+
+    fn client(&self) -> &Client {
+        &self.context.client
+    }
+
+    async fn go(mut self) -> Result<Requeue, Error> {
+        let settled = self.status.state.is_some_and(RunState::is_settled);
+        if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
+            let runbook = self.runbook().await?;
+            let known = self.run.spec.incident_ref.as_ref();
+            let incident = known
+                .and_then(|incident| get(&self.context.stores.incidents, &self.namespace, &incident.name));
+            match prepare::decide(
+                &self.run,
+                &self.status,
+                runbook.as_ref(),
+                incident.as_deref(),
+                Timestamp::now(),
+            ) {
+                prepare::Prepared::Ready(status) => self.status = *status,
+                prepare::Prepared::Blocked(status) => {
+                    self.store(*status).await?;
+                    return Ok(Requeue::Never);
+                }
+            }
+        }
+        let spec = match &self.status.snapshot {
+            Some(snapshot) => serde_json::from_value(snapshot.spec.clone()).map_err(|error| {
+                Error::Terminal(format!("the snapshot of the Runbook cannot be read: {error}"))
+            })?,
+            None => RunbookSpec::default(),
+        };
+        // Without a snapshot there is no identity, and the machine has nothing to do but cancel.
+        let uid = self.run.uid().unwrap_or_default();
+        let hands = match &self.status.snapshot {
+            Some(_) => Some(Hands::new(
+                &self.context.impersonate,
+                &self.namespace,
+                &spec.service_account_name,
+                &uid,
+            )?),
+            None => None,
+        };
+        for _ in 0..MAX_MOVES {
+            let now = Timestamp::now();
+            match self.next(&spec, hands.as_ref(), now) {
+                Move::Done => {
+                    self.let_go().await?;
+                    return Ok(Requeue::Never);
+                }
+                Move::AskPermit => self.ask_permit(&spec).await?,
+                Move::Look { target, guards } => {
+                    let hands = hands.as_ref().ok_or_else(nobody)?;
+                    let guards = if guards { spec.guards.as_slice() } else { &[] };
+                    self.pass.seen = Some(hands.look(&target, guards).await?);
+                }
+                Move::AskAnswer { step, digest } => {
+                    self.pass.answer = Some(self.answer(&step, &digest).await?)
+                }
+                Move::Store(status) => self.store(*status).await?,
+                Move::Hold(status, until) => {
+                    self.store(*status).await?;
+                    return Ok(until.into());
+                }
+                Move::Act(intent) => {
+                    let hands = hands.as_ref().ok_or_else(nobody)?;
+                    let sent = hands.restart(&intent, self.run.spec.dry_run).await?;
+                    faults::point(&self.context.config.testing, "after-act");
+                    tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %intent.operation_id, ?sent, "act sent");
+                    self.pass = Pass { sent, ..Pass::default() };
+                }
+            }
+        }
+        Err(Error::Conflict(self.run.name_any()))
+    }
+
+    fn cancel(&self) -> Option<&'static str> {
+        if self.run.spec.cancel {
+            Some("cancelled (spec.cancel)")
+        } else if self.run.metadata.deletion_timestamp.is_some() {
+            Some("cancelled because the run is being deleted")
+        } else {
+            None
+        }
+    }
+
+    fn next(&self, spec: &RunbookSpec, hands: Option<&Hands>, now: Timestamp) -> Move {
+        let name = self.run.name_any();
+        let uid = self.run.uid().unwrap_or_default();
+        machine::decide(
+            &Facts {
+                namespace: &self.namespace,
+                name: &name,
+                uid: &uid,
+                generation: self.run.metadata.generation.unwrap_or_default(),
+                cancel: self.cancel(),
+                dry_run: self.run.spec.dry_run,
+                actor: hands.map_or("", Hands::user),
+                spec,
+                status: &self.status,
+                pass: &self.pass,
+            },
+            now,
+        )
+    }
+
+    async fn runbook(&self) -> Result<Option<Runbook>, Error> {
+        let runbooks: Api<Runbook> = Api::namespaced(self.client().clone(), &self.namespace);
+        Ok(runbooks.get_opt(&self.run.spec.runbook_ref.name).await?)
+    }
+
+    async fn approvals(&self) -> Result<Vec<Arc<Approval>>, Error> {
+        let approvals: Api<Approval> = Api::namespaced(self.client().clone(), &self.namespace);
+        Ok(approvals.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect())
+    }
+
+    /// Asks whether the run may go on, from what is stored now.
+    async fn ask_permit(&mut self, spec: &RunbookSpec) -> Result<(), Error> {
+        let Some(snapshot) = self.status.snapshot.clone() else {
+            return Err(Error::Terminal("the run has no snapshot of its Runbook".to_owned()));
+        };
+        let begins = self.status.start_time.is_none();
+        let runs = if begins {
+            self.admission = Some(Arc::clone(&self.engine.admission).lock_owned().await);
+            let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
+            runs.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect()
+        } else {
+            Vec::new()
+        };
+        let now = Timestamp::now();
+        let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
+        let approvals = self.approvals().await?;
+        let policies = self.context.stores.policies.state();
+        let names = Names::default();
+        let of_runbook = approval::Facts {
+            namespace: &self.namespace,
+            name: &self.run.spec.runbook_ref.name,
+            uid: &snapshot.uid,
+            digest: &snapshot.digest,
+            approvals: &approvals,
+            policies: &policies,
+            names: &names,
+        };
+        let mut rested_on = snapshot.approvals.clone();
+        let runbook_approved = if begins {
+            let authors = runbook.as_ref().and_then(super::controller::authors);
+            let count = approval::of_runbook(&of_runbook, authors.as_deref(), now);
+            rested_on = count.decisions;
+            count.approved
+        } else if self.run.spec.dry_run {
+            Approved::Yes
+        } else {
+            approval::still_stands(&of_runbook, &rested_on, now)
+        };
+        let uid = self.run.uid().unwrap_or_default();
+        let incident_name = self.run.spec.incident_ref.as_ref().map(|incident| incident.name.clone());
+        let incident: Option<Arc<Incident>> =
+            incident_name.and_then(|name| get(&self.context.stores.incidents, &self.namespace, &name));
+        let run_name = self.run.name_any();
+        let incidents = in_namespace(&self.context.stores.incidents, &self.namespace);
+        let own = approval::of_run(
+            &approval::Facts {
+                name: &run_name,
+                uid: &uid,
+                digest: self.status.digest.as_deref().unwrap_or_default(),
+                ..of_runbook
+            },
+            self.run.spec.started_by.as_ref().map(|starter| starter.user.as_str()),
+            &incidents,
+            now,
+        );
+        let permit = permit::decide(
+            &permit::Facts {
+                run: &self.run,
+                status: &self.status,
+                spec,
+                runbook: runbook.as_ref(),
+                runbook_approved: &runbook_approved,
+                run_approved: &own.approved,
+                incident: incident.as_deref(),
+                policies: &policies,
+                runs: &runs,
+            },
+            now,
+        );
+        self.remember(begins && permit == Permit::Go, rested_on, own.decisions);
+        self.pass.permit = Some(permit);
+        Ok(())
+    }
+
+    /// Keeps what the run rests on; stored with the next store.
+    fn remember(&mut self, begins: bool, rested_on: Vec<CountedDecision>, own: Vec<CountedDecision>) {
+        if let Some(snapshot) = self.status.snapshot.as_mut().filter(|_| begins) {
+            snapshot.approvals = rested_on;
+        }
+        self.status.decisions = own;
+    }
+
+    async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
+        let approvals = self.approvals().await?;
+        let uid = self.run.uid().unwrap_or_default();
+        // Who is entitled, the guard webhook decides when the answer is created; a service account never is.
+        let person =
+            |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| !by.user.starts_with("system:"));
+        Ok(manual::first_answer(approvals.iter().map(|approval| &**approval), &uid, step, digest, person))
+    }
+
+    /// Stores the journal over the version it was decided from.
+    async fn store(&mut self, status: RunbookRunStatus) -> Result<(), Error> {
+        if journal::has_intent(&status) {
+            self.hold_on().await?;
+        }
+        let announced = journal::current(&status)
+            .is_some_and(|index| status.steps[index].state == StepState::IntentRecorded);
+        if let Some(stored) = status::write(self.client(), &self.run, status.clone()).await? {
+            self.run = stored;
+        }
+        self.admission = None;
+        if announced {
+            faults::point(&self.context.config.testing, "after-intent");
+        }
+        self.report(&status).await;
+        self.status = status;
+        self.pass = Pass { sent: if announced { Sent::NotYet } else { Sent::Unknown }, ..Pass::default() };
+        Ok(())
+    }
+
+    async fn report(&self, status: &RunbookRunStatus) {
+        let Some(state) = status.state.filter(|state| self.status.state != Some(*state)) else { return };
+        let said = status
+            .conditions
+            .iter()
+            .find(|condition| matches!(condition.type_.as_str(), "Blocked" | "Succeeded"));
+        let note = said.map_or("the run is at work", |condition| condition.message.as_str());
+        let reason = format!("{state:?}");
+        match state {
+            RunState::Failed | RunState::Unknown => {
+                self.context.events.warning(&self.run, &reason, note).await
+            }
+            _ => self.context.events.normal(&self.run, &reason, note).await,
+        }
+    }
+
+    /// The run must not vanish from now on, or its act could never be settled.
+    async fn hold_on(&mut self) -> Result<(), Error> {
+        let mut finalizers = self.run.finalizers().to_vec();
+        if finalizers.iter().any(|name| name == RUN_FINALIZER) {
+            return Ok(());
+        }
+        finalizers.push(RUN_FINALIZER.to_owned());
+        self.set_finalizers(finalizers).await
+    }
+
+    async fn let_go(&mut self) -> Result<(), Error> {
+        let mut finalizers = self.run.finalizers().to_vec();
+        if finalizers.iter().any(|name| name == RUN_FINALIZER) {
+            finalizers.retain(|name| name != RUN_FINALIZER);
+            self.set_finalizers(finalizers).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_finalizers(&mut self, finalizers: Vec<String>) -> Result<(), Error> {
+        let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
+        let patch =
+            json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.run.resource_version()}});
+        self.run = runs.patch(&self.run.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+}
+
+fn nobody() -> Error {
+    Error::Terminal("the run has no identity to act as".to_owned())
+}

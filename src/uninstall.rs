@@ -1,0 +1,121 @@
+//! What must go before the release does: webhooks, or requests would be refused by a Mayday that is no longer
+//! there; then the finalizers of runs, or their namespaces could never be deleted.
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::RunbookRun;
+use crate::api::runbook_run::RUN_FINALIZER;
+use crate::cluster::Error;
+
+/// The chart's mutating webhook configuration.
+const MUTATING: &str = "mayday-guard-stamp";
+/// The chart's validating webhook configurations, the gate first: it is what stands in everybody's way.
+const VALIDATING: [&str; 2] = ["mayday-change-gate", "mayday-guard"];
+/// A run that is being worked on is written at the same time; so often it is read again.
+const ATTEMPTS: usize = 10;
+
+/// Removes webhooks, cancels runs and releases them. What is already gone is fine, so it may be run again.
+/// Returns what was done, one line each.
+///
+/// # Errors
+/// When the API server refuses or does not answer. What was done until then stays done.
+pub async fn run(client: &Client) -> Result<Vec<String>, Error> {
+    let mut done = Vec::new();
+    for name in VALIDATING {
+        done.extend(remove::<ValidatingWebhookConfiguration>(client, name).await?);
+    }
+    done.extend(remove::<MutatingWebhookConfiguration>(client, MUTATING).await?);
+    for run in Api::<RunbookRun>::all(client.clone()).list(&ListParams::default()).await? {
+        done.extend(let_go(client, run).await?);
+    }
+    Ok(done)
+}
+
+async fn remove<K>(client: &Client, name: &str) -> Result<Option<String>, Error>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    match Api::<K>::all(client.clone()).delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(Some(format!("removed {}/{name}", K::kind(&()).to_lowercase()))),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn let_go(client: &Client, mut run: RunbookRun) -> Result<Option<String>, Error> {
+    let (namespace, name) = (run.namespace().unwrap_or_default(), run.name_any());
+    let runs: Api<RunbookRun> = Api::namespaced(client.clone(), &namespace);
+    for _ in 0..ATTEMPTS {
+        let Some(patch) = release(&run) else { return Ok(None) };
+        match runs.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => return Ok(Some(format!("cancelled run {name} in {namespace} and let it go"))),
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+            Err(kube::Error::Api(status)) if status.is_conflict() => match runs.get_opt(&name).await? {
+                Some(current) => run = current,
+                None => return Ok(None),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Conflict(format!("run {name} in {namespace}")))
+}
+
+/// The patch that cancels a run and takes its finalizer away, both or neither; nothing if it is not held.
+fn release(run: &RunbookRun) -> Option<Value> {
+    if !run.finalizers().iter().any(|finalizer| finalizer == RUN_FINALIZER) {
+        return None;
+    }
+    let others: Vec<_> = run.finalizers().iter().filter(|finalizer| *finalizer != RUN_FINALIZER).collect();
+    let settled = run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled());
+    Some(json!({
+        "metadata": {"resourceVersion": run.resource_version(), "finalizers": others},
+        "spec": {"cancel": run.spec.cancel || !settled},
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::runbook_run::{RunState, RunbookRunSpec, RunbookRunStatus};
+
+    fn held(state: RunState) -> RunbookRun {
+        let mut run = RunbookRun::new("r", RunbookRunSpec::default());
+        run.metadata.resource_version = Some("7".to_owned());
+        run.metadata.finalizers = Some(vec!["example.com/other".to_owned(), RUN_FINALIZER.to_owned()]);
+        run.status = Some(RunbookRunStatus { state: Some(state), ..Default::default() });
+        run
+    }
+
+    #[test]
+    fn a_run_that_acts_is_cancelled_and_let_go_as_it_was_read() {
+        let patch = release(&held(RunState::Running)).unwrap();
+        assert_eq!(
+            patch,
+            json!({
+                "metadata": {"resourceVersion": "7", "finalizers": ["example.com/other"]},
+                "spec": {"cancel": true},
+            })
+        );
+    }
+
+    #[test]
+    fn a_settled_run_is_only_let_go() {
+        assert_eq!(release(&held(RunState::Succeeded)).unwrap()["spec"]["cancel"], json!(false));
+    }
+
+    #[test]
+    fn a_run_that_is_not_held_is_left_alone() {
+        let mut run = held(RunState::Running);
+        run.metadata.finalizers = None;
+        assert_eq!(release(&run), None);
+    }
+}

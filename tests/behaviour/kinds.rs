@@ -1,0 +1,107 @@
+//! The kinds as users write them: every sample applies, and bad input is answered with a sentence.
+
+use crate::support::{Cluster, Person, fresh, sample};
+
+/// A namespace of one's own.
+fn namespace(admin: &Person) -> String {
+    let name = fresh("kinds");
+    admin.types(&format!("kubectl create namespace {name}")).passes();
+    name
+}
+
+#[track_caller]
+fn refused(admin: &Person, namespace: &str, kind: &str, spec: &str, because: &str) {
+    let manifest = format!(
+        "apiVersion: mayday.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: bad, namespace: {namespace}}}\nspec: {spec}\n"
+    );
+    let said = admin.pipes(&manifest, "kubectl create -f -").is_refused();
+    assert!(said.contains(because), "{said}");
+}
+
+#[test]
+fn kubectl_explain_reads_like_a_manual() {
+    let admin = Cluster::shared().admin();
+    let said = admin.types("kubectl explain incident.spec.severity").passes();
+    assert!(said.contains("How bad it is"), "{said}");
+    let said = admin.types("kubectl explain chg").passes();
+    assert!(said.contains("One precise change somebody wants to make to production"), "{said}");
+}
+
+#[test]
+fn an_incident_without_a_title_or_with_an_unknown_severity_is_refused() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    refused(&admin, &namespace, "Incident", "{severity: SEV1}", "spec.title: Required value");
+    refused(&admin, &namespace, "Incident", "{title: x, severity: SEV9}", "Unsupported value: \"SEV9\"");
+    let spec = "{title: x, severity: SEV1, resolution: {outcome: FalseAlarm}}";
+    refused(&admin, &namespace, "Incident", spec, "resolution.reason says why");
+}
+
+#[test]
+fn a_union_takes_exactly_one_member() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let severity = "severity: {fixed: SEV3}";
+    let none = format!("{{{severity}}}");
+    refused(&admin, &namespace, "AlertSource", &none, "set exactly one of alertmanager");
+    let two = format!("{{{severity}, alertmanager: {{}}, grafana: {{}}, secretRef: {{name: x}}}}");
+    refused(&admin, &namespace, "AlertSource", &two, "set exactly one of alertmanager");
+    refused(&admin, &namespace, "NotificationChannel", "{timeout: 5s}", "set exactly one of webhook");
+    let steps = "[{name: both, wait: {duration: 1s}, manual: {instructions: x}}]";
+    let spec = format!("{{summary: x, serviceAccountName: x, steps: {steps}}}");
+    refused(&admin, &namespace, "Runbook", &spec, "a step does exactly one thing");
+}
+
+#[test]
+fn a_runbook_without_a_service_account_is_refused() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let spec = "{summary: x, steps: [{name: look, manual: {instructions: x}}]}";
+    refused(&admin, &namespace, "Runbook", spec, "spec.serviceAccountName: Required value");
+}
+
+#[test]
+fn a_request_without_changes_or_with_a_wildcard_is_refused() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    refused(&admin, &namespace, "ChangeRequest", "{reason: x, changes: []}", "spec.changes");
+    let change = "[{target: {apiVersion: apps/v1, kind: Deployment, name: '*'}, restart: {}}]";
+    let spec = format!("{{reason: x, changes: {change}}}");
+    refused(&admin, &namespace, "ChangeRequest", &spec, "spec.changes[0].target.name");
+}
+
+#[test]
+fn a_duration_that_is_none_is_refused() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let target = "{apiVersion: apps/v1, kind: Deployment, name: x}";
+    let spec =
+        format!("{{reason: x, changes: [{{target: {target}, restart: {{}}}}], window: {{duration: 1day}}}}");
+    refused(&admin, &namespace, "ChangeRequest", &spec, "spec.window.duration");
+}
+
+#[test]
+fn a_null_is_refused_and_not_taken_for_absent() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    refused(&admin, &namespace, "Incident", "{title: x, severity: SEV3, impact: null}", "spec.impact");
+}
+
+#[test]
+fn an_override_must_end_after_it_starts() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let times = "startTime: '2026-11-24T16:00:00Z', endTime: '2026-11-24T13:00:00Z'";
+    let spec = format!("{{rotationRef: {{name: x}}, {times}, clear: {{}}}}");
+    refused(&admin, &namespace, "OnCallOverride", &spec, "endTime must be after startTime");
+}
+
+#[test]
+fn every_sample_is_accepted_by_the_schemas() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    for file in ["20-oncall.yaml", "25-service.yaml", "40-runbooks.yaml"] {
+        let manifests = sample(file).replace("namespace: shop", &format!("namespace: {namespace}"));
+        admin.pipes(&manifests, "kubectl create --dry-run=server -f -").passes();
+    }
+}

@@ -1,0 +1,291 @@
+//! Clusters, people and their commands.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up; never part of what is asserted.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A control plane with the chart installed, and its operator processes.
+pub struct Cluster {
+    dir: PathBuf,
+}
+
+impl Cluster {
+    /// The cluster that most tests share, with one operator that stays up.
+    pub fn shared() -> &'static Cluster {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| Cluster::start("shared"))
+    }
+
+    /// A cluster of one's own, with one operator.
+    pub fn start(name: &str) -> Cluster {
+        let cluster = Cluster::without_operator(name, &[]);
+        cluster.operator(0).start();
+        cluster
+    }
+
+    /// A cluster of one's own with the chart installed (with further helm arguments), and no operator yet.
+    pub fn without_operator(name: &str, helm: &[&str]) -> Cluster {
+        let dir = root().join("target/test").join(name);
+        let cluster = Cluster { dir };
+        cluster.script("cluster", &["up", cluster.path()]);
+        cluster.script("install", &[&[cluster.path()], helm].concat());
+        cluster
+    }
+
+    fn path(&self) -> &str {
+        self.dir.to_str().unwrap()
+    }
+
+    /// A file under the cluster's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A script of `dev/`; its output, or a panic with all it said.
+    pub fn script(&self, name: &str, arguments: &[&str]) -> String {
+        let output = Command::new(root().join("dev").join(name))
+            .args(arguments)
+            .env("MAYDAY_DEV_DIR", &self.dir)
+            .env("MAYDAY_BINARY", env!("CARGO_BIN_EXE_mayday"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "dev/{name} {}: {said}", arguments.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// One of the operator processes: 0 or 1.
+    pub fn operator(&self, index: u32) -> Operator<'_> {
+        Operator { cluster: self, index }
+    }
+
+    /// Everything is allowed.
+    pub fn admin(&self) -> Person {
+        Person { kubeconfig: self.file("kubeconfig") }
+    }
+
+    /// Somebody who logs in with a client certificate.
+    pub fn person(&self, name: &str, groups: &[&str]) -> Person {
+        let path = self.script("user", &[&[name], groups].concat());
+        Person { kubeconfig: PathBuf::from(path.trim()) }
+    }
+
+    /// The port of that name.
+    pub fn port(&self, name: &str) -> u16 {
+        let ports = fs::read_to_string(self.file("ports")).unwrap();
+        let prefix = format!("{name}=");
+        ports.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().parse().unwrap()
+    }
+
+    /// Stops everything of a cluster of one's own.
+    pub fn stop(self) {
+        self.script("cluster", &["down", self.path()]);
+    }
+}
+
+/// One operator process.
+pub struct Operator<'a> {
+    cluster: &'a Cluster,
+    index: u32,
+}
+
+impl Operator<'_> {
+    fn script(&self, action: &str) {
+        self.cluster.script("operator", &[action, self.cluster.path(), &self.index.to_string()]);
+    }
+
+    /// Starts it, and returns once it is ready.
+    pub fn start(&self) {
+        self.script("start");
+    }
+
+    /// Stops it in order.
+    pub fn stop(&self) {
+        self.script("stop");
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        let text = fs::read_to_string(self.cluster.file(&format!("pids/mayday-{}", self.index))).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Ends it without warning, as a crash would.
+    pub fn kill(&self) {
+        let pid = self.pid();
+        assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+        eventually("the killed operator is gone", || {
+            (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+        });
+    }
+
+    /// What `/metrics`, `/livez` or `/readyz` answers: the status and the text.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let port = self.cluster.port(&format!("metrics-{}", self.index));
+        http(&format!("127.0.0.1:{port}"), &format!("GET {path} HTTP/1.0\r\n\r\n"))
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.cluster.file(&format!("logs/mayday-{}.log", self.index))).unwrap()
+    }
+}
+
+/// Sends one request as it is written, and reads the whole answer: the status and the body.
+pub fn http(address: &str, request: &str) -> (u16, String) {
+    use std::io::Read;
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Somebody with a kubeconfig.
+#[derive(Clone)]
+pub struct Person {
+    kubeconfig: PathBuf,
+}
+
+impl Person {
+    /// Types a command: `kubectl …`, split at blanks; quotes hold blanks together.
+    pub fn types(&self, command: &str) -> Output {
+        self.runs(&words(command), None)
+    }
+
+    /// Types a command that reads from standard input.
+    pub fn pipes(&self, input: &str, command: &str) -> Output {
+        self.runs(&words(command), Some(input))
+    }
+
+    /// Applies manifests.
+    pub fn applies(&self, manifests: &str) -> Output {
+        self.pipes(manifests, "kubectl apply -f -")
+    }
+
+    /// Reads an object as JSON.
+    pub fn reads(&self, what: &str) -> Value {
+        serde_json::from_str(&self.types(&format!("kubectl get {what} -o json")).passes()).unwrap()
+    }
+
+    fn runs(&self, words: &[String], input: Option<&str>) -> Output {
+        let (program, arguments) = words.split_first().unwrap();
+        assert_eq!(program, "kubectl", "people type kubectl");
+        let mut child = Command::new(root().join("dev/kubectl"))
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(input) = input {
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        Output {
+            command: words.join(" "),
+            success: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// What came of a command.
+pub struct Output {
+    command: String,
+    success: bool,
+    out: String,
+    err: String,
+}
+
+impl Output {
+    /// It must have worked; what it printed.
+    #[track_caller]
+    pub fn passes(self) -> String {
+        assert!(self.success, "{}\n{}{}", self.command, self.out, self.err);
+        self.out
+    }
+
+    /// It must have been refused; what was said.
+    #[track_caller]
+    pub fn is_refused(self) -> String {
+        assert!(!self.success, "was not refused: {}\n{}", self.command, self.out);
+        self.err
+    }
+}
+
+/// Splits a command line at blanks; single or double quotes hold blanks together. No other shell syntax.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    for character in command.chars() {
+        match quote {
+            Some(open) if character == open => quote = None,
+            Some(_) => word.get_or_insert_default().push(character),
+            None if character == '\'' || character == '"' => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            None if character.is_whitespace() => words.extend(word.take()),
+            None => word.get_or_insert_default().push(character),
+        }
+    }
+    assert!(quote.is_none(), "an open quote in {command}");
+    words.extend(word);
+    words
+}
+
+/// Looks until there is something to see; panics with what was waited for after a minute.
+#[track_caller]
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+/// The same with another patience.
+#[track_caller]
+pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "not seen in {} s: {what}", patience.as_secs());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A name that no other test and no earlier run has.
+pub fn fresh(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    format!("{prefix}-{:x}{:x}", time & 0xffff_ffff, COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The status of a condition of an object, if it has been set.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// The samples that users start from.
+pub fn sample(name: &str) -> String {
+    fs::read_to_string(root().join("config/samples").join(name)).unwrap()
+}

@@ -1,0 +1,269 @@
+//! What holds while no Mayday answers: what needs no look-up works, what needs one is refused with the name of
+//! the webhook, the application heals, and everything else is left alone.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Person, eventually, fresh, sample};
+
+/// The operator, as an administrator can borrow it.
+const AS_OPERATOR: &str = "--as=system:serviceaccount:mayday-system:mayday";
+const GUARD: &str = "failed calling webhook \"guard.mayday.dev\"";
+const GATE: &str = "failed calling webhook \"change-gate.mayday.dev\"";
+
+/// A cluster with the chart installed in which no operator was ever started.
+fn silent() -> &'static Cluster {
+    static SILENT: OnceLock<Cluster> = OnceLock::new();
+    SILENT.get_or_init(|| Cluster::without_operator("silent", &[]))
+}
+
+/// A namespace of one's own in which emil and amir are responders.
+fn namespace(cluster: &Cluster) -> String {
+    let name = fresh("silent");
+    let admin = cluster.admin();
+    admin.types(&format!("kubectl create namespace {name}")).passes();
+    let binding = "respond --clusterrole=mayday-responder --user=emil --user=amir";
+    admin.types(&format!("kubectl create rolebinding {binding} -n {name}")).passes();
+    name
+}
+
+fn incident(namespace: &str, name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: mayday.dev/v1alpha1\nkind: Incident\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{title: nobody can pay, severity: SEV2, serviceRefs: [{{name: checkout}}]{more}}}\n"
+    )
+}
+
+fn patch(namespace: &str, what: &str, spec: &str) -> String {
+    format!("kubectl patch -n {namespace} {what} --type merge -p '{{\"spec\":{spec}}}'")
+}
+
+#[test]
+fn an_incident_is_declared_acknowledged_and_written_to() {
+    let cluster = silent();
+    let namespace = namespace(cluster);
+    let (emil, amir) = (cluster.person("emil", &[]), cluster.person("amir", &[]));
+    emil.pipes(&incident(&namespace, "plain", ""), "kubectl create -f -").passes();
+    let mine = incident(&namespace, "mine", ", acknowledgement: {user: emil}");
+    emil.pipes(&mine, "kubectl create -f -").passes();
+
+    for spec in [
+        r#"{"acknowledgement":{"user":"emil"}}"#,
+        r#"{"notes":[{"text":"the gateway answers 500"}]}"#,
+        r#"{"impact":"card payments fail"}"#,
+        r#"{"severity":"SEV1"}"#,
+        r#"{"serviceRefs":[{"name":"basket"},{"name":"checkout"}]}"#,
+    ] {
+        emil.types(&patch(&namespace, "inc/plain", spec)).passes();
+    }
+    amir.types(&patch(&namespace, "inc/plain", r#"{"acknowledgement":{"user":"amir"}}"#)).passes();
+    emil.types(&format!("kubectl label -n {namespace} inc/plain team=pay")).passes();
+}
+
+#[test]
+fn nobody_answers_leads_or_ends_for_somebody_else() {
+    let cluster = silent();
+    let namespace = namespace(cluster);
+    let emil = cluster.person("emil", &[]);
+    let refused = |more: &str, because: &str| {
+        let said = emil.pipes(&incident(&namespace, "bad", more), "kubectl create -f -").is_refused();
+        assert!(said.contains(because), "{said}");
+    };
+    refused(", acknowledgement: {user: amir}", "Refused: acknowledgement is for oneself, and you are emil");
+    let later = format!("then claim the lead: kubectl mayday lead -n {namespace} inc/bad");
+    refused(", roles: {lead: {user: emil}}", &later);
+    refused(", resolution: {outcome: Restored}", &later);
+    refused(", updates: [{audience: External, text: x}]", &later);
+
+    emil.pipes(&incident(&namespace, "one", ", acknowledgement: {user: emil}"), "kubectl create -f -")
+        .passes();
+    for spec in [r#"{"acknowledgement":{"user":"amir"}}"#, r#"{"acknowledgement":null}"#] {
+        let said = emil.types(&patch(&namespace, "inc/one", spec)).is_refused();
+        assert!(said.contains(&format!("kubectl mayday ack -n {namespace} inc/one")), "{said}");
+    }
+}
+
+#[test]
+fn what_needs_a_look_up_is_refused_with_the_guards_name() {
+    let cluster = silent();
+    let namespace = namespace(cluster);
+    let emil = cluster.person("emil", &[]);
+    emil.pipes(&incident(&namespace, "one", ""), "kubectl create -f -").passes();
+    for spec in [
+        r#"{"severity":"SEV3"}"#,
+        r#"{"serviceRefs":[]}"#,
+        r#"{"affected":[{"apiVersion":"v1","kind":"Pod","name":"other"}]}"#,
+        r#"{"returnToService":{"checks":[],"stableFor":"1s"}}"#,
+        r#"{"roles":{"lead":{"user":"emil"}}}"#,
+        r#"{"updates":[{"audience":"Internal","text":"all is well"}]}"#,
+        r#"{"resolution":{"outcome":"Restored"}}"#,
+    ] {
+        let said = emil.types(&patch(&namespace, "inc/one", spec)).is_refused();
+        assert!(said.contains(GUARD), "{spec}: {said}");
+    }
+    let request = json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+        "metadata": {"name": "more", "namespace": namespace},
+        "spec": {"reason": "sale", "changes": [{
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}, "scale": {"replicas": 8},
+        }]},
+    });
+    let said = emil.pipes(&request.to_string(), "kubectl create -f -").is_refused();
+    assert!(said.contains(GUARD), "{said}");
+}
+
+#[test]
+fn only_mayday_writes_a_status_and_no_open_incident_is_deleted() {
+    let cluster = silent();
+    let namespace = namespace(cluster);
+    let admin = cluster.admin();
+    admin.pipes(&incident(&namespace, "one", ""), "kubectl create -f -").passes();
+    let close = format!(
+        "kubectl patch -n {namespace} inc/one --subresource status --type merge -p '{{\"status\":{{\"state\":\"Closed\"}}}}'"
+    );
+    let said = admin.types(&close).is_refused();
+    assert!(said.contains("Refused: only Mayday writes the status of incidents"), "{said}");
+    let said = admin.types(&format!("kubectl delete -n {namespace} inc/one")).is_refused();
+    assert!(said.contains(&format!("kubectl mayday resolve -n {namespace} inc/one")), "{said}");
+    let borrowed = "--as=system:serviceaccount:kube-system:namespace-controller";
+    let said = admin.types(&format!("kubectl delete -n {namespace} inc --all {borrowed}")).is_refused();
+    assert!(said.contains("Refused: "), "{said}");
+    admin.types(&format!("{close} {AS_OPERATOR}")).passes();
+}
+
+#[test]
+fn no_record_hangs_on_another_object_and_no_policy_covers_its_own_keeper() {
+    let cluster = silent();
+    let admin = cluster.admin();
+    let namespace = namespace(cluster);
+    let mut owned: Value = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "spec": {"title": "x", "severity": "SEV3"}});
+    owned["metadata"] = json!({
+        "name": "owned", "namespace": namespace,
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}],
+    });
+    let said = admin.pipes(&owned.to_string(), "kubectl create -f -").is_refused();
+    assert!(said.contains("Refused: incidents carry no ownerReferences"), "{said}");
+
+    let policy = "{apiVersion: mayday.dev/v1alpha1, kind: ChangePolicy, metadata: {name: bad}, spec: \
+                  {scope: {namespaces: {names: [shop, kube-system, mayday-system]}}, approval: {required: []}}}";
+    let said = admin.pipes(policy, "kubectl create -f -").is_refused();
+    assert!(said.contains("Refused: a policy cannot protect kube-system, mayday-system"), "{said}");
+}
+
+#[test]
+fn a_namespace_with_an_open_incident_can_be_deleted() {
+    let cluster = silent();
+    let namespace = namespace(cluster);
+    let admin = cluster.admin();
+    admin.pipes(&incident(&namespace, "one", ""), "kubectl create -f -").passes();
+    admin.types(&format!("kubectl delete namespace {namespace} --timeout=60s")).passes();
+}
+
+/// What the operator fills in for one protected namespace.
+fn gate(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "mayday-change-gate"},
+        "webhooks": [{
+            "name": "change-gate.mayday.dev",
+            "clientConfig": {"caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K"},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "rules": [{
+                "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "scope": "Namespaced",
+                "operations": ["CREATE", "UPDATE", "DELETE", "CONNECT"],
+            }],
+            "matchConditions": [{
+                "name": "policy-not-break-glass",
+                "expression": "!('shop-break-glass' in request.userInfo.?groups.orValue([]))",
+            }],
+        }],
+    })
+}
+
+fn ready_pods(person: &Person) -> BTreeSet<String> {
+    let pods = person.reads("pods -n shop -l app=checkout");
+    let is_ready = |pod: &&Value| {
+        let conditions = pod["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+            && pod["metadata"]["deletionTimestamp"].is_null()
+    };
+    let pods = pods["items"].as_array().unwrap();
+    pods.iter().filter(is_ready).map(|pod| pod["metadata"]["uid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether an administrator's command would pass: the API server learns of a webhook a little later.
+fn passes_dry(cluster: &Cluster, command: &str) -> bool {
+    let mut kubectl = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dev/kubectl"));
+    kubectl
+        .args(command.split(' ').skip(1))
+        .arg("--dry-run=server")
+        .env("KUBECONFIG", cluster.file("kubeconfig"));
+    kubectl.output().unwrap().status.success()
+}
+
+#[test]
+fn the_application_heals_people_are_refused_and_an_upgrade_opens_nothing() {
+    let cluster = Cluster::without_operator("healing", &[]);
+    let admin = cluster.admin();
+    admin.applies(&sample("00-shop.yaml")).passes();
+    admin.applies(&sample("05-access.yaml")).passes();
+    admin.types("kubectl expose -n shop deploy/checkout --port 80").passes();
+    let first = eventually("three ready pods", || Some(ready_pods(&admin)).filter(|pods| pods.len() == 3));
+
+    let fill = format!("kubectl apply --server-side --field-manager=mayday-webhooks {AS_OPERATOR} -f -");
+    admin.pipes(&gate("shop").to_string(), &fill).passes();
+    let emil = cluster.person("emil", &["shop-engineers"]);
+    let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v9";
+    eventually("the gate is shut", || (!passes_dry(&cluster, image)).then_some(()));
+    for command in [
+        image,
+        "kubectl scale -n shop deploy/checkout --replicas 1",
+        "kubectl delete pods -n shop --all --wait=false",
+        "kubectl delete configmap -n shop checkout-old-limits",
+        "kubectl exec -n shop deploy/checkout -- id",
+    ] {
+        let said = emil.types(command).is_refused();
+        assert!(said.contains(GATE), "{command}: {said}");
+    }
+    let pod = admin.types("kubectl get pods -n shop -l app=checkout -o name").passes();
+    let pod = pod.lines().next().unwrap();
+    let away = r#"--subresource status --type merge -p '{"metadata":{"labels":{"app":"gone"}}}'"#;
+    let said = admin.types(&format!("kubectl patch -n shop {pod} {away}")).is_refused();
+    assert!(said.contains(GATE), "a pod leaves its Service through its status: {said}");
+    admin.types("kubectl create configmap elsewhere -n default").passes();
+
+    // Only what is filled in is the operator's, so an upgrade keeps it, and changes what is the chart's.
+    let path = cluster.file("");
+    cluster.script("install", &[path.to_str().unwrap(), "--set", "webhook.timeoutSeconds=5"]);
+    let after = admin.reads("validatingwebhookconfiguration/mayday-change-gate");
+    let gate_after = &after["webhooks"][0];
+    let filled = &gate("shop")["webhooks"][0];
+    assert_eq!(gate_after["timeoutSeconds"], 5);
+    for kept in ["rules", "namespaceSelector"] {
+        assert_eq!(gate_after[kept], filled[kept], "{kept}");
+    }
+    assert_eq!(gate_after["clientConfig"]["caBundle"], filled["clientConfig"]["caBundle"]);
+    let conditions = gate_after["matchConditions"].as_array().unwrap();
+    assert!(conditions.contains(&filled["matchConditions"][0]) && conditions.len() > 20, "{conditions:?}");
+
+    let glass = "kubectl --as=emil --as-group=shop-break-glass --as-group=shop-engineers";
+    emil.types(&format!("{glass} delete pods -n shop -l app=checkout --wait=false")).passes();
+    eventually("three other ready pods", || {
+        Some(ready_pods(&admin)).filter(|pods| pods.len() == 3 && pods.is_disjoint(&first))
+    });
+    eventually("the Service leads to them", || {
+        let slices = admin.reads("endpointslices -n shop -l kubernetes.io/service-name=checkout");
+        let endpoints = slices["items"][0]["endpoints"].as_array()?.clone();
+        let uids: BTreeSet<_> =
+            endpoints.iter().filter_map(|e| Some(e["targetRef"]["uid"].as_str()?.to_owned())).collect();
+        (uids == ready_pods(&admin)).then_some(())
+    });
+    emil.types(&format!("{glass} set image -n shop deploy/checkout app=shop/checkout:v2")).passes();
+    admin.types("kubectl rollout status -n shop deploy/checkout --timeout=60s").passes();
+    cluster.stop();
+}
