@@ -10,6 +10,9 @@ use crate::scene::{Scene, condition, name};
 use crate::wait::{quietly, seen, until};
 use crate::wording::{matches, minutes_and_seconds};
 
+/// Who is told of a request while lena leads.
+const CRISIS: &[&str] = &["amir", "bea", "lena"];
+
 /// Plays it.
 pub fn play(scene: &Scene) -> Result {
     println!("\n== The second outage needs people ==\n");
@@ -30,7 +33,7 @@ fn release(scene: &Scene) -> Result<String> {
     );
     refused(scene, &scene.good, &scene.broken, "amir and bea must approve")?;
     println!("\nSo he asks, as the answer told him to; the approvers hear of it.");
-    let request = ask(scene, &scene.broken, "the new release")?;
+    let request = ask(scene, &scene.broken, "the new release", &["amir", "bea"])?;
     approve(scene, &[&scene.amir, &scene.bea], &request)?;
     println!("\nHis own command passes now.");
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
@@ -76,7 +79,7 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     let who = format!("Incident {incident} (SEV2) is open: lena (lead) and one of amir, bea must approve.");
     refused(scene, &scene.broken, &scene.good, &who)?;
     println!("\nHe asks; lena and the approvers are told.");
-    let request = ask(scene, &scene.good, "back to what worked")?;
+    let request = ask(scene, &scene.good, "back to what worked", CRISIS)?;
     waits_for(scene, incident, &request)?;
     println!("\namir alone is not enough.");
     alone(scene, &scene.amir, &request)?;
@@ -97,7 +100,7 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
 /// The same once more, this time approved by lena first and bea second.
 fn back_for_good(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nHe must ask again. This time lena is first, and alone she is not enough either.");
-    let request = ask(scene, &scene.good, "back to what worked, for good")?;
+    let request = ask(scene, &scene.good, "back to what worked, for good", CRISIS)?;
     alone(scene, &scene.lena, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
     println!("\nlena and bea are.");
@@ -137,8 +140,8 @@ fn refused(scene: &Scene, before: &str, after: &str, words: &str) -> Result {
     expect(scene.image()? == before, &format!("the image is still {before}"), scene.image()?)
 }
 
-/// emil asks for an image; amir and bea hear of it. Gives the name of the request.
-fn ask(scene: &Scene, image: &str, why: &str) -> Result<String> {
+/// emil asks for an image; these people hear of it. Gives the name of the request.
+fn ask(scene: &Scene, image: &str, why: &str, told: &[&str]) -> Result<String> {
     let (namespace, app) = (&scene.namespace, &scene.app);
     let mark = scene.inbox.mark();
     let before: Vec<String> = requests(scene)?;
@@ -149,9 +152,12 @@ fn ask(scene: &Scene, image: &str, why: &str) -> Result<String> {
         let new: Vec<String> = requests(scene)?.into_iter().filter(|name| !before.contains(name)).collect();
         Ok(seen((new.len() == 1).then(|| new.concat()), || new.join(", ")))
     })?;
-    for who in ["amir", "bea"] {
-        let approve = format!("*{image}*kubectl mayday approve -n {namespace} chg/{request}*");
-        scene.inbox.hears(mark, who, &approve)?;
+    let text = format!(
+        "emil asks*: image of deployment/{app} in {namespace}*→ {image}. Why: {why}. * must approve. \
+         Look and decide: kubectl mayday approve -n {namespace} chg/{request}"
+    );
+    for who in told {
+        scene.inbox.hears(mark, who, &text)?;
     }
     Ok(request)
 }
@@ -168,7 +174,10 @@ fn approve(scene: &Scene, who: &[&crate::person::Person], request: &str) -> Resu
         person.types(&line)?.passes()?;
     }
     scene.condition(&format!("chg/{request}"), "Approved", "True")?;
-    scene.inbox.hears(mark, "emil", &format!("*chg/{request}*approved*")).map(drop)
+    scene
+        .inbox
+        .hears(mark, "emil", &format!("chg/{request} is approved by *kubectl mayday apply *"))
+        .map(drop)
 }
 
 /// One approval counts, and is not enough.

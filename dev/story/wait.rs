@@ -1,13 +1,19 @@
 //! Waiting for something to be so, never for time to pass.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::failed::{Failed, Result};
 
 /// How long anything may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+static PATIENCE: OnceLock<Duration> = OnceLock::new();
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// Sets how long anything may take; once, at the start.
+pub fn be_patient(seconds: u64) {
+    PATIENCE.get_or_init(|| Duration::from_secs(seconds));
+}
 
 /// What one look saw: what is waited for, or what there is instead.
 pub type Look<T> = std::result::Result<T, String>;
@@ -21,12 +27,13 @@ pub fn until<T>(expected: &str, look: impl FnMut() -> Result<Look<T>>) -> Result
 
 /// Looks until it is so, and says nothing.
 pub fn quietly<T>(expected: &str, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
+    let patience = PATIENCE.get().copied().unwrap_or(Duration::from_secs(60));
+    let end = Instant::now() + patience;
     loop {
         match look()? {
             Ok(seen) => return Ok(seen),
             Err(seen) if Instant::now() >= end => {
-                return Err(Failed::new(format!("{expected}, within {} s", PATIENCE.as_secs()), seen));
+                return Err(Failed::new(format!("{expected}, within {} s", patience.as_secs()), seen));
             }
             Err(_) => std::thread::sleep(PAUSE),
         }
