@@ -1,5 +1,7 @@
 //! Leads each review to the room that decides it.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use json_patch::Patch;
@@ -11,6 +13,7 @@ use super::verdict::Verdict;
 use super::{canary, guard};
 use crate::change::judge;
 use crate::cluster::SharedContext;
+use crate::cluster::stores::get_cluster;
 
 /// The rooms behind the server.
 pub struct Rooms {
@@ -26,11 +29,26 @@ impl Rooms {
     async fn ruled(&self, request: &Request) -> Verdict {
         match guard::rule(&self.context, request).await {
             Ok(Ruling::Allow) => Verdict::allow(),
+            Ok(Ruling::Glass) => broken(&self.context, request).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
             Ok(Ruling::Quorum(message)) => agreed(judge::agreed(&self.context, request).await, message),
             Err(verdict) => verdict,
         }
     }
+}
+
+/// A policy that is loosened by its break-glass is told in an event, and the audit log keeps who did it. Not in
+/// the policy's status: to write that while the policy itself is being written makes the API server begin anew,
+/// without end.
+async fn broken(context: &SharedContext, request: &Request) -> Verdict {
+    let user = request.user_info.username.as_deref().unwrap_or_default();
+    let told = format!("cpol/{} is loosened by its break-glass, by {user}", request.name);
+    if let Some(policy) = get_cluster(&context.stores.policies, &request.name).filter(|_| !request.dry_run) {
+        tracing::warn!(policy = request.name, user, "a policy in force is loosened by its break-glass");
+        context.events.warning(&*policy, "BreakGlass", &told).await;
+    }
+    let audit = BTreeMap::from([("break-glass".to_owned(), format!("cpol/{}", request.name))]);
+    Verdict::Allow { warnings: vec![told], audit }
 }
 
 /// What comes of a write that takes a quorum: it passes if an approved request covers it. Pure.

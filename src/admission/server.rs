@@ -17,6 +17,7 @@ use json_patch::Patch;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, field::Empty, info_span};
 
+use super::canary;
 use super::review::{self, Request};
 use super::verdict::Verdict;
 
@@ -78,11 +79,11 @@ async fn mutate<J: Judges>(State(shared): State<Arc<Shared<J>>>, body: Bytes) ->
     let judged = judge(&shared, shared.judges.stamp(&request)).instrument(span.clone()).await;
     let answer = match judged.and_then(|stamped| stamped) {
         Ok(patch) => {
-            record(&span, &Verdict::allow());
+            record(&span, &Verdict::allow(), false);
             review::stamped(&request, patch)
         }
         Err(verdict) => {
-            record(&span, &verdict);
+            record(&span, &verdict, false);
             shared.judges.count("guard", false);
             review::answer(&request, &verdict)
         }
@@ -106,7 +107,7 @@ where
     let span = span(webhook, &request);
     let judged = judge(&shared, by(&shared.judges, &request)).instrument(span.clone()).await;
     let verdict = judged.unwrap_or_else(|refusal| refusal);
-    record(&span, &verdict);
+    record(&span, &verdict, canary::refusal(&request).is_some());
     shared.judges.count(webhook, verdict.is_allowed());
     Json(review::answer(&request, &verdict)).into_response()
 }
@@ -157,13 +158,17 @@ fn span(webhook: &'static str, request: &Request) -> Span {
     )
 }
 
-fn record(span: &Span, verdict: &Verdict) {
+/// `expected`: a refusal that shows that all is well is no news.
+fn record(span: &Span, verdict: &Verdict, expected: bool) {
     span.record("allowed", verdict.is_allowed());
     match verdict {
         Verdict::Allow { .. } => span.in_scope(|| tracing::debug!("allowed")),
         Verdict::Refuse { code, message } => {
             span.record("code", code);
-            span.in_scope(|| tracing::info!(message, "refused"));
+            span.in_scope(|| match expected {
+                true => tracing::debug!(message, "refused"),
+                false => tracing::info!(message, "refused"),
+            });
         }
     }
 }

@@ -61,6 +61,10 @@ pub struct IncidentStatus {
     pub restored_time: Option<Time>,
     /// When the incident was resolved, and by whom (`mayday` by itself).
     pub resolved: Option<Stamped>,
+    /// The older open incident about the same outage, if there is one: this one is a duplicate.
+    pub duplicate_of: Option<NameRef>,
+    /// A resolution in the spec that no longer counts, since the outage came back after it.
+    pub lapsed_resolution: Option<super::incident::Resolution>,
     /// How often it came back after it was restored or resolved.
     #[serde(default)]
     pub relapses: i32,

@@ -56,9 +56,9 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
     for (index, alert) in message.alerts.into_iter().enumerate() {
         let Some(severity) = severity(&source.severity, &alert.labels) else { continue };
         let place = |what: &str, error: &str| format!("alerts[{index}].{what}: {error}");
-        let start = time(&alert.starts_at).map_err(|error| place("startsAt", &error))?.ok_or_else(|| {
-            place("startsAt", "an alert must have begun at some time")
-        })?;
+        let start = time(&alert.starts_at)
+            .map_err(|error| place("startsAt", &error))?
+            .ok_or_else(|| place("startsAt", "an alert must have begun at some time"))?;
         let stated = match alert.ends_at.as_deref() {
             None | Some("") => None,
             Some(text) => time(text).map_err(|error| place("endsAt", &error))?,
@@ -67,12 +67,22 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
             "firing" => None,
             // A cleared alert has an end; one without it ended when it began, which is never too late.
             "resolved" => Some(stated.unwrap_or(start)),
-            other => return Err(place("status", &format!("{:?} is neither firing nor resolved", one_line(other, 20)))),
+            other => {
+                return Err(place(
+                    "status",
+                    &format!("{:?} is neither firing nor resolved", one_line(other, 20)),
+                ));
+            }
         };
         let labels = bounded_labels(&alert.labels);
-        let name = alert.labels.get("alertname").map_or_else(|| "alert".to_owned(), |name| one_line(name, 200));
+        let name =
+            alert.labels.get("alertname").map_or_else(|| "alert".to_owned(), |name| one_line(name, 200));
         let summary = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
-        let id = if alert.fingerprint.is_empty() { self::group(&alert.labels) } else { one_line(&alert.fingerprint, 128) };
+        let id = if alert.fingerprint.is_empty() {
+            self::group(&alert.labels)
+        } else {
+            one_line(&alert.fingerprint, 128)
+        };
         observations.push(Observation {
             id,
             name,
@@ -119,7 +129,9 @@ fn time(text: &str) -> Result<Option<Timestamp>, String> {
     if text.starts_with("0001-01-01T00:00:00") {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", one_line(text, 60)))
+    text.parse()
+        .map(Some)
+        .map_err(|_| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", one_line(text, 60)))
 }
 
 #[cfg(test)]
@@ -170,15 +182,25 @@ mod tests {
 
     #[test]
     fn an_unknown_severity_goes_up_and_an_ignored_one_is_left_out() {
-        assert_eq!(parse(&message(json!({"labels": {"severity": "apocalyptic"}}))).unwrap()[0].severity, Severity::Sev2);
-        assert_eq!(parse(&message(json!({"labels": {"severity": null}}))).unwrap()[0].severity, Severity::Sev2);
+        assert_eq!(
+            parse(&message(json!({"labels": {"severity": "apocalyptic"}}))).unwrap()[0].severity,
+            Severity::Sev2
+        );
+        assert_eq!(
+            parse(&message(json!({"labels": {"severity": null}}))).unwrap()[0].severity,
+            Severity::Sev2
+        );
         assert_eq!(parse(&message(json!({"labels": {"severity": "none"}}))).unwrap(), []);
     }
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        assert!(parse(&message(json!({"startsAt": "yesterday"}))).unwrap_err().starts_with("alerts[0].startsAt"));
-        assert!(parse(&message(json!({"startsAt": "0001-01-01T00:00:00Z"}))).unwrap_err().contains("startsAt"));
+        assert!(
+            parse(&message(json!({"startsAt": "yesterday"}))).unwrap_err().starts_with("alerts[0].startsAt")
+        );
+        assert!(
+            parse(&message(json!({"startsAt": "0001-01-01T00:00:00Z"}))).unwrap_err().contains("startsAt")
+        );
         assert!(parse(&message(json!({"status": "maybe"}))).unwrap_err().contains("status"));
         let mut old = message(json!({}));
         old["version"] = json!("3");

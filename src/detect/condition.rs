@@ -29,13 +29,16 @@ const EVERY: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Kinds that are watched: API group and kind.
-pub const WATCHED: [(&str, &str); 3] = [("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet")];
+pub const WATCHED: [(&str, &str); 3] =
+    [("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet")];
 
 /// Runs until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
     let changes = context.stores.changes().filter_map(|change| async move {
         match change {
-            Ok(change) => ["Deployment", "StatefulSet", "DaemonSet", "AlertSource"].contains(&change.kind).then_some(()),
+            Ok(change) => {
+                ["Deployment", "StatefulSet", "DaemonSet", "AlertSource"].contains(&change.kind).then_some(())
+            }
             Err(_) => Some(()),
         }
     });

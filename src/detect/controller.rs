@@ -35,7 +35,10 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     .await;
 }
 
-async fn reconcile(source: Arc<AlertSource>, context: SharedContext) -> Result<Requeue, crate::cluster::Error> {
+async fn reconcile(
+    source: Arc<AlertSource>,
+    context: SharedContext,
+) -> Result<Requeue, crate::cluster::Error> {
     let namespace = source.namespace().unwrap_or_default();
     let incidents = in_namespace(&context.stores.incidents, &namespace);
     let status = decide(&source, &incidents, &context.config.intake.public_url, Timestamp::now());
@@ -79,7 +82,9 @@ fn decide(source: &AlertSource, incidents: &[Arc<Incident>], url: &str, now: Tim
     let mine = || {
         incidents
             .iter()
-            .flat_map(|incident| incident.status.iter().flat_map(|status| &status.signals).map(move |s| (incident, s)))
+            .flat_map(|incident| {
+                incident.status.iter().flat_map(|status| &status.signals).map(move |s| (incident, s))
+            })
             .filter(|(_, signal)| signal.source_ref.name == name)
     };
     let open = mine().filter(|(incident, signal)| is_open(incident) && signal.end_time.is_none()).count();
@@ -87,12 +92,16 @@ fn decide(source: &AlertSource, incidents: &[Arc<Incident>], url: &str, now: Tim
     let last = mine().map(|(_, signal)| signal.last_seen_time.clone()).max_by_key(|time| time.0);
     status.last_received_time = last.or(status.last_received_time);
     let (state, reason, message) = match (&status.last_received_time, works, kind) {
-        (_, false, _) => (State::False, "NotImplemented", "Nothing is received from it in this version".to_owned()),
+        (_, false, _) => {
+            (State::False, "NotImplemented", "Nothing is received from it in this version".to_owned())
+        }
         (_, true, "condition") => (State::True, "Watching", "The objects are watched".to_owned()),
         (Some(time), true, _) => (State::True, "Received", format!("Last signal at {}", time.0)),
-        (None, true, _) => {
-            (State::Unknown, "NothingYet", "Nothing has been received yet: send a test alert to status.address".to_owned())
-        }
+        (None, true, _) => (
+            State::Unknown,
+            "NothingYet",
+            "Nothing has been received yet: send a test alert to status.address".to_owned(),
+        ),
     };
     conditions::set(&mut status.conditions, "Receiving", state, reason, message, generation, now);
     status
@@ -144,7 +153,8 @@ mod tests {
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!(ready.reason, "NotImplemented");
         assert!(ready.message.contains("spec.heartbeat"));
-        let pods = json!({"condition": {"apiVersion": "v1", "kind": "Pod", "type": "Ready", "status": "False"}});
+        let pods =
+            json!({"condition": {"apiVersion": "v1", "kind": "Pod", "type": "Ready", "status": "False"}});
         assert!(!is_true(&decided(pods).conditions, "Ready"));
     }
 }

@@ -54,7 +54,9 @@ async fn receive(
 ) -> Response {
     let (status, text) = match intake.places.try_acquire() {
         Ok(_place) => accept(&intake.context, &namespace, &name, &headers, body).await,
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "too many posts at once; send it again in a moment".to_owned()),
+        Err(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many posts at once; send it again in a moment".to_owned())
+        }
     };
     intake.context.metrics.received(status.as_u16());
     if !status.is_success() {
@@ -88,10 +90,20 @@ async fn accept(
     }
     let body = match body {
         Ok(body) if body.len() <= BODY_LIMIT => body,
-        _ => return (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {BODY_LIMIT} bytes; send fewer alerts at once")),
+        _ => {
+            return (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {BODY_LIMIT} bytes; send fewer alerts at once"),
+            );
+        }
     };
     if source.spec.alertmanager.is_none() {
-        return (StatusCode::NOT_FOUND, format!("AlertSource {namespace}/{name} is not of a type that this version of Mayday takes posts for"));
+        return (
+            StatusCode::NOT_FOUND,
+            format!(
+                "AlertSource {namespace}/{name} is not of a type that this version of Mayday takes posts for"
+            ),
+        );
     }
     let observations = match alertmanager::read(&body, &source.spec) {
         Ok(observations) => observations,
@@ -119,8 +131,12 @@ async fn is_authenticated(
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let (Some(sent), Some(secret)) = (sent, &source.spec.secret_ref) else { return Ok(false) };
     match Credential::read(&context.client, namespace, &secret.name).await {
-        Ok(credential) => Ok(credential.text("token").is_ok_and(|token| bool::from(token.as_bytes().ct_eq(sent)))),
-        Err(CredentialError::Unreadable(..)) => Err("the source's Secret cannot be read now; send it again".to_owned()),
+        Ok(credential) => {
+            Ok(credential.text("token").is_ok_and(|token| bool::from(token.as_bytes().ct_eq(sent))))
+        }
+        Err(CredentialError::Unreadable(..)) => {
+            Err("the source's Secret cannot be read now; send it again".to_owned())
+        }
         Err(_) => Ok(false),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 
 use super::signal::{Observation, join, one_line};
 use crate::api::common::{NameRef, ObjectRef};
@@ -28,7 +28,11 @@ const REOPEN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 ///
 /// # Errors
 /// When the API server does not take it; nothing must be acknowledged to the sender then.
-pub async fn record(context: &Context, source: &AlertSource, observations: Vec<Observation>) -> Result<(), Error> {
+pub async fn record(
+    context: &Context,
+    source: &AlertSource,
+    observations: Vec<Observation>,
+) -> Result<(), Error> {
     let namespace = source.namespace().unwrap_or_default();
     let services = in_namespace(&context.stores.services, &namespace);
     let mut of_service: BTreeMap<String, (Arc<BusinessService>, Vec<Observation>)> = BTreeMap::new();
@@ -37,7 +41,8 @@ pub async fn record(context: &Context, source: &AlertSource, observations: Vec<O
         let rule = source.spec.service.as_ref();
         match matching::service(rule, &observation.labels, observation.object.as_ref(), &services) {
             Some(service) => {
-                let entry = of_service.entry(service.name_any()).or_insert_with(|| (Arc::clone(service), Vec::new()));
+                let entry =
+                    of_service.entry(service.name_any()).or_insert_with(|| (Arc::clone(service), Vec::new()));
                 entry.1.push(observation);
             }
             None => of_group.entry(observation.group.clone()).or_default().push(observation),
@@ -66,7 +71,11 @@ async fn record_of_service(
         let now = Timestamp::now();
         // Any open incident about the service, whatever its name.
         let cached = in_namespace(&context.stores.incidents, &namespace);
-        if let Some(open) = cached.iter().filter(|incident| covers(incident, service)).min_by_key(|incident| incident.creation_timestamp()) {
+        if let Some(open) = cached
+            .iter()
+            .filter(|incident| covers(incident, service))
+            .min_by_key(|incident| incident.creation_timestamp())
+        {
             if add(&incidents, &open.name_any(), source, seen, now, true).await? {
                 return Ok(());
             }
@@ -123,7 +132,10 @@ async fn record_of_group(
     let knows = |incident: &&Arc<Incident>| {
         let signals = incident.status.iter().flat_map(|status| &status.signals);
         let same = |id: &str| seen.iter().any(|observation| observation.id == id);
-        is_open(incident) && signals.into_iter().any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
+        is_open(incident)
+            && signals
+                .into_iter()
+                .any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
     };
     if let Some(open) = cached.iter().find(knows) {
         if add(&incidents, &open.name_any(), source, seen, now, true).await? {
@@ -196,7 +208,8 @@ fn opened<'a>(
     let is_condition = source.spec.condition.is_some();
     let method = if is_condition { DetectionMethod::Condition } else { DetectionMethod::Alert };
     // Without a service the object itself is what is out; with one, its objects are.
-    let affected: Vec<ObjectRef> = if service.is_some() { Vec::new() } else { first.object.iter().cloned().collect() };
+    let affected: Vec<ObjectRef> =
+        if service.is_some() { Vec::new() } else { first.object.iter().cloned().collect() };
     IncidentSpec {
         title: title(source, subject.as_deref(), first),
         severity,
@@ -232,7 +245,9 @@ fn source_of<'a>(
 fn is_late_repeat(last: &Incident, source: &AlertSource, seen: &[Observation]) -> bool {
     seen.iter().filter(|observation| observation.end.is_none()).all(|observation| {
         source_of(last, source).any(|known| {
-            known.id == observation.id && known.end_time.is_some() && observation.start.as_second() <= known.start_time.0.as_second()
+            known.id == observation.id
+                && known.end_time.is_some()
+                && observation.start.as_second() <= known.start_time.0.as_second()
         })
     })
 }

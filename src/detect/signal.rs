@@ -60,7 +60,9 @@ impl Observation {
 }
 
 /// Labels as they are kept: the first 32 by name, each value on one line and cut.
-pub fn bounded_labels<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> BTreeMap<String, String> {
+pub fn bounded_labels<'a>(
+    labels: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> BTreeMap<String, String> {
     let sorted: BTreeMap<&String, &String> = labels.into_iter().collect();
     sorted
         .into_iter()
@@ -89,7 +91,10 @@ pub fn join(signals: &mut Vec<Signal>, left_out: &mut i32, new: Signal) -> bool 
         return push(signals, left_out, new);
     };
     let fires_again = known.end_time.is_some() && new.end_time.is_none();
-    if fires_again && new.start_time.0 <= known.end_time.as_ref().map_or(known.start_time.0, |end| end.0.min(known.start_time.0)) {
+    if fires_again
+        && new.start_time.0
+            <= known.end_time.as_ref().map_or(known.start_time.0, |end| end.0.min(known.start_time.0))
+    {
         return false;
     }
     if fires_again {
@@ -128,12 +133,14 @@ fn push(signals: &mut Vec<Signal>, left_out: &mut i32, new: Signal) -> bool {
             .filter_map(|(index, signal)| Some((signal.end_time.as_ref()?.0, index)))
             .min()
             .map(|(_, index)| index);
-        *left_out = left_out.saturating_add(1);
         match oldest {
             Some(index) => {
                 signals.remove(index);
             }
-            None => return true,
+            None => {
+                *left_out = left_out.saturating_add(1);
+                return true;
+            }
         }
     }
     signals.push(new);
@@ -171,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_repeat_changes_nothing_until_a_minute_has_passed() {
-        let (signals, changes) = joined(&[seen("a", 10, None, 10), seen("a", 10, None, 20), seen("a", 10, None, 70)]);
+        let (signals, changes) =
+            joined(&[seen("a", 10, None, 10), seen("a", 10, None, 20), seen("a", 10, None, 70)]);
         assert_eq!(changes, [true, false, true]);
         assert_eq!(signals.len(), 1);
     }
@@ -211,7 +219,10 @@ mod tests {
         join(&mut signals, &mut left_out, seen("s0", 10, Some(20), 20));
         join(&mut signals, &mut left_out, seen("new", 30, None, 30));
         assert_eq!(signals.len(), 50);
-        assert!(signals.iter().any(|signal| signal.id == "new") && !signals.iter().any(|signal| signal.id == "s0"));
+        assert!(
+            signals.iter().any(|signal| signal.id == "new")
+                && !signals.iter().any(|signal| signal.id == "s0")
+        );
     }
 
     #[test]

@@ -1,1 +1,13 @@
-//! The lifecycle of an incident: state (pure), return to service, timeline.
+//! The lifecycle of an incident: what is known ([`facts`]), what follows ([`decide`], pure), and doing it
+//! ([`controller`]).
+
+pub mod changes;
+pub mod checks;
+pub mod controller;
+pub mod decide;
+pub mod facts;
+pub mod next;
+pub mod people;
+pub mod recovery;
+pub mod stakeholders;
+pub mod timeline;

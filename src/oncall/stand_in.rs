@@ -88,7 +88,7 @@ pub fn apply(stand_ins: &[StandIn], at: Timestamp, people: &mut BTreeMap<usize, 
     let mut come = Vec::new();
     let base: Vec<usize> = people.keys().copied().collect();
     for person in base {
-        if let Some((index, stand_in)) = holding().filter(|(_, s)| s.act.concerns(person)).last() {
+        if let Some((index, stand_in)) = holding().rfind(|(_, s)| s.act.concerns(person)) {
             people.remove(&person);
             if let Act::Replace(_, by) = stand_in.act {
                 come.push((by, index));
@@ -103,7 +103,7 @@ pub fn apply(stand_ins: &[StandIn], at: Timestamp, people: &mut BTreeMap<usize, 
         Act::ReplaceAll(all) => Some(all.iter().map(|person| (*person, by_override(index))).collect()),
         _ => None,
     };
-    if let Some(all) = holding().filter_map(all).last() {
+    if let Some(all) = holding().rev().find_map(all) {
         *people = all;
     }
 

@@ -1,1 +1,3 @@
 //! What is left behind: the outage reports.
+
+pub mod report;

@@ -109,7 +109,7 @@ impl Entry {
         self.step(index, |step| {
             step.state = StepState::Settling;
             step.start_time.get_or_insert_with(|| seconds(now));
-            step.deadline.get_or_insert_with(|| Time(deadline));
+            step.deadline.get_or_insert(Time(deadline));
             step.message = Some(cut(message, MAX_MESSAGE));
         });
         self.running()
@@ -121,7 +121,7 @@ impl Entry {
         self.step(index, |step| {
             step.state = StepState::IntentRecorded;
             step.start_time.get_or_insert_with(|| seconds(now));
-            let deadline = step.deadline.get_or_insert_with(|| Time(deadline)).0;
+            let deadline = step.deadline.get_or_insert(Time(deadline)).0;
             intent.time = Some(seconds(now));
             intent.act_before =
                 Some(Time(now.checked_add(ACT_WITHIN).map_or(deadline, |limit| limit.min(deadline))));

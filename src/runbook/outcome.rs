@@ -41,16 +41,15 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
         _ => false,
     };
     escalates.then(|| {
-        let steps = run.status.iter().flat_map(|status| &status.steps);
-        let failed =
-            steps.filter(|step| matches!(step.state, StepState::Failed | StepState::Unknown)).next_back();
+        let mut steps = run.status.iter().flat_map(|status| &status.steps);
+        let failed = steps.rfind(|step| matches!(step.state, StepState::Failed | StepState::Unknown));
         let word =
             if state(run) == RunState::Unknown { "has an outcome that nobody can prove" } else { "failed" };
         let conditions = run.status.iter().flat_map(|status| &status.conditions);
-        let ended =
+        let mut ended =
             conditions.filter(|condition| condition.type_ == "Succeeded").map(|condition| &condition.message);
         let why = failed.and_then(|step| Some((step, step.message.as_deref()?))).map_or_else(
-            || ended.last().map_or_else(String::new, |message| format!(": {message}")),
+            || ended.next_back().map_or_else(String::new, |message| format!(": {message}")),
             |(step, message)| format!(" at {}: {message}", step.name),
         );
         format!("Runbook {} {word}{why} (run/{})", run.spec.runbook_ref.name, run.name_any())

@@ -59,10 +59,10 @@ pub fn decide(
     });
     if !ready {
         let conditions = runbook.status.iter().flat_map(|status| &status.conditions);
-        let why = conditions
+        let mut why = conditions
             .filter(|condition| condition.type_ == "Ready")
             .map(|condition| condition.message.as_str());
-        let why = why.last().unwrap_or("nobody has looked at it yet");
+        let why = why.next_back().unwrap_or("nobody has looked at it yet");
         return blocked("RunbookNotReady", &format!("rb/{name} is not ready: {why}"));
     }
     if let Some(problem) = validate::run_problems(&runbook.spec, &run.spec.parameters).first() {

@@ -69,11 +69,11 @@ fn parameters(parameters: &[Parameter], found: &mut Vec<Problem>) {
         }
         let default = match (&parameter.integer, &parameter.string) {
             (Some(integer), None) => {
-                if let (Some(minimum), Some(maximum)) = (integer.minimum, integer.maximum) {
-                    if minimum > maximum {
-                        let message = format!("minimum {minimum} is above maximum {maximum}: no value fits");
-                        found.push(problem(format!("{path}.integer"), message));
-                    }
+                if let (Some(minimum), Some(maximum)) = (integer.minimum, integer.maximum)
+                    && minimum > maximum
+                {
+                    let message = format!("minimum {minimum} is above maximum {maximum}: no value fits");
+                    found.push(problem(format!("{path}.integer"), message));
                 }
                 integer
                     .default
@@ -101,20 +101,16 @@ fn step(spec: &RunbookSpec, step: &Step, path: &str, found: &mut Vec<Problem>) {
         found.push(problem(path, format!("a step does exactly one thing: {message}")));
         return;
     };
-    if let Some(scale) = &step.scale {
-        if let Some(from) = &scale.replicas_from {
-            if !spec
-                .parameters
-                .iter()
-                .any(|parameter| parameter.name == from.parameter && parameter.integer.is_some())
-            {
-                let message = format!(
-                    "no integer parameter is named {:?}: declare it in spec.parameters",
-                    from.parameter
-                );
-                found.push(problem(format!("{path}.scale.replicasFrom.parameter"), message));
-            }
-        }
+    if let Some(scale) = &step.scale
+        && let Some(from) = &scale.replicas_from
+        && !spec
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == from.parameter && parameter.integer.is_some())
+    {
+        let message =
+            format!("no integer parameter is named {:?}: declare it in spec.parameters", from.parameter);
+        found.push(problem(format!("{path}.scale.replicasFrom.parameter"), message));
     }
     let workload = |target: &ObjectRef, field: &str, found: &mut Vec<Problem>| {
         if !is_workload(target) {
@@ -136,14 +132,12 @@ fn step(spec: &RunbookSpec, step: &Step, path: &str, found: &mut Vec<Problem>) {
             }
         }
         Action::Wait(wait) => {
-            if let Some(timeout) = &step.timeout {
-                if timeout.get() < wait.duration.get() {
-                    let message = format!(
-                        "the step would fail after {timeout}, before its wait of {} ends",
-                        wait.duration
-                    );
-                    found.push(problem(format!("{path}.timeout"), message));
-                }
+            if let Some(timeout) = &step.timeout
+                && timeout.get() < wait.duration.get()
+            {
+                let message =
+                    format!("the step would fail after {timeout}, before its wait of {} ends", wait.duration);
+                found.push(problem(format!("{path}.timeout"), message));
             }
         }
         Action::Manual(_) | Action::NotImplemented(_) => {}

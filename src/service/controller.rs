@@ -24,7 +24,9 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
         context,
         store,
         move |change, _| match change.kind {
-            "Incident" | "OnCallRotation" | "NotificationChannel" => controller::same_namespace(&services, change),
+            "Incident" | "OnCallRotation" | "NotificationChannel" => {
+                controller::same_namespace(&services, change)
+            }
             _ => Vec::<ObjectRef<BusinessService>>::new(),
         },
         |service, context| Box::pin(reconcile(service, context)),
@@ -33,7 +35,10 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     .await;
 }
 
-async fn reconcile(service: Arc<BusinessService>, context: SharedContext) -> Result<Requeue, crate::cluster::Error> {
+async fn reconcile(
+    service: Arc<BusinessService>,
+    context: SharedContext,
+) -> Result<Requeue, crate::cluster::Error> {
     let namespace = service.namespace().unwrap_or_default();
     let stores = &context.stores;
     let rotation = |reference: Option<&NameRef>| {

@@ -67,6 +67,9 @@ mod tests {
         assert_eq!(found(by_object, &[]), None);
         assert_eq!(found(json!({"ref": {"name": "checkout"}}), &[]).as_deref(), Some("checkout"));
         assert_eq!(found(json!({"ref": {"name": "gone"}}), &[]), None);
-        assert_eq!(found(json!({"fromLabel": "service"}), &[("service", "checkout")]).as_deref(), Some("checkout"));
+        assert_eq!(
+            found(json!({"fromLabel": "service"}), &[("service", "checkout")]).as_deref(),
+            Some("checkout")
+        );
     }
 }

@@ -4,5 +4,7 @@
 //! stops or kills the operator starts its own cluster. `make test` stops them all at the end.
 
 mod kinds;
+mod policies;
 mod process;
 mod support;
+mod without_mayday;

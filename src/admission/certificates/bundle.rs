@@ -119,6 +119,15 @@ impl Certificates {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
     use super::*;
 
     fn names() -> Vec<String> {
@@ -138,6 +147,45 @@ mod tests {
         let mut data = certificates.to_data();
         data.remove("tls.key");
         assert_eq!(Certificates::from_data(&data), None);
+    }
+
+    /// Whether a TLS client that trusts the bundle accepts the leaf under that name.
+    fn trusts(bundle: &str, leaf: &Pair, name: &str, now: Timestamp) -> bool {
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+            roots.add(root.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let leaf = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().unsigned_abs()));
+        verifier.verify_server_cert(&leaf, &[], &name, &[], now).is_ok()
+    }
+
+    #[test]
+    fn a_client_accepts_every_leaf_by_the_bundle_before_and_after_each_step() {
+        let names = vec!["mayday.mayday-system.svc".to_owned(), "127.0.0.1".to_owned()];
+        let first = Certificates::begin(at(0), &names).unwrap();
+        let prepared = first.clone().carry_out(Plan::PrepareCa, at(1), &names).unwrap();
+        let switched = prepared.clone().carry_out(Plan::SwitchCa, at(2), &names).unwrap();
+        let dropped = switched.clone().carry_out(Plan::DropOldCa, at(3), &names).unwrap();
+        for (bundle, served) in [
+            (&first, &first),
+            (&first, &prepared),
+            (&prepared, &switched),
+            (&switched, &prepared),
+            (&switched, &dropped),
+            (&dropped, &switched),
+        ] {
+            for name in &names {
+                assert!(trusts(&bundle.bundle(), &served.leaf, name, at(4)));
+            }
+        }
+        assert!(!trusts(&first.bundle(), &switched.leaf, &names[0], at(4)), "so the order matters");
+        assert!(!trusts(&first.bundle(), &first.leaf, "mayday.elsewhere.svc", at(4)));
+        assert!(!trusts(&first.bundle(), &first.leaf, &names[0], at(60 * 24 * 31)), "it expires");
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn milder(facts: &Facts<'_>) -> Ruling {
     let (old, new) = (&facts.old.spec, &facts.new.spec);
     let mut what = Vec::new();
     if old.severity.worse_than(new.severity) {
-        what.push(format!("lowering {} from {} to {}", address(facts.old).0, old.severity, new.severity));
+        what.push(format!("lowering {} to {}", old.severity, new.severity));
     }
     if !old.service_refs.iter().all(|service| new.service_refs.contains(service)) {
         what.push("taking services away".to_owned());
@@ -245,18 +245,17 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
 
 fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
     let name = address(facts.old);
+    let approvals = format!("takes the approvals that a change in {} takes", name.1);
     let who = match role(facts.old, |r| &r.lead) {
-        Some(lead) if lead == facts.caller.user => "takes you and one peer".to_owned(),
-        Some(lead) => {
-            format!("is for {lead}, who leads, or takes the approvals that a change in {} takes", name.1)
+        Some(lead) if lead != facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
+        Some(lead) if !facts.caller.direct => {
+            format!("is for {lead} logged in directly, and this request is impersonated; else it {approvals}")
         }
-        None => format!(
-            "is for a lead, whom nobody is yet, or takes the approvals that a change in {} takes",
-            name.1
-        ),
+        Some(_) => "takes you and one peer".to_owned(),
+        None => format!("is for a lead, whom nobody is yet, or {approvals}"),
     };
     format!(
-        "Refused: {what} ({}) {who}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it \
+        "Refused: in {}, {what} {who}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it \
          is to be)",
         name.0, name.1
     )
@@ -266,14 +265,19 @@ fn role<'a>(incident: &'a Incident, pick: impl Fn(&'a Roles) -> &'a Option<UserR
     incident.spec.roles.as_ref().and_then(|roles| pick(roles).as_ref()).map(|user| user.user.as_str())
 }
 
+/// Whether the caller is that person, by a login of their own.
+fn is(facts: &Facts<'_>, person: Option<&str>) -> bool {
+    facts.caller.direct && person == Some(facts.caller.user.as_str())
+}
+
 /// Whether the caller leads, before this write.
 fn leads(facts: &Facts<'_>) -> bool {
-    role(facts.old, |r| &r.lead) == Some(facts.caller.user.as_str())
+    is(facts, role(facts.old, |r| &r.lead))
 }
 
 /// Whether the caller speaks to stakeholders, before this write.
 fn speaks(facts: &Facts<'_>) -> bool {
-    leads(facts) || role(facts.old, |r| &r.communications) == Some(facts.caller.user.as_str())
+    leads(facts) || is(facts, role(facts.old, |r| &r.communications))
 }
 
 fn ask_lead(facts: &Facts<'_>, next: &str) -> String {

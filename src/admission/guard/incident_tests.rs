@@ -108,6 +108,15 @@ fn making_it_milder_takes_the_lead_or_the_quorum() {
 }
 
 #[test]
+fn who_pretends_to_be_the_lead_has_none_of_the_leads_powers() {
+    let old = incident(json!({}));
+    let new = incident(json!({"spec": {"severity": "SEV5"}}));
+    let pretender = Caller { user: "lena".into(), groups: Vec::new(), direct: false };
+    let facts = Facts { old: &old, new: &new, caller: &pretender, may_lead: true, original_exists: true };
+    assert!(quorum(update(&facts)).contains("this request is impersonated"));
+}
+
+#[test]
 fn naming_only_some_of_the_services_objects_shrinks_what_is_affected() {
     let message = quorum(by("emil", json!({"affected": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]})));
     assert!(message.contains("taking affected objects away"), "{message}");

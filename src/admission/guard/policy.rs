@@ -33,8 +33,11 @@ pub fn change(
     };
     let in_force = old.status.as_ref().is_some_and(|status| status.in_force_since_time.is_some());
     let breaks_glass = old.spec.break_glass.as_ref().is_some_and(|glass| caller.in_any(&glass.groups));
-    if looser.is_empty() || !in_force || breaks_glass {
+    if looser.is_empty() || !in_force {
         return Ruling::Allow;
+    }
+    if breaks_glass {
+        return Ruling::Glass;
     }
     Ruling::Quorum(format!(
         "Refused: this loosens cpol/{name} ({}), which is in force, so it takes the approvals that a change under \
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn its_break_glass_may_always_and_only_the_stored_one() {
-        assert_eq!(by("shop-break-glass", json!({}), warn()), Ruling::Allow);
+        assert_eq!(by("shop-break-glass", json!({}), warn()), Ruling::Glass);
         let own = Some(json!({"spec": {"enforcement": "Warn", "breakGlass": {"groups": ["x"]}}}));
         assert!(matches!(by("x", json!({}), own), Ruling::Quorum(_)));
     }

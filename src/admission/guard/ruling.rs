@@ -5,6 +5,8 @@
 pub enum Ruling {
     /// It passes.
     Allow,
+    /// It passes because somebody broke the glass, which is told.
+    Glass,
     /// It is refused, whoever agrees: one sentence with the next command.
     Refuse(String),
     /// It passes if an approved ChangeRequest that targets the object covers it, else it is refused so.
@@ -14,14 +16,14 @@ pub enum Ruling {
 impl Ruling {
     /// This, unless it allows; then the other.
     pub fn and_then(self, next: impl FnOnce() -> Ruling) -> Ruling {
-        match (self, &next) {
-            (Ruling::Allow, _) => next(),
-            (Ruling::Quorum(message), _) => match next() {
+        match self {
+            Ruling::Allow => next(),
+            Ruling::Quorum(message) => match next() {
                 // What nobody may allow weighs more than what a quorum may.
                 Ruling::Refuse(message) => Ruling::Refuse(message),
-                Ruling::Allow | Ruling::Quorum(_) => Ruling::Quorum(message),
+                _ => Ruling::Quorum(message),
             },
-            (refusal, _) => refusal,
+            decided => decided,
         }
     }
 

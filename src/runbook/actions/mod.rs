@@ -94,10 +94,10 @@ impl<'a> Action<'a> {
 pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
     let mut targets: Vec<&ObjectRef> = Vec::new();
     for action in steps.iter().filter_map(Action::of).filter(Action::is_mutating) {
-        if let Some(target) = action.target() {
-            if !targets.iter().any(|known| known.same_object(target)) {
-                targets.push(target);
-            }
+        if let Some(target) = action.target()
+            && !targets.iter().any(|known| known.same_object(target))
+        {
+            targets.push(target);
         }
     }
     targets

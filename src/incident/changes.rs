@@ -1,0 +1,111 @@
+//! The last changes to what is affected, that Mayday knows of. Pure.
+
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use crate::api::common::ObjectRef;
+use crate::api::incident_status::{IncidentStatus, KnownChange};
+use crate::api::runbook_run::StepState;
+use crate::api::{ChangeRequest, Incident, RunbookRun};
+use crate::change::words;
+use crate::cluster::events::cut;
+
+/// Most changes that are kept.
+const KEPT: usize = 10;
+
+/// The changes, newest first.
+pub fn known(incident: &Incident, facts: &Facts, status: &IncidentStatus) -> Vec<KnownChange> {
+    let objects = affected(incident, status);
+    let touches =
+        |target: &ObjectRef| objects.is_empty() || objects.iter().any(|object| object.same_object(target));
+    let mut changes: Vec<KnownChange> = facts
+        .requests
+        .iter()
+        .flat_map(|request| of_request(request, &touches))
+        .chain(facts.runs.iter().flat_map(|run| of_run(run, &touches)))
+        .chain(facts.policies.iter().flat_map(|policy| {
+            let unapproved = policy.status.iter().flat_map(|status| &status.unapproved);
+            let here = incident.namespace().unwrap_or_default();
+            unapproved
+                .filter(move |change| change.namespace == here)
+                .filter(|change| touches(&change.object))
+                .map(|change| KnownChange {
+                    subject: None,
+                    what: change.what.clone(),
+                    by: change.by.clone().unwrap_or_else(|| "nobody known".to_owned()),
+                    time: change.time.clone(),
+                })
+        }))
+        .collect();
+    changes.sort_by(|a, b| (b.time.0, &b.what).cmp(&(a.time.0, &a.what)));
+    changes.dedup();
+    changes.truncate(KEPT);
+    changes
+}
+
+/// The objects that are out.
+pub fn affected(incident: &Incident, status: &IncidentStatus) -> Vec<ObjectRef> {
+    if incident.spec.affected.is_empty() {
+        status.service.as_ref().map(|service| service.objects.clone()).unwrap_or_default()
+    } else {
+        incident.spec.affected.clone()
+    }
+}
+
+fn of_request<'a>(
+    request: &'a ChangeRequest,
+    touches: &'a impl Fn(&ObjectRef) -> bool,
+) -> impl Iterator<Item = KnownChange> + 'a {
+    let status = request.status.iter();
+    status.flat_map(move |status| {
+        status.used.iter().flat_map(move |used| {
+            let planned = usize::try_from(used.change).ok().and_then(|index| status.plan.get(index));
+            let planned = planned.filter(|planned| touches(&planned.target));
+            let subject = Some(format!("chg/{}", request.name_any()));
+            let change = |what: String, by: &str, time| KnownChange {
+                subject: subject.clone(),
+                what,
+                by: by.to_owned(),
+                time,
+            };
+            let done = planned.map(|planned| {
+                let what = if used.delta.is_empty() {
+                    planned.summary.clone()
+                } else {
+                    words::change(&planned.target, planned.namespace.as_deref(), &used.delta)
+                };
+                change(cut(&what, 500), &used.by, used.time.clone())
+            });
+            let undone = planned.and(used.restored_time.clone()).map(|time| {
+                change(
+                    format!("taken back: chg/{}", request.name_any()),
+                    used.restored_by.as_deref().unwrap_or_default(),
+                    time,
+                )
+            });
+            done.into_iter().chain(undone)
+        })
+    })
+}
+
+fn of_run<'a>(
+    run: &'a RunbookRun,
+    touches: &'a impl Fn(&ObjectRef) -> bool,
+) -> impl Iterator<Item = KnownChange> + 'a {
+    let steps = run.status.iter().flat_map(|status| &status.steps);
+    steps
+        .filter(|step| matches!(step.state, StepState::Settling | StepState::Succeeded | StepState::Failed))
+        .filter_map(move |step| {
+            let intent =
+                step.intent.as_ref().filter(|intent| touches(&intent.target) && !intent.delta.is_empty())?;
+            Some(KnownChange {
+                subject: Some(format!("run/{}", run.name_any())),
+                what: cut(
+                    &format!("{} of {} by {}", step.name, intent.target.display(), run.spec.runbook_ref.name),
+                    500,
+                ),
+                by: intent.actor.clone(),
+                time: intent.time.clone().or_else(|| step.start_time.clone())?,
+            })
+        })
+}

@@ -1,0 +1,99 @@
+//! Deciding on every incident, and doing what follows. The one writer of `Incident.status` but its signals.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::api::PostParams;
+use kube::runtime::reflector::ObjectRef as StoreRef;
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::decide::{Plan, decide};
+use super::facts::{Facts, key};
+use crate::api::common::ObjectRef;
+use crate::api::{Incident, RunbookRun};
+use crate::cluster::controller::{self, Requeue};
+use crate::cluster::stores::{Change, in_namespace};
+use crate::cluster::{Context, Error, SharedContext, status};
+
+/// Runs until `cancel`.
+pub async fn run(context: SharedContext, cancel: CancellationToken) {
+    let store = context.stores.incidents.clone();
+    let incidents = store.clone();
+    controller::run(
+        "incident",
+        context,
+        store,
+        move |change: &Change, _| -> Vec<StoreRef<Incident>> {
+            match change.kind {
+                "ChangePolicy" => controller::all(&incidents),
+                "Namespace" | "Freeze" => Vec::new(),
+                _ => controller::same_namespace(&incidents, change),
+            }
+        },
+        |incident, context| Box::pin(reconcile(incident, context)),
+        cancel,
+    )
+    .await;
+}
+
+async fn reconcile(incident: Arc<Incident>, context: SharedContext) -> Result<Requeue, Error> {
+    if incident.metadata.deletion_timestamp.is_some() {
+        return Ok(Requeue::Never);
+    }
+    let facts = gather(&incident, &context);
+    let Plan { status: next, start, events, wake } = decide(&incident, &facts, Timestamp::now());
+    status::write(&context.client, &*incident, next).await?;
+    let namespace = incident.namespace().unwrap_or_default();
+    let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+    for run in start {
+        match runs.create(&PostParams::default(), &run).await {
+            Ok(_) => {
+                context.events.normal(&*incident, "RunStarted", &format!("run/{}", run.name_any())).await
+            }
+            // Another replica, or an earlier try: it is the same run.
+            Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for (reason, note) in events {
+        context.events.normal(&*incident, reason, &note).await;
+    }
+    Ok(wake.into())
+}
+
+fn gather(incident: &Incident, context: &Context) -> Facts {
+    let namespace = incident.namespace().unwrap_or_default();
+    let stores = &context.stores;
+    let mut workloads = BTreeMap::new();
+    add(&mut workloads, "Deployment", &in_namespace(&stores.deployments, &namespace));
+    add(&mut workloads, "StatefulSet", &in_namespace(&stores.stateful_sets, &namespace));
+    add(&mut workloads, "DaemonSet", &in_namespace(&stores.daemon_sets, &namespace));
+    Facts {
+        operator_namespace: context.config.namespace.clone(),
+        policies: stores.policies.state(),
+        services: in_namespace(&stores.services, &namespace),
+        sources: in_namespace(&stores.sources, &namespace),
+        incidents: in_namespace(&stores.incidents, &namespace),
+        rotations: in_namespace(&stores.rotations, &namespace),
+        overrides: in_namespace(&stores.overrides, &namespace),
+        runbooks: in_namespace(&stores.runbooks, &namespace),
+        runs: in_namespace(&stores.runs, &namespace),
+        requests: in_namespace(&stores.requests, &namespace),
+        approvals: in_namespace(&stores.approvals, &namespace),
+        workloads,
+    }
+}
+
+fn add<K: Resource + Serialize>(workloads: &mut BTreeMap<String, Value>, kind: &str, objects: &[Arc<K>]) {
+    for object in objects {
+        let reference =
+            ObjectRef { api_version: "apps/v1".to_owned(), kind: kind.to_owned(), name: object.name_any() };
+        if let Ok(value) = serde_json::to_value(&**object) {
+            workloads.insert(key(&reference), value);
+        }
+    }
+}

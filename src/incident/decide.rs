@@ -1,0 +1,285 @@
+//! What follows from what is known of an incident. Pure: reading this is understanding the kind.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use super::timeline::{self, MAYDAY};
+use super::{changes, checks, next, people, recovery, stakeholders};
+use crate::api::common::{NameRef, UidRef};
+use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
+use crate::api::{Incident, RunbookRun};
+use crate::change::binding::is_open;
+use crate::cluster::conditions::{self, NotReady, seconds};
+use crate::oncall::{escalation, recipients};
+use crate::review::report;
+use crate::runbook::{matching, outcome};
+
+/// Most messages that are kept with an incident.
+const MESSAGES: usize = 100;
+
+/// What follows.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The status to be written.
+    pub status: IncidentStatus,
+    /// Runs to be created once the status is written; their names are the lock.
+    pub start: Vec<RunbookRun>,
+    /// Events: reason and note.
+    pub events: Vec<(&'static str, String)>,
+    /// When to decide again although nothing changes.
+    pub wake: Option<Timestamp>,
+}
+
+/// Decides.
+pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
+    let mut status = incident.status.clone().unwrap_or_default();
+    let before = status.state;
+    let is_new = before.is_none();
+    open(incident, facts, &mut status, now);
+    people::record(incident, facts, &mut status, now);
+    status.duplicate_of = older(incident, facts);
+
+    let given = checks::of(incident, &status);
+    let (seen, soon) = checks::evaluate(incident, facts, &status, &given, now);
+    status.checks = seen;
+    let proved = recovery::advance(incident, &mut status, checks::stable_for(&given), now);
+    let state = recovery::state(incident, &status, next::is_repairing(incident, facts));
+    status.state = Some(state);
+
+    let mut plan = Plan { wake: earliest([soon, proved]), ..Plan::default() };
+    let ready = match checks::not_implemented(&given).as_slice() {
+        [] => Ok("The incident is being worked on; status.next says by whom".to_owned()),
+        fields => Err(NotReady::not_implemented(fields)),
+    };
+    let generation = incident.metadata.generation.unwrap_or_default();
+    conditions::ready(&mut status, generation, now, ready);
+    recovery::conditions(&mut status, generation, now);
+    status.changes = changes::known(incident, facts, &status);
+    status.runs = runs(incident, facts);
+
+    if state.is_open() {
+        repair(incident, facts, &mut status, &mut plan, now);
+    }
+    page(incident, facts, &mut status, &mut plan, now);
+    let messages = stakeholders::decide(incident, facts, &status, now);
+    recipients::append(&mut status.messages, messages, MESSAGES);
+
+    let proved_at = status
+        .healthy_since_time
+        .as_ref()
+        .and_then(|since| since.0.checked_add(checks::stable_for(&given)).ok());
+    status.next = next::decide(incident, facts, &status, state, proved_at);
+    status.waiting_on = status.next.as_ref().map(next::waiting_on);
+    if status.resolved.is_some() && state != IncidentState::Duplicate {
+        let facts = report::Facts { incident, status: &status };
+        status.reports = Some(Reports {
+            internal: Some(report::internal(&facts)),
+            external: Some(report::external(&facts)),
+        });
+    }
+    if is_new {
+        plan.events.push(("Opened", format!("{} {}", incident.spec.severity, incident.spec.title)));
+    } else if before != Some(state) {
+        plan.events.push((
+            "StateChanged",
+            format!("{state}: {}", status.waiting_on.as_deref().unwrap_or("nothing left to do")),
+        ));
+    }
+    plan.status = status;
+    plan
+}
+
+/// What is taken down when an incident opens.
+fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+    let detection = incident.spec.detection.as_ref();
+    if status.detected_time.is_none() {
+        let created = incident.metadata.creation_timestamp.clone().unwrap_or_else(|| seconds(now));
+        let detected = detection.and_then(|detection| detection.time.clone()).unwrap_or(created);
+        let method = detection.map(|detection| detection.method).unwrap_or_default();
+        let reporter =
+            detection.and_then(|detection| detection.reporter.clone()).unwrap_or_else(|| "staff".to_owned());
+        timeline::add(
+            status,
+            detected.0,
+            &reporter,
+            &format!("reported ({method:?}): {}", incident.spec.title),
+        );
+        status.detected_time = Some(detected);
+    }
+    let first = status.signals.iter().map(|signal| signal.start_time.clone()).min_by_key(|time| time.0);
+    status.start_time = incident.spec.start_time.clone().or(first).or_else(|| status.detected_time.clone());
+    if status.service.is_none() {
+        status.service = facts.service(incident).map(|service| ServiceCopy {
+            r#ref: UidRef { name: service.name_any(), uid: service.uid().unwrap_or_default() },
+            title: service.spec.title.clone(),
+            objects: service.spec.objects.clone(),
+            impact: service.spec.impact.clone(),
+            public_summary: service.spec.public_summary.clone(),
+            rotations: service.spec.rotations.clone(),
+            stakeholders: service.spec.stakeholders.clone(),
+            bridge: service.spec.bridge.clone(),
+            return_to_service: service.spec.return_to_service.clone(),
+        });
+    }
+}
+
+/// An older open incident about the same service: this one is its duplicate.
+fn older(incident: &Incident, facts: &Facts) -> Option<NameRef> {
+    if let Some(known) = incident.status.as_ref().and_then(|status| status.duplicate_of.clone()) {
+        return Some(known);
+    }
+    let service = facts.service(incident)?;
+    let age = |incident: &Incident| {
+        (incident.metadata.creation_timestamp.as_ref().map(|time| time.0), incident.metadata.uid.clone())
+    };
+    facts
+        .incidents
+        .iter()
+        .filter(|other| {
+            other.metadata.uid != incident.metadata.uid && is_open(other) && age(other) < age(incident)
+        })
+        .filter(|_| is_open(incident))
+        .find(|other| facts.service(other).is_some_and(|theirs| theirs.metadata.uid == service.metadata.uid))
+        .map(|other| NameRef { name: other.name_any() })
+}
+
+fn runs(incident: &Incident, facts: &Facts) -> Vec<NameRef> {
+    let name = incident.name_any();
+    let mine = facts
+        .runs
+        .iter()
+        .filter(|run| run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name));
+    let mut mine: Vec<_> = mine
+        .map(|run| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), run.name_any()))
+        .collect();
+    mine.sort();
+    mine.into_iter()
+        .map(|(_, name)| NameRef { name })
+        .rev()
+        .take(50)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect()
+}
+
+/// The Runbooks that match, and those that start by themselves.
+fn repair(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &mut Plan, now: Timestamp) {
+    let current = with(incident, status);
+    let found = matching::decide(
+        &matching::Facts {
+            incident: &current,
+            runbooks: &facts.runbooks,
+            runs: &facts.runs,
+            policies: &facts.policies,
+        },
+        now,
+    );
+    for run in &found.start {
+        timeline::add(
+            status,
+            now,
+            MAYDAY,
+            &format!("starts runbook {} (run/{})", run.spec.runbook_ref.name, run.name_any()),
+        );
+    }
+    status.runbooks = found.runbooks;
+    plan.start = found.start;
+    plan.wake = earliest([plan.wake, found.wake]);
+}
+
+/// Pages by level until somebody answers, and the lead's rotation at once where a run asks for it.
+fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &mut Plan, now: Timestamp) {
+    let finding = finding(status);
+    let done = done(incident, facts, status, plan);
+    let current = with(incident, status);
+    let paging = escalation::decide(
+        &escalation::Facts {
+            incident: &current,
+            rotations: &facts.rotations,
+            overrides: &facts.overrides,
+            finding: finding.as_deref(),
+            done: &done,
+            link: None,
+        },
+        now,
+    );
+    plan.wake = earliest([plan.wake, paging.wake]);
+    for note in &paging.notes {
+        timeline::add(status, now, MAYDAY, note);
+    }
+    for message in paging.messages.iter().filter(|message| message.send_time.is_none()) {
+        let who = message.person.as_deref().unwrap_or(&message.channel_ref.name);
+        timeline::add(status, now, MAYDAY, &format!("pages {who} ({})", message.channel_ref.name));
+    }
+    paging.apply(status);
+    if !status.state.is_some_and(IncidentState::is_open) {
+        return;
+    }
+    let lead = status.service.as_ref().and_then(|service| service.rotations.as_ref()?.lead.clone());
+    let rotation =
+        lead.and_then(|lead| facts.rotations.iter().find(|rotation| rotation.name_any() == lead.name));
+    let Some(rotation) = rotation else { return };
+    let name = incident.name_any();
+    for run in &facts.runs {
+        let mine = run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name);
+        if let Some(text) = outcome::escalation(run).filter(|_| mine) {
+            let namespace = incident.namespace().unwrap_or_default();
+            let text = format!("{text}. A lead is needed: kubectl mayday lead -n {namespace} inc/{name}");
+            let people = recipients::on_duty(rotation, &facts.overrides, now);
+            let key = format!("{}/run/{}", incident.uid().unwrap_or_default(), run.uid().unwrap_or_default());
+            let messages =
+                recipients::messages(&people, &key, crate::api::message::Purpose::Page, &text, now);
+            recipients::append(&mut status.messages, messages, MESSAGES);
+        }
+    }
+}
+
+/// How Mayday knows, in a few words: `not available for 20 s`.
+fn finding(status: &IncidentStatus) -> Option<String> {
+    let first = status.signals.iter().min_by_key(|signal| signal.start_time.0)?;
+    let detected = status.detected_time.as_ref()?.0;
+    let held = detected.duration_since(first.start_time.0).as_secs().max(0);
+    if first.name.ends_with("Available is False") {
+        return Some(format!("not available for {held} s"));
+    }
+    Some(first.summary.clone().unwrap_or_else(|| first.name.clone()))
+}
+
+/// What Mayday has done, as a sentence.
+fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan) -> String {
+    let name = incident.name_any();
+    let mine = facts
+        .runs
+        .iter()
+        .filter(|run| run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name));
+    let runbook = plan
+        .start
+        .first()
+        .map(|run| run.spec.runbook_ref.name.clone())
+        .or_else(|| mine.last().map(|run| run.spec.runbook_ref.name.clone()));
+    if let Some(runbook) = runbook {
+        return format!("Runbook {runbook} has been started.");
+    }
+    match status.runbooks.iter().find_map(|runbook| Some((&runbook.name, runbook.blocked.as_ref()?))) {
+        Some((name, why)) => format!("Mayday has changed nothing: runbook {name} fits, but {why}."),
+        None if status.runbooks.is_empty() => {
+            "Mayday has changed nothing: no approved runbook fits.".to_owned()
+        }
+        None => format!(
+            "Mayday has changed nothing: runbook {} fits and waits for a person.",
+            status.runbooks[0].name
+        ),
+    }
+}
+
+fn with(incident: &Incident, status: &IncidentStatus) -> Incident {
+    let mut current = incident.clone();
+    current.status = Some(status.clone());
+    current
+}
+
+fn earliest(times: [Option<Timestamp>; 2]) -> Option<Timestamp> {
+    times.into_iter().flatten().min()
+}

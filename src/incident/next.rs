@@ -1,0 +1,126 @@
+//! Who must do what next, with the command (rules §5). Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use crate::api::Incident;
+use crate::api::incident_status::{IncidentState, IncidentStatus, Next};
+use crate::cluster::events::cut;
+use crate::runbook::outcome;
+
+/// The next act; none once there is nothing left to do.
+pub fn decide(
+    incident: &Incident,
+    facts: &Facts,
+    status: &IncidentStatus,
+    state: IncidentState,
+    proved_at: Option<Timestamp>,
+) -> Option<Next> {
+    let namespace = incident.namespace().unwrap_or_default();
+    let name = incident.name_any();
+    let command = |verb: &str| Some(format!("kubectl mayday {verb} -n {namespace} inc/{name}"));
+    let next = |who: &str, what: String, command: Option<String>| {
+        Some(Next { who: cut(who, 253), what: cut(&what, 500), command })
+    };
+    let on_it = status.acknowledgement.as_ref().map(|person| person.user.clone()).unwrap_or_default();
+    match state {
+        IncidentState::Open => {
+            let paged =
+                status.escalation.as_ref().map(|escalation| escalation.people.join(", ")).unwrap_or_default();
+            let who = if paged.is_empty() { "whoever is on duty".to_owned() } else { paged };
+            next(&who, "acknowledge".to_owned(), command("ack"))
+        }
+        IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name)
+            .or_else(|| next(&on_it, "run a runbook, or call a lead".to_owned(), command("show"))),
+        IncidentState::Repairing => {
+            acting_run(incident, facts).and_then(|run| outcome::waits_for(run).cloned()).or_else(|| {
+                let run = acting_run(incident, facts).map(|run| run.name_any()).unwrap_or_default();
+                next(
+                    "nobody",
+                    format!("run/{run} is at work"),
+                    Some(format!("kubectl mayday show -n {namespace} run/{run}")),
+                )
+            })
+        }
+        IncidentState::Crisis => {
+            let lead = status.lead.as_ref().map(|lead| lead.user.clone()).unwrap_or_default();
+            waiting_request(incident, facts, &namespace)
+                .or_else(|| waiting_question(status, &lead, &namespace, &name))
+                .or_else(|| {
+                    next(&lead, "decide: start a runbook, or approve a change".to_owned(), command("show"))
+                })
+        }
+        IncidentState::Watching => {
+            let until =
+                proved_at.map_or_else(String::new, |at| format!(" until {}", at.strftime("%H:%M:%S UTC")));
+            next("nobody", format!("the checks must go on passing{until}"), command("show"))
+        }
+        IncidentState::Restored => match &status.lead {
+            Some(lead) => next(&lead.user, "resolve".to_owned(), command("resolve")),
+            None => next("nobody", "it resolves by itself".to_owned(), None),
+        },
+        IncidentState::Resolved => {
+            let owner = incident
+                .spec
+                .review
+                .as_ref()
+                .and_then(|review| review.owner.as_ref())
+                .map(|owner| owner.user.clone());
+            let who = owner.or_else(|| status.lead.as_ref().map(|lead| lead.user.clone())).unwrap_or(on_it);
+            let who = if who.is_empty() { "whoever owns the service".to_owned() } else { who };
+            next(&who, "write the review (spec.review)".to_owned(), command("report"))
+        }
+        IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
+    }
+}
+
+/// `next` in a few words: `amir|bea: approve chg/back-to-v1`.
+pub fn waiting_on(next: &Next) -> String {
+    let who = next.who.replace(" and ", "|").replace(", ", "|").replace("one of ", "");
+    cut(&format!("{who}: {}", next.what), 253)
+}
+
+fn acting_run<'a>(
+    incident: &Incident,
+    facts: &'a Facts,
+) -> Option<&'a std::sync::Arc<crate::api::RunbookRun>> {
+    let name = incident.name_any();
+    facts.runs.iter().find(|run| {
+        run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name)
+            && (outcome::is_acting(run) || outcome::waits_for(run).is_some())
+            && !run.spec.dry_run
+    })
+}
+
+/// Whether a run for the incident is at work or waits for somebody.
+pub fn is_repairing(incident: &Incident, facts: &Facts) -> bool {
+    acting_run(incident, facts).is_some()
+}
+
+fn waiting_request(incident: &Incident, facts: &Facts, namespace: &str) -> Option<Next> {
+    let uid = incident.uid()?;
+    let request = facts.requests.iter().find(|request| {
+        request.status.as_ref().is_some_and(|status| {
+            status.state.as_deref() == Some("Waiting")
+                && status.incidents.iter().any(|bound| bound.uid == uid)
+        })
+    })?;
+    let name = request.name_any();
+    let who = request.status.as_ref().and_then(|status| status.missing.clone()).unwrap_or_default();
+    Some(Next {
+        who: cut(&who, 253),
+        what: format!("approve chg/{name}"),
+        command: Some(format!("kubectl mayday approve -n {namespace} chg/{name}")),
+    })
+}
+
+/// A question that nothing but an answer stands before.
+fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &str) -> Option<Next> {
+    let check = status.checks.iter().find(|check| check.digest.is_some() && check.answered.is_none())?;
+    Some(Next {
+        who: cut(who, 253),
+        what: cut(&format!("answer: {}", check.message), 500),
+        command: Some(format!("kubectl mayday answer -n {namespace} inc/{name} {} confirm", check.name)),
+    })
+}

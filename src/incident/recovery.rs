@@ -1,0 +1,288 @@
+//! From the checks to the end of an outage, and back when it returns. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::timeline::{self, MAYDAY};
+use crate::api::Incident;
+use crate::api::incident::{Outcome, Resolution};
+use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, Stamped};
+use crate::cluster::conditions::{State, seconds, set};
+
+/// Goes on from the checks in the status: mitigated, restored, resolved, and again out. When to look again.
+pub fn advance(
+    incident: &Incident,
+    status: &mut IncidentStatus,
+    stable_for: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    relapse(incident, status, now);
+    let passes =
+        !status.checks.is_empty() && status.checks.iter().all(|check| check.result == CheckResult::Passing);
+    let mut wake = None;
+    match (passes, status.healthy_since_time.clone()) {
+        (true, None) => {
+            status.healthy_since_time = Some(seconds(now));
+            if status.resolved.is_none() {
+                timeline::add(status, now, MAYDAY, "every check passes");
+            }
+        }
+        (false, Some(_)) => {
+            status.healthy_since_time = None;
+            if status.restored_time.take().is_some() && status.resolved.is_none() {
+                timeline::add(status, now, MAYDAY, "a check fails again: not restored after all");
+            } else if status.resolved.is_none() {
+                timeline::add(status, now, MAYDAY, "a check fails again");
+            }
+        }
+        _ => {}
+    }
+    if let Some(since) = status.healthy_since_time.as_ref().map(|time| time.0) {
+        let proved = since.saturating_add(stable_for).unwrap_or(since);
+        if now < proved {
+            wake = Some(proved);
+        } else if status.restored_time.is_none() {
+            status.restored_time = Some(seconds(now));
+            if status.resolved.is_none() {
+                timeline::add(status, now, MAYDAY, "proved healthy: service is restored");
+            }
+        }
+    }
+    resolve(incident, status, now);
+    wake
+}
+
+/// The resolution of the spec, unless the outage has come back after it.
+pub fn resolution<'a>(incident: &'a Incident, status: &IncidentStatus) -> Option<&'a Resolution> {
+    incident
+        .spec
+        .resolution
+        .as_ref()
+        .filter(|resolution| Some(*resolution) != status.lapsed_resolution.as_ref())
+}
+
+/// A signal that fires after the resolution reopens the incident; whoever stored it has looked at the time.
+fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+    let ended = resolution(incident, status).map(|resolution| resolution.outcome);
+    if matches!(ended, Some(Outcome::FalseAlarm | Outcome::Duplicate)) {
+        return;
+    }
+    let Some(resolved) = &status.resolved else { return };
+    let returned = status
+        .signals
+        .iter()
+        .find(|signal| signal.end_time.is_none() && signal.last_seen_time.0 >= resolved.time.0)
+        .map(|signal| signal.name.clone());
+    if let Some(name) = returned {
+        status.resolved = None;
+        status.restored_time = None;
+        status.healthy_since_time = None;
+        status.relapses = status.relapses.saturating_add(1);
+        status.lapsed_resolution = incident.spec.resolution.clone();
+        timeline::add(status, now, MAYDAY, &format!("the outage has returned ({name}): reopened"));
+    }
+}
+
+fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+    if status.resolved.is_some() {
+        return;
+    }
+    let (user, what) = match resolution(incident, status) {
+        Some(resolution) => {
+            // Only the lead, or a quorum, could write it.
+            let user =
+                status.lead.as_ref().map_or_else(|| "by approval".to_owned(), |lead| lead.user.clone());
+            let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            (user, format!("resolved as {:?}{reason}", resolution.outcome))
+        }
+        // Without a lead it resolves by itself once it is proved.
+        None if status.restored_time.is_some() && status.lead.is_none() => {
+            (MAYDAY.to_owned(), "resolved by itself".to_owned())
+        }
+        None => return,
+    };
+    timeline::add(status, now, &user, &what);
+    status.resolved = Some(Stamped { user, time: seconds(now) });
+}
+
+/// Where the incident stands: of the rows that hold, the last wins. `is_repairing`: a run is acting.
+pub fn state(incident: &Incident, status: &IncidentStatus, is_repairing: bool) -> IncidentState {
+    if status.duplicate_of.is_some() {
+        return IncidentState::Duplicate;
+    }
+    if status.resolved.is_some() {
+        return match resolution(incident, status).map(|resolution| resolution.outcome) {
+            Some(Outcome::FalseAlarm) => IncidentState::FalseAlarm,
+            Some(Outcome::Duplicate) => IncidentState::Duplicate,
+            _ if needs_review(incident) => IncidentState::Resolved,
+            _ => IncidentState::Closed,
+        };
+    }
+    if status.restored_time.is_some() {
+        IncidentState::Restored
+    } else if status.healthy_since_time.is_some() {
+        IncidentState::Watching
+    } else if status.lead.is_some() {
+        IncidentState::Crisis
+    } else if is_repairing {
+        IncidentState::Repairing
+    } else if status.acknowledgement.is_some() {
+        IncidentState::Acknowledged
+    } else {
+        IncidentState::Open
+    }
+}
+
+/// Whether somebody must write what was learnt before it is closed.
+pub fn needs_review(incident: &Incident) -> bool {
+    !crate::api::common::Severity::Sev2.worse_than(incident.spec.severity)
+}
+
+/// The conditions of rules §5.
+pub fn conditions(status: &mut IncidentStatus, generation: i64, now: Timestamp) {
+    let facts = [
+        (
+            "Acknowledged",
+            status.acknowledgement.is_some(),
+            "Answered",
+            "Unanswered",
+            "a person has answered",
+            "nobody has answered",
+        ),
+        (
+            "Mitigated",
+            status.healthy_since_time.is_some(),
+            "ChecksPass",
+            "ChecksFail",
+            "every check passes now",
+            "not every check passes now",
+        ),
+        (
+            "Restored",
+            status.restored_time.is_some(),
+            "Proved",
+            "NotProved",
+            "every check has passed for long enough",
+            "the checks have not passed for long enough",
+        ),
+        ("Resolved", status.resolved.is_some(), "Over", "GoesOn", "the outage is over", "the outage goes on"),
+    ];
+    for (kind, holds, yes, no, yes_message, no_message) in facts {
+        let (reason, message) = if holds { (yes, yes_message) } else { (no, no_message) };
+        set(&mut status.conditions, kind, State::from(holds), reason, message, generation, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn incident(spec: Value) -> Incident {
+        let mut whole = json!({"title": "t", "severity": "SEV2"});
+        json_patch::merge(&mut whole, &spec);
+        Incident::new("i", serde_json::from_value(whole).unwrap())
+    }
+
+    fn with(result: CheckResult) -> IncidentStatus {
+        let mut status = IncidentStatus::default();
+        check(&mut status, result);
+        status
+    }
+
+    fn check(status: &mut IncidentStatus, result: CheckResult) {
+        let mut check: Value = json!({"name": "c", "message": "", "sinceTime": "1970-01-01T00:00:00Z"});
+        check["result"] = serde_json::to_value(result).unwrap();
+        status.checks = vec![serde_json::from_value(check).unwrap()];
+    }
+
+    fn step(incident: &Incident, status: &mut IncidentStatus, second: i64) -> IncidentState {
+        advance(incident, status, SignedDuration::from_secs(30), at(second));
+        state(incident, status, false)
+    }
+
+    #[test]
+    fn only_proved_and_stable_health_returns_service() {
+        let incident = incident(json!({}));
+        let mut status = with(CheckResult::Unknown);
+        assert_eq!(step(&incident, &mut status, 0), IncidentState::Open);
+        check(&mut status, CheckResult::Passing);
+        assert_eq!(step(&incident, &mut status, 10), IncidentState::Watching);
+        check(&mut status, CheckResult::Failing);
+        assert_eq!(step(&incident, &mut status, 20), IncidentState::Open, "a break starts the time anew");
+        check(&mut status, CheckResult::Passing);
+        assert_eq!(step(&incident, &mut status, 30), IncidentState::Watching);
+        assert_eq!(step(&incident, &mut status, 59), IncidentState::Watching);
+        assert_eq!(
+            step(&incident, &mut status, 60),
+            IncidentState::Resolved,
+            "without a lead it resolves by itself"
+        );
+        assert_eq!(status.resolved.unwrap().user, "mayday");
+    }
+
+    #[test]
+    fn no_checks_prove_nothing() {
+        let mut status = IncidentStatus::default();
+        assert_eq!(step(&incident(json!({})), &mut status, 0), IncidentState::Open);
+        assert_eq!(step(&incident(json!({})), &mut status, 9999), IncidentState::Open);
+    }
+
+    #[test]
+    fn with_a_lead_it_waits_for_the_lead() {
+        let mut status = with(CheckResult::Passing);
+        status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
+        step(&incident(json!({})), &mut status, 0);
+        assert_eq!(step(&incident(json!({})), &mut status, 60), IncidentState::Restored);
+        let said = incident(json!({"resolution": {"outcome": "Restored"}}));
+        assert_eq!(step(&said, &mut status, 70), IncidentState::Resolved);
+        assert_eq!(status.resolved.unwrap().user, "lena");
+    }
+
+    #[test]
+    fn a_relapse_reopens_the_same_incident_and_the_old_resolution_no_longer_counts() {
+        let said = incident(json!({"resolution": {"outcome": "Unproved", "reason": "no probe"}}));
+        let mut status = with(CheckResult::Failing);
+        assert_eq!(step(&said, &mut status, 10), IncidentState::Resolved);
+        status.signals = vec![
+            serde_json::from_value(
+                json!({"sourceRef": {"name": "s"}, "id": "a", "name": "Down", "severity": "SEV2",
+            "startTime": at(20).to_string(), "lastSeenTime": at(20).to_string()}),
+            )
+            .unwrap(),
+        ];
+        assert_eq!(step(&said, &mut status, 20), IncidentState::Open);
+        assert_eq!(status.relapses, 1);
+        assert_eq!(step(&said, &mut status, 30), IncidentState::Open);
+        let again = incident(json!({"resolution": {"outcome": "Unproved", "reason": "still no probe"}}));
+        assert_eq!(step(&again, &mut status, 40), IncidentState::Resolved, "said again, after the relapse");
+    }
+
+    #[test]
+    fn a_small_one_needs_no_review_and_a_false_alarm_is_one() {
+        let mut status = with(CheckResult::Passing);
+        let small = incident(json!({"severity": "SEV3"}));
+        step(&small, &mut status, 0);
+        assert_eq!(step(&small, &mut status, 60), IncidentState::Closed);
+        let mut status = with(CheckResult::Failing);
+        let alarm = incident(json!({"resolution": {"outcome": "FalseAlarm", "reason": "a test"}}));
+        assert_eq!(step(&alarm, &mut status, 0), IncidentState::FalseAlarm);
+    }
+
+    #[test]
+    fn of_the_rows_that_hold_the_last_wins() {
+        let plain = incident(json!({}));
+        let mut status = IncidentStatus::default();
+        assert_eq!(state(&plain, &status, true), IncidentState::Repairing);
+        status.acknowledgement = Some(Stamped { user: "emil".into(), time: seconds(at(0)) });
+        assert_eq!(state(&plain, &status, false), IncidentState::Acknowledged);
+        assert_eq!(state(&plain, &status, true), IncidentState::Repairing);
+        status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
+        assert_eq!(state(&plain, &status, true), IncidentState::Crisis);
+        status.healthy_since_time = Some(seconds(at(0)));
+        assert_eq!(state(&plain, &status, true), IncidentState::Watching);
+    }
+}

@@ -1,0 +1,120 @@
+//! Messages to stakeholders (rules §10): inside by itself, outside only when a person says so. Pure.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use crate::api::Incident;
+use crate::api::incident::Audience;
+use crate::api::incident_status::IncidentStatus;
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::cluster::conditions::seconds;
+use crate::oncall::text::Stakeholders;
+
+/// When people hear next, if nobody says another time.
+const NEXT: SignedDuration = SignedDuration::from_mins(30);
+/// A message to stakeholders is of use for so long.
+const OF_USE: SignedDuration = SignedDuration::from_hours(4);
+
+/// Messages that are not in the status yet.
+pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: Timestamp) -> Vec<Message> {
+    let Some(service) = &status.service else { return Vec::new() };
+    let zone = zone(facts, status);
+    let impact = incident.spec.impact.clone().or_else(|| service.impact.clone());
+    let impact = impact.unwrap_or_else(|| format!("{} is out", service.title));
+    let public = incident.spec.public_summary.clone().or_else(|| service.public_summary.clone());
+    let start = status.start_time.as_ref().map_or(now, |time| time.0);
+    let lead = status.lead.as_ref().map(|lead| lead.user.as_str());
+    let say = |impact: &str, next: Option<Timestamp>| {
+        let message = Stakeholders { start, impact, lead, next_update: next, zone: &zone };
+        (message.internal(), message.external())
+    };
+    // What is said, to whom, under which name; the name makes it said once.
+    let mut said: Vec<(Audience, String, String, MessageState)> = Vec::new();
+    let relapse = status.relapses;
+    if status.resolved.is_none() {
+        let next = now.saturating_add(NEXT).ok();
+        said.push((
+            Audience::Internal,
+            format!("{relapse}/open"),
+            say(&impact, next).0,
+            MessageState::Queued,
+        ));
+        if let Some(lead) = lead {
+            said.push((
+                Audience::Internal,
+                format!("{relapse}/lead/{lead}"),
+                say(&impact, next).0,
+                MessageState::Queued,
+            ));
+        }
+        if let Some(public) = &public {
+            said.push((
+                Audience::External,
+                format!("{relapse}/public"),
+                say(public, next).1,
+                MessageState::Held,
+            ));
+        }
+    } else if status.duplicate_of.is_none() {
+        let end = status.resolved.as_ref().map_or(now, |resolved| resolved.time.0);
+        let clock = crate::oncall::text::clock(end, &zone);
+        let text = format!("{} is over since {clock}: {}.", incident.spec.title, impact_is_over(incident));
+        said.push((Audience::Internal, format!("{relapse}/over"), text, MessageState::Queued));
+    }
+    for (index, update) in incident.spec.updates.iter().enumerate() {
+        let next = update.next_update_time.as_ref().map(|time| time.0);
+        let text = match (&update.text, update.audience) {
+            (Some(text), _) => text.clone(),
+            (None, Audience::External) => {
+                public.as_ref().map(|public| say(public, next).1).unwrap_or_default()
+            }
+            (None, Audience::Internal) => say(&impact, next).0,
+        };
+        if !text.is_empty() {
+            said.push((update.audience, format!("update/{index}"), text, MessageState::Queued));
+        }
+    }
+    let uid = incident.uid().unwrap_or_default();
+    let mut messages = Vec::new();
+    for (audience, what, text, state) in said {
+        for (index, stakeholder) in
+            service.stakeholders.iter().enumerate().filter(|(_, s)| s.audience == audience)
+        {
+            messages.push(Message {
+                id: format!("{uid}/stakeholders/{index}/{what}").chars().take(128).collect(),
+                purpose: Purpose::Stakeholders,
+                person: None,
+                user: None,
+                channel_ref: stakeholder.channel_ref.clone(),
+                namespace: None,
+                address: None,
+                text: text.clone(),
+                created_time: seconds(now),
+                send_time: None,
+                deadline: now.saturating_add(OF_USE).ok().map(seconds),
+                state,
+                attempts: 0,
+                next_attempt_time: None,
+                sent_time: None,
+                error: None,
+            });
+        }
+    }
+    messages.retain(|message| status.messages.iter().all(|known| known.id != message.id));
+    messages
+}
+
+fn impact_is_over(incident: &Incident) -> &'static str {
+    if incident.spec.resolution.is_some() { "resolved by people" } else { "proved healthy" }
+}
+
+/// The time zone people of the service read times in.
+pub fn zone(facts: &Facts, status: &IncidentStatus) -> TimeZone {
+    let rotations = status.service.as_ref().and_then(|service| service.rotations.as_ref());
+    let reference = rotations.and_then(|rotations| rotations.on_call.as_ref().or(rotations.lead.as_ref()));
+    let rotation = reference
+        .and_then(|wanted| facts.rotations.iter().find(|rotation| rotation.name_any() == wanted.name));
+    rotation.and_then(|rotation| TimeZone::get(&rotation.spec.time_zone).ok()).unwrap_or(TimeZone::UTC)
+}
