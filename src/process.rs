@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission;
 use crate::change::enforcement::Enforcement;
 use crate::cluster::client::{self, Impersonator};
 use crate::cluster::events::Events;
@@ -19,6 +18,7 @@ use crate::cluster::stores::Stores;
 use crate::cluster::{Context, SharedContext, lease};
 use crate::config::Config;
 use crate::telemetry::{self, metrics::Metrics};
+use crate::{admission, change, detect, incident, notify, oncall, runbook, service};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,14 +66,26 @@ fn serving(
     parts: &mut JoinSet<Result<&'static str, Failure>>,
     stop: &CancellationToken,
 ) {
-    let router = admission::server::router(admission::rooms::Rooms::new(Arc::clone(context)));
-    parts.spawn(admission::listen::run(Arc::clone(context), router, stop.clone()));
+    let reviews = admission::server::router(admission::rooms::Rooms::new(Arc::clone(context)));
+    parts.spawn(admission::listen::run(Arc::clone(context), reviews, stop.clone()));
+    let intake = detect::intake::router(Arc::clone(context));
+    parts.spawn(serve("intake", context.config.intake.address, intake, stop.clone()));
 }
 
 /// What only the holder of the lease does, until `stop`.
 fn controllers(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
     tasks.spawn(admission::upkeep::run(Arc::clone(context), stop.clone()));
     tasks.spawn(admission::canary::run(Arc::clone(context), stop.clone()));
+    change::start(context, tasks, stop);
+    runbook::start(context, tasks, stop);
+    tasks.spawn(oncall::rotation_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(oncall::override_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(notify::channel_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(notify::outbox::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(service::controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(detect::controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(detect::condition::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(incident::controller::run(Arc::clone(context), stop.clone()));
 }
 
 /// Runs the controllers while this process holds the lease.

@@ -31,7 +31,7 @@ impl Rooms {
             Ok(Ruling::Allow) => Verdict::allow(),
             Ok(Ruling::Glass) => broken(&self.context, request).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
-            Ok(Ruling::Quorum(message)) => agreed(judge::agreed(&self.context, request).await, message),
+            Ok(Ruling::Quorum(message)) => agreed(judge::judge(&self.context, request).await, message),
             Err(verdict) => verdict,
         }
     }

@@ -305,6 +305,10 @@ pub struct PlannedChange {
     pub operation: String,
     /// The object.
     pub target: ObjectRef,
+    /// Plural name of its kind, as policies name it: `deployments`.
+    #[serde(default)]
+    #[schemars(length(max = 253))]
+    pub resource: String,
     /// Namespace of the object; absent for cluster-scoped objects.
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,

@@ -58,6 +58,8 @@ fn is_under(path: &str, place: &str) -> bool {
 }
 
 fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, deltas: &mut Vec<Delta>) {
+    // A null says the same as nothing, and storing a plan turns one into the other.
+    let (before, after) = (before.filter(|value| !value.is_null()), after.filter(|value| !value.is_null()));
     if before == after {
         return;
     }
@@ -221,6 +223,16 @@ mod tests {
         after["metadata"]["finalizers"] = json!(["park/it"]);
         after["metadata"]["labels"] = json!({"env": "test"});
         assert_eq!(paths(&diff(&before, &after)), ["/metadata/finalizers", "/metadata/labels/env"]);
+    }
+
+    #[test]
+    fn a_null_is_nothing() {
+        assert_eq!(diff(&json!({"a": null}), &json!({})), []);
+        assert_eq!(
+            diff(&Value::Null, &json!({"metadata": {"name": "c", "creationTimestamp": null}, "x": null}))
+                .len(),
+            1
+        );
     }
 
     #[test]

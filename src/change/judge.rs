@@ -1,362 +1,412 @@
-//! Judging a request on a protected object: gathers what the pure decisions need, and stores a use before the
-//! request is let through.
+//! The verdict on one request: gathers what the pure parts need, in the order in which they end it.
 //!
-//! What lets a request pass is looked at live: the request itself, its approvals and the incidents, so that a
-//! revoked approval stops the very next request on every replica. The stored use is a compare-and-swap, so that
-//! no two replicas let the last use through twice.
+//! What passes by itself needs memory only. A request that could let it pass is read live, with its approvals
+//! and the incidents, and its use is stored by compare-and-swap before the answer: that write is the decision,
+//! so that several processes never spend more than was approved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
-use kube::core::admission::Operation;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 
-use super::attempt::Attempt;
+use super::action::Action;
 use super::binding::{self, Binding};
-use super::gate::{self, Coverage};
-use super::live::Live;
-use super::quorum::{self, Names, Outcome, Rules, Subject};
-use super::system::{self, Proof};
-use super::{people, policy, refusal};
+use super::grant::{self, Grant};
+use super::policy;
+use super::quorum::{self, Rules, Subject};
+use super::refusal::{self, Circumstances};
+use super::weigh::{self, Facts};
+use super::{delta, lookup, people, system, unapproved};
 use crate::admission::review::Request;
 use crate::admission::verdict::Verdict;
 use crate::api::approval::SubjectKind;
-use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, Evictions, Interactive};
-use crate::api::common::is_true;
+use crate::api::change_policy::{
+    Activation, ChangePolicySpec, Enforcement, Evictions, ExemptRule, Interactive, Operation as Verb,
+    UnapprovedKind,
+};
+use crate::api::change_request::{Partial, PlannedChange};
+use crate::api::runbook_run::StepState;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Incident, RunbookRun};
-use crate::cluster::error::chain;
 use crate::cluster::stores::in_namespace;
-use crate::cluster::{Context, Error};
+use crate::cluster::{Context, Error, SharedContext, conditions, status};
 
-/// How often a compare-and-swap is tried before the client is told to try again.
+/// So often a use is tried to be stored while others write the same request.
 const TRIES: usize = 3;
 
-/// Judges one request on an object that may be protected.
-pub async fn judge(context: &Context, request: &Request) -> Verdict {
-    let attempt = match Attempt::new(request) {
-        Ok(attempt) => attempt,
-        Err(error) => return Verdict::refuse(format!("Refused: the object cannot be read: {error}")),
+/// Judges a request for a protected object, or for an object of ours whose change takes a quorum.
+pub async fn judge(context: &SharedContext, request: &Request) -> Verdict {
+    let action = match Action::read(request, &context.config.direct_login.extra_key) {
+        Ok(action) => action,
+        Err(message) => return Verdict::refuse(format!("Refused: this request cannot be judged: {message}")),
     };
-    match decide(context, &attempt).await {
+    match decide(context, &action).await {
         Ok(verdict) => verdict,
-        // Unknown means no.
         Err(error) => Verdict::unavailable(format!(
-            "Refused: {} could not be judged ({}); try again, or break the glass: kubectl mayday break-glass --why \"…\" -- COMMAND",
-            refusal::what(&attempt),
-            chain(&error)
+            "Refused: {} cannot be judged now ({}); try again",
+            refusal::what(&action),
+            crate::cluster::error::chain(&error)
         )),
     }
 }
 
-/// Whether an approved request covers a write to an object of `mayday.dev` that takes a quorum. These objects are
-/// in no policy's scope, so nothing but a request lets it pass.
-pub async fn agreed(context: &Context, request: &Request) -> Verdict {
-    let attempt = match Attempt::new(request) {
-        Ok(attempt) => attempt,
-        Err(error) => return Verdict::refuse(format!("Refused: the object cannot be read: {error}")),
-    };
-    match covered(context, &attempt).await {
-        Ok(Some(verdict)) => verdict,
-        Ok(None) => Verdict::refuse(format!("Refused: {} is not approved", refusal::what(&attempt))),
-        Err(error) => Verdict::unavailable(format!(
-            "Refused: {} could not be judged ({}); do the same again in a moment",
-            refusal::what(&attempt),
-            chain(&error)
-        )),
-    }
-}
-
-async fn decide(context: &Context, attempt: &Attempt) -> Result<Verdict, Error> {
-    let all = context.stores.policies.state();
-    let protecting = policy::protecting(&all, &attempt.resource(), &context.config.namespace);
-    if protecting.is_empty() || gate::is_no_change(attempt) {
-        return Ok(Verdict::allow());
-    }
-    if is_system_traffic(context, attempt).await? {
-        return Ok(passes("system traffic"));
-    }
-    let specs: Vec<&ChangePolicySpec> = protecting.iter().map(|policy| &policy.spec).collect();
-    let incidents = in_namespace(&context.stores.incidents, &attempt.namespace);
-    let bindings = binding::bindings(&incidents, &specs, &attempt.namespace);
-    let active: Vec<&ChangePolicy> = protecting
-        .iter()
-        .copied()
-        .filter(|policy| policy.spec.activation == Activation::Always || !bindings.is_empty())
-        .collect();
-    if active.is_empty() {
-        return Ok(passes("no incident binds"));
-    }
-    if active.iter().all(|policy| gate::is_exempt(&policy.spec.exempt_actors, attempt)) {
-        return Ok(passes("exempt actor"));
-    }
-    if attempt.subresource == "eviction"
-        && active.iter().all(|policy| policy.spec.evictions == Evictions::WithinBudget)
+/// Records that somebody broke the glass, and lets them pass whatever happens.
+pub async fn record_break_glass(context: &SharedContext, request: &Request) -> Verdict {
+    let action = Action::read(request, &context.config.direct_login.extra_key);
+    if let Ok(action) = action.as_ref()
+        && !action.dry_run
+        && !action.changes_nothing()
     {
-        if Live::new(context)?.budget_allows(&attempt.target.name, &attempt.namespace).await? {
-            return Ok(passes("eviction within budget"));
+        let policies = context.stores.policies.state();
+        let over = policy::protecting(&policies, &action.resource(), &context.config.namespace);
+        unapproved::record(context, &over, action, UnapprovedKind::BreakGlass).await;
+    }
+    let warning = "You broke the glass: everybody concerned hears of it, and two people sign it off.";
+    Verdict::Allow { warnings: vec![warning.to_owned()], audit: audit("break-glass", "used") }
+}
+
+fn audit(key: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(key.to_owned(), value.to_owned())])
+}
+
+fn passes(reason: &str) -> Verdict {
+    Verdict::Allow { warnings: Vec::new(), audit: audit("reason", reason) }
+}
+
+async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Error> {
+    let policies = context.stores.policies.state();
+    let incidents = context.stores.incidents.state();
+    let over = in_force(&policies, &incidents, action, &context.config.namespace);
+    let is_ours = action.target.group() == crate::api::GROUP;
+    if !is_ours {
+        if over.is_empty() {
+            return Ok(passes("not protected"));
         }
-        return Ok(enforced(context, &active, attempt, format!(
-            "Refused: eviction of {} is not approved: no PodDisruptionBudget covers it and allows it now. See: kubectl -n {} get pdb",
-            attempt.target.display(), attempt.namespace
-        )).await);
-    }
-    if is_interactive(attempt) {
-        let rule = |policy: &ChangePolicy| {
-            let rule = &policy.spec.interactive;
-            if bindings.is_empty() { rule.normally } else { rule.during_incident }
-        };
-        if active.iter().all(|policy| rule(policy) != Interactive::Approve) {
-            return Ok(passes("interactive access is allowed"));
-        }
-        return Ok(enforced(context, &active, attempt, refusal::interactive(attempt)).await);
-    }
-    if is_step_of_a_run(context, attempt).await? {
-        return Ok(passes("step of an approved run"));
-    }
-    if let Some(verdict) = covered(context, attempt).await? {
-        return Ok(verdict);
-    }
-    let message = not_approved(context, attempt, &bindings);
-    Ok(enforced(context, &active, attempt, message).await)
-}
-
-fn passes(why: &str) -> Verdict {
-    Verdict::Allow { warnings: Vec::new(), audit: BTreeMap::from([("reason".to_owned(), why.to_owned())]) }
-}
-
-fn is_interactive(attempt: &Attempt) -> bool {
-    attempt.operation == Operation::Connect || attempt.subresource == "ephemeralcontainers"
-}
-
-async fn is_system_traffic(context: &Context, attempt: &Attempt) -> Result<bool, Error> {
-    let Some(proof) = system::proof(attempt) else { return Ok(false) };
-    let namespace = &attempt.namespace;
-    match proof {
-        Proof::Given => Ok(true),
-        Proof::OwnersGone(owners) => Live::new(context)?.owners_are_gone(&owners, namespace).await,
-        Proof::NamespaceTerminating => Live::new(context)?.is_terminating(namespace).await,
-        Proof::WithinAutoscaler(replicas) => {
-            Live::new(context)?.autoscaler_allows(&attempt.target, namespace, replicas).await
+        if let Some(reason) = passes_by_itself(context, action, &over, &incidents).await? {
+            return Ok(passes(reason));
         }
     }
-}
-
-async fn is_step_of_a_run(context: &Context, attempt: &Attempt) -> Result<bool, Error> {
-    let Some(uid) = &attempt.run else { return Ok(false) };
-    let runs = in_namespace(&context.stores.runs, &attempt.namespace);
-    let Some(cached) = runs.iter().find(|run| run.uid().as_ref() == Some(uid)) else { return Ok(false) };
-    // The intent was stored a moment ago; the cache may not have it yet.
-    let api: Api<RunbookRun> = Api::namespaced(context.client.clone(), &attempt.namespace);
-    let run = api.get_opt(&cached.name_any()).await?;
-    Ok(run.is_some_and(|run| gate::is_step(&run, attempt)))
-}
-
-/// Where requests for the target live: beside it, or for cluster-scoped targets in the operator's namespace.
-fn home<'a>(context: &'a Context, attempt: &'a Attempt) -> &'a str {
-    attempt.place().unwrap_or(&context.config.namespace)
-}
-
-/// The verdict of the first approved request that covers the attempt, its use stored.
-async fn covered(context: &Context, attempt: &Attempt) -> Result<Option<Verdict>, Error> {
-    let namespace = home(context, attempt);
-    let now = Timestamp::now();
-    for cached in in_namespace(&context.stores.requests, namespace) {
-        let Some(status) = &cached.status else { continue };
-        // Each request is judged whole; two are never put together.
-        let covers = status.digest.is_some() && gate::coverage(&cached, status, attempt, now)?.is_some();
-        if covers && is_true(&status.conditions, "Approved") {
-            if let Some(verdict) = use_request(context, attempt, &cached).await? {
-                return Ok(Some(verdict));
+    let mut nearest = None;
+    for candidate in candidates(context, action) {
+        match use_request(context, &candidate, action).await? {
+            Used::Passes => {
+                return Ok(Verdict::Allow {
+                    warnings: Vec::new(),
+                    audit: audit("change-request", &format!("{}/{}", candidate.namespace, candidate.name)),
+                });
             }
+            Used::Busy => {
+                return Ok(Verdict::Refuse {
+                    code: 429,
+                    message: format!(
+                        "Refused for now: chg/{} is being used by others; try again",
+                        candidate.name
+                    ),
+                });
+            }
+            Used::No(why) => nearest = nearest.or(Some((candidate.name, why))),
+        }
+    }
+    let message = refusal_text(context, action, &over, &incidents, nearest);
+    Ok(enforced(context, action, &over, message).await)
+}
+
+/// The policies that protect the object and are active.
+fn in_force<'a>(
+    policies: &'a [Arc<ChangePolicy>],
+    incidents: &[Arc<Incident>],
+    action: &Action,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    if action.target.group() == crate::api::GROUP {
+        let planned = PlannedChange {
+            target: action.target.clone(),
+            namespace: Some(action.namespace.clone()),
+            ..PlannedChange::default()
+        };
+        return policy::governing(policies, &planned, operator_namespace);
+    }
+    policy::protecting(policies, &action.resource(), operator_namespace)
+        .into_iter()
+        .filter(|policy| match policy.spec.activation {
+            Activation::Always => true,
+            Activation::DuringIncident => {
+                !binding::bindings(incidents, &[&policy.spec], &action.namespace).is_empty()
+            }
+        })
+        .collect()
+}
+
+/// Why an action on a protected object passes without a request, if it does.
+async fn passes_by_itself(
+    context: &SharedContext,
+    action: &Action,
+    over: &[&ChangePolicy],
+    incidents: &[Arc<Incident>],
+) -> Result<Option<&'static str>, Error> {
+    if action.changes_nothing() {
+        return Ok(Some("nothing changes"));
+    }
+    if action.only_lets_go() {
+        return Ok(Some("finalizers of an object that is being deleted"));
+    }
+    let rows = system::rows(action);
+    if system::is_node_cleaning_up(action) {
+        return Ok(Some("a node removes its stopped pod"));
+    }
+    if !rows.is_empty() {
+        let facts = lookup::facts(context, &rows, action).await?;
+        if rows.iter().any(|row| system::proves(row, action, &facts)) {
+            return Ok(Some("a proved controller"));
+        }
+    }
+    // Where several policies are over an object, each must grant what is an exception.
+    if over.iter().all(|policy| breaks_glass(&policy.spec, action)) {
+        if !action.dry_run {
+            unapproved::record(context, over, action, UnapprovedKind::BreakGlass).await;
+        }
+        return Ok(Some("break-glass"));
+    }
+    if is_run_step(context, action).await? {
+        return Ok(Some("the stored step of a run"));
+    }
+    if over.iter().all(|policy| is_exempt(&policy.spec, action)) {
+        return Ok(Some("an exempt actor"));
+    }
+    if action.is_eviction()
+        && over.iter().all(|policy| policy.spec.evictions == Evictions::WithinBudget)
+        && lookup::is_within_budget(context, action).await?
+    {
+        return Ok(Some("an eviction within its budget"));
+    }
+    if action.is_interactive() {
+        let rule = |policy: &&ChangePolicy| {
+            let bound = !binding::bindings(incidents, &[&policy.spec], &action.namespace).is_empty();
+            let rule = &policy.spec.interactive;
+            if bound { rule.during_incident } else { rule.normally }
+        };
+        if over.iter().all(|policy| rule(policy) != Interactive::Approve) {
+            if over.iter().any(|policy| rule(policy) == Interactive::Record) && !action.dry_run {
+                unapproved::record(context, over, action, UnapprovedKind::NotEnforced).await;
+            }
+            return Ok(Some("interactive access that the policy allows"));
         }
     }
     Ok(None)
 }
 
-async fn use_request(
-    context: &Context,
-    attempt: &Attempt,
-    cached: &ChangeRequest,
-) -> Result<Option<Verdict>, Error> {
-    let namespace = home(context, attempt);
-    let api: Api<ChangeRequest> = Api::namespaced(context.client.clone(), namespace);
+fn breaks_glass(policy: &ChangePolicySpec, action: &Action) -> bool {
+    policy.break_glass.as_ref().is_some_and(|glass| action.caller.in_any(&glass.groups))
+}
+
+fn is_exempt(policy: &ChangePolicySpec, action: &Action) -> bool {
+    let resource = match action.subresource.as_str() {
+        "" => action.plural.clone(),
+        sub => format!("{}/{sub}", action.plural),
+    };
+    let verb = match action.operation {
+        kube::core::admission::Operation::Create => Verb::Create,
+        kube::core::admission::Operation::Update => Verb::Update,
+        kube::core::admission::Operation::Delete => Verb::Delete,
+        kube::core::admission::Operation::Connect => Verb::Connect,
+    };
+    let covers = |rule: &ExemptRule| {
+        rule.api_groups.iter().any(|group| group == action.target.group())
+            && rule.resources.contains(&resource)
+            && rule.operations.contains(&verb)
+    };
+    policy
+        .exempt_actors
+        .iter()
+        .any(|actor| actor.user == action.caller.user && actor.rules.iter().any(covers))
+}
+
+/// Whether an action is a stored, unsettled intent of the run whose mark it carries: user, object and values.
+async fn is_run_step(context: &Context, action: &Action) -> Result<bool, Error> {
+    let Some(uid) = &action.run else { return Ok(false) };
+    let known = context.stores.runs.find(|run| run.metadata.uid.as_deref() == Some(uid));
+    let Some(known) = known else { return Ok(false) };
+    // The intent was stored a moment ago: the cache may not have it yet.
+    let api: Api<RunbookRun> =
+        Api::namespaced(context.client.clone(), known.namespace().unwrap_or_default().as_str());
+    let Some(run) = api.get_opt(&known.name_any()).await? else { return Ok(false) };
+    Ok(run.metadata.uid.as_deref() == Some(uid) && holds_intent(&run, action))
+}
+
+fn holds_intent(run: &RunbookRun, action: &Action) -> bool {
+    let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
+    run.metadata.namespace.as_deref() == Some(&action.namespace)
+        && (!run.spec.dry_run || action.dry_run)
+        && steps.iter().filter(|step| step.state == StepState::IntentRecorded).any(|step| {
+            step.intent.as_ref().is_some_and(|intent| {
+                intent.actor == action.caller.user
+                    && intent.uid == action.uid
+                    && intent.target.same_object(&action.target)
+                    && !intent.delta.is_empty()
+                    && delta::uncovered(&intent.delta, &action.delta, Partial::Forbidden).is_empty()
+            })
+        })
+}
+
+/// A request by name.
+struct Candidate {
+    namespace: String,
+    name: String,
+}
+
+/// Requests that are about the object; those of cluster-scoped objects are in the operator's namespace.
+fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
+    let is_namespace = action.target.kind == "Namespace" && action.target.group().is_empty();
+    let namespace = if is_namespace || action.namespace.is_empty() {
+        context.config.namespace.as_str()
+    } else {
+        action.namespace.as_str()
+    };
+    in_namespace(&context.stores.requests, namespace)
+        .into_iter()
+        .filter(|request| grant::is_about(request, action))
+        .map(|request| Candidate { namespace: namespace.to_owned(), name: request.name_any() })
+        .collect()
+}
+
+/// What a request made of an action.
+enum Used {
+    /// It lets it pass, and that is stored.
+    Passes,
+    /// It does not, for this reason.
+    No(String),
+    /// Others write the request all the time.
+    Busy,
+}
+
+async fn use_request(context: &SharedContext, candidate: &Candidate, action: &Action) -> Result<Used, Error> {
+    let api: Api<ChangeRequest> = Api::namespaced(context.client.clone(), &candidate.namespace);
     for _ in 0..TRIES {
-        let Some(mut request) = api.get_opt(&cached.name_any()).await? else { return Ok(None) };
-        if request.uid() != cached.uid() || request.metadata.deletion_timestamp.is_some() {
-            return Ok(None);
-        }
         let now = Timestamp::now();
-        let Some(mut status) = request.status.clone() else { return Ok(None) };
-        if !is_approved_now(context, attempt, &request, now).await? {
-            return Ok(None);
+        let Some(request) = api.get_opt(&candidate.name).await? else {
+            return Ok(Used::No("it was deleted".to_owned()));
+        };
+        let facts = live_facts(context, &candidate.namespace, &request).await?;
+        let weighed = weigh::request(&request, &facts, now);
+        if let Err(why) = grant::standing(&request, &weighed.outcome, now) {
+            return Ok(Used::No(why));
         }
-        let Some(coverage) = gate::coverage(&request, &status, attempt, now)? else { return Ok(None) };
-        let verdict = passes(&format!("chg/{}", request.name_any()));
-        match coverage {
-            Coverage::Repeat => return Ok(Some(verdict)),
-            Coverage::Use(_) | Coverage::Restore(_) if attempt.dry_run => return Ok(Some(verdict)),
-            Coverage::Use(used) => status.used.push(used),
-            Coverage::Restore(index) => {
-                if let Some(used) = status.used.get_mut(index) {
-                    used.restored_time = Some(crate::cluster::conditions::seconds(now));
-                    used.restored_by = Some(attempt.user.clone());
-                }
+        let granted = match grant::grant(&request, action, now) {
+            Ok(granted) => granted,
+            Err(why) => return Ok(Used::No(why)),
+        };
+        if action.dry_run || granted == Grant::Repeat {
+            return Ok(Used::Passes);
+        }
+        match store(context, &request, granted, action, now).await {
+            Ok(()) => return Ok(Used::Passes),
+            Err(Error::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Used::Busy)
+}
+
+async fn store(
+    context: &Context,
+    request: &ChangeRequest,
+    granted: Grant,
+    action: &Action,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut next = request.status.clone().unwrap_or_default();
+    let is_restore = matches!(granted, Grant::Restore(_));
+    match granted {
+        Grant::Repeat => {}
+        Grant::Use(used) => next.used.push(used),
+        Grant::Restore(index) => {
+            if let Some(used) = next.used.get_mut(index) {
+                used.restored_time = Some(conditions::seconds(now));
+                used.restored_by = Some(action.caller.user.clone());
             }
         }
-        request.status = Some(status);
-        match api.replace_status(&request.name_any(), &PostParams::default(), &request).await {
-            Ok(_) => return Ok(Some(verdict)),
-            Err(kube::Error::Api(answer)) if answer.is_conflict() => {}
-            Err(error) => return Err(error.into()),
-        }
     }
-    Ok(Some(Verdict::Refuse {
-        code: 429,
-        message: format!(
-            "Refused for now: chg/{} is being used by several at once; try again",
-            cached.name_any()
-        ),
-    }))
-}
-
-/// Whether the approvals of a request are complete at this moment, by what the API server holds now.
-async fn is_approved_now(
-    context: &Context,
-    attempt: &Attempt,
-    request: &ChangeRequest,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let namespace = home(context, attempt);
-    let approvals: Api<Approval> = Api::namespaced(context.client.clone(), namespace);
-    let approvals: Vec<Arc<Approval>> =
-        approvals.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect();
-    let all = context.stores.policies.state();
-    let over = governing(&all, attempt, &context.config.namespace);
-    let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
-    // A policy and a Freeze are everywhere that they hold.
-    let (incidents, places): (Api<Incident>, Vec<&str>) = if attempt.namespace.is_empty() {
-        let places = over.iter().flat_map(|policy| policy::namespaces(policy, &context.config.namespace));
-        (Api::all(context.client.clone()), places.collect())
+    status::write(&context.client, request, next).await?;
+    let what = format!("{}, by {}", refusal::what(action), action.caller.user);
+    if is_restore {
+        context.events.warning(request, "Restored", &what).await;
     } else {
-        (Api::namespaced(context.client.clone(), &attempt.namespace), vec![&attempt.namespace])
-    };
-    let incidents: Vec<Arc<Incident>> =
-        incidents.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect();
-    let bindings: Vec<Binding> =
-        places.into_iter().flat_map(|place| binding::bindings(&incidents, &specs, place)).collect();
-    let names = Names::default();
-    let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
-    let Some(digest) = request.status.as_ref().and_then(|status| status.digest.clone()) else {
-        return Ok(false);
-    };
-    let plan = request.status.as_ref().map(|status| status.plan.clone()).unwrap_or_default();
-    let uid = request.uid().unwrap_or_default();
-    if super::digest::request(&uid, &request.spec, &plan)? != digest {
-        return Ok(false);
+        context.events.normal(request, "Used", &what).await;
     }
-    let name = request.name_any();
-    let subject = Subject {
-        kind: SubjectKind::ChangeRequest,
-        name: &name,
-        uid: &uid,
-        digest: &digest,
-        excluded: request.spec.requester.iter().map(|requester| requester.user.clone()).collect(),
-    };
-    Ok(quorum::evaluate(&subject, &rules, &approvals, now).approved)
+    Ok(())
 }
 
-/// The policies that must be satisfied: those over the namespace, or for a policy itself, and for a Freeze, that
-/// policy as it is stored. None: nobody can approve.
-fn governing<'a>(
-    all: &'a [Arc<ChangePolicy>],
-    attempt: &Attempt,
-    operator_namespace: &str,
-) -> Vec<&'a ChangePolicy> {
-    let named =
-        |name: &str| all.iter().filter(|policy| policy.name_any() == name).map(|policy| &**policy).collect();
-    match (attempt.target.group(), attempt.target.kind.as_str()) {
-        (crate::api::GROUP, "ChangePolicy") => named(&attempt.target.name),
-        (crate::api::GROUP, "Freeze") => {
-            let policy = attempt.before.pointer("/spec/policyRef/name").and_then(serde_json::Value::as_str);
-            named(policy.unwrap_or_default())
-        }
-        _ => policy::over(all, &attempt.namespace, operator_namespace),
+/// What has a say, with everything that may revoke an approval read live.
+async fn live_facts(context: &Context, namespace: &str, request: &ChangeRequest) -> Result<Facts, Error> {
+    let approvals: Api<Approval> = Api::namespaced(context.client.clone(), namespace);
+    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+    let namespaces: BTreeSet<&str> = plan.iter().map(policy::namespace_of).collect();
+    let mut incidents = Vec::new();
+    for namespace in namespaces {
+        let api: Api<Incident> = match namespace {
+            "" => Api::all(context.client.clone()),
+            namespace => Api::namespaced(context.client.clone(), namespace),
+        };
+        incidents.extend(api.list(&ListParams::default()).await?.into_iter().map(Arc::new));
     }
+    Ok(Facts {
+        policies: context.stores.policies.state(),
+        incidents,
+        services: in_namespace(&context.stores.services, namespace),
+        rotations: in_namespace(&context.stores.rotations, namespace),
+        approvals: approvals.list(&ListParams::default()).await?.into_iter().map(Arc::new).collect(),
+        operator_namespace: context.config.namespace.clone(),
+    })
 }
 
-fn not_approved(context: &Context, attempt: &Attempt, bindings: &[Binding]) -> String {
-    let namespace = home(context, attempt);
-    let services = in_namespace(&context.stores.services, &attempt.namespace);
-    let rotations = in_namespace(&context.stores.rotations, &attempt.namespace);
-    let names = people::names(people::service(&services, std::slice::from_ref(&attempt.target)), &rotations);
-    let all = context.stores.policies.state();
-    let over = policy::over(&all, &attempt.namespace, &context.config.namespace);
+fn refusal_text(
+    context: &Context,
+    action: &Action,
+    over: &[&ChangePolicy],
+    incidents: &[Arc<Incident>],
+    request: Option<(String, String)>,
+) -> String {
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
-    let rules = Rules { policies: &specs, bindings, names: &names };
+    let bindings: Vec<Binding> = binding::bindings(incidents, &specs, &action.namespace);
+    let plan = [PlannedChange { target: action.target.clone(), ..PlannedChange::default() }];
+    let names = people::names(
+        &in_namespace(&context.stores.services, &action.namespace),
+        &in_namespace(&context.stores.rotations, &action.namespace),
+        &plan,
+    );
+    let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,
         name: "",
         uid: "",
         digest: "",
-        excluded: [attempt.user.clone()].into(),
+        excluded: BTreeSet::from([action.caller.user.clone()]),
     };
-    let outcome: Outcome = quorum::evaluate(&subject, &rules, &[], Timestamp::now());
-    let waiting: Vec<String> = in_namespace(&context.stores.requests, namespace)
-        .iter()
-        .filter(|request| {
-            request.status.as_ref().is_some_and(|status| {
-                status.state.as_deref() == Some("Waiting") && gate::would_cover(request, status, attempt)
-            })
-        })
-        .map(|request| request.name_any())
-        .collect();
-    refusal::not_approved(attempt, bindings, &outcome, &waiting)
+    // A request that waits says itself whom it waits for.
+    let missing = match request {
+        Some(_) => String::new(),
+        None => quorum::evaluate(&subject, &rules, &[], Timestamp::now()).missing_phrase(),
+    };
+    let operator_namespace = &context.config.namespace;
+    refusal::text(action, &Circumstances { bindings: &bindings, missing, operator_namespace, request })
 }
 
-/// What the enforcement of the active policies makes of a refusal. One that denies is enough.
+/// The refusal, as the strictest policy wants it.
 async fn enforced(
-    context: &Context,
-    active: &[&ChangePolicy],
-    attempt: &Attempt,
+    context: &SharedContext,
+    action: &Action,
+    over: &[&ChangePolicy],
     message: String,
 ) -> Verdict {
-    let is = |enforcement: Enforcement| active.iter().any(|policy| policy.spec.enforcement == enforcement);
-    if is(Enforcement::Deny) {
+    let is_strict = |policy: &&ChangePolicy| policy.spec.enforcement == Enforcement::Deny;
+    if over.is_empty() || over.iter().any(is_strict) || action.target.group() == crate::api::GROUP {
         return Verdict::refuse(message);
     }
-    let told = message.replacen("Refused: ", "Not enforced yet, but would be refused: ", 1);
-    if !attempt.dry_run {
-        for policy in active {
-            super::unapproved::record(
-                context,
-                policy,
-                attempt,
-                crate::api::change_policy::UnapprovedKind::NotEnforced,
-            )
-            .await;
-        }
+    if !action.dry_run {
+        unapproved::record(context, over, action, UnapprovedKind::NotEnforced).await;
     }
-    let warnings = if is(Enforcement::Warn) { vec![told.clone()] } else { Vec::new() };
-    Verdict::Allow { warnings, audit: BTreeMap::from([("would-refuse".to_owned(), told)]) }
-}
-
-/// Records a change by somebody who broke the glass; the API server has let it through already.
-pub async fn record_break_glass(context: &Context, request: &Request) -> Verdict {
-    let Ok(attempt) = Attempt::new(request) else { return Verdict::allow() };
-    if attempt.dry_run || gate::is_no_change(&attempt) {
-        return Verdict::allow();
-    }
-    let all = context.stores.policies.state();
-    for policy in policy::protecting(&all, &attempt.resource(), &context.config.namespace) {
-        super::unapproved::record(
-            context,
-            policy,
-            &attempt,
-            crate::api::change_policy::UnapprovedKind::BreakGlass,
-        )
-        .await;
-    }
-    Verdict::allow()
+    let warns = over.iter().any(|policy| policy.spec.enforcement == Enforcement::Warn);
+    let warnings = if warns { vec![message.clone()] } else { Vec::new() };
+    Verdict::Allow { warnings, audit: audit("would-be-refused", &message) }
 }

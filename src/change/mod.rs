@@ -1,19 +1,43 @@
-//! Change control: who must agree to what, and whether what somebody attempts was agreed to.
+//! Change control: policy index, delta, digest, quorum (pure) and the decision on a protected request.
 //!
-//! Everything here is pure but [`judge`] and [`live`], which gather what the decisions need.
+//! [`judge`] answers the webhook in every process; what [`start`] begins runs on the lease holder.
 
-pub mod attempt;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::SharedContext;
+
+pub mod action;
+pub mod approval_controller;
 pub mod binding;
 pub mod delta;
 pub mod digest;
 pub mod enforcement;
-pub mod gate;
+pub mod grant;
 pub mod judge;
-pub mod live;
+pub mod lookup;
 pub mod people;
+pub mod plan;
 pub mod policy;
+pub mod policy_controller;
 pub mod quorum;
 pub mod refusal;
+pub mod request_controller;
+pub mod request_decide;
+pub mod request_messages;
+pub mod sentinel;
 pub mod system;
 pub mod unapproved;
+pub mod validate;
+pub mod weigh;
 pub mod words;
+
+/// Starts the controllers of requests, approvals and policies, and the sentinel, until `stop`.
+pub fn start(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    tasks.spawn(request_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(approval_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(policy_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(sentinel::run(Arc::clone(context), stop.clone()));
+}

@@ -1,36 +1,72 @@
-//! Who can be named and reached for a namespace: from the rotations of its services. Pure.
+//! Who could approve or lead, by name: Kubernetes cannot list the members of a group, rotations can. Pure.
 
 use std::sync::Arc;
 
-use super::quorum::Names;
-use crate::api::common::{NameRef, ObjectRef};
-use crate::api::{BusinessService, OnCallRotation};
 use kube::ResourceExt;
 
-/// The service that consists of an object; without one the first service of the namespace, whose people are
-/// the best guess there is for whom to ask (never for who may decide).
-pub fn service<'a>(
-    services: &'a [Arc<BusinessService>],
-    targets: &[ObjectRef],
-) -> Option<&'a Arc<BusinessService>> {
-    let owns = |service: &&Arc<BusinessService>| {
-        service.spec.objects.iter().any(|object| targets.iter().any(|target| target.same_object(object)))
+use super::quorum::Names;
+use crate::api::change_request::PlannedChange;
+use crate::api::common::NameRef;
+use crate::api::oncall_rotation::Person;
+use crate::api::{BusinessService, OnCallRotation};
+
+/// The people of the approval and lead rotations of the services that own a target; where no service owns one,
+/// of every service in the namespace.
+pub fn names(
+    services: &[Arc<BusinessService>],
+    rotations: &[Arc<OnCallRotation>],
+    plan: &[PlannedChange],
+) -> Names {
+    let users = |pick: fn(&Rotations) -> Option<&NameRef>| -> Vec<String> {
+        people(services, rotations, plan, pick).into_iter().map(|person| person.user.clone()).collect()
     };
-    services.iter().find(owns).or_else(|| services.first())
+    Names { approvers: users(approval), leads: users(lead) }
 }
 
-/// Users of the approval and lead rotations of a service.
-pub fn names(service: Option<&Arc<BusinessService>>, rotations: &[Arc<OnCallRotation>]) -> Names {
-    let of = |reference: Option<&NameRef>| -> Vec<String> {
-        let rotation =
-            reference.and_then(|wanted| rotations.iter().find(|rotation| rotation.name_any() == wanted.name));
-        rotation
-            .map(|rotation| rotation.spec.people.iter().map(|person| person.user.clone()).collect())
-            .unwrap_or_default()
+/// Which rotations a service names.
+pub type Rotations = crate::api::business_service::ServiceRotations;
+
+/// The rotation of approvers.
+pub fn approval(rotations: &Rotations) -> Option<&NameRef> {
+    rotations.approval.as_ref()
+}
+
+/// The rotation of leads.
+pub fn lead(rotations: &Rotations) -> Option<&NameRef> {
+    rotations.lead.as_ref()
+}
+
+/// The rotation of those who answer first.
+pub fn on_call(rotations: &Rotations) -> Option<&NameRef> {
+    rotations.on_call.as_ref()
+}
+
+/// The people of one kind of rotation of the services that own a target, each user once, in the rotation's order.
+pub fn people<'a>(
+    services: &'a [Arc<BusinessService>],
+    rotations: &'a [Arc<OnCallRotation>],
+    plan: &[PlannedChange],
+    pick: fn(&Rotations) -> Option<&NameRef>,
+) -> Vec<&'a Person> {
+    let owns = |service: &&Arc<BusinessService>| {
+        service
+            .spec
+            .objects
+            .iter()
+            .any(|object| plan.iter().any(|planned| planned.target.same_object(object)))
     };
-    let chosen = service.and_then(|service| service.spec.rotations.as_ref());
-    Names {
-        approvers: of(chosen.and_then(|rotations| rotations.approval.as_ref())),
-        leads: of(chosen.and_then(|rotations| rotations.lead.as_ref())),
+    let mut owners: Vec<_> = services.iter().filter(owns).collect();
+    if owners.is_empty() {
+        owners = services.iter().collect();
     }
+    let mut people: Vec<&Person> = Vec::new();
+    for reference in owners.iter().filter_map(|service| pick(service.spec.rotations.as_ref()?)) {
+        let rotation = rotations.iter().find(|rotation| rotation.name_any() == reference.name);
+        for person in rotation.iter().flat_map(|rotation| &rotation.spec.people) {
+            if !people.iter().any(|known| known.user == person.user) {
+                people.push(person);
+            }
+        }
+    }
+    people
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
+use crate::api::change_request::PlannedChange;
 
 /// What a request is about, as admission names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -26,6 +27,18 @@ pub fn namespaces<'a>(policy: &'a ChangePolicy, operator_namespace: &str) -> Vec
     let resolved = || policy.status.as_ref().map_or(&[][..], |status| &status.namespaces);
     let names = policy.spec.scope.namespaces.names.as_deref().unwrap_or_else(resolved);
     names.iter().map(String::as_str).filter(|name| !is_refused_scope(name, operator_namespace)).collect()
+}
+
+/// The namespaces that any policy protects, for the rules of the webhook.
+pub fn protected_namespaces(policies: &[Arc<ChangePolicy>], operator_namespace: &str) -> Vec<String> {
+    let mut found: Vec<String> = policies
+        .iter()
+        .flat_map(|policy| namespaces(policy, operator_namespace))
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// The policies over a namespace, in the order of their names.
@@ -56,6 +69,38 @@ pub fn protecting<'a>(
         .into_iter()
         .filter(|policy| covers(&policy.spec, resource))
         .collect()
+}
+
+/// The policies that must agree to a planned change: those that protect the object; for a policy that policy
+/// itself, as it is stored; for another object of ours those over its namespace.
+pub fn governing<'a>(
+    policies: &'a [Arc<ChangePolicy>],
+    planned: &PlannedChange,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    let target = &planned.target;
+    let namespace = namespace_of(planned);
+    match (target.group(), target.kind.as_str()) {
+        (crate::api::GROUP, "ChangePolicy") => policies
+            .iter()
+            .map(|policy| &**policy)
+            .filter(|policy| policy.metadata.name.as_deref() == Some(&target.name))
+            .collect(),
+        (crate::api::GROUP, _) => over(policies, namespace, operator_namespace),
+        (group, _) => protecting(
+            policies,
+            &Resource { group, plural: &planned.resource, namespace },
+            operator_namespace,
+        ),
+    }
+}
+
+/// The namespace that a planned change is about; for a Namespace itself.
+pub fn namespace_of(planned: &PlannedChange) -> &str {
+    match planned.target.kind.as_str() {
+        "Namespace" if planned.target.group().is_empty() => &planned.target.name,
+        _ => planned.namespace.as_deref().unwrap_or_default(),
+    }
 }
 
 /// Events and Leases come by the thousand and change nothing; the kinds of `mayday.dev` have rules of their own.

@@ -1,68 +1,73 @@
-//! Changes in words that people read in refusals, plans and timelines. Pure.
+//! Changes in words, as people read them in refusals, requests and messages. Pure.
 
 use serde_json::Value;
 
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
-use crate::cluster::events::cut;
 
-/// The annotation that `kubectl rollout restart` writes on the pod template, as a path.
-pub const RESTART_PATH: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+/// The annotation that `kubectl rollout restart` writes.
+pub const RESTARTED_AT: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+/// The number of replicas of a workload.
+pub const REPLICAS: &str = "/spec/replicas";
+/// So many values of one change are told, the rest is counted.
+const TOLD: usize = 3;
 
-/// Longest value that is shown; Secrets never get here.
-const MAX_VALUE: usize = 120;
-
-/// One change: `image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2`.
-pub fn change(target: &ObjectRef, namespace: Option<&str>, delta: &[Delta]) -> String {
+/// A change of values: `image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2`.
+pub fn update(target: &ObjectRef, namespace: &str, deltas: &[Delta]) -> String {
     let place = place(target, namespace);
-    let mut parts: Vec<String> = delta.iter().take(3).map(|delta| value_change(&place, delta)).collect();
-    if delta.len() > 3 {
-        parts.push(format!("and {} more values of {place}", delta.len() - 3));
-    }
-    if parts.is_empty() { format!("nothing of {place}") } else { cut(&parts.join("; "), 900) }
-}
-
-/// `deployment/checkout in shop`.
-pub fn place(target: &ObjectRef, namespace: Option<&str>) -> String {
-    match namespace {
-        Some(namespace) => format!("{} in {namespace}", target.display()),
-        None => target.display(),
-    }
-}
-
-fn value_change(place: &str, delta: &Delta) -> String {
-    if delta.path == RESTART_PATH {
+    if deltas.iter().all(|delta| delta.path == RESTARTED_AT) && !deltas.is_empty() {
         return format!("restart of {place}");
     }
-    let what = name(&delta.path);
-    match (&delta.before, &delta.after) {
-        (Some(before), Some(after)) => format!("{what} of {place}, {} → {}", shown(before), shown(after)),
-        (None, Some(after)) => format!("new {what} of {place}, {}", shown(after)),
-        (Some(before), None) => format!("{what} of {place}, {} goes", shown(before)),
-        (None, None) => format!("{what} of {place}"),
+    let mut parts: Vec<String> = deltas.iter().take(TOLD).map(|delta| part(delta, &place)).collect();
+    if deltas.len() > TOLD {
+        parts.push(format!("{} more values", deltas.len() - TOLD));
+    }
+    if parts.is_empty() { format!("update of {place}") } else { parts.join("; ") }
+}
+
+/// A new object: `creation of configmap/limits in shop`.
+pub fn creation(target: &ObjectRef, namespace: &str) -> String {
+    format!("creation of {}", place(target, namespace))
+}
+
+/// An object that goes: `deletion of configmap/limits in shop`.
+pub fn deletion(target: &ObjectRef, namespace: &str) -> String {
+    format!("deletion of {}", place(target, namespace))
+}
+
+/// An object and where it is: `deployment/checkout in shop`.
+pub fn place(target: &ObjectRef, namespace: &str) -> String {
+    match target.kind.as_str() {
+        "Namespace" => target.display(),
+        _ if namespace.is_empty() => target.display(),
+        _ => format!("{} in {namespace}", target.display()),
     }
 }
 
-/// A path in the fewest words that still say what it is.
-fn name(path: &str) -> String {
-    if path == "/spec/replicas" {
-        return "replicas".to_owned();
-    }
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match segments.as_slice() {
-        [.., "containers" | "initContainers", _, "image"] => "image".to_owned(),
-        ["metadata", "labels", label] => format!("label {}", label.replace("~1", "/")),
-        ["metadata", "annotations", key] => format!("annotation {}", key.replace("~1", "/")),
-        _ => path.to_owned(),
-    }
+/// The container whose image a path is.
+pub fn image_container(path: &str) -> Option<&str> {
+    let (list, rest) = path.rsplit_once("ontainers/[name=")?;
+    let container = rest.strip_suffix("]/image")?;
+    // Only containers and initContainers of a pod or its template.
+    (list.ends_with("/c") || list.ends_with("/initC")).then_some(container)
 }
 
-fn shown(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+fn part(delta: &Delta, place: &str) -> String {
+    let what = match image_container(&delta.path) {
+        Some(_) => "image",
+        None if delta.path == REPLICAS => "replicas",
+        None => delta.path.as_str(),
     };
-    cut(&text.replace(['\n', '\r', '\t'], " "), MAX_VALUE)
+    format!("{what} of {place}, {} → {}", shown(delta.before.as_ref()), shown(delta.after.as_ref()))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    let text = match value {
+        None => return "nothing".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    crate::cluster::events::cut(&text, 120)
 }
 
 #[cfg(test)]
@@ -70,41 +75,50 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn target() -> ObjectRef {
+    fn checkout() -> ObjectRef {
         ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "checkout".into() }
     }
 
-    fn delta(path: &str, before: Value, after: Value) -> Delta {
+    fn told(path: &str, before: Value, after: Value) -> String {
         let some = |value: Value| (!value.is_null()).then_some(value);
-        Delta { path: path.into(), before: some(before), after: some(after) }
+        let delta = Delta { path: path.into(), before: some(before), after: some(after) };
+        update(&checkout(), "shop", &[delta])
     }
 
     #[test]
-    fn the_usual_changes_read_like_sentences() {
-        let say = |delta| change(&target(), Some("shop"), &[delta]);
-        let image = delta("/spec/template/spec/containers/[name=app]/image", json!("c:v1"), json!("c:v2"));
-        assert_eq!(say(image), "image of deployment/checkout in shop, c:v1 → c:v2");
+    fn an_image_reads_as_the_rules_show_it() {
         assert_eq!(
-            say(delta("/spec/replicas", json!(3), json!(8))),
-            "replicas of deployment/checkout in shop, 3 → 8"
-        );
-        assert_eq!(
-            say(delta(RESTART_PATH, json!(null), json!("now"))),
-            "restart of deployment/checkout in shop"
-        );
-        assert_eq!(
-            say(delta("/metadata/labels/a~1b", json!("x"), json!(null))),
-            "label a/b of deployment/checkout in shop, x goes"
+            told(
+                "/spec/template/spec/containers/[name=app]/image",
+                json!("shop/checkout:broken"),
+                json!("shop/checkout:v1")
+            ),
+            "image of deployment/checkout in shop, shop/checkout:broken → shop/checkout:v1"
         );
     }
 
     #[test]
-    fn hostile_values_stay_on_one_line_and_are_cut() {
-        let text = change(
-            &target(),
-            None,
-            &[delta("/data/x", json!(null), json!(format!("a\nb{}", "c".repeat(9999))))],
+    fn replicas_restarts_and_other_values_have_words() {
+        assert_eq!(told(REPLICAS, json!(3), json!(8)), "replicas of deployment/checkout in shop, 3 → 8");
+        assert_eq!(told(RESTARTED_AT, json!(null), json!("t")), "restart of deployment/checkout in shop");
+        assert_eq!(
+            told("/metadata/labels/env", json!("prod"), json!(null)),
+            "/metadata/labels/env of deployment/checkout in shop, prod → nothing"
         );
-        assert!(!text.contains('\n') && text.len() < 1000, "{text}");
+    }
+
+    #[test]
+    fn only_the_image_of_a_container_is_an_image() {
+        assert_eq!(image_container("/spec/template/spec/initContainers/[name=init]/image"), Some("init"));
+        assert_eq!(image_container("/spec/template/spec/containers/[name=a]/env/[name=image]/value"), None);
+        assert_eq!(image_container("/spec/image"), None);
+    }
+
+    #[test]
+    fn many_values_are_counted() {
+        let deltas: Vec<Delta> = (0..5)
+            .map(|n| Delta { path: format!("/data/{n}"), before: None, after: Some(json!("x")) })
+            .collect();
+        assert!(update(&checkout(), "shop", &deltas).ends_with("2 more values"));
     }
 }

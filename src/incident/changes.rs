@@ -72,7 +72,11 @@ fn of_request<'a>(
                 let what = if used.delta.is_empty() {
                     planned.summary.clone()
                 } else {
-                    words::change(&planned.target, planned.namespace.as_deref(), &used.delta)
+                    words::update(
+                        &planned.target,
+                        planned.namespace.as_deref().unwrap_or_default(),
+                        &used.delta,
+                    )
                 };
                 change(cut(&what, 500), &used.by, used.time.clone())
             });

@@ -12,7 +12,7 @@ use crate::api::{Incident, RunbookRun};
 use crate::change::binding::is_open;
 use crate::cluster::conditions::{self, NotReady, seconds};
 use crate::oncall::{escalation, recipients};
-use crate::review::report;
+use crate::review;
 use crate::runbook::{matching, outcome};
 
 /// Most messages that are kept with an incident.
@@ -72,10 +72,11 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     status.next = next::decide(incident, facts, &status, state, proved_at);
     status.waiting_on = status.next.as_ref().map(next::waiting_on);
     if status.resolved.is_some() && state != IncidentState::Duplicate {
-        let facts = report::Facts { incident, status: &status };
+        let ended = with(incident, &status);
+        let known = review::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
         status.reports = Some(Reports {
-            internal: Some(report::internal(&facts)),
-            external: Some(report::external(&facts)),
+            internal: Some(review::internal::report(&known)),
+            external: Some(review::external::report(&known)),
         });
     }
     if is_new {

@@ -1,0 +1,262 @@
+//! Whether a request lets an action pass, and what is counted for it (rules §7). Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::core::admission::Operation;
+use serde_json::json;
+
+use super::action::Action;
+use super::quorum::Outcome;
+use super::{delta, digest, words};
+use crate::api::ChangeRequest;
+use crate::api::change_request::{ChangeRequestSpec, Delta, Partial, PlannedChange, Use};
+use crate::api::common::is_true;
+use crate::cluster::conditions::seconds;
+
+/// Window of a request that names none.
+const DEFAULT_WINDOW: SignedDuration = SignedDuration::from_hours(1);
+
+/// How a request lets an action pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grant {
+    /// It was counted before: a retry, or one that was let through and not stored.
+    Repeat,
+    /// A new use, to be stored before the action passes.
+    Use(Use),
+    /// The use at this index of `status.used` is taken back.
+    Restore(usize),
+}
+
+/// From and until when a request may be carried out.
+pub fn window(spec: &ChangeRequestSpec, approved: Timestamp) -> (Timestamp, Timestamp) {
+    let window = spec.window.clone().unwrap_or_default();
+    let from = window.not_before.map_or(approved, |time| time.0.max(approved));
+    let length = window.duration.map_or(DEFAULT_WINDOW, |duration| duration.get());
+    let until = match window.not_after {
+        Some(time) => time.0,
+        None => approved.checked_add(length).unwrap_or(Timestamp::MAX),
+    };
+    (from, until)
+}
+
+/// Whether a request stands: approved as it is, within its window.
+///
+/// # Errors
+/// Why it does not, in words.
+pub fn standing(request: &ChangeRequest, outcome: &Outcome, now: Timestamp) -> Result<(), String> {
+    let status = request.status.clone().unwrap_or_default();
+    if request.spec.withdrawn {
+        return Err("it was withdrawn".to_owned());
+    }
+    if request.metadata.deletion_timestamp.is_some() {
+        return Err("it is being deleted".to_owned());
+    }
+    if let Some(who) = &outcome.rejected_by {
+        return Err(format!("{who} rejected it"));
+    }
+    if super::weigh::digest_of(request).is_none() {
+        return Err("it has no plan yet, or its plan is not the one its digest names".to_owned());
+    }
+    if !outcome.approved {
+        return Err(format!("{} must approve it", outcome.missing_phrase()));
+    }
+    let complete = status.approved_time.as_ref().map(|time| time.0).or(outcome.complete_time);
+    let (from, until) = window(&request.spec, complete.unwrap_or(now));
+    if now < from {
+        return Err(format!("its window begins at {}", shown(from)));
+    }
+    if now >= until || is_true(&status.conditions, "Expired") {
+        return Err(format!("its window ended at {}", shown(until)));
+    }
+    Ok(())
+}
+
+fn shown(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// Whether any entry of a request is about the object and verb of an action.
+pub fn is_about(request: &ChangeRequest, action: &Action) -> bool {
+    request.status.as_ref().is_some_and(|status| {
+        status.plan.iter().any(|planned| {
+            same_object(planned, action)
+                && (planned.operation == operation(&action.operation)
+                    || action.operation == Operation::Update)
+        })
+    })
+}
+
+fn same_object(planned: &PlannedChange, action: &Action) -> bool {
+    let namespace = super::policy::namespace_of(planned);
+    planned.target.same_object(&action.target) && namespace == action.namespace
+}
+
+fn operation(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Create => "Create",
+        Operation::Update => "Update",
+        Operation::Delete => "Delete",
+        Operation::Connect => "Connect",
+    }
+}
+
+/// Which entry of a request that stands lets an action pass, and as what. Entries are judged one by one and
+/// never mixed.
+///
+/// # Errors
+/// Why none does, in words; the reason of the entry that comes nearest.
+pub fn grant(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result<Grant, String> {
+    let spec = &request.spec;
+    let requester = spec.requester.iter().map(|user| &user.user);
+    let actors: Vec<&String> = match spec.actors.as_slice() {
+        [] => requester.collect(),
+        actors => actors.iter().map(|user| &user.user).collect(),
+    };
+    if !actors.contains(&&action.caller.user) {
+        let names: Vec<&str> = actors.iter().map(|user| user.as_str()).collect();
+        return Err(format!("{} may carry it out, not {}", names.join(" or "), action.caller.user));
+    }
+    // Only the object itself and its scale: whatever else is done to it was never planned.
+    if !matches!(action.subresource.as_str(), "" | "scale") {
+        return Err(format!("it does not hold {}", action.subresource));
+    }
+    let status = request.status.clone().unwrap_or_default();
+    let mut why = "it holds no change of this object".to_owned();
+    for (index, planned) in status.plan.iter().enumerate().filter(|(_, planned)| same_object(planned, action))
+    {
+        match fits(spec, index, planned, action) {
+            Ok(()) => match used(spec, &status.used, index, planned, action, now) {
+                Ok(grant) => return Ok(grant),
+                Err(reason) => why = reason,
+            },
+            Err(reason) => match restores(spec, &status.used, index, planned, action) {
+                Some(grant) => return Ok(grant),
+                None => why = reason,
+            },
+        }
+    }
+    Err(why)
+}
+
+/// Whether an action is what an entry plans, or an allowed part of it.
+fn fits(
+    spec: &ChangeRequestSpec,
+    index: usize,
+    planned: &PlannedChange,
+    action: &Action,
+) -> Result<(), String> {
+    if planned.operation != operation(&action.operation) {
+        return Err(format!("it holds {}", planned.summary));
+    }
+    if action.operation != Operation::Create && planned.uid.as_deref() != Some(action.uid.as_str()) {
+        return Err(format!(
+            "{} was replaced by another of that name since it was asked for: ask again",
+            planned.target.display()
+        ));
+    }
+    match action.operation {
+        Operation::Delete => return Ok(()),
+        Operation::Connect => return Err("it holds no such access".to_owned()),
+        // All of a new object was approved, or nothing.
+        Operation::Create => return all(delta::uncovered(&planned.delta, &action.delta, Partial::Forbidden)),
+        Operation::Update => {}
+    }
+    if spec.changes.get(index).is_some_and(|change| change.restart.is_some()) {
+        return if is_restart(&action.delta) { Ok(()) } else { Err("it holds a restart alone".to_owned()) };
+    }
+    if action.subresource.is_empty()
+        && let Some(stale) = delta::stale(&planned.delta, &action.before)
+    {
+        return Err(format!("{} was changed meanwhile: ask again", stale.path));
+    }
+    all(delta::uncovered(&planned.delta, &action.delta, spec.partial))
+}
+
+fn all(uncovered: Vec<Delta>) -> Result<(), String> {
+    match uncovered.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("it does not hold this value of {}", first.path)),
+    }
+}
+
+/// What `kubectl rollout restart` does, and nothing else.
+fn is_restart(deltas: &[Delta]) -> bool {
+    matches!(deltas, [delta] if delta.path == words::RESTARTED_AT
+        && delta.after.as_ref().and_then(|value| value.as_str())
+            .is_some_and(|text| text.parse::<Timestamp>().is_ok()))
+}
+
+/// The digest that tells one use from another: entry, object and values.
+fn use_digest(index: usize, planned: &PlannedChange, action: &Action) -> Result<String, String> {
+    digest::of(&json!({"change": index, "target": planned.target.display(), "uid": planned.uid,
+        "operation": planned.operation, "delta": action.delta}))
+    .map_err(|error| error.to_string())
+}
+
+fn used(
+    spec: &ChangeRequestSpec,
+    used: &[Use],
+    index: usize,
+    planned: &PlannedChange,
+    action: &Action,
+    now: Timestamp,
+) -> Result<Grant, String> {
+    let digest = use_digest(index, planned, action)?;
+    let of_this = |used: &&Use| usize::try_from(used.change).is_ok_and(|change| change == index);
+    // What was taken back and is done again is a new use, or a restore would open a way to and fro.
+    if used.iter().filter(of_this).any(|used| used.digest == digest && used.restored_time.is_none()) {
+        return Ok(Grant::Repeat);
+    }
+    let count = used.iter().filter(of_this).count();
+    if i32::try_from(count).unwrap_or(i32::MAX) >= spec.max_uses {
+        return Err(format!("it was used {count} of {} times: ask again", spec.max_uses));
+    }
+    Ok(Grant::Use(Use {
+        change: i32::try_from(index).map_err(|error| error.to_string())?,
+        digest,
+        by: action.caller.user.clone(),
+        time: seconds(now),
+        delta: action.delta.clone(),
+        restored_time: None,
+        restored_by: None,
+    }))
+}
+
+/// Whether an action takes back exactly what a use of this entry changed.
+fn restores(
+    spec: &ChangeRequestSpec,
+    used: &[Use],
+    index: usize,
+    planned: &PlannedChange,
+    action: &Action,
+) -> Option<Grant> {
+    spec.rollback.as_ref()?.restore_previous.as_ref()?;
+    let same = action.operation == Operation::Update
+        && planned.operation == "Update"
+        && planned.uid.as_deref() == Some(action.uid.as_str());
+    let back = |used: &Use| -> Vec<Delta> {
+        used.delta
+            .iter()
+            .map(|delta| Delta {
+                path: delta.path.clone(),
+                before: delta.after.clone(),
+                after: delta.before.clone(),
+            })
+            .collect()
+    };
+    let fits = |used: &Use| {
+        same && usize::try_from(used.change).is_ok_and(|change| change == index)
+            && !used.delta.is_empty()
+            && delta::uncovered(&back(used), &action.delta, Partial::Forbidden).is_empty()
+    };
+    if let Some(open) = used.iter().position(|used| fits(used) && used.restored_time.is_none()) {
+        return Some(Grant::Restore(open));
+    }
+    // The value is still the used one, so the restore that was counted was not stored: the same person again.
+    let counted =
+        used.iter().any(|used| fits(used) && used.restored_by.as_ref() == Some(&action.caller.user));
+    counted.then_some(Grant::Repeat)
+}
+
+#[cfg(test)]
+#[path = "grant_tests.rs"]
+mod tests;

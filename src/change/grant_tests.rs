@@ -1,0 +1,177 @@
+use super::*;
+use crate::change::action::tests::action;
+use serde_json::Value;
+
+const IMAGE: &str = "/spec/template/spec/containers/[name=app]/image";
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn request(edit: Value) -> ChangeRequest {
+    let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+        "metadata": {"name": "v2", "namespace": "shop", "uid": "cu"},
+        "spec": {"reason": "r", "requester": {"user": "emil"}, "changes": [{
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+            "update": {"patch": {}}}]},
+        "status": {"plan": [{"operation": "Update", "resource": "deployments", "namespace": "shop", "uid": "du", "summary": "s",
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+            "delta": [{"path": IMAGE, "before": "shop/checkout:v1", "after": "shop/checkout:v2"}]}]}});
+    json_patch::merge(&mut whole, &edit);
+    let mut request: ChangeRequest = serde_json::from_value(whole).unwrap();
+    let status = request.status.as_mut().unwrap();
+    status.digest = Some(digest::request("cu", &request.spec, &status.plan).unwrap());
+    request
+}
+
+fn approved() -> Outcome {
+    Outcome { approved: true, complete_time: Some(now()), ..Outcome::default() }
+}
+
+fn image(from: &str, to: &str) -> Action {
+    let image = |tag: &str| {
+        let image = format!("shop/checkout:{tag}");
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}})
+    };
+    action(json!({"oldObject": image(from), "object": image(to)}))
+}
+
+/// Uses a request, and gives it with the use stored.
+fn use_it(mut request: ChangeRequest, action: &Action) -> ChangeRequest {
+    let Ok(Grant::Use(used)) = grant(&request, action, now()) else { panic!("not granted") };
+    request.status.as_mut().unwrap().used.push(used);
+    request
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+#[test]
+fn the_exact_change_passes_once_and_its_repeat_is_not_counted() {
+    let used = use_it(request(json!({})), &image("v1", "v2"));
+    assert_eq!(grant(&used, &image("v1", "v2"), now()), Ok(Grant::Repeat));
+}
+
+#[test]
+fn anything_else_does_not_pass() {
+    let standing = request(json!({}));
+    for (what, action) in [
+        ("another image", image("v1", "v9")),
+        ("from another image", image("v0", "v2")),
+        ("more", action(json!({"object": {"metadata": {"labels": {"a": "b"}}}}))),
+        ("another object of that name", action(json!({"oldObject": {"metadata": {"uid": "later"}}}))),
+        ("another object", action(json!({"name": "till"}))),
+        ("another namespace", action(json!({"namespace": "till"}))),
+        ("another verb", action(json!({"operation": "DELETE", "object": null}))),
+        ("somebody else", action(json!({"userInfo": {"username": "amir"}}))),
+        ("another subresource", action(json!({"subResource": "status"}))),
+    ] {
+        assert!(grant(&standing, &action, now()).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn named_actors_carry_it_out_instead_of_the_requester() {
+    let for_amir = request(json!({"spec": {"actors": [{"user": "amir"}]}}));
+    assert!(grant(&for_amir, &image("v1", "v2"), now()).unwrap_err().starts_with("amir may carry it out"));
+    assert!(grant(&for_amir, &action(json!({"userInfo": {"username": "amir"}})), now()).is_ok());
+}
+
+#[test]
+fn max_uses_holds_for_each_change() {
+    let restart = |time: &str| {
+        action(
+            json!({"object": {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": time}},
+            "spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}}),
+        )
+    };
+    let twice = request(json!({"spec": {"maxUses": 2, "changes": [{
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}, "restart": {}}]}}));
+    let once = use_it(twice, &restart("2026-11-22T12:00:00Z"));
+    assert_eq!(grant(&once, &restart("2026-11-22T12:00:00Z"), now()), Ok(Grant::Repeat));
+    let both = use_it(once, &restart("2026-11-22T12:01:00Z"));
+    let third = grant(&both, &restart("2026-11-22T12:02:00Z"), now());
+    assert_eq!(third, Err("it was used 2 of 2 times: ask again".to_owned()));
+}
+
+#[test]
+fn a_restart_is_its_annotation_alone() {
+    let request = request(json!({"spec": {"changes": [{
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}, "restart": {}}]}}));
+    assert!(grant(&request, &image("v1", "v2"), now()).is_err());
+    let more = action(json!({"object": {"spec": {"template": {"metadata": {"annotations":
+        {"kubectl.kubernetes.io/restartedAt": "2026-11-22T12:00:00Z"}}}}}}));
+    assert!(grant(&request, &more, now()).is_err(), "with another image");
+}
+
+#[test]
+fn a_restore_takes_back_a_use_once() {
+    let with_rollback = request(json!({"spec": {"rollback": {"restorePrevious": {}}, "maxUses": 1}}));
+    assert!(grant(&with_rollback, &image("v2", "v1"), now()).is_err(), "before it was used");
+    let mut used = use_it(with_rollback, &image("v1", "v2"));
+    assert_eq!(grant(&used, &image("v2", "v1"), now()), Ok(Grant::Restore(0)));
+    assert!(grant(&used, &image("v2", "v0"), now()).is_err(), "to something else");
+    let taken_back = &mut used.status.as_mut().unwrap().used[0];
+    taken_back.restored_time = Some(seconds(now()));
+    taken_back.restored_by = Some("emil".into());
+    assert_eq!(grant(&used, &image("v2", "v1"), now()), Ok(Grant::Repeat), "a retry of the restore");
+    assert!(grant(&used, &image("v1", "v2"), now()).is_err(), "forward again is a new use");
+    let without = use_it(request(json!({})), &image("v1", "v2"));
+    assert!(grant(&without, &image("v2", "v1"), now()).is_err());
+}
+
+#[test]
+fn the_window_runs_from_the_approval_or_as_written() {
+    let (from, until) = window(&request(json!({})).spec, now());
+    assert_eq!((from, until), (now(), at("2026-11-22T13:00:00Z")));
+    let written = request(
+        json!({"spec": {"window": {"notBefore": "2026-11-22T14:00:00Z", "notAfter": "2026-11-22T15:00:00Z"}}}),
+    );
+    let stands = |time: &str| standing(&written, &approved(), at(time)).is_ok();
+    assert!(!stands("2026-11-22T13:59:59Z") && stands("2026-11-22T14:00:00Z"));
+    assert!(stands("2026-11-22T14:59:59Z") && !stands("2026-11-22T15:00:00Z"));
+}
+
+#[test]
+fn a_later_approval_does_not_lengthen_the_window() {
+    let stored = request(json!({"status": {"approvedTime": "2026-11-22T11:00:00Z"}}));
+    assert!(standing(&stored, &approved(), now()).is_err());
+}
+
+#[test]
+fn a_request_that_does_not_stand_says_why() {
+    for (request, outcome, why) in [
+        (request(json!({"spec": {"withdrawn": true}})), approved(), "withdrawn"),
+        (
+            request(json!({"metadata": {"deletionTimestamp": "2026-11-22T11:00:00Z"}})),
+            approved(),
+            "being deleted",
+        ),
+        (
+            request(json!({})),
+            Outcome { missing: vec!["amir".into()], ..Outcome::default() },
+            "amir must approve",
+        ),
+        (request(json!({})), Outcome { rejected_by: Some("bea".into()), ..approved() }, "bea rejected it"),
+        (request(json!({"spec": {"requester": null}})), approved(), "no plan"),
+    ] {
+        let reason = standing(&request, &outcome, now()).unwrap_err();
+        assert!(reason.contains(why), "{reason}");
+    }
+    let mut forged = request(json!({}));
+    forged.status.as_mut().unwrap().plan[0].delta[0].after = Some(json!("shop/checkout:v9"));
+    assert!(standing(&forged, &approved(), now()).is_err(), "a plan that the digest does not name");
+}
+
+#[test]
+fn a_changed_value_makes_the_entry_stale() {
+    let two = request(
+        json!({"status": {"plan": [{"operation": "Update", "resource": "deployments", "namespace": "shop",
+        "uid": "du", "summary": "s", "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+        "delta": [{"path": IMAGE, "before": "shop/checkout:v1", "after": "shop/checkout:v2"},
+            {"path": "/spec/replicas", "before": 5, "after": 8}]}]}}),
+    );
+    let why = grant(&two, &image("v1", "v2"), now()).unwrap_err();
+    assert_eq!(why, "/spec/replicas was changed meanwhile: ask again");
+}

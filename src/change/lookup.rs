@@ -1,0 +1,132 @@
+//! Looks up what proves system traffic: owners, namespaces, autoscalers, disruption budgets.
+//!
+//! Every read is live: a proof from a cache may be a proof of yesterday.
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{GroupVersionKind, Selector, SelectorExt};
+use kube::discovery::{Scope, pinned_kind};
+
+use super::action::Action;
+use super::policy::{self, Resource};
+use super::system::{Bounds, Facts, Owner, OwnerState, Proof, Row};
+use crate::api::common::ObjectRef;
+use crate::cluster::{Context, Error};
+
+/// What the proofs of these rows need.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn facts(context: &Context, rows: &[&'static Row], action: &Action) -> Result<Facts, Error> {
+    let mut facts = Facts::default();
+    for row in rows {
+        match row.proof {
+            Proof::Owner(_) | Proof::Orphan if facts.owners.is_empty() => {
+                facts.owners = owners(context, action).await;
+            }
+            Proof::NamespaceEnds => facts.namespace_ends = namespace_ends(context, action).await?,
+            Proof::Autoscaler => facts.autoscalers = autoscalers(context, action).await?,
+            _ => {}
+        }
+    }
+    Ok(facts)
+}
+
+async fn owners(context: &Context, action: &Action) -> Vec<Owner> {
+    let references = [&action.before, &action.after]
+        .into_iter()
+        .filter_map(|object| object.pointer("/metadata/ownerReferences"))
+        .find_map(|list| serde_json::from_value::<Vec<OwnerReference>>(list.clone()).ok())
+        .unwrap_or_default();
+    let mut owners = Vec::new();
+    for reference in references {
+        let (state, protected) =
+            owner(context, action, &reference).await.unwrap_or((OwnerState::Unknown, false));
+        let controller = reference.controller == Some(true);
+        owners.push(Owner { kind: reference.kind, controller, state, protected });
+    }
+    owners
+}
+
+/// How an owner is and whether it is protected itself. What cannot be read is unknown, which proves nothing.
+async fn owner(
+    context: &Context,
+    action: &Action,
+    reference: &OwnerReference,
+) -> Result<(OwnerState, bool), kube::Error> {
+    let (group, version) = reference.api_version.split_once('/').unwrap_or(("", &reference.api_version));
+    let kind = GroupVersionKind::gvk(group, version, &reference.kind);
+    let (resource, capabilities) = pinned_kind(&context.client, &kind).await?;
+    let is_namespaced = capabilities.scope == Scope::Namespaced;
+    let api: Api<DynamicObject> = if is_namespaced {
+        Api::namespaced_with(context.client.clone(), &action.namespace, &resource)
+    } else {
+        Api::all_with(context.client.clone(), &resource)
+    };
+    let namespace = if is_namespaced { action.namespace.as_str() } else { "" };
+    let resource = Resource { group, plural: &resource.plural, namespace };
+    let policies = context.stores.policies.state();
+    let protected = !policy::protecting(&policies, &resource, &context.config.namespace).is_empty();
+    let state = match api.get_opt(&reference.name).await? {
+        Some(found) if found.uid().as_deref() != Some(&reference.uid) => OwnerState::Gone,
+        Some(found) if found.metadata.deletion_timestamp.is_some() => OwnerState::Terminating,
+        Some(_) => OwnerState::Live,
+        None => OwnerState::Gone,
+    };
+    Ok((state, protected))
+}
+
+async fn namespace_ends(context: &Context, action: &Action) -> Result<bool, Error> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let namespace = api.get_opt(&action.namespace).await?;
+    Ok(namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+}
+
+async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, Error> {
+    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), &action.namespace);
+    let found = api.list(&ListParams::default()).await?;
+    Ok(found
+        .into_iter()
+        .filter_map(|autoscaler| autoscaler.spec)
+        .map(|spec| Bounds {
+            target: ObjectRef {
+                api_version: spec.scale_target_ref.api_version.unwrap_or_default(),
+                kind: spec.scale_target_ref.kind,
+                name: spec.scale_target_ref.name,
+            },
+            min: i64::from(spec.min_replicas.unwrap_or(1)),
+            max: i64::from(spec.max_replicas),
+        })
+        .collect())
+}
+
+/// Whether a PodDisruptionBudget covers the pod, and every one that does allows a disruption now.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn is_within_budget(context: &Context, action: &Action) -> Result<bool, Error> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &action.namespace);
+    let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(false) };
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.client.clone(), &action.namespace);
+    let mut covered = false;
+    for budget in budgets.list(&ListParams::default()).await? {
+        let selector = budget.spec.and_then(|spec| spec.selector);
+        let Some(selector) = selector.and_then(|selector| Selector::try_from(selector).ok()) else {
+            continue;
+        };
+        if !selector.matches(pod.labels()) {
+            continue;
+        }
+        covered = true;
+        let status = budget.status.unwrap_or_default();
+        let is_current = status.observed_generation == budget.metadata.generation;
+        if !is_current || status.disruptions_allowed < 1 {
+            return Ok(false);
+        }
+    }
+    Ok(covered)
+}

@@ -1,0 +1,218 @@
+//! What each change of a request would do, found out by a dry run: computed once and never again.
+//!
+//! Everything here acts as the planner, whose every write must be a dry run.
+
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiResource, Scope, pinned_kind};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::{delta, words};
+use crate::api::change_request::{Change, ChangeRequestSpec, Delta, PatchType, PlannedChange, UpdateChange};
+use crate::api::common::ObjectRef;
+use crate::cluster::Error;
+
+/// What the value of a restart reads as in a plan: it is only known when it happens.
+const AT_THAT_TIME: &str = "the time of the restart";
+
+/// Plans every change of a request in a namespace. Cluster-scoped targets are for the operator's namespace alone.
+///
+/// # Errors
+/// [`Error::Terminal`] with where and why if the request can never be carried out as it is written; others if
+/// the API server does not answer.
+pub async fn plan(
+    client: &Client,
+    spec: &ChangeRequestSpec,
+    namespace: &str,
+    operator_namespace: &str,
+) -> Result<Vec<PlannedChange>, Error> {
+    let mut plan = Vec::new();
+    for (index, change) in spec.changes.iter().enumerate() {
+        let planned = one(client, change, namespace, operator_namespace).await;
+        plan.push(planned.map_err(|error| at(index, error))?);
+    }
+    Ok(plan)
+}
+
+fn at(index: usize, error: Error) -> Error {
+    // What the API server says no to, it says no to again.
+    let final_answer =
+        error.code().is_some_and(|code| (400..500).contains(&code) && code != 409 && code != 429);
+    match error {
+        Error::Api(error) if final_answer => {
+            Error::Terminal(format!("spec.changes[{index}]: {}", crate::cluster::error::chain(&*error)))
+        }
+        Error::Terminal(message) => Error::Terminal(format!("spec.changes[{index}]: {message}")),
+        other => other,
+    }
+}
+
+async fn one(
+    client: &Client,
+    change: &Change,
+    namespace: &str,
+    operator_namespace: &str,
+) -> Result<PlannedChange, Error> {
+    let target = target(change)?;
+    let (resource, scope) = discover(client, &target).await?;
+    let is_namespaced = scope == Scope::Namespaced;
+    if !is_namespaced && namespace != operator_namespace {
+        return Err(Error::Terminal(format!(
+            "{} belongs to no namespace: ask from the operator's own, -n {operator_namespace}",
+            target.display()
+        )));
+    }
+    let api: Api<DynamicObject> = if is_namespaced {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    } else {
+        Api::all_with(client.clone(), &resource)
+    };
+    let place = if is_namespaced { namespace } else { "" };
+    let mut planned = PlannedChange {
+        target: target.clone(),
+        resource: resource.plural.clone(),
+        namespace: is_namespaced.then(|| namespace.to_owned()),
+        ..PlannedChange::default()
+    };
+    if let Some(create) = &change.create {
+        let object: DynamicObject = serde_json::from_value(create.manifest.clone())
+            .map_err(|error| Error::Terminal(format!("create.manifest: {error}")))?;
+        let created = api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await?;
+        planned.operation = "Create".to_owned();
+        planned.delta = delta::diff(&Value::Null, &serde_json::to_value(created)?);
+        planned.summary = words::creation(&target, place);
+        return Ok(planned);
+    }
+    let live = api.get(&target.name).await?;
+    planned.uid = live.uid();
+    let live = serde_json::to_value(live)?;
+    if change.delete.is_some() {
+        api.delete(&target.name, &DeleteParams { dry_run: true, ..DeleteParams::default() }).await?;
+        planned.operation = "Delete".to_owned();
+        planned.summary = words::deletion(&target, place);
+        return Ok(planned);
+    }
+    planned.operation = "Update".to_owned();
+    if change.restart.is_some() {
+        let before = delta::value_at(&live, words::RESTARTED_AT).cloned();
+        planned.delta =
+            vec![Delta { path: words::RESTARTED_AT.to_owned(), before, after: Some(json!(AT_THAT_TIME)) }];
+    } else {
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let patched = api.patch(&target.name, &params, &patch(change, &target)?).await?;
+        planned.delta = delta::diff(&live, &serde_json::to_value(patched)?);
+        if planned.delta.is_empty() {
+            return Err(Error::Terminal(format!("{} is already so: nothing would change", target.display())));
+        }
+    }
+    planned.summary = crate::cluster::events::cut(&words::update(&target, place, &planned.delta), 1000);
+    Ok(planned)
+}
+
+/// The object that a change is about.
+fn target(change: &Change) -> Result<ObjectRef, Error> {
+    if let Some(target) = &change.target {
+        return Ok(target.clone());
+    }
+    let manifest = change.create.as_ref().map_or(&Value::Null, |create| &create.manifest);
+    let text =
+        |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let target =
+        ObjectRef { api_version: text("/apiVersion"), kind: text("/kind"), name: text("/metadata/name") };
+    if target.kind.is_empty() || target.name.is_empty() {
+        return Err(Error::Terminal("it names no object".to_owned()));
+    }
+    Ok(target)
+}
+
+async fn discover(client: &Client, target: &ObjectRef) -> Result<(ApiResource, Scope), Error> {
+    let version = target.api_version.rsplit('/').next().unwrap_or_default();
+    let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
+    match pinned_kind(client, &kind).await {
+        Ok((resource, capabilities)) => Ok((resource, capabilities.scope)),
+        Err(kube::Error::Discovery(error)) => {
+            Err(Error::Terminal(format!("{} {}: {error}", target.api_version, target.kind)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The patch that carries out a change of values.
+fn patch(change: &Change, target: &ObjectRef) -> Result<Patch<Value>, Error> {
+    if let Some(scale) = &change.scale {
+        return Ok(Patch::Merge(json!({"spec": {"replicas": scale.replicas}})));
+    }
+    match &change.update {
+        Some(update) => update_patch(update),
+        None => Err(Error::Terminal(format!("nothing is said that could be done to {}", target.display()))),
+    }
+}
+
+fn update_patch(update: &UpdateChange) -> Result<Patch<Value>, Error> {
+    let removals = || update.remove.iter().map(|path| json!({"op": "remove", "path": path}));
+    let Some(body) = update.patch.clone() else { return json_patch(removals().collect()) };
+    match update.patch_type {
+        PatchType::Json => match body {
+            Value::Array(operations) => json_patch(operations.into_iter().chain(removals()).collect()),
+            _ => Err(Error::Terminal("update.patch: a JSON patch is a list of operations".to_owned())),
+        },
+        PatchType::Strategic => Ok(Patch::Strategic(with_nulls(body, &update.remove))),
+        PatchType::Merge => Ok(Patch::Merge(with_nulls(body, &update.remove))),
+    }
+}
+
+fn json_patch(operations: Vec<Value>) -> Result<Patch<Value>, Error> {
+    let patch = serde_json::from_value(Value::Array(operations))
+        .map_err(|error| Error::Terminal(format!("update.patch: no JSON patch: {error}")))?;
+    Ok(Patch::Json(patch))
+}
+
+/// The patch with a null at each pointer, which is how a merge patch says that something goes.
+fn with_nulls(mut patch: Value, remove: &[String]) -> Value {
+    for pointer in remove {
+        let segments = pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"));
+        let names: Vec<String> = segments.collect();
+        let goes = names.iter().rev().fold(Value::Null, |inner, name| json!({ name.as_str(): inner }));
+        overlay(&mut patch, goes);
+    }
+    patch
+}
+
+fn overlay(value: &mut Value, over: Value) {
+    match (value, over) {
+        (Value::Object(fields), Value::Object(over)) => {
+            for (name, over) in over {
+                overlay(fields.entry(name).or_insert_with(|| json!({})), over);
+            }
+        }
+        (value, over) => *value = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_is_a_null_in_a_merge_patch_and_an_operation_in_a_json_patch() {
+        let merged = with_nulls(json!({"spec": {"paused": true}}), &["/metadata/labels/a~1b".to_owned()]);
+        assert_eq!(merged, json!({"spec": {"paused": true}, "metadata": {"labels": {"a/b": null}}}));
+        let update = UpdateChange { remove: vec!["/spec/paused".into()], ..UpdateChange::default() };
+        let Ok(Patch::Json(operations)) = update_patch(&update) else { panic!("no JSON patch") };
+        assert_eq!(
+            serde_json::to_value(operations).unwrap(),
+            json!([{"op": "remove", "path": "/spec/paused"}])
+        );
+    }
+
+    #[test]
+    fn a_json_patch_that_is_none_is_named() {
+        let update = UpdateChange {
+            patch_type: PatchType::Json,
+            patch: Some(json!({"op": "add"})),
+            ..UpdateChange::default()
+        };
+        assert!(matches!(update_patch(&update), Err(Error::Terminal(_))));
+    }
+}

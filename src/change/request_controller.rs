@@ -1,0 +1,203 @@
+//! Keeps every ChangeRequest planned once, weighed always, and its people told.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
+
+use super::request_decide::{self, Live};
+use super::request_messages::{self, People};
+use super::weigh::{self, Facts};
+use super::{digest, people, plan, policy, validate};
+use crate::api::ChangeRequest;
+use crate::api::change_policy::ChangePolicySpec;
+use crate::api::change_request::{ChangeRequestStatus, PlannedChange};
+use crate::api::common::is_true;
+use crate::cluster::conditions::{self, NotReady};
+use crate::cluster::controller::{self, Requeue};
+use crate::cluster::stores::{Change, get, in_namespace};
+use crate::cluster::{Context, Error, SharedContext, status};
+
+/// Runs the controller until `cancel`.
+pub async fn run(context: SharedContext, cancel: CancellationToken) {
+    let store = context.stores.requests.clone();
+    let reconcile = |request, context: SharedContext| -> controller::Reconciling {
+        Box::pin(async move { reconcile(request, &context).await })
+    };
+    controller::run("changerequest", context, store, concerned, reconcile, cancel).await;
+}
+
+/// Requests that a change of something else may concern.
+fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>> {
+    let is_of_namespace = matches!(
+        change.kind,
+        "Approval"
+            | "Incident"
+            | "BusinessService"
+            | "OnCallRotation"
+            | "Deployment"
+            | "StatefulSet"
+            | "DaemonSet"
+    );
+    let operator_namespace = context.config.namespace.as_str();
+    let is_concerned = |request: &ChangeRequest| {
+        let namespace = request.metadata.namespace.as_deref();
+        match change.kind {
+            "ChangePolicy" => true,
+            // What leads a namespace also leads the changes of its policy, which are asked for elsewhere.
+            "Incident" if namespace == Some(operator_namespace) => true,
+            _ => is_of_namespace && namespace == change.namespace.as_deref(),
+        }
+    };
+    let open = |request: &ChangeRequest| {
+        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        !["Spent", "Expired", "Rejected"].iter().any(|kind| is_true(conditions, kind))
+    };
+    let found = context.stores.requests.state_filter(|request| is_concerned(request) && open(request));
+    found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
+}
+
+async fn reconcile(request: Arc<ChangeRequest>, context: &Context) -> Result<Requeue, Error> {
+    if request.metadata.deletion_timestamp.is_some() {
+        return Ok(Requeue::Never);
+    }
+    let now = Timestamp::now();
+    let namespace = request.namespace().unwrap_or_default();
+    let is_planned = request.status.as_ref().is_some_and(|status| status.digest.is_some());
+    if !is_planned {
+        let result = match plan(context, &request, &namespace).await {
+            Err(Error::Terminal(message)) => Err(NotReady::Stalled("CannotPlan".to_owned(), message)),
+            Err(error) => return Err(error),
+            Ok(result) => result,
+        };
+        let next = planned(&request, result, now)?;
+        // The next reconcile, which this write causes, weighs it.
+        status::write(&context.client, &*request, next).await?;
+        return Ok(Requeue::Never);
+    }
+    let facts = facts(context, &namespace);
+    let weighed = weigh::request(&request, &facts, now);
+    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+    let live: Vec<Live> = plan.iter().map(|planned| live(context, planned)).collect();
+    let mut decided = request_decide::decide(&request, &weighed, &live, now);
+    let everybody = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people).fold(
+        Vec::new(),
+        |mut found: Vec<_>, person: &crate::api::oncall_rotation::Person| {
+            if !found.iter().any(|known: &&crate::api::oncall_rotation::Person| known.user == person.user) {
+                found.push(person);
+            }
+            found
+        },
+    );
+    let people = People {
+        approvers: people::people(&facts.services, &facts.rotations, plan, people::approval),
+        leads: people::people(&facts.services, &facts.rotations, plan, people::lead),
+        everybody,
+    };
+    request_messages::update(&request, &mut decided.status, &weighed, &people, now);
+    let before = request.status.as_ref().and_then(|status| status.state.clone());
+    let after = decided.status.state.clone();
+    status::write(&context.client, &*request, decided.status).await?;
+    if before != after
+        && let Some(state) = after
+    {
+        context.events.normal(&*request, &state, &format!("chg/{} is now {state}", request.name_any())).await;
+    }
+    Ok(decided.wake.into())
+}
+
+/// Everything that has a say, from the caches: the gate looks again before anything passes.
+pub fn facts(context: &Context, namespace: &str) -> Facts {
+    Facts {
+        policies: context.stores.policies.state(),
+        incidents: context.stores.incidents.state(),
+        services: in_namespace(&context.stores.services, namespace),
+        rotations: in_namespace(&context.stores.rotations, namespace),
+        approvals: in_namespace(&context.stores.approvals, namespace),
+        operator_namespace: context.config.namespace.clone(),
+    }
+}
+
+/// Plans a request, or says why it cannot be asked as it is.
+async fn plan(
+    context: &Context,
+    request: &ChangeRequest,
+    namespace: &str,
+) -> Result<Result<Vec<PlannedChange>, NotReady>, Error> {
+    let fields = validate::not_implemented(&request.spec);
+    if !fields.is_empty() {
+        return Ok(Err(NotReady::not_implemented(&fields)));
+    }
+    let invalid = |problems: Vec<String>| NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
+    let problems = validate::problems(&request.spec, namespace);
+    if !problems.is_empty() {
+        return Ok(Err(invalid(problems)));
+    }
+    if request.spec.requester.is_none() {
+        let message = "nobody knows who asks: it was created past Mayday's webhook; delete it and ask again";
+        return Ok(Err(NotReady::Stalled("Unstamped".to_owned(), message.to_owned())));
+    }
+    let client = context.impersonate.planner()?;
+    let plan = plan::plan(&client, &request.spec, namespace, &context.config.namespace).await?;
+    let policies = context.stores.policies.state();
+    let mut limits: Vec<(String, &ChangePolicySpec)> = Vec::new();
+    for planned in &plan {
+        for policy in policy::governing(&policies, planned, &context.config.namespace) {
+            if !limits.iter().any(|(name, _)| *name == policy.name_any()) {
+                limits.push((policy.name_any(), &policy.spec));
+            }
+        }
+    }
+    let problems = validate::beyond_limits(&request.spec, &limits);
+    Ok(if problems.is_empty() { Ok(plan) } else { Err(invalid(problems)) })
+}
+
+/// The status of a request that has just been planned, or cannot be.
+fn planned(
+    request: &ChangeRequest,
+    result: Result<Vec<PlannedChange>, NotReady>,
+    now: Timestamp,
+) -> Result<ChangeRequestStatus, Error> {
+    let mut next = request.status.clone().unwrap_or_default();
+    let generation = request.metadata.generation.unwrap_or_default();
+    match result {
+        Ok(plan) => {
+            let uid = request.uid().unwrap_or_default();
+            next.digest = Some(digest::request(&uid, &request.spec, &plan)?);
+            next.plan = plan;
+            next.state = Some("Planning".to_owned());
+            conditions::ready(&mut next, generation, now, Ok("the request is planned".to_owned()));
+        }
+        Err(why) => {
+            let withdrawn = request.spec.withdrawn;
+            next.state = Some(if withdrawn { "Withdrawn" } else { "Invalid" }.to_owned());
+            conditions::ready(&mut next, generation, now, Err(why));
+        }
+    }
+    Ok(next)
+}
+
+/// How a target is now, for the kinds that are cached.
+fn live(context: &Context, planned: &PlannedChange) -> Live {
+    let namespace = planned.namespace.as_deref().unwrap_or_default();
+    let name = planned.target.name.as_str();
+    let value = match (planned.target.group(), planned.target.kind.as_str()) {
+        ("apps", "Deployment") => {
+            get(&context.stores.deployments, namespace, name).map(|object| serde_json::to_value(&*object))
+        }
+        ("apps", "StatefulSet") => {
+            get(&context.stores.stateful_sets, namespace, name).map(|object| serde_json::to_value(&*object))
+        }
+        ("apps", "DaemonSet") => {
+            get(&context.stores.daemon_sets, namespace, name).map(|object| serde_json::to_value(&*object))
+        }
+        _ => return Live::Unknown,
+    };
+    match value {
+        None => Live::Gone,
+        Some(Ok(object)) => Live::Object(object),
+        Some(Err(_)) => Live::Unknown,
+    }
+}

@@ -1,0 +1,246 @@
+//! Who is told about a request, and what: approvers while it waits, the requester when it is decided. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::digest;
+use super::weigh::Weighed;
+use crate::api::ChangeRequest;
+use crate::api::change_request::ChangeRequestStatus;
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::oncall_rotation::Person;
+use crate::cluster::conditions::seconds;
+use crate::cluster::events::cut;
+
+/// People who may be told.
+#[derive(Clone, Debug, Default)]
+pub struct People<'a> {
+    /// Who approves.
+    pub approvers: Vec<&'a Person>,
+    /// Who may lead.
+    pub leads: Vec<&'a Person>,
+    /// Everybody with contacts in the namespace; among them the requester, if known.
+    pub everybody: Vec<&'a Person>,
+}
+
+/// Adds the messages that the state asks for, each once by its id, and ends those that are no longer needed.
+pub fn update(
+    request: &ChangeRequest,
+    status: &mut ChangeRequestStatus,
+    weighed: &Weighed,
+    people: &People<'_>,
+    now: Timestamp,
+) {
+    let state = status.state.clone().unwrap_or_default();
+    if state != "Waiting" {
+        for message in &mut status.messages {
+            if message.purpose == Purpose::ApprovalNeeded && message.state == MessageState::Queued {
+                message.state = MessageState::Superseded;
+            }
+        }
+    }
+    let uid = request.uid().unwrap_or_default();
+    let requester = request.spec.requester.as_ref().map_or("", |user| user.user.as_str());
+    let (purpose, key, text, people) = match state.as_str() {
+        "Waiting" => {
+            // Other incidents ask for other approvals, and so for another message.
+            let incidents: Vec<&str> =
+                status.incidents.iter().map(|incident| incident.uid.as_str()).collect();
+            let key = match incidents.is_empty() {
+                true => "asked".to_owned(),
+                false => format!("asked-{}", short(&incidents)),
+            };
+            (
+                Purpose::ApprovalNeeded,
+                key,
+                waiting(request, status),
+                asked(status, weighed, people, requester),
+            )
+        }
+        "Approved" | "Rejected" | "Expired" => {
+            let requester =
+                people.everybody.iter().filter(|person| person.user == requester).copied().collect();
+            (Purpose::Decision, state.to_lowercase(), decided(request, status, &state), requester)
+        }
+        _ => return,
+    };
+    for person in people {
+        for (index, contact) in person.contacts.iter().enumerate() {
+            let id = cut(&format!("{uid}-{key}-{}-{index}", person.user), 128);
+            if status.messages.iter().any(|message| message.id == id) {
+                continue;
+            }
+            let delay = contact.delay.as_ref().map(|delay| delay.get());
+            status.messages.push(Message {
+                id,
+                purpose,
+                person: Some(person.name.clone()),
+                user: Some(person.user.clone()),
+                channel_ref: contact.channel_ref.clone(),
+                namespace: None,
+                address: contact.address.clone(),
+                text: text.clone(),
+                created_time: seconds(now),
+                send_time: delay.and_then(|delay| now.checked_add(delay).ok()).map(seconds),
+                deadline: None,
+                state: MessageState::Queued,
+                attempts: 0,
+                next_attempt_time: None,
+                sent_time: None,
+                error: None,
+            });
+        }
+    }
+    // The list is bounded; the oldest that is done with goes first.
+    while status.messages.len() > 64 {
+        let done = |message: &Message| message.state != MessageState::Queued;
+        let oldest = status.messages.iter().position(done).unwrap_or(0);
+        status.messages.remove(oldest);
+    }
+}
+
+/// Approvers and leads, without the requester and those who have decided.
+fn asked<'a>(
+    status: &ChangeRequestStatus,
+    weighed: &Weighed,
+    people: &People<'a>,
+    requester: &str,
+) -> Vec<&'a Person> {
+    let mut asked: Vec<&Person> = people.approvers.clone();
+    for binding in &weighed.bindings {
+        // A lead who has claimed decides; until then whoever may claim is asked.
+        let may = |person: &&&Person| binding.lead.as_ref().is_none_or(|lead| *lead == person.user);
+        asked.extend(people.leads.iter().filter(may));
+    }
+    asked.retain(|person| {
+        person.user != requester && !status.decisions.iter().any(|decision| decision.by == person.user)
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    asked.retain(|person| seen.insert(person.user.clone()));
+    asked
+}
+
+fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
+    let who = request.spec.requester.as_ref().map_or("somebody", |user| user.user.as_str());
+    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
+    let incidents: Vec<&str> = status.incidents.iter().map(|incident| incident.name.as_str()).collect();
+    let during = match incidents.is_empty() {
+        true => String::new(),
+        false => format!(" during {}", incidents.join(", ")),
+    };
+    let missing = status.missing.clone().unwrap_or_default();
+    cut(
+        &format!(
+            "{who} asks{during}: {}. Why: {}. {missing} must approve. Look and decide: kubectl mayday approve {address}",
+            what(status),
+            request.spec.reason
+        ),
+        4000,
+    )
+}
+
+fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: &str) -> String {
+    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
+    let by: Vec<String> =
+        status.decisions.iter().map(|decision| format!("{} ({})", decision.by, decision.role)).collect();
+    let text = match state {
+        "Approved" => {
+            let until = status.expires_time.as_ref().map(|time| time.0.strftime("%H:%M:%S UTC").to_string());
+            let until = until.unwrap_or_else(|| "the end of its window".to_owned());
+            format!(
+                "chg/{} is approved by {}: {}. Carry it out by {until}: kubectl mayday apply {address}",
+                request.name_any(),
+                by.join(" and "),
+                what(status)
+            )
+        }
+        "Rejected" => format!(
+            "chg/{} is rejected: {}. See why: kubectl mayday show {address}",
+            request.name_any(),
+            what(status)
+        ),
+        _ => format!(
+            "chg/{} was not carried out in its time: {}. Ask again, if it is needed.",
+            request.name_any(),
+            what(status)
+        ),
+    };
+    cut(&text, 4000)
+}
+
+fn what(status: &ChangeRequestStatus) -> String {
+    let summaries: Vec<&str> = status.plan.iter().map(|planned| planned.summary.as_str()).collect();
+    summaries.join("; ")
+}
+
+fn short(incidents: &[&str]) -> String {
+    let digest = digest::of(&serde_json::json!(incidents)).unwrap_or_default();
+    digest.rsplit(':').next().unwrap_or_default().chars().take(8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::{Severity, UidRef};
+    use crate::change::binding::Binding;
+    use serde_json::json;
+
+    fn person(user: &str) -> Person {
+        serde_json::from_value(
+            json!({"name": user, "user": user, "contacts": [{"channelRef": {"name": "hook"}}]}),
+        )
+        .unwrap()
+    }
+
+    fn request() -> ChangeRequest {
+        serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+            "metadata": {"name": "v2", "namespace": "shop", "uid": "cu"},
+            "spec": {"reason": "release v2", "requester": {"user": "emil"}, "changes": []}}))
+        .unwrap()
+    }
+
+    fn told(state: &str, lead: Option<&str>, status: &mut ChangeRequestStatus) -> Vec<String> {
+        let all: Vec<Person> = ["amir", "bea", "emil", "lena", "max"].map(person).into();
+        let [amir, bea, emil, lena, max] = [&all[0], &all[1], &all[2], &all[3], &all[4]];
+        let people = People {
+            approvers: vec![amir, bea, emil],
+            leads: vec![lena, max],
+            everybody: all.iter().collect(),
+        };
+        let incident = UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() };
+        let bindings = lead
+            .map(|lead| Binding { incident, severity: Severity::Sev2, lead: Some(lead.into()) })
+            .into_iter()
+            .collect();
+        let weighed = Weighed { bindings, ..Weighed::default() };
+        status.state = Some(state.into());
+        update(&request(), status, &weighed, &people, Timestamp::UNIX_EPOCH);
+        status.messages.iter().map(|message| message.user.clone().unwrap()).collect()
+    }
+
+    #[test]
+    fn approvers_are_asked_once_and_never_the_requester() {
+        let mut status = ChangeRequestStatus::default();
+        assert_eq!(told("Waiting", None, &mut status), ["amir", "bea"]);
+        assert_eq!(told("Waiting", None, &mut status).len(), 2);
+        assert!(status.messages[0].text.contains("kubectl mayday approve -n shop chg/v2"));
+    }
+
+    #[test]
+    fn the_lead_who_claimed_is_asked_too_and_no_other() {
+        assert_eq!(
+            told("Waiting", Some("lena"), &mut ChangeRequestStatus::default()),
+            ["amir", "bea", "lena"]
+        );
+    }
+
+    #[test]
+    fn the_requester_hears_the_decision_and_the_approvers_are_left_alone() {
+        let mut status = ChangeRequestStatus::default();
+        told("Waiting", None, &mut status);
+        assert_eq!(told("Approved", None, &mut status), ["amir", "bea", "emil"]);
+        assert_eq!(status.messages[0].state, MessageState::Superseded);
+        assert_eq!(status.messages[2].state, MessageState::Queued);
+        assert_eq!(status.messages[2].purpose, Purpose::Decision);
+    }
+}

@@ -1,0 +1,251 @@
+//! Whether a request can be asked at all, before anything is planned. Pure.
+
+use serde_json::Value;
+
+use crate::api::change_policy::ChangePolicySpec;
+use crate::api::change_request::{Change, ChangeRequestSpec, PatchType};
+
+/// Fields that this version does not act on.
+pub fn not_implemented(spec: &ChangeRequestSpec) -> Vec<String> {
+    let mut fields = Vec::new();
+    for (index, change) in spec.changes.iter().enumerate() {
+        let members = [
+            (change.exec.is_some(), "exec"),
+            (change.attach.is_some(), "attach"),
+            (change.debug.is_some(), "debug"),
+            (change.port_forward.is_some(), "portForward"),
+            (change.evict.is_some(), "evict"),
+            (
+                change.update.as_ref().is_some_and(|update| !update.content_digests.is_empty()),
+                "update.contentDigests",
+            ),
+        ];
+        let set = members.iter().filter(|(set, _)| *set);
+        fields.extend(set.map(|(_, member)| format!("spec.changes[{index}].{member}")));
+    }
+    fields
+}
+
+/// What is wrong with a request in a namespace, each with where and what to do; nothing if it can be planned.
+pub fn problems(spec: &ChangeRequestSpec, namespace: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if spec.changes.is_empty() {
+        problems.push("spec.changes: there is no change; say what shall be done".to_owned());
+    }
+    for (index, change) in spec.changes.iter().enumerate() {
+        problems.extend(
+            of_change(change, namespace)
+                .into_iter()
+                .map(|(field, problem)| format!("spec.changes[{index}]{field}: {problem}")),
+        );
+    }
+    if let Some(window) = &spec.window {
+        let (before, after) = (window.not_before.as_ref(), window.not_after.as_ref());
+        if matches!((before, after), (Some(before), Some(after)) if before.0 >= after.0) {
+            problems.push("spec.window: notBefore must be before notAfter".to_owned());
+        }
+    }
+    problems
+}
+
+/// What a request asks for beyond the limits of the policies over its targets.
+pub fn beyond_limits(spec: &ChangeRequestSpec, policies: &[(String, &ChangePolicySpec)]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, policy) in policies {
+        let limits = &policy.limits;
+        if spec.max_uses > limits.max_uses {
+            problems.push(format!(
+                "spec.maxUses: {} is more than the {} that policy {name} allows",
+                spec.max_uses, limits.max_uses
+            ));
+        }
+        let window = spec.window.clone().unwrap_or_default();
+        let length = match (&window.not_before, &window.not_after) {
+            (Some(from), Some(until)) => Some(until.0.duration_since(from.0)),
+            _ => window.duration.as_ref().map(|duration| duration.get()),
+        };
+        if length.is_some_and(|length| length > limits.max_window.get()) {
+            problems.push(format!(
+                "spec.window: it is longer than the {} that policy {name} allows",
+                limits.max_window
+            ));
+        }
+        if window.not_after.is_some() && window.not_before.is_none() {
+            problems.push(format!(
+                "spec.window: say notBefore beside notAfter, so that its length can be compared with the {} that policy {name} allows",
+                limits.max_window
+            ));
+        }
+    }
+    problems
+}
+
+fn of_change(change: &Change, namespace: &str) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    if let Some(target) = &change.target {
+        if target.name.contains('*') || target.kind.contains('*') {
+            problems
+                .push((".target", "a wildcard names nothing; write one entry for each object".to_owned()));
+        }
+        if target.kind == "Secret" && target.group().is_empty() && change.delete.is_none() {
+            problems.push((".target", SECRET.to_owned()));
+        }
+        let restartable = ["Deployment", "StatefulSet", "DaemonSet"];
+        if change.restart.is_some()
+            && !(target.group() == "apps" && restartable.contains(&target.kind.as_str()))
+        {
+            let kinds = restartable.join(", ");
+            problems.push((".restart", format!("a {} cannot be restarted; {kinds} can", target.kind)));
+        }
+    }
+    if let Some(update) = &change.update {
+        if update.patch.is_none() && update.remove.is_empty() {
+            problems.push((".update", "set patch, remove, or both".to_owned()));
+        }
+        if let Some(path) = update.patch.as_ref().and_then(|patch| null_in(patch, String::new())) {
+            problems.push((".update.patch", format!("null at {path}: name what is to go in remove instead")));
+        }
+        if update.patch_type != PatchType::Json
+            && update.patch.is_some()
+            && let Some(pointer) = update.remove.iter().find(|pointer| goes_through_a_list(pointer))
+        {
+            problems.push((
+                ".update.remove",
+                format!("{pointer} goes through a list, which only patchType JSON can beside a patch"),
+            ));
+        }
+        if let Some(pointer) = update.remove.iter().find(|pointer| !pointer.starts_with('/')) {
+            problems.push((".update.remove", format!("{pointer:?} is no JSON pointer: it begins with /")));
+        }
+    }
+    if let Some(create) = &change.create {
+        problems
+            .extend(of_manifest(&create.manifest, namespace).map(|problem| (".create.manifest", problem)));
+    }
+    problems
+}
+
+const SECRET: &str = "the content of a Secret never stands in a request";
+
+fn of_manifest(manifest: &Value, namespace: &str) -> Option<String> {
+    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    for field in ["apiVersion", "kind"] {
+        if text(&format!("/{field}")).is_empty() {
+            return Some(format!("{field} is missing"));
+        }
+    }
+    if text("/metadata/name").is_empty() {
+        return Some("metadata.name is missing; a generated name cannot be approved".to_owned());
+    }
+    let named = text("/metadata/namespace");
+    if !named.is_empty() && named != namespace {
+        return Some(format!(
+            "it is in {named}; a request is about objects of its own namespace, {namespace}"
+        ));
+    }
+    if text("/kind") == "Secret" && text("/apiVersion") == "v1" {
+        return Some(SECRET.to_owned());
+    }
+    null_in(manifest, String::new()).map(|path| format!("null at {path}: leave it out"))
+}
+
+/// Where the first null is, as a JSON pointer.
+pub fn null_in(value: &Value, path: String) -> Option<String> {
+    match value {
+        Value::Null => Some(path),
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, value)| null_in(value, format!("{path}/{}", super::delta::escape(name)))),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, value)| null_in(value, format!("{path}/{index}")))
+        }
+        _ => None,
+    }
+}
+
+fn goes_through_a_list(pointer: &str) -> bool {
+    pointer.split('/').any(|segment| segment.parse::<usize>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn spec(changes: Value) -> ChangeRequestSpec {
+        serde_json::from_value(json!({"reason": "r", "changes": changes})).unwrap()
+    }
+
+    fn deployment() -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"})
+    }
+
+    #[test]
+    fn bad_input_is_named_with_its_place() {
+        for (changes, said) in [
+            (json!([]), "there is no change"),
+            (json!([{"target": {"apiVersion": "v1", "kind": "Pod", "name": "*"}, "delete": {}}]), "wildcard"),
+            (
+                json!([{"target": deployment(), "update": {"patch": {"spec": {"paused": null}}}}]),
+                "spec.changes[0].update.patch: null at /spec/paused",
+            ),
+            (json!([{"target": deployment(), "update": {}}]), "set patch, remove"),
+            (json!([{"target": deployment(), "update": {"remove": ["spec"]}}]), "no JSON pointer"),
+            (
+                json!([{"target": {"apiVersion": "v1", "kind": "ConfigMap", "name": "c"}, "restart": {}}]),
+                "cannot be restarted",
+            ),
+            (
+                json!([{"target": {"apiVersion": "v1", "kind": "Secret", "name": "s"}, "update": {"patch": {"data": {"a": "b"}}}}]),
+                "content of a Secret",
+            ),
+            (
+                json!([{"create": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "till"}}}}]),
+                "it is in till",
+            ),
+            (
+                json!([{"create": {"manifest": {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "c"}}}}]),
+                "content of a Secret",
+            ),
+            (
+                json!([{"create": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "c-"}}}}]),
+                "metadata.name is missing",
+            ),
+        ] {
+            let problems = problems(&spec(changes), "shop");
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{said}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_good_request_has_no_problem() {
+        let changes = json!([{"target": deployment(), "scale": {"replicas": 8}}, {"target": deployment(), "restart": {}}]);
+        assert_eq!(problems(&spec(changes), "shop"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_window_or_uses_beyond_a_limit_are_named_with_the_policy() {
+        let policy: ChangePolicySpec =
+            serde_json::from_value(json!({"scope": {"namespaces": {"names": ["shop"]}},
+            "approval": {}, "limits": {"maxUses": 2, "maxWindow": "1h"}}))
+            .unwrap();
+        let policies = [("production".to_owned(), &policy)];
+        let with = |edit: Value| {
+            let mut whole = json!({"reason": "r", "changes": []});
+            json_patch::merge(&mut whole, &edit);
+            beyond_limits(&serde_json::from_value(whole).unwrap(), &policies)
+        };
+        assert_eq!(with(json!({})), Vec::<String>::new());
+        assert!(with(json!({"maxUses": 3}))[0].contains("policy production"));
+        assert!(with(json!({"window": {"duration": "2h"}}))[0].contains("longer than the 1h"));
+        let year =
+            json!({"window": {"notBefore": "2026-01-01T00:00:00Z", "notAfter": "2027-01-01T00:00:00Z"}});
+        assert_eq!(with(year).len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_named() {
+        let changes = json!([{"target": deployment(), "exec": {"command": ["jstack"]}}]);
+        assert_eq!(not_implemented(&spec(changes)), ["spec.changes[0].exec"]);
+    }
+}

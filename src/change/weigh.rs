@@ -1,0 +1,120 @@
+//! Whether a request is approved, from everything that has a say in it. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::binding::{self, Binding};
+use super::quorum::{self, Names, Outcome, Rules, Subject};
+use super::{digest, people, policy};
+use crate::api::approval::SubjectKind;
+use crate::api::change_policy::ChangePolicySpec;
+use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, OnCallRotation};
+
+/// What has a say.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Every policy.
+    pub policies: Vec<Arc<ChangePolicy>>,
+    /// Every incident.
+    pub incidents: Vec<Arc<Incident>>,
+    /// The services in the namespace of the request.
+    pub services: Vec<Arc<BusinessService>>,
+    /// The rotations in the namespace of the request.
+    pub rotations: Vec<Arc<OnCallRotation>>,
+    /// The approvals in the namespace of the request.
+    pub approvals: Vec<Arc<Approval>>,
+    /// The operator's own namespace.
+    pub operator_namespace: String,
+}
+
+/// What follows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weighed {
+    /// Whether enough agree.
+    pub outcome: Outcome,
+    /// The incidents that bind.
+    pub bindings: Vec<Binding>,
+    /// Names of the policies that must agree.
+    pub policies: Vec<String>,
+    /// People by name.
+    pub names: Names,
+}
+
+/// Weighs a request that has been planned. One without a plan, or whose digest is not that of its content, is
+/// approved by nobody.
+pub fn request(request: &ChangeRequest, facts: &Facts, now: Timestamp) -> Weighed {
+    with(request, facts, |subject, rules| quorum::evaluate(subject, rules, &facts.approvals, now))
+}
+
+/// Whether one approval counts for a request, else why not.
+///
+/// # Errors
+/// Why it does not count.
+pub fn counts(
+    approval: &Approval,
+    request: &ChangeRequest,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<(), quorum::NotCounted> {
+    let mut result = Ok(());
+    with(request, facts, |subject, rules| {
+        result = quorum::counts(approval, subject, rules, now).map(|_| ());
+        Outcome::default()
+    });
+    result
+}
+
+fn with(
+    request: &ChangeRequest,
+    facts: &Facts,
+    evaluate: impl FnOnce(&Subject<'_>, &Rules<'_>) -> Outcome,
+) -> Weighed {
+    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+    let mut over: Vec<&ChangePolicy> = Vec::new();
+    let mut bindings: Vec<Binding> = Vec::new();
+    for planned in plan {
+        let governing = policy::governing(&facts.policies, planned, &facts.operator_namespace);
+        let specs: Vec<&ChangePolicySpec> = governing.iter().map(|policy| &policy.spec).collect();
+        let namespaces: BTreeSet<&str> = match policy::namespace_of(planned) {
+            "" => governing
+                .iter()
+                .flat_map(|policy| policy::namespaces(policy, &facts.operator_namespace))
+                .collect(),
+            namespace => BTreeSet::from([namespace]),
+        };
+        for namespace in namespaces {
+            bindings.extend(binding::bindings(&facts.incidents, &specs, namespace));
+        }
+        over.extend(governing);
+    }
+    over.sort_by_key(|policy| policy.name_any());
+    over.dedup_by_key(|policy| policy.name_any());
+    bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
+    bindings.dedup();
+    let names = people::names(&facts.services, &facts.rotations, plan);
+    let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
+    let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
+    let (name, uid) = (request.name_any(), request.uid().unwrap_or_default());
+    let subject = Subject {
+        kind: SubjectKind::ChangeRequest,
+        name: &name,
+        uid: &uid,
+        digest: digest_of(request).unwrap_or_default(),
+        excluded: request.spec.requester.iter().map(|requester| requester.user.clone()).collect(),
+    };
+    let outcome = evaluate(&subject, &rules);
+    Weighed { outcome, policies: over.iter().map(|policy| policy.name_any()).collect(), bindings, names }
+}
+
+/// The digest of a request, if it is that of its content and plan and somebody is known to have asked.
+pub fn digest_of(request: &ChangeRequest) -> Option<&str> {
+    let status = request.status.as_ref()?;
+    let stored = status.digest.as_deref()?;
+    let uid = request.metadata.uid.as_deref()?;
+    request.spec.requester.as_ref()?;
+    let computed = digest::request(uid, &request.spec, &status.plan).ok()?;
+    (!status.plan.is_empty() && computed == stored).then_some(stored)
+}

@@ -1,0 +1,82 @@
+//! The report for the public: no person, object, image or digest. Pure.
+
+use std::collections::BTreeSet;
+
+use super::words::{escaped, names};
+use super::{Facts, span};
+
+/// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
+const MAX: usize = 1_200;
+/// What the public reads where nobody wrote something that may be published.
+const NEUTRAL: &str = "A service was not available as usual.";
+
+/// The report for the public, in Markdown. A public summary that names a person, an object, an image or a digest
+/// is left out as a whole: a sentence with holes says more than none.
+pub fn report(facts: &Facts<'_>) -> String {
+    let incident = facts.incident;
+    let copied =
+        incident.status.as_ref().and_then(|s| s.service.as_ref()).and_then(|s| s.public_summary.as_deref());
+    let summary = incident.spec.public_summary.as_deref().or(copied).unwrap_or_default();
+    let secret = secrets(facts);
+    let publishable = !summary.trim().is_empty()
+        && !summary.contains("sha256:")
+        && !secret.iter().any(|name| names(summary, name));
+    let text = if publishable { escaped(summary, MAX) } else { NEUTRAL.to_owned() };
+    let span = span::of(incident);
+    let mut report = format!("# Outage report\n\n{}: {text}\n", span.words());
+    if let (Some(from), Some(to)) = (span.start, span.end) {
+        let lines = [("Began", span::instant(from)), ("Ended", span::instant(to))];
+        report.push('\n');
+        for (what, when) in lines {
+            report.push_str(&format!("- {what}: {when} UTC\n"));
+        }
+        report.push_str(&format!("- Duration: {}\n", span::length(from, to)));
+    }
+    report
+}
+
+/// Every name of a person, object or image that the facts hold.
+pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
+    let incident = facts.incident;
+    let mut found = BTreeSet::new();
+    let mut add = |name: &str| {
+        if !name.trim().is_empty() && name != "mayday" {
+            found.insert(name.trim().to_owned());
+        }
+    };
+    let spec = &incident.spec;
+    incident.metadata.name.iter().for_each(|name| add(name));
+    spec.affected.iter().for_each(|object| add(&object.name));
+    spec.acknowledgement.iter().for_each(|person| add(&person.user));
+    for role in spec.roles.iter().flat_map(|r| [&r.lead, &r.nominated_lead, &r.communications]).flatten() {
+        add(&role.user);
+    }
+    if let Some(status) = &incident.status {
+        let people = status.acknowledgement.iter().chain(&status.lead).chain(&status.former_leads);
+        people.chain(&status.resolved).for_each(|person| add(&person.user));
+        status.service.iter().flat_map(|s| &s.objects).for_each(|object| add(&object.name));
+        status.signals.iter().filter_map(|s| s.object.as_ref()).for_each(|object| add(&object.name));
+        status.escalation.iter().flat_map(|e| &e.people).for_each(|person| add(person));
+        status.timeline.iter().for_each(|entry| add(&entry.who));
+        for change in &status.changes {
+            add(&change.by);
+            // An image is what holds a colon or a slash: `shop/checkout:v1`.
+            change.what.split_whitespace().filter(|word| word.contains([':', '/'])).for_each(|word| {
+                add(word.trim_matches(|c: char| !c.is_alphanumeric()));
+            });
+        }
+    }
+    for request in facts.requests {
+        request.spec.requester.iter().chain(&request.spec.actors).for_each(|person| add(&person.user));
+        request.spec.changes.iter().filter_map(|c| c.target.as_ref()).for_each(|object| add(&object.name));
+        if let Some(status) = &request.status {
+            status.decisions.iter().for_each(|decision| add(&decision.by));
+            status.used.iter().for_each(|used| add(&used.by));
+        }
+    }
+    for run in facts.runs {
+        run.spec.started_by.iter().for_each(|person| add(&person.user));
+        run.status.iter().flat_map(|s| &s.decisions).for_each(|decision| add(&decision.by));
+    }
+    found
+}
