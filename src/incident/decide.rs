@@ -210,10 +210,6 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
     for note in &paging.notes {
         timeline::add(status, now, MAYDAY, note);
     }
-    for message in paging.messages.iter().filter(|message| message.send_time.is_none()) {
-        let who = message.person.as_deref().unwrap_or(&message.channel_ref.name);
-        timeline::add(status, now, MAYDAY, &format!("pages {who} ({})", message.channel_ref.name));
-    }
     paging.apply(status);
     if !status.state.is_some_and(IncidentState::is_open) {
         return;

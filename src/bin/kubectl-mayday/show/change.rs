@@ -136,6 +136,7 @@ mod tests {
         request.status = Some(ChangeRequestStatus {
             state: Some("Waiting".into()),
             plan: vec![PlannedChange {
+                resource: "deployments".into(),
                 operation: "Update".into(),
                 target,
                 namespace: Some("shop".into()),
