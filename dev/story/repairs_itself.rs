@@ -6,7 +6,6 @@ use crate::audit::Audit;
 use crate::failed::{Failed, Result, expect};
 use crate::monitoring::{ALERT, Monitoring};
 use crate::reports;
-use crate::samples::HOLD;
 use crate::scene::{LeaveOut, Scene, condition, name};
 use crate::wait::{quietly, seen, until};
 use crate::wording::minutes_and_seconds;
@@ -65,15 +64,11 @@ pub fn play(scene: &Scene) -> Result {
 pub fn page(scene: &Scene, incident: &str, since: &str, who: &str, then: &str) -> String {
     let (namespace, app) = (&scene.namespace, &scene.app);
     format!(
-        "SEV2 {app} is down since *:{since} * (not available for {HOLD_WORDS}); customers may be unable to pay. \
+        "SEV2 {app} is down since *:{since} * (not available for * s); customers may be unable to pay. \
          Mayday has changed nothing: no approved runbook fits. {who}, answer by * or {then} called: \
          *kubectl mayday ack -n {namespace} inc/{incident}"
     )
 }
-
-/// The time of `holdFor` as people read it.
-const HOLD_WORDS: &str = "5 s";
-const _: () = assert!(HOLD.len() == 2);
 
 /// When an incident began, as stored.
 pub fn started(scene: &Scene, incident: &str) -> Result<String> {

@@ -6,9 +6,9 @@ use crate::failed::{Failed, Result};
 use crate::scene::Scene;
 
 /// How long somebody has to answer a page.
-pub const ANSWER: &str = "15s";
+const ANSWER: &str = "15s";
 /// How long a Deployment must be out before it counts.
-pub const HOLD: &str = "5s";
+const HOLD: &str = "5s";
 
 /// Writes the parts of a sample whose objects have these names (all parts without names) to the cluster's folder;
 /// gives the file as a person types it.
