@@ -22,7 +22,7 @@ pub fn play(scene: &Scene) -> Result {
     claimed(scene, &incident)?;
     let first = back_once(scene, &incident)?;
     let second = back_for_good(scene, &incident)?;
-    over(scene, &incident, &[&release, &first, &second, &scene.broken])?;
+    over(scene, &incident, &release, &[&first, &second])?;
     judge(scene, place)
 }
 
@@ -87,13 +87,13 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     println!("\namir and lena are.");
     approve(scene, &[&scene.lena], &request)?;
     println!("\nThat holds for the image that they saw, and for no other.");
-    refused(scene, &scene.broken, &scene.other, "")?;
+    refused(scene, &scene.broken, &scene.other, "it does not hold this value")?;
     println!("\nThe exact command passes.");
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
     println!("\nThe way back from it was approved with it; emil takes it by mistake.");
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
     println!("\nBut what was approved was one use, not two.");
-    refused(scene, &scene.broken, &scene.good, "")?;
+    refused(scene, &scene.broken, &scene.good, "it was used 1 of 1 times")?;
     Ok(request)
 }
 
@@ -112,7 +112,7 @@ fn back_for_good(scene: &Scene, incident: &str) -> Result<String> {
     Ok(request)
 }
 
-fn over(scene: &Scene, incident: &str, named: &[&str]) -> Result {
+fn over(scene: &Scene, incident: &str, release: &str, named: &[&str]) -> Result {
     println!("\nlena says that it is over.");
     scene.state(&format!("inc/{incident}"), "Restored")?;
     let line = format!("kubectl mayday resolve -n {} inc/{incident} --yes", scene.namespace);
@@ -123,7 +123,7 @@ fn over(scene: &Scene, incident: &str, named: &[&str]) -> Result {
     let internal = scene.object(&format!("inc/{incident}"))?;
     let internal = internal["status"]["reports"]["internal"].as_str().unwrap_or_default();
     let cause = format!(
-        "*because release {} (chg/*, applied by emil at *) failed after it became ready.*",
+        "*The last change before it: image of deployment/* → {} (chg/{release}, *applied by emil at *",
         scene.broken
     );
     expect(matches(&cause, internal), "it names the release as the last change before the outage", internal)

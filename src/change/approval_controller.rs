@@ -110,7 +110,8 @@ fn judged(
     match hindrance(context, approval, namespace, now) {
         Some(why) => (State::False, reason(why), why.message().to_owned()),
         None => {
-            let look = format!("kubectl mayday show -n {namespace} {}/{}", short(subject.kind).0, subject.name);
+            let look =
+                format!("kubectl mayday show -n {namespace} {}/{}", short(subject.kind).0, subject.name);
             (State::Unknown, "NotRead", format!("it is not among the decisions that count yet; see: {look}"))
         }
     }
@@ -162,11 +163,9 @@ fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, &'
             (State::True, "Counted", "it is the answer that stands".to_owned())
         }
         Some(stamped) => (State::False, "Answered", format!("{} answered first", stamped.user)),
-        None => (
-            State::Unknown,
-            "NotRead",
-            "the question is not open to this answer, or not read yet".to_owned(),
-        ),
+        None => {
+            (State::Unknown, "NotRead", "the question is not open to this answer, or not read yet".to_owned())
+        }
     }
 }
 
