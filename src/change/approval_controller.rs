@@ -8,9 +8,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use super::request_controller;
-use super::weigh;
+use super::quorum::{self, Names, NotCounted, Rules, Subject};
+use super::{policy, request_controller, weigh};
 use crate::api::approval::{ApprovalStatus, SubjectKind};
+use crate::api::change_policy::ChangePolicySpec;
 use crate::api::{Approval, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::cluster::conditions::{self, State};
 use crate::cluster::controller::{self, Requeue};
@@ -105,8 +106,40 @@ fn judged(
     if copied.is_some_and(|decisions| decisions.iter().any(|decision| decision.uid == uid)) {
         return (State::True, "Counted", format!("it counts for {}/{}", short(subject.kind).0, subject.name));
     }
-    let look = format!("kubectl mayday show -n {namespace} {}/{}", short(subject.kind).0, subject.name);
-    (State::False, "NotCounted", format!("it is not among the decisions that count; see why: {look}"))
+    // Their controllers look a moment later; until then only what can never count is told.
+    match hindrance(context, approval, namespace, now) {
+        Some(why) => (State::False, reason(why), why.message().to_owned()),
+        None => {
+            let look =
+                format!("kubectl mayday show -n {namespace} {}/{}", short(subject.kind).0, subject.name);
+            (State::Unknown, "NotRead", format!("it is not among the decisions that count yet; see: {look}"))
+        }
+    }
+}
+
+/// Why a decision on a Runbook or a run can never count, as far as it says itself.
+fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Timestamp) -> Option<NotCounted> {
+    let subject = &approval.spec.subject_ref;
+    let (digest, excluded) = match subject.kind {
+        SubjectKind::Runbook => {
+            let runbook = get(&context.stores.runbooks, namespace, &subject.name)?;
+            let authors = crate::runbook::controller::authors(&runbook)?;
+            (runbook.status.as_ref()?.digest.clone()?, authors.into_iter().collect())
+        }
+        _ => {
+            let run = get(&context.stores.runs, namespace, &subject.name)?;
+            let starter = run.spec.started_by.iter().map(|starter| starter.user.clone()).collect();
+            (run.status.as_ref()?.digest.clone()?, starter)
+        }
+    };
+    let policies = context.stores.policies.state();
+    let over = policy::over(&policies, namespace, &context.config.namespace);
+    let policies: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
+    let names = Names::default();
+    let rules = Rules { policies: &policies, bindings: &[], names: &names };
+    let (name, uid) = (subject.name.as_str(), subject.uid.as_str());
+    let subject = Subject { kind: subject.kind, name, uid, digest: &digest, excluded };
+    quorum::counts(approval, &subject, &rules, now).err()
 }
 
 /// Whether an answer is the one that stands: the first valid one.
@@ -130,16 +163,14 @@ fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, &'
             (State::True, "Counted", "it is the answer that stands".to_owned())
         }
         Some(stamped) => (State::False, "Answered", format!("{} answered first", stamped.user)),
-        None => (
-            State::False,
-            "NotCounted",
-            "the question is not open to this answer, or not read yet".to_owned(),
-        ),
+        None => {
+            (State::Unknown, "NotRead", "the question is not open to this answer, or not read yet".to_owned())
+        }
     }
 }
 
-fn reason(why: super::quorum::NotCounted) -> &'static str {
-    use super::quorum::NotCounted as No;
+fn reason(why: NotCounted) -> &'static str {
+    use NotCounted as No;
     match why {
         No::OtherContent => "OtherContent",
         No::Unstamped => "Unstamped",

@@ -87,7 +87,7 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
             return Ok(passes(reason));
         }
     }
-    let mut nearest = None;
+    let (mut nearest, mut waiting) = (None, None);
     for candidate in candidates(context, action) {
         match use_request(context, &candidate, action).await? {
             Used::Passes => {
@@ -106,9 +106,11 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
                 });
             }
             Used::No(why) => nearest = nearest.or(Some((candidate.name, why))),
+            Used::Waits(why) => waiting = waiting.or(Some((candidate.name, why))),
+            Used::Unrelated => {}
         }
     }
-    let message = refusal_text(context, action, &over, &incidents, nearest);
+    let message = refusal_text(context, action, &over, &incidents, waiting, nearest);
     Ok(enforced(context, action, &over, message).await)
 }
 
@@ -274,8 +276,12 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
 enum Used {
     /// It lets it pass, and that is stored.
     Passes,
-    /// It does not, for this reason.
+    /// It stands and does not, for this reason.
     No(String),
+    /// It holds exactly this and does not stand, for this reason: who must still approve it.
+    Waits(String),
+    /// It is of another day: there is nothing to say about it.
+    Unrelated,
     /// Others write the request all the time.
     Busy,
 }
@@ -285,12 +291,13 @@ async fn use_request(context: &SharedContext, candidate: &Candidate, action: &Ac
     for _ in 0..TRIES {
         let now = Timestamp::now();
         let Some(request) = api.get_opt(&candidate.name).await? else {
-            return Ok(Used::No("it was deleted".to_owned()));
+            return Ok(Used::Unrelated);
         };
         let facts = live_facts(context, &candidate.namespace, &request).await?;
         let weighed = weigh::request(&request, &facts, now);
         if let Err(why) = grant::standing(&request, &weighed.outcome, now) {
-            return Ok(Used::No(why));
+            let holds = matches!(grant::grant(&request, action, now), Ok(Grant::Use(_)));
+            return Ok(if holds { Used::Waits(why) } else { Used::Unrelated });
         }
         let granted = match grant::grant(&request, action, now) {
             Ok(granted) => granted,
@@ -365,7 +372,8 @@ fn refusal_text(
     action: &Action,
     over: &[&ChangePolicy],
     incidents: &[Arc<Incident>],
-    request: Option<(String, String)>,
+    waiting: Option<(String, String)>,
+    nearest: Option<(String, String)>,
 ) -> String {
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
     let bindings: Vec<Binding> = binding::bindings(incidents, &specs, &action.namespace);
@@ -384,10 +392,11 @@ fn refusal_text(
         excluded: BTreeSet::from([action.caller.user.clone()]),
     };
     // A request that waits says itself whom it waits for.
-    let missing = match request {
+    let missing = match waiting {
         Some(_) => String::new(),
         None => quorum::evaluate(&subject, &rules, &[], Timestamp::now()).missing_phrase(),
     };
+    let request = waiting.or(nearest);
     let operator_namespace = &context.config.namespace;
     refusal::text(action, &Circumstances { bindings: &bindings, missing, operator_namespace, request })
 }

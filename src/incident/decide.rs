@@ -1,12 +1,13 @@
 //! What follows from what is known of an incident. Pure: reading this is understanding the kind.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
 use super::{changes, checks, next, people, recovery, stakeholders};
 use crate::api::common::{NameRef, UidRef};
+use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
 use crate::api::{Incident, RunbookRun};
 use crate::change::binding::is_open;
@@ -17,6 +18,8 @@ use crate::runbook::{matching, outcome};
 
 /// Most messages that are kept with an incident.
 const MESSAGES: usize = 100;
+/// How long a page waits for what the source saw.
+const SIGNAL_DUE: SignedDuration = SignedDuration::from_secs(2);
 
 /// What follows.
 #[derive(Clone, Debug, Default)]
@@ -197,6 +200,10 @@ fn repair(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan:
 
 /// Pages by level until somebody answers, and the lead's rotation at once where a run asks for it.
 fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &mut Plan, now: Timestamp) {
+    if let Some(until) = signal_due(incident, status).filter(|until| now < *until) {
+        plan.wake = earliest([plan.wake, Some(until)]);
+        return;
+    }
     let finding = finding(status);
     let done = done(incident, facts, status, plan);
     let current = with(incident, status);
@@ -236,6 +243,21 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
             recipients::append(&mut status.messages, messages, MESSAGES);
         }
     }
+}
+
+/// Until when a page waits for what the source saw: sources store their signal a moment after the incident, and
+/// whoever is woken should read it. Absent if there is nothing to wait for.
+fn signal_due(incident: &Incident, status: &IncidentStatus) -> Option<Timestamp> {
+    let method = incident.spec.detection.as_ref()?.method;
+    let by_source = matches!(
+        method,
+        DetectionMethod::Alert
+            | DetectionMethod::Heartbeat
+            | DetectionMethod::Condition
+            | DetectionMethod::Query
+    );
+    let created = incident.metadata.creation_timestamp.as_ref()?.0;
+    (by_source && status.signals.is_empty()).then(|| created.checked_add(SIGNAL_DUE).ok())?
 }
 
 /// How Mayday knows, in a few words: `not available for 20 s`.

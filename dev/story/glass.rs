@@ -1,0 +1,41 @@
+//! What happens while Mayday is stopped, and what everybody hears afterwards.
+
+use crate::audit::Audit;
+use crate::failed::{Result, expect};
+use crate::opening::playground;
+use crate::scene::Scene;
+
+/// Plays it.
+pub fn play(scene: &Scene) -> Result {
+    println!("\n== Mayday itself is stopped ==\n");
+    let (namespace, app) = (&scene.namespace, &scene.app);
+    let place = Audit::read(&scene.dir)?.mark();
+    let admin = &scene.admin;
+    admin.types(&format!("dev/operator stop {}", scene.folder()))?.passes()?;
+    println!("\nProduction stays protected: no answer means no.");
+    let said = scene.emil.types(&scene.set_image(&scene.other))?;
+    said.refused("change-gate.mayday.dev")?;
+    println!("\nWhat is not protected goes on as if nothing were missing.");
+    let line = format!("kubectl -n {} create configmap anything --from-literal=works=yes", playground(scene));
+    scene.emil.types(&line)?.passes()?;
+
+    println!("\nemil is alone, it cannot wait, and he breaks the glass.");
+    let mark = scene.inbox.mark();
+    let set = scene.set_image(&scene.other);
+    let line = format!("kubectl mayday break-glass -n {namespace} --why \"nobody answers\" --yes -- {set}");
+    scene.emil.types(&line)?.passes()?;
+    expect(scene.image()? == scene.other, &format!("the image is {}", scene.other), scene.image()?)?;
+    let writes = Audit::read(&scene.dir)?.writes(place, namespace);
+    let listed = [format!("emil: patch deployments/{app}")];
+    expect(writes == listed, "the audit log knows who it was", writes.join("; "))?;
+
+    println!("\nMayday starts again, compares, and everybody hears of it.");
+    admin.types(&format!("dev/operator start {}", scene.folder()))?.passes()?;
+    for who in ["amir", "bea", "lena", ""] {
+        scene.inbox.hears(mark, who, &format!("*deployment/{app}*{}*", scene.other))?;
+    }
+    scene.condition("changepolicy/production", "Enforced", "True")?;
+    println!("\nAnd it guards again.");
+    let said = scene.emil.types(&scene.set_image(&scene.good))?;
+    said.refused("is not approved")
+}

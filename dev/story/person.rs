@@ -1,0 +1,89 @@
+//! People at their desks: what they type is printed and run as it stands, with their own kubeconfig.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::failed::{Failed, Result};
+use crate::wording::indented;
+
+/// Somebody with a kubeconfig, or somebody on the machine without one.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub name: &'static str,
+    pub kubeconfig: PathBuf,
+    /// Where kubectl and its plugin are found.
+    pub path: String,
+    /// The folder that commands are typed in.
+    pub folder: PathBuf,
+}
+
+/// What came of a command.
+pub struct Said {
+    command: String,
+    success: bool,
+    pub out: String,
+    pub err: String,
+}
+
+impl Person {
+    /// Types a command: shown with its prompt, run by a shell exactly as shown, its output below.
+    pub fn types(&self, command: &str) -> Result<Said> {
+        println!("{}$ {command}", self.name);
+        let said = self.run(command)?;
+        print!("{}{}", indented(&said.out), indented(&said.err));
+        Ok(said)
+    }
+
+    /// Reads an object, or a list, without showing it.
+    pub fn reads(&self, namespace: &str, what: &str) -> Result<Value> {
+        let said = self.run(&format!("kubectl -n {namespace} get {what} -o json"))?;
+        match serde_json::from_str(&said.out) {
+            Ok(value) if said.success => Ok(value),
+            _ => Err(Failed::new(format!("{} reads {what} in {namespace}", self.name), said.err)),
+        }
+    }
+
+    fn run(&self, command: &str) -> Result<Said> {
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(&self.folder)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("PATH", &self.path)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| Failed::new("a shell", error.to_string()))?;
+        Ok(Said {
+            command: command.to_owned(),
+            success: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
+
+impl Said {
+    /// It must have worked; gives what was printed.
+    pub fn passes(self) -> Result<String> {
+        match self.success {
+            true => Ok(self.out),
+            false => Err(Failed::new(
+                format!("this passes: {}", self.command),
+                format!("it failed: {}{}", self.err, self.out),
+            )),
+        }
+    }
+
+    /// It must have been refused, and with these words among those it was refused with.
+    pub fn refused(self, words: &str) -> Result {
+        match self.success {
+            true => Err(Failed::new(format!("this is refused: {}", self.command), "it passed")),
+            false => crate::failed::expect(
+                self.err.contains(words),
+                &format!("refused, and the answer says: {words}"),
+                self.err,
+            ),
+        }
+    }
+}

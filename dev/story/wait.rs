@@ -1,0 +1,46 @@
+//! Waiting for something to be so, never for time to pass.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::failed::{Failed, Result};
+
+/// How long anything may take before the demo gives up.
+static PATIENCE: OnceLock<Duration> = OnceLock::new();
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Sets how long anything may take; once, at the start.
+pub fn be_patient(seconds: u64) {
+    PATIENCE.get_or_init(|| Duration::from_secs(seconds));
+}
+
+/// What one look saw: what is waited for, or what there is instead.
+pub type Look<T> = std::result::Result<T, String>;
+
+/// Looks until it is so.
+pub fn until<T>(expected: &str, look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
+    let seen = quietly(expected, look)?;
+    println!("  ok: {expected}");
+    Ok(seen)
+}
+
+/// Looks until it is so, and says nothing.
+pub fn quietly<T>(expected: &str, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
+    let patience = PATIENCE.get().copied().unwrap_or(Duration::from_secs(60));
+    let end = Instant::now() + patience;
+    loop {
+        match look()? {
+            Ok(seen) => return Ok(seen),
+            Err(seen) if Instant::now() >= end => {
+                return Err(Failed::new(format!("{expected}, within {} s", patience.as_secs()), seen));
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+/// A look at a value: there, or what there is instead.
+pub fn seen<T>(value: Option<T>, otherwise: impl FnOnce() -> String) -> Look<T> {
+    value.ok_or_else(otherwise)
+}
