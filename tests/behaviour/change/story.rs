@@ -57,17 +57,15 @@ fn a_change_is_refused_asked_for_approved_by_two_and_passes_once() {
 }
 
 #[test]
-fn a_second_use_is_refused() {
+fn a_use_is_taken_back_once_and_a_second_use_is_refused() {
     let shop = Shop::open();
     shop.asks_for_v2("once");
     shop.is_approved("once");
     shop.types(&shop.emil(), IMAGE).passes();
     shop.reaches("once", "Spent");
-    let back =
-        "kubectl mayday ask -n NS deploy/checkout --image app=shop/checkout:v1 --name back --why slow --yes";
-    shop.types(&shop.emil(), back).passes();
-    shop.is_approved("back");
-    shop.types(&shop.emil(), &IMAGE.replace(":v2", ":v1")).passes();
+    // Taking it back is approved with it, once; doing it again is a second use.
+    let back = IMAGE.replace(":v2", ":v1");
+    shop.types(&shop.emil(), &back).passes();
     let said = shop.types(&shop.emil(), IMAGE).is_refused();
     assert!(said.contains("shop/checkout:v1 → shop/checkout:v2, is not approved"), "{said}");
 }
