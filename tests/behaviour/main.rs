@@ -3,6 +3,7 @@
 //! One binary, so that it links once. Most tests share one cluster and keep to namespaces of their own; what
 //! stops or kills the operator starts its own cluster. `make test` stops them all at the end.
 
+mod change;
 mod kinds;
 mod policies;
 mod process;

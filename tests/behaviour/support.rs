@@ -84,6 +84,18 @@ impl Cluster {
         Person { kubeconfig: PathBuf::from(path.trim()) }
     }
 
+    /// A service account, with a token.
+    pub fn service_account(&self, namespace: &str, name: &str) -> Person {
+        let admin = self.admin();
+        let token = admin.types(&format!("kubectl create token -n {namespace} {name}")).passes();
+        let config = admin.types("kubectl config view --raw -o json").passes();
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+        let kubeconfig = self.file(&format!("users/{namespace}.{name}"));
+        fs::write(&kubeconfig, config.to_string()).unwrap();
+        Person { kubeconfig }
+    }
+
     /// The port of that name.
     pub fn port(&self, name: &str) -> u16 {
         let ports = fs::read_to_string(self.file("ports")).unwrap();

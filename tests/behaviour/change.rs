@@ -1,0 +1,7 @@
+//! Changes to protected objects: refused, asked for, approved, used once, and nothing else.
+
+mod approvals;
+mod requests;
+mod shop;
+mod story;
+mod traffic;

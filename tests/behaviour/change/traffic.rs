@@ -1,0 +1,87 @@
+//! What is no person's change to a protected object, and what is one in disguise.
+
+use super::shop::Shop;
+use crate::support::eventually;
+
+#[test]
+fn an_unprotected_namespace_never_reaches_the_gate() {
+    let shop = Shop::unprotected();
+    let asked = |shop: &Shop| {
+        let config = shop.admin().reads("validatingwebhookconfiguration/mayday-change-gate");
+        config.to_string().contains(&shop.namespace)
+    };
+    let emil = shop.emil();
+    shop.types(&emil, "kubectl set image -n NS deploy/checkout app=shop/checkout:v9").passes();
+    shop.types(&emil, "kubectl scale -n NS deploy/checkout --replicas 1").passes();
+    shop.types(&emil, "kubectl delete -n NS deploy/checkout").passes();
+    assert!(!asked(&shop), "the webhook names the namespace though no policy does");
+    assert!(asked(&Shop::open()), "the webhook does not name a protected namespace");
+    shop.types(&shop.admin(), "kubectl delete namespace NS --wait=false").passes();
+}
+
+#[test]
+fn a_pod_that_goes_within_the_budget_is_replaced() {
+    let shop = Shop::open();
+    let admin = shop.admin();
+    let before = eventually("three pods", || Some(shop.ready_pods()).filter(|pods| pods.len() == 3));
+    let (pod, uid) = before[0].clone();
+    let evict = serde_json::json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": shop.namespace},
+    })
+    .to_string();
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", shop.namespace);
+    let command = format!("kubectl create --raw {path} -f -");
+    let said = admin.pipes(&evict, &command).is_refused();
+    assert!(
+        said.contains(&format!("Refused: eviction of pod/{pod} in {}, is not approved", shop.namespace)),
+        "{said}"
+    );
+
+    let budget = "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: checkout, namespace: NS}, \
+                  spec: {minAvailable: 2, selector: {matchLabels: {app: checkout}}}}";
+    let file = shop.cluster.file(&format!("{}-budget.yaml", shop.namespace));
+    std::fs::write(&file, budget.replace("NS", &shop.namespace)).unwrap();
+    let ask =
+        format!("kubectl mayday ask -n NS -f {} --name budget --why 'drain nodes' --yes", file.display());
+    shop.types(&admin, &ask).passes();
+    shop.is_approved("budget");
+    shop.types(&admin, &format!("kubectl create -f {}", file.display())).passes();
+    eventually("the budget allows one", || {
+        let budget = admin.reads(&format!("pdb/checkout -n {}", shop.namespace));
+        (budget["status"]["disruptionsAllowed"] == 1).then_some(())
+    });
+    admin.pipes(&evict, &command).passes();
+    eventually("three ready pods without the evicted one", || {
+        let pods = shop.ready_pods();
+        (pods.len() == 3 && pods.iter().all(|(_, other)| *other != uid)).then_some(())
+    });
+}
+
+#[test]
+fn a_deleted_pod_is_replaced() {
+    let shop = Shop::open();
+    let before = eventually("three pods", || Some(shop.ready_pods()).filter(|pods| pods.len() == 3));
+    let (pod, uid) = before[0].clone();
+    let delete = format!("kubectl delete -n NS pod/{pod} --wait=false");
+    let said = shop.types(&shop.emil(), &delete).is_refused();
+    assert!(said.contains(&format!("Refused: deletion of pod/{pod} in {}", shop.namespace)), "{said}");
+    let glass = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
+    shop.types(&shop.admin(), &format!("{delete} {glass}")).passes();
+    eventually("three ready pods without the deleted one", || {
+        let pods = shop.ready_pods();
+        (pods.len() == 3 && pods.iter().all(|(_, other)| *other != uid)).then_some(())
+    });
+}
+
+#[test]
+fn nobody_gets_into_a_pod_unapproved() {
+    let shop = Shop::open();
+    for command in [
+        "kubectl exec -n NS deploy/checkout -- id",
+        "kubectl attach -n NS deploy/checkout",
+        "kubectl port-forward -n NS deploy/checkout :80",
+    ] {
+        let said = shop.types(&shop.emil(), command).is_refused();
+        assert!(said.contains("Refused: "), "{command}: {said}");
+    }
+}
