@@ -3,6 +3,8 @@
 //! One binary, so that it links once. Most tests share one cluster and keep to namespaces of their own; what
 //! stops or kills the operator starts its own cluster. `make test` stops them all at the end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
+
 mod kinds;
 mod policies;
 mod process;
