@@ -81,8 +81,10 @@ fn without_defaults(value: &Value, path: &str, defaults: &[(&str, &str)]) -> Val
             .iter()
             .filter_map(|(name, value)| {
                 let path = format!("{path}/{name}");
-                let is_default =
-                    defaults.iter().any(|(place, default)| *place == path && value.to_string() == *default);
+                let is_default = defaults.iter().any(|(place, default)| {
+                    *place == path
+                        && serde_json::from_str(default).is_ok_and(|default: Value| default == *value)
+                });
                 let keep = !value.is_null() && !is_default;
                 keep.then(|| (name.clone(), without_defaults(value, &path, defaults)))
             })

@@ -75,10 +75,9 @@ async fn record_of_service(
             .iter()
             .filter(|incident| covers(incident, service))
             .min_by_key(|incident| incident.creation_timestamp())
+            && add(&incidents, &open.name_any(), source, seen, now, true).await?
         {
-            if add(&incidents, &open.name_any(), source, seen, now, true).await? {
-                return Ok(());
-            }
+            return Ok(());
         }
         let Some(stored) = services.get_opt(&service.name_any()).await? else { return Ok(()) };
         let episode = stored.status.as_ref().map_or(0, |status| status.episode);
@@ -137,10 +136,10 @@ async fn record_of_group(
                 .into_iter()
                 .any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
     };
-    if let Some(open) = cached.iter().find(knows) {
-        if add(&incidents, &open.name_any(), source, seen, now, true).await? {
-            return Ok(());
-        }
+    if let Some(open) = cached.iter().find(knows)
+        && add(&incidents, &open.name_any(), source, seen, now, true).await?
+    {
+        return Ok(());
     }
     let firing = seen.iter().filter(|observation| observation.end.is_none());
     let Some(first) = firing.clone().min_by_key(|observation| observation.start) else { return Ok(()) };

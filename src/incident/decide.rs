@@ -274,7 +274,7 @@ fn finding(status: &IncidentStatus) -> Option<String> {
 /// What Mayday has done, as a sentence.
 fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan) -> String {
     let name = incident.name_any();
-    let mine = facts
+    let mut mine = facts
         .runs
         .iter()
         .filter(|run| run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name));
@@ -282,7 +282,7 @@ fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan
         .start
         .first()
         .map(|run| run.spec.runbook_ref.name.clone())
-        .or_else(|| mine.last().map(|run| run.spec.runbook_ref.name.clone()));
+        .or_else(|| mine.next_back().map(|run| run.spec.runbook_ref.name.clone()));
     if let Some(runbook) = runbook {
         return format!("Runbook {runbook} has been started.");
     }

@@ -72,7 +72,8 @@ fn whom_no_channel_reaches_is_named() {
 
 #[test]
 fn bad_input_is_named_with_its_place() {
-    let cases: [(&str, &dyn Fn(&mut serde_json::Value)); 5] = [
+    type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+    let cases: [(&str, Change); 5] = [
         ("spec.timeZone: \"Mars/Base\"", &|r| r["spec"]["timeZone"] = "Mars/Base".into()),
         ("spec.layers[0].turns[1]: \"zoe\"", &|r| {
             r["spec"]["layers"][0]["turns"][1]["people"] = serde_json::json!(["zoe"]);

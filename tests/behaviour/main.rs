@@ -4,6 +4,8 @@
 //! stops or kills the operator starts its own cluster. `make test` stops them all at the end.
 
 mod change;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
+
 mod kinds;
 mod policies;
 mod process;

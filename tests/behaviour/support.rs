@@ -238,9 +238,9 @@ impl Output {
 
     /// It must have been refused; what was said.
     #[track_caller]
-    pub fn is_refused(self) -> String {
+    pub fn is_refused(&self) -> String {
         assert!(!self.success, "was not refused: {}\n{}", self.command, self.out);
-        self.err
+        self.err.clone()
     }
 }
 
@@ -293,6 +293,7 @@ pub fn fresh(prefix: &str) -> String {
 }
 
 /// The status of a condition of an object, if it has been set.
+#[allow(dead_code, reason = "read by stories of outages; the others look at whole objects")]
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }

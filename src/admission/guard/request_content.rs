@@ -35,7 +35,7 @@ fn of_change(path: &str, change: &Change, namespace: &str, problems: &mut Vec<St
         }
         let secret = target.group().is_empty() && target.kind == "Secret";
         let patch = change.update.as_ref().and_then(|update| update.patch.as_ref());
-        if secret && patch.is_some_and(|patch| holds_content(patch)) {
+        if secret && patch.is_some_and(holds_content) {
             problems.push(format!(
                 "{path}.update.patch: the content of a Secret never stands in a request; give its keyed digests in \
                  contentDigests"
