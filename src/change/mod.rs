@@ -15,6 +15,7 @@ pub mod binding;
 pub mod delta;
 pub mod digest;
 pub mod enforcement;
+pub mod freeze_controller;
 pub mod grant;
 pub mod judge;
 pub mod lookup;
@@ -34,10 +35,11 @@ pub mod validate;
 pub mod weigh;
 pub mod words;
 
-/// Starts the controllers of requests, approvals and policies, and the sentinel, until `stop`.
+/// Starts the controllers of requests, approvals, policies and freezes, and the sentinel, until `stop`.
 pub fn start(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
     tasks.spawn(request_controller::run(Arc::clone(context), stop.clone()));
     tasks.spawn(approval_controller::run(Arc::clone(context), stop.clone()));
     tasks.spawn(policy_controller::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(freeze_controller::run(Arc::clone(context), stop.clone()));
     tasks.spawn(sentinel::run(Arc::clone(context), stop.clone()));
 }

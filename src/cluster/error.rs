@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Api(#[source] Box<kube::Error>),
     /// Somebody wrote first; read again and decide again.
     #[error("{0} was changed by somebody else meanwhile")]
@@ -86,16 +86,70 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// An error with all its causes, in one line.
+/// An error with all its causes, in one line. An answer of the API server is its message alone.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            let _ = write!(text, ": {cause_text}");
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let answer = answer(error);
+        let cause = answer.map_or_else(|| error.to_string(), said);
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            let _ = write!(text, ": {cause}");
         }
-        source = cause.source();
+        // What is below an answer is the same answer again, in other words.
+        let is_answer = answer.is_some_and(|error| matches!(error, kube::Error::Api(_)));
+        next = error.source().filter(|_| !is_answer);
     }
     text.replace('\n', " ")
+}
+
+/// The error of the client in an error, which may be ours around it or a box.
+fn answer<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::Error> {
+    let boxed = || error.downcast_ref::<Box<kube::Error>>().map(|error| &**error);
+    let ours = || match error.downcast_ref::<Error>() {
+        Some(Error::Api(error)) => Some(&**error),
+        _ => None,
+    };
+    error.downcast_ref::<kube::Error>().or_else(boxed).or_else(ours)
+}
+
+/// An error of the client as a person reads it: `kube` prints the whole status of an answer twice.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.message.is_empty() => {
+            format!("the API server answered {} {}", status.code, status.reason)
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn refused(message: &str) -> kube::Error {
+        kube::Error::Api(Status::failure(message, "Forbidden").with_code(403).boxed())
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot plan")]
+    struct Planning(#[source] Box<kube::Error>);
+
+    #[test]
+    fn an_answer_is_its_message_alone_wherever_it_stands() {
+        assert_eq!(chain(&refused("pods is forbidden")), "pods is forbidden");
+        assert_eq!(chain(&Error::from(refused("pods is forbidden"))), "pods is forbidden");
+        assert_eq!(Error::from(refused("pods is forbidden")).to_string(), "pods is forbidden");
+        let planning = Planning(Box::new(refused("pods is\nforbidden")));
+        assert_eq!(chain(&planning), "cannot plan: pods is forbidden");
+    }
+
+    #[test]
+    fn an_answer_without_words_is_its_code() {
+        assert_eq!(chain(&refused("")), "the API server answered 403 Forbidden");
+    }
 }

@@ -7,17 +7,42 @@ use super::facts::Facts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::change_policy::ChangePolicySpec;
+use crate::api::common::UserRef;
 use crate::api::incident_status::{IncidentStatus, Stamped};
 use crate::change::{binding, policy};
 use crate::cluster::conditions::seconds;
 
+/// The outage has come back: whoever answered or led before may be asleep, so people are paged anew.
+pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
+    status.lapsed_acknowledgement = incident.spec.acknowledgement.clone();
+    status.lapsed_lead = lead_of(incident).cloned();
+    status.acknowledgement = None;
+    status.former_leads.extend(status.lead.take());
+    // The ladder begins again at its first level.
+    status.escalation = None;
+}
+
+fn lead_of(incident: &Incident) -> Option<&UserRef> {
+    incident.spec.roles.as_ref()?.lead.as_ref()
+}
+
+/// The person of the spec, unless it is the one of before the relapse. Once the spec says something else, whatever it
+/// says later counts.
+fn counting<'a>(said: Option<&'a UserRef>, lapsed: &mut Option<UserRef>) -> Option<&'a str> {
+    if lapsed.is_some() && said == lapsed.as_ref() {
+        return None;
+    }
+    *lapsed = None;
+    said.map(|person| person.user.as_str())
+}
+
 /// Records who answered, who leads, and since when the incident binds changes.
 pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
     let stamp = |user: &str| Stamped { user: user.to_owned(), time: seconds(now) };
-    let roles = incident.spec.roles.as_ref();
-    let lead = roles.and_then(|roles| roles.lead.as_ref()).map(|lead| lead.user.as_str());
+    let lead = counting(lead_of(incident), &mut status.lapsed_lead);
     // Claiming acknowledges.
-    let answered = incident.spec.acknowledgement.as_ref().map(|person| person.user.as_str()).or(lead);
+    let answered =
+        counting(incident.spec.acknowledgement.as_ref(), &mut status.lapsed_acknowledgement).or(lead);
     if let (None, Some(user)) = (&status.acknowledgement, answered) {
         status.acknowledgement = Some(stamp(user));
         timeline::add(status, now, user, "acknowledged");
@@ -42,5 +67,45 @@ pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, n
     } else if status.binds_since_time.is_none() {
         status.binds_since_time = Some(seconds(now));
         timeline::add(status, now, timeline::MAYDAY, "changes now need the lead and a peer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn incident(spec: Value) -> Incident {
+        let mut whole = json!({"title": "t", "severity": "SEV2"});
+        json_patch::merge(&mut whole, &spec);
+        Incident::new("i", serde_json::from_value(whole).unwrap())
+    }
+
+    fn recorded(spec: Value, status: &mut IncidentStatus) -> [Option<String>; 2] {
+        record(&incident(spec), &Facts::default(), status, Timestamp::UNIX_EPOCH);
+        [&status.acknowledgement, &status.lead].map(|stamped| stamped.as_ref().map(|by| by.user.clone()))
+    }
+
+    #[test]
+    fn claiming_the_lead_acknowledges() {
+        let lena = Some("lena".to_owned());
+        let spec = json!({"roles": {"lead": {"user": "lena"}}});
+        assert_eq!(recorded(spec, &mut IncidentStatus::default()), [lena.clone(), lena]);
+    }
+
+    #[test]
+    fn after_a_relapse_the_people_of_before_count_again_only_once_the_spec_changes() {
+        let before = json!({"acknowledgement": {"user": "emil"}, "roles": {"lead": {"user": "lena"}}});
+        let mut status = IncidentStatus::default();
+        recorded(before.clone(), &mut status);
+        lapse(&incident(before.clone()), &mut status);
+        assert_eq!(status.former_leads.len(), 1);
+        assert_eq!(recorded(before.clone(), &mut status), [None, None], "the old names do not count");
+        let cleared = json!({"roles": {"lead": {"user": "lena"}}});
+        assert_eq!(recorded(cleared, &mut status), [None, None]);
+        let again = recorded(before, &mut status);
+        assert_eq!(again, [Some("emil".to_owned()), None], "said anew, emil counts; lena has not been heard");
+        let bea = json!({"acknowledgement": {"user": "emil"}, "roles": {"lead": {"user": "bea"}}});
+        assert_eq!(recorded(bea, &mut status)[1].as_deref(), Some("bea"));
     }
 }

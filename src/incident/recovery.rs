@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::people;
 use super::timeline::{self, MAYDAY};
 use crate::api::Incident;
 use crate::api::incident::{Outcome, Resolution};
@@ -74,6 +75,7 @@ pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp)
         status.healthy_since_time = None;
         status.relapses = status.relapses.saturating_add(1);
         status.lapsed_resolution = incident.spec.resolution.clone();
+        people::lapse(incident, status);
         timeline::add(status, now, MAYDAY, &format!("the outage has returned ({name}): reopened"));
     }
 }
@@ -243,6 +245,8 @@ mod tests {
     fn a_relapse_reopens_the_same_incident_and_the_old_resolution_no_longer_counts() {
         let said = incident(json!({"resolution": {"outcome": "Unproved", "reason": "no probe"}}));
         let mut status = with(CheckResult::Failing);
+        status.acknowledgement = Some(Stamped { user: "emil".into(), time: seconds(at(5)) });
+        status.escalation = Some(Default::default());
         assert_eq!(step(&said, &mut status, 10), IncidentState::Resolved);
         status.signals = vec![
             serde_json::from_value(
@@ -253,6 +257,7 @@ mod tests {
         ];
         assert_eq!(step(&said, &mut status, 20), IncidentState::Open);
         assert_eq!(status.relapses, 1);
+        assert_eq!((&status.acknowledgement, &status.escalation), (&None, &None), "people are paged anew");
         assert_eq!(step(&said, &mut status, 30), IncidentState::Open);
         let again = incident(json!({"resolution": {"outcome": "Unproved", "reason": "still no probe"}}));
         assert_eq!(step(&again, &mut status, 40), IncidentState::Resolved, "said again, after the relapse");
