@@ -17,6 +17,9 @@ use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{Change, get};
 use crate::cluster::{Context, Error, SharedContext, status};
 
+/// How long the controller of a subject may take to copy a decision into its status.
+const READ_WITHIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
 /// Runs the controller until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
     let store = context.stores.approvals.clone();
@@ -70,7 +73,21 @@ async fn reconcile(approval: Arc<Approval>, context: &Context) -> Result<Requeue
     conditions::set(&mut next.conditions, "Counted", counts, reason, message, generation, now);
     status::write(&context.client, &*approval, next).await?;
     let lapses = approval.spec.not_after.as_ref().map(|time| time.0).filter(|time| *time > now);
-    Ok(lapses.into())
+    Ok([lapses, unread_until(&approval, now)].into_iter().flatten().min().into())
+}
+
+/// Until when the controller of its subject may not have read it: nobody is told before that it does not count.
+fn unread_until(approval: &Approval, now: Timestamp) -> Option<Timestamp> {
+    let created = approval.metadata.creation_timestamp.as_ref()?.0;
+    created.checked_add(READ_WITHIN).ok().filter(|until| *until > now)
+}
+
+/// What does not count, or is not read yet.
+fn not_counted(approval: &Approval, message: String, now: Timestamp) -> (State, &'static str, String) {
+    match unread_until(approval, now) {
+        Some(_) => (State::Unknown, "NotReadYet", "its subject has not read it yet".to_owned()),
+        None => (State::False, "NotCounted", message),
+    }
 }
 
 /// Whether and why it counts. What a request makes of it is decided here, of other subjects by their own
@@ -100,17 +117,22 @@ fn judged(
             get(&context.stores.runs, namespace, &subject.name)
                 .and_then(|run| run.status.as_ref().map(|status| status.decisions.clone()))
         }
-        SubjectKind::RunbookRun | SubjectKind::Incident => return answer(context, approval, namespace),
+        SubjectKind::RunbookRun | SubjectKind::Incident => return answer(context, approval, namespace, now),
     };
     if copied.is_some_and(|decisions| decisions.iter().any(|decision| decision.uid == uid)) {
         return (State::True, "Counted", format!("it counts for {}/{}", short(subject.kind).0, subject.name));
     }
     let look = format!("kubectl mayday show -n {namespace} {}/{}", short(subject.kind).0, subject.name);
-    (State::False, "NotCounted", format!("it is not among the decisions that count; see why: {look}"))
+    not_counted(approval, format!("it is not among the decisions that count; see why: {look}"), now)
 }
 
 /// Whether an answer is the one that stands: the first valid one.
-fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, &'static str, String) {
+fn answer(
+    context: &Context,
+    approval: &Approval,
+    namespace: &str,
+    now: Timestamp,
+) -> (State, &'static str, String) {
     let subject = &approval.spec.subject_ref;
     let by = approval.spec.by.as_ref().map(|by| by.user.as_str());
     let answered = match subject.kind {
@@ -130,11 +152,7 @@ fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, &'
             (State::True, "Counted", "it is the answer that stands".to_owned())
         }
         Some(stamped) => (State::False, "Answered", format!("{} answered first", stamped.user)),
-        None => (
-            State::False,
-            "NotCounted",
-            "the question is not open to this answer, or not read yet".to_owned(),
-        ),
+        None => not_counted(approval, "the question is not open to this answer".to_owned(), now),
     }
 }
 
