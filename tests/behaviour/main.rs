@@ -3,8 +3,13 @@
 //! One binary, so that it links once. Most tests share one cluster and keep to namespaces of their own; what
 //! stops or kills the operator starts its own cluster. `make test` stops them all at the end.
 
+mod intake;
 mod kinds;
+mod outage;
+mod people;
 mod policies;
 mod process;
+mod receiver;
+mod shop;
 mod support;
 mod without_mayday;
