@@ -31,8 +31,12 @@ pub fn play(scene: &Scene) -> Result {
 
     println!("\nMayday starts again, compares, and everybody hears of it.");
     admin.types(&format!("dev/operator start {}", scene.folder()))?.passes()?;
-    for who in ["amir", "bea", "lena", ""] {
-        scene.inbox.hears(mark, who, &format!("*deployment/{app}*{}*", scene.other))?;
+    for who in ["emil", "amir", "bea", "lena"] {
+        scene.inbox.hears(
+            mark,
+            who,
+            &format!("*deployment/{app} was changed in * while Mayday did not run*"),
+        )?;
     }
     scene.condition("changepolicy/production", "Enforced", "True")?;
     println!("\nAnd it guards again.");

@@ -272,8 +272,8 @@ pub enum CheckResult {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Escalation {
-    /// The rotation whose levels are used.
-    pub rotation_ref: NameRef,
+    /// The rotation whose levels are used; absent where the service names none.
+    pub rotation_ref: Option<NameRef>,
     /// The level that was paged last, from 0.
     pub level: i32,
     /// The round, from 0.

@@ -115,6 +115,17 @@ impl Action {
         ) && self.target.group().is_empty()
     }
 
+    /// Whether it is about a Secret of Mayday's own type, before and after: no application's Secret can become
+    /// one, as the type of a Secret never changes.
+    pub fn is_about_a_credential(&self) -> bool {
+        let is_credential = |object: &Value| object["type"] == crate::notify::credential::TYPE;
+        let mut known = [&self.before, &self.after].into_iter().filter(|object| !object.is_null()).peekable();
+        self.plural == "secrets"
+            && self.target.group().is_empty()
+            && known.peek().is_some()
+            && known.all(is_credential)
+    }
+
     /// Whether a pod is evicted.
     pub fn is_eviction(&self) -> bool {
         self.subresource == "eviction" && self.plural == "pods"
@@ -239,6 +250,25 @@ pub(crate) mod tests {
         assert_eq!(action.target.api_version, "apps/v1");
         assert_eq!(action.uid, "du");
         assert!(action.delta.iter().all(|delta| delta.path == "/spec/replicas"));
+    }
+
+    #[test]
+    fn only_a_secret_of_our_own_type_is_a_credential() {
+        let about = |plural: &str, before: Value, after: Value| {
+            action(
+                json!({"resource": {"group": "", "resource": plural}, "kind": {"group": "", "kind": "Secret"},
+                "oldObject": before, "object": after}),
+            )
+            .is_about_a_credential()
+        };
+        let secret = |kind: &str| json!({"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": "s", "namespace": "shop"}});
+        let (ours, theirs) = (secret("mayday.dev/credential"), secret("Opaque"));
+        assert!(about("secrets", ours.clone(), ours.clone()));
+        assert!(about("secrets", json!(null), ours.clone()));
+        assert!(about("secrets", ours.clone(), json!(null)));
+        assert!(!about("secrets", theirs.clone(), ours.clone()));
+        assert!(!about("secrets", json!(null), theirs));
+        assert!(!about("configmaps", json!(null), ours));
     }
 
     #[test]

@@ -86,13 +86,13 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
 
     let rotation_ref = status.service.as_ref().and_then(|s| s.rotations.as_ref()?.on_call.clone());
     let Some(rotation_ref) = rotation_ref else {
-        return cannot_page(current, NameRef::default(), supersede, "its service names no on-call rotation");
+        return cannot_page(current, None, supersede, "its service names no on-call rotation");
     };
     let rotation = find(facts.rotations, &rotation_ref.name);
     let clock = rotation.and_then(|rotation| LocalClock::named(&rotation.spec.time_zone));
     let (Some(rotation), Some(clock)) = (rotation, clock) else {
         let reason = format!("rotation {} is missing or not Ready", rotation_ref.name);
-        return cannot_page(current, rotation_ref, supersede, &reason);
+        return cannot_page(current, Some(rotation_ref), supersede, &reason);
     };
     let ladder = Ladder::new(facts, status, rotation, &clock, now);
     let paging = match current.filter(|current| current.level != NOT_BEGUN) {
@@ -116,7 +116,7 @@ fn is_open(status: &IncidentStatus) -> bool {
 /// Nobody can be paged; said once, and tried again whenever something changes.
 fn cannot_page(
     current: Option<Escalation>,
-    rotation_ref: NameRef,
+    rotation_ref: Option<NameRef>,
     supersede: Vec<String>,
     reason: &str,
 ) -> Paging {
@@ -230,7 +230,7 @@ impl<'a> Ladder<'a> {
         Paging {
             messages: self.messages(recipients, &key, then),
             escalation: Some(Escalation {
-                rotation_ref: NameRef { name: self.name() },
+                rotation_ref: Some(NameRef { name: self.name() }),
                 level,
                 round,
                 people,
@@ -256,7 +256,7 @@ impl<'a> Ladder<'a> {
         Paging {
             messages: self.messages(&recipients, &key, Then::NobodyElse),
             escalation: Some(Escalation {
-                rotation_ref: NameRef { name: self.name() },
+                rotation_ref: Some(NameRef { name: self.name() }),
                 level: level.clamp(0, last.max(0)),
                 round,
                 people,

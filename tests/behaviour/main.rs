@@ -3,11 +3,16 @@
 //! One binary, so that it links once. Most tests share one cluster and keep to namespaces of their own; what
 //! stops or kills the operator starts its own cluster. `make test` stops them all at the end.
 
-mod change;
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
+mod change;
+mod intake;
 mod kinds;
+mod outage;
+mod people;
 mod policies;
 mod process;
+mod receiver;
+mod shop;
 mod support;
 mod without_mayday;

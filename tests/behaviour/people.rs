@@ -1,0 +1,143 @@
+//! Who is called when nobody answers, who may answer, lead and end, and what holds while Mayday is stopped.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::{Value, json};
+
+use crate::shop::{Shop, checkout_down};
+use crate::support::{Cluster, Output, Person, eventually};
+
+fn name(incident: &Value) -> String {
+    incident["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
+fn patches(person: &Person, incident: &str, spec: &str) -> Output {
+    person.types(&format!("kubectl patch -n shop inc/{incident} --type merge -p '{{\"spec\":{spec}}}'"))
+}
+
+#[track_caller]
+fn is_refused(output: Output, words: &str) {
+    let said = output.is_refused();
+    assert!(said.contains(words), "{words:?} is not in: {said}");
+}
+
+#[test]
+fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() {
+    let cluster = Cluster::start("people");
+    let shop = Shop::open(&cluster, &[("wait: 5m", "wait: 5s"), ("wait: 10m", "wait: 10s")]);
+    shop.alerts(&checkout_down(&json!({})));
+    let incident = name(&shop.incident("it is open", |incident| incident["status"]["state"] == "Open"));
+    let pages = eventually("the next level is paged", || Some(shop.pages()).filter(|pages| pages.len() >= 3));
+    assert_eq!(pages[0].0, "emil", "first who is on duty");
+    let mut next = [pages[1].0.as_str(), pages[2].0.as_str()];
+    next.sort_unstable();
+    assert_eq!(next, ["bea", "lena"], "then those of the next level");
+    assert!(pages[0].1.contains("or bea and lena are called"), "{}", pages[0].1);
+
+    is_refused(
+        patches(&shop.emil, &incident, r#"{"acknowledgement":{"user":"bea"}}"#),
+        "Refused: acknowledgement is for oneself, and you are emil",
+    );
+    shop.bea.types(&format!("kubectl mayday ack -n shop inc/{incident} --yes")).passes();
+    let answered =
+        shop.incident("it is acknowledged", |incident| incident["status"]["state"] == "Acknowledged");
+    let status = &answered["status"];
+    assert_eq!(status["acknowledgement"]["user"], "bea");
+    assert!(status["escalation"]["nextTime"].is_null(), "{:#}", status["escalation"]);
+    let waiting = |message: &&Value| message["purpose"] == "Page" && message["state"] == "Queued";
+    assert_eq!(status["messages"].as_array().unwrap().iter().find(waiting), None);
+    let paged = shop.pages();
+    for spec in [r#"{"acknowledgement":{"user":"emil"}}"#, r#"{"acknowledgement":null}"#] {
+        is_refused(patches(&shop.amir, &incident, spec), "Refused: acknowledgement is for oneself");
+    }
+
+    let lead = format!("kubectl mayday lead -n shop inc/{incident} --yes");
+    for (who, user) in [(&shop.emil, "emil"), (&shop.amir, "amir")] {
+        is_refused(who.types(&lead), &format!("Refused: no ChangePolicy lets {user} lead incidents in shop"));
+    }
+    is_refused(
+        patches(&shop.emil, &incident, r#"{"roles":{"lead":{"user":"lena"}}}"#),
+        "Refused: everybody claims the lead for themselves, and you are emil",
+    );
+    let borrowed = "--as=lena --as-group=shop-leads";
+    let claim = format!(
+        "kubectl patch -n shop inc/{incident} --type merge {borrowed} -p '{{\"spec\":{{\"roles\":{{\"lead\":{{\"user\":\"lena\"}}}}}}}}'"
+    );
+    is_refused(shop.admin.types(&claim), "Refused: a lead is a person who logged in directly");
+    shop.lena.types(&lead).passes();
+    shop.incident("lena leads", |incident| {
+        incident["status"]["lead"]["user"] == "lena" && incident["status"]["state"] == "Crisis"
+    });
+
+    for (spec, words) in [
+        (r#"{"severity":"SEV4"}"#, "lowering SEV2 to SEV4 is for lena, who leads"),
+        (r#"{"serviceRefs":[]}"#, "taking services away is for lena, who leads"),
+        (
+            r#"{"affected":[{"apiVersion":"apps/v1","kind":"Deployment","name":"other"}]}"#,
+            "taking affected objects away is for lena, who leads",
+        ),
+        (
+            r#"{"returnToService":{"checks":[],"stableFor":"1s"}}"#,
+            "weakening the checks that prove the return to service is for lena, who leads",
+        ),
+        (r#"{"resolution":{"outcome":"FalseAlarm","reason":"no"}}"#, "resolving it is for lena, who leads"),
+        (r#"{"roles":{"lead":{"user":"emil"}}}"#, "lena leads"),
+        (r#"{"roles":{"lead":null}}"#, "is handed over, not dropped"),
+    ] {
+        is_refused(patches(&shop.emil, &incident, spec), words);
+    }
+    for what in [format!("inc/{incident}"), "inc --all".to_owned()] {
+        let delete = format!("kubectl delete -n shop {what}");
+        is_refused(shop.admin.types(&delete), &format!("kubectl mayday resolve -n shop inc/{incident}"));
+        is_refused(shop.lena.types(&delete), "cannot delete");
+    }
+    patches(&shop.lena, &incident, r#"{"severity":"SEV3"}"#).passes();
+    patches(&shop.emil, &incident, r#"{"severity":"SEV2"}"#).passes();
+
+    // Later than any level would have been called, nobody was.
+    let stopped = jiff::Timestamp::now();
+    eventually("twice the longest wait is over", || {
+        (jiff::Timestamp::now().duration_since(stopped).as_secs() > 20).then_some(())
+    });
+    assert_eq!(shop.pages(), paged, "everything stops at the acknowledgement");
+    cluster.stop();
+}
+
+#[test]
+fn what_people_do_while_mayday_is_stopped_counts_when_it_starts() {
+    let cluster = Cluster::start("stopped");
+    // Nothing is really broken here, so it must not be proved healthy in between.
+    let shop = Shop::open(&cluster, &[("stableFor: 30s", "stableFor: 10m")]);
+    cluster.operator(0).stop();
+    let emil = &shop.emil;
+    let declare =
+        "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV2 --yes";
+    emil.types(declare).passes();
+    let incident = name(&shop.incident("it is declared", |_| true));
+    emil.types(&format!("kubectl mayday note -n shop inc/{incident} 'the gateway answers 500' --yes"))
+        .passes();
+    shop.bea.types(&format!("kubectl mayday ack -n shop inc/{incident} --yes")).passes();
+
+    let lead = format!("kubectl mayday lead -n shop inc/{incident} --yes");
+    let ask =
+        "kubectl mayday ask -n shop deploy/checkout --image app=shop/checkout:v2 --why 'release v2' --yes";
+    let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v2";
+    is_refused(shop.lena.types(&lead), "guard.mayday.dev");
+    is_refused(emil.types(ask), "guard.mayday.dev");
+    is_refused(emil.types(image), "change-gate.mayday.dev");
+    is_refused(shop.admin.types(image), "change-gate.mayday.dev");
+
+    cluster.operator(0).start();
+    let taken = shop.incident("what was done counts", |incident| {
+        incident["status"]["acknowledgement"]["user"] == "bea" && incident["status"]["state"] == "Watching"
+    });
+    assert_eq!(taken["spec"]["notes"][0]["text"], "the gateway answers 500");
+    assert_eq!(shop.pages(), [], "somebody has answered already");
+    is_refused(emil.types(image), "Refused: image of deployment/checkout in shop");
+    emil.types(ask).passes();
+    shop.lena.types(&lead).passes();
+    shop.incident("lena leads", |incident| incident["status"]["lead"]["user"] == "lena");
+    let requests = shop.admin.reads("chg -n shop");
+    assert_eq!(requests["items"].as_array().unwrap().len(), 1);
+    cluster.stop();
+}

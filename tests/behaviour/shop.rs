@@ -1,0 +1,202 @@
+//! The shop of the samples: its people, its alerts, and what the audit log says was done to it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::receiver::Receiver;
+use crate::support::{Cluster, Person, condition, eventually, sample};
+
+/// Whom the restarts of the samples are done as.
+pub const RUNBOOKS: &str = "system:serviceaccount:shop:checkout-runbooks";
+/// The token of the sample's intake.
+pub const TOKEN: &str = "a-long-random-token";
+
+/// The shop in a cluster of one's own, everything of the samples applied and ready, the runbook approved.
+pub struct Shop<'a> {
+    pub cluster: &'a Cluster,
+    pub receiver: Receiver,
+    pub admin: Person,
+    pub emil: Person,
+    pub amir: Person,
+    pub bea: Person,
+    pub lena: Person,
+}
+
+impl<'a> Shop<'a> {
+    /// Opens it; `edits` are replacements in the samples, each of which must be found in one of them.
+    pub fn open(cluster: &'a Cluster, edits: &[(&str, &str)]) -> Shop<'a> {
+        let receiver = Receiver::start();
+        let files = [
+            "00-shop",
+            "05-access",
+            "10-policy",
+            "20-oncall",
+            "21-channels",
+            "25-service",
+            "30-detect",
+            "40-runbooks",
+        ];
+        let mut samples: Vec<String> = files.map(|name| sample(&format!("{name}.yaml"))).to_vec();
+        let url = receiver.url();
+        for (old, new) in [&[("http://127.0.0.1:18080/pages", url.as_str())], edits].concat() {
+            let found = samples.iter().any(|sample| sample.contains(old));
+            assert!(found, "no sample has {old}");
+            samples.iter_mut().for_each(|sample| *sample = sample.replace(old, new));
+        }
+        let admin = cluster.admin();
+        for sample in samples {
+            admin.applies(&sample).passes();
+        }
+        let engineer = |name| cluster.person(name, &["shop-engineers"]);
+        let approver = |name| cluster.person(name, &["shop-approvers"]);
+        let (emil, amir, bea) = (engineer("emil"), approver("amir"), approver("bea"));
+        let lena = cluster.person("lena", &["shop-leads"]);
+        let shop = Shop { cluster, receiver, admin, emil, amir, bea, lena };
+        for (what, wanted) in
+            [("cpol/production", "Enforced"), ("oncall/payments", "Ready"), ("bsvc/checkout", "Ready")]
+        {
+            eventually(&format!("{what} is {wanted}"), || shop.holds(what, wanted));
+        }
+        eventually("checkout is available", || {
+            let deployment = shop.admin.reads("deploy/checkout -n shop");
+            (deployment["status"]["availableReplicas"] == 3).then_some(())
+        });
+        shop
+    }
+
+    /// The two-person approval of the sample's runbook.
+    pub fn approve_the_restart(&self) {
+        for approver in [&self.amir, &self.bea] {
+            approver.types("kubectl mayday approve -n shop rb/restart-checkout --yes").passes();
+        }
+        eventually("the runbook is approved", || self.holds("rb/restart-checkout", "Approved"));
+    }
+
+    fn holds(&self, what: &str, kind: &str) -> Option<()> {
+        let object = self.admin.reads(&format!("{what} -n shop"));
+        (condition(&object, kind)?["status"] == "True").then_some(())
+    }
+
+    /// Every pod of checkout stops answering, as its node sees it.
+    pub fn gets_stuck(&self) {
+        let dir = self.cluster.file("");
+        self.cluster.script("stick", &[dir.to_str().unwrap(), "shop", "app=checkout"]);
+    }
+
+    /// Posts a body to the intake of an operator; the status and the sentence of the answer.
+    pub fn posts(&self, operator: u32, token: &str, body: &[u8]) -> (u16, String) {
+        post(self.cluster.port(&format!("intake-{operator}")), "/v1/alerts/shop/alertmanager", token, body)
+    }
+
+    /// Posts an alert as Alertmanager does, which must be stored.
+    pub fn alerts(&self, alert: &Value) {
+        let (status, said) = self.posts(0, TOKEN, message(alert).to_string().as_bytes());
+        assert_eq!((status, said.as_str()), (200, "stored\n"));
+    }
+
+    /// The incidents of the shop.
+    pub fn incidents(&self) -> Vec<Value> {
+        self.admin.reads("inc -n shop")["items"].as_array().unwrap().clone()
+    }
+
+    /// The only incident, once there is one of which that holds.
+    #[track_caller]
+    pub fn incident(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || {
+            let incidents = self.incidents();
+            assert!(incidents.len() <= 1, "one outage, one incident: {incidents:#?}");
+            incidents.into_iter().next().filter(|incident| holds(incident))
+        })
+    }
+
+    /// The pages that arrived: to whom, and what was said.
+    pub fn pages(&self) -> Vec<(String, String)> {
+        let all = self.receiver.messages();
+        let pages = all.iter().filter(|message| message.body["type"] == "page");
+        pages.map(|page| (page.address().to_owned(), page.text().to_owned())).collect()
+    }
+
+    /// Who wrote the Deployment itself (never its status) with success, in order: the verb and the user.
+    pub fn writes(&self) -> Vec<(String, String)> {
+        let log = fs::read_to_string(self.cluster.file("audit.log")).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        log.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|entry| {
+                let object = &entry["objectRef"];
+                object["resource"] == "deployments"
+                    && object["namespace"] == "shop"
+                    && object["subresource"].is_null()
+                    && entry["stage"] == "ResponseComplete"
+                    && entry["responseStatus"]["code"].as_i64().is_some_and(|code| (200..300).contains(&code))
+                    && !entry["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun"))
+            })
+            .map(|entry| {
+                let user = if entry["impersonatedUser"].is_null() {
+                    &entry["user"]
+                } else {
+                    &entry["impersonatedUser"]
+                };
+                (text(&entry["verb"]), text(&user["username"]))
+            })
+            .filter(|(_, user)| user != "system:serviceaccount:kube-system:deployment-controller")
+            .collect()
+    }
+
+    /// The audit log's verdict: made by the admin, restarted once by the runbook, and nobody else wrote it.
+    #[track_caller]
+    pub fn was_restarted_exactly_once(&self) {
+        let restart = ("patch".to_owned(), RUNBOOKS.to_owned());
+        let writes: Vec<_> = self.writes().into_iter().filter(|(verb, _)| verb != "create").collect();
+        assert_eq!(writes, [restart]);
+    }
+}
+
+/// `CheckoutDown`, begun now, with changes to it.
+pub fn checkout_down(change: &Value) -> Value {
+    let mut alert = json!({
+        "status": "firing", "startsAt": jiff::Timestamp::now().to_string(), "endsAt": "0001-01-01T00:00:00Z",
+        "labels": {"alertname": "CheckoutDown", "severity": "error", "deployment": "checkout", "namespace": "shop"},
+        "annotations": {"summary": "checkout answers nobody"}, "fingerprint": "c0ffee",
+    });
+    json_patch::merge(&mut alert, change);
+    alert
+}
+
+/// A message of Alertmanager with one alert.
+pub fn message(alert: &Value) -> Value {
+    json!({
+        "version": "4", "groupKey": "{}:{}", "status": "firing", "receiver": "mayday", "truncatedAlerts": 0,
+        "groupLabels": {"alertname": "CheckoutDown"}, "commonLabels": {}, "externalURL": "http://am", "alerts": [alert],
+    })
+}
+
+/// Posts as curl does: a body of some size is sent when the receiver says that it wants it.
+pub fn post(port: u16, path: &str, token: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: mayday\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    if answer.starts_with(b"HTTP/1.1 100") {
+        stream.write_all(body).unwrap();
+        answer.clear();
+    }
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
+}
