@@ -81,15 +81,14 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     let (began, detected) = (time(&status["startTime"]), time(&status["detectedTime"]));
     let held = detected.duration_since(began).as_secs();
     assert!(held >= 20, "holdFor is 20 s: {held}");
-    let deadline = time(&page["deadline"]);
-    let minutes = deadline.duration_since(time(&page["createdTime"]));
-    assert_eq!(minutes.as_secs(), 300, "the first level waits for 5 min");
+    // The first level of the sample waits for five minutes.
+    let answer_by = time(&page["createdTime"]).saturating_add(jiff::SignedDuration::from_mins(5)).unwrap();
     let expected = format!(
         "SEV2 checkout is down since {} (not available for {held} s); customers may be unable to pay. Mayday has \
          changed nothing: no approved runbook fits. emil, answer by {} or bea and lena are called: kubectl mayday \
          ack -n shop inc/{incident}",
         local(began, "%H:%M:%S %Z"),
-        local(deadline, "%H:%M"),
+        local(answer_by, "%H:%M"),
     );
     assert_eq!(shop.pages(), [("emil".to_owned(), expected)]);
 
