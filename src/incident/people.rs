@@ -12,12 +12,16 @@ use crate::api::incident_status::{IncidentStatus, Stamped};
 use crate::change::{binding, policy};
 use crate::cluster::conditions::seconds;
 
+/// Most former leads that are kept, as the schema allows.
+const FORMER_LEADS: usize = 16;
+
 /// The outage has come back: whoever answered or led before may be asleep, so people are paged anew.
 pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     status.lapsed_acknowledgement = incident.spec.acknowledgement.clone();
     status.lapsed_lead = lead_of(incident).cloned();
     status.acknowledgement = None;
-    status.former_leads.extend(status.lead.take());
+    let former = status.lead.take();
+    led_before(status, former);
     // The ladder begins again at its first level.
     status.escalation = None;
 }
@@ -54,7 +58,7 @@ pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, n
                 None => "claimed the lead".to_owned(),
                 Some(former) => format!("took the lead over from {}", former.user),
             };
-            status.former_leads.extend(led);
+            led_before(status, led);
             status.lead = Some(stamp(user));
             timeline::add(status, now, user, &what);
         }
@@ -68,6 +72,13 @@ pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, n
         status.binds_since_time = Some(seconds(now));
         timeline::add(status, now, timeline::MAYDAY, "changes now need the lead and a peer");
     }
+}
+
+/// Remembers a former lead; of many only the newest are kept.
+fn led_before(status: &mut IncidentStatus, former: Option<Stamped>) {
+    status.former_leads.extend(former);
+    let surplus = status.former_leads.len().saturating_sub(FORMER_LEADS);
+    status.former_leads.drain(..surplus);
 }
 
 #[cfg(test)]
