@@ -11,6 +11,7 @@ pub mod detect;
 pub mod incident;
 pub mod notify;
 pub mod oncall;
+pub mod problem;
 pub mod process;
 pub mod review;
 pub mod runbook;

@@ -4,23 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::api::oncall_rotation::{Advance, Layer, Notify, OnCallRotationSpec, ShiftUnit};
 
+pub use crate::problem::Problem;
+
 use super::local_time::{Existence, LocalClock};
 use super::restriction::time_of_day;
-
-/// Something that must be changed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
-    /// Where: `spec.layers[0].start`.
-    pub path: String,
-    /// What is wrong, and what to write instead.
-    pub message: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
 
 /// Everything that is wrong with a rotation; empty if it can be used.
 pub fn problems(spec: &OnCallRotationSpec) -> Vec<Problem> {

@@ -3,25 +3,12 @@
 
 use std::collections::BTreeSet;
 
+pub use crate::problem::Problem;
+
 use super::actions::{Action, is_workload};
 use super::guard;
 use crate::api::common::{ObjectRef, ParameterValue};
 use crate::api::runbook::{OnFailure, Parameter, RunbookSpec, Step};
-
-/// One thing that is wrong, and where.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
-    /// Path of the field, as in the manifest: `spec.steps[1].check`.
-    pub path: String,
-    /// What is wrong, and how to mend it.
-    pub message: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
 
 fn problem(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem { path: path.into(), message: message.into() }
