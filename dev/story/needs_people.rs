@@ -33,7 +33,7 @@ fn release(scene: &Scene) -> Result<String> {
     );
     refused(scene, &scene.good, &scene.broken, "amir and bea must approve")?;
     println!("\nSo he asks, as the answer told him to; the approvers hear of it.");
-    let request = ask(scene, &scene.broken, "the new release", &["amir", "bea"])?;
+    let request = ask(scene, &scene.broken, "the new release", "", &["amir", "bea"])?;
     approve(scene, &[&scene.amir, &scene.bea], &request)?;
     println!("\nHis own command passes now.");
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
@@ -78,8 +78,8 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nemil is back, and wants the old image. Not so fast.");
     let who = format!("Incident {incident} (SEV2) is open: lena (lead) and one of amir, bea must approve.");
     refused(scene, &scene.broken, &scene.good, &who)?;
-    println!("\nHe asks; lena and the approvers are told.");
-    let request = ask(scene, &scene.good, "back to what worked", CRISIS)?;
+    println!("\nHe asks, and wants the way back from it approved as well; lena and the approvers are told.");
+    let request = ask(scene, &scene.good, "back to what worked", " --with-way-back", CRISIS)?;
     waits_for(scene, incident, &request)?;
     println!("\namir alone is not enough.");
     alone(scene, &scene.amir, &request)?;
@@ -90,8 +90,16 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     refused(scene, &scene.broken, &scene.other, "it does not hold this value")?;
     println!("\nThe exact command passes.");
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
-    println!("\nThe way back from it was approved with it; emil takes it by mistake.");
+    println!("\nThe way back from it was approved with it; emil takes it by mistake. Everybody hears of it.");
+    let mark = scene.inbox.mark();
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
+    let taken = format!(
+        "emil took back at * what chg/{request} had let through: image of *, {} → {}. *",
+        scene.good, scene.broken
+    );
+    for who in ["", "lena", "amir", "bea"] {
+        scene.inbox.hears(mark, who, &taken)?;
+    }
     println!("\nBut what was approved was one use, not two.");
     refused(scene, &scene.broken, &scene.good, "it was used 1 of 1 times")?;
     Ok(request)
@@ -100,12 +108,14 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
 /// The same once more, this time approved by lena first and bea second.
 fn back_for_good(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nHe must ask again. This time lena is first, and alone she is not enough either.");
-    let request = ask(scene, &scene.good, "back to what worked, for good", CRISIS)?;
+    let request = ask(scene, &scene.good, "back to what worked, for good", "", CRISIS)?;
     alone(scene, &scene.lena, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
     println!("\nlena and bea are.");
     approve(scene, &[&scene.bea], &request)?;
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
+    println!("\nNobody asked for a way back this time, so there is none.");
+    refused(scene, &scene.good, &scene.broken, "taking it back was not approved with it")?;
     scene.emil.types(&rollout(scene))?.passes()?;
     println!("\nHealthy is what is proved, and stays so.");
     scene.condition(&format!("inc/{incident}"), "Restored", "True")?;
@@ -141,12 +151,13 @@ fn refused(scene: &Scene, before: &str, after: &str, words: &str) -> Result {
 }
 
 /// emil asks for an image; these people hear of it. Gives the name of the request.
-fn ask(scene: &Scene, image: &str, why: &str, told: &[&str]) -> Result<String> {
+fn ask(scene: &Scene, image: &str, why: &str, flag: &str, told: &[&str]) -> Result<String> {
     let (namespace, app) = (&scene.namespace, &scene.app);
     let mark = scene.inbox.mark();
     let before: Vec<String> = requests(scene)?;
-    let line =
-        format!("kubectl mayday ask -n {namespace} deploy/{app} --image app={image} --why \"{why}\" --yes");
+    let line = format!(
+        "kubectl mayday ask -n {namespace} deploy/{app} --image app={image} --why \"{why}\"{flag} --yes"
+    );
     scene.emil.types(&line)?.passes()?;
     let request = quietly("one new request", || {
         let new: Vec<String> = requests(scene)?.into_iter().filter(|name| !before.contains(name)).collect();

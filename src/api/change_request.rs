@@ -70,6 +70,13 @@ pub struct ChangeRequestSpec {
     pub withdrawn: bool,
 }
 
+impl ChangeRequestSpec {
+    /// Whether each use may be taken back once without another approval.
+    pub fn lets_take_back(&self) -> bool {
+        self.rollback.as_ref().is_some_and(|rollback| rollback.restore_previous.is_some())
+    }
+}
+
 fn one() -> i32 {
     1
 }

@@ -3,8 +3,8 @@
 use kube::core::admission::Operation;
 use serde_json::{Value, json};
 
-use super::delta;
 use super::policy::Resource;
+use super::{delta, drawn};
 use crate::admission::caller::Caller;
 use crate::admission::review::Request;
 use crate::api::change_request::Delta;
@@ -73,7 +73,7 @@ impl Action {
         let delta = match (&request.operation, subresource.as_str()) {
             (Operation::Delete | Operation::Connect, _) => Vec::new(),
             (_, "scale") => scale(&before, &after),
-            (Operation::Create, "") => delta::diff(&Value::Null, &after),
+            (Operation::Create, "") => delta::diff(&Value::Null, &drawn::settled(&after)),
             (Operation::Create, _) => Vec::new(),
             (Operation::Update, _) => delta::diff(&before, &after),
         };
@@ -170,6 +170,7 @@ fn parent_kind(plural: &str) -> Option<&'static str> {
         "pods" => "Pod",
         "serviceaccounts" => "ServiceAccount",
         "namespaces" => "Namespace",
+        "services" => "Service",
         _ => return None,
     })
 }

@@ -153,6 +153,16 @@ pub fn uncovered(planned: &[Delta], actual: &[Delta], partial: Partial) -> Vec<D
     rest
 }
 
+/// The change that takes another back.
+pub fn inverse(deltas: &[Delta]) -> Vec<Delta> {
+    let back = |delta: &Delta| Delta {
+        path: delta.path.clone(),
+        before: delta.after.clone(),
+        after: delta.before.clone(),
+    };
+    deltas.iter().map(back).collect()
+}
+
 /// A value that the plan touches and that is neither what it was nor what it shall become; none if the plan
 /// still fits the object.
 pub fn stale<'a>(planned: &'a [Delta], object: &Value) -> Option<&'a Delta> {

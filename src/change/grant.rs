@@ -129,7 +129,8 @@ pub fn grant(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result
                 Err(reason) => why = reason,
             },
             Err(reason) => match restores(spec, &status.used, index, planned, action) {
-                Some(grant) => return Ok(grant),
+                Some(Ok(grant)) => return Ok(grant),
+                Some(Err(reason)) => why = reason,
                 None => why = reason,
             },
         }
@@ -221,40 +222,35 @@ fn used(
     }))
 }
 
-/// Whether an action takes back exactly what a use of this entry changed.
+/// Whether an action takes back exactly what a use of this entry changed, and if so whether it may.
 fn restores(
     spec: &ChangeRequestSpec,
     used: &[Use],
     index: usize,
     planned: &PlannedChange,
     action: &Action,
-) -> Option<Grant> {
-    spec.rollback.as_ref()?.restore_previous.as_ref()?;
+) -> Option<Result<Grant, String>> {
     let same = action.operation == Operation::Update
         && planned.operation == "Update"
         && planned.uid.as_deref() == Some(action.uid.as_str());
-    let back = |used: &Use| -> Vec<Delta> {
-        used.delta
-            .iter()
-            .map(|delta| Delta {
-                path: delta.path.clone(),
-                before: delta.after.clone(),
-                after: delta.before.clone(),
-            })
-            .collect()
-    };
     let fits = |used: &Use| {
         same && usize::try_from(used.change).is_ok_and(|change| change == index)
             && !used.delta.is_empty()
-            && delta::uncovered(&back(used), &action.delta, Partial::Forbidden).is_empty()
+            && delta::uncovered(&delta::inverse(&used.delta), &action.delta, Partial::Forbidden).is_empty()
     };
+    if !used.iter().any(fits) {
+        return None;
+    }
+    if !spec.lets_take_back() {
+        return Some(Err("taking it back was not approved with it".to_owned()));
+    }
     if let Some(open) = used.iter().position(|used| fits(used) && used.restored_time.is_none()) {
-        return Some(Grant::Restore(open));
+        return Some(Ok(Grant::Restore(open)));
     }
     // The value is still the used one, so the restore that was counted was not stored: the same person again.
     let counted =
         used.iter().any(|used| fits(used) && used.restored_by.as_ref() == Some(&action.caller.user));
-    counted.then_some(Grant::Repeat)
+    counted.then_some(Ok(Grant::Repeat))
 }
 
 #[cfg(test)]

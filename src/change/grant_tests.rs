@@ -107,6 +107,9 @@ fn a_restart_is_its_annotation_alone() {
 
 #[test]
 fn a_restore_takes_back_a_use_once() {
+    let without = use_it(request(json!({})), &image("v1", "v2"));
+    let refused = grant(&without, &image("v2", "v1"), now());
+    assert_eq!(refused, Err("taking it back was not approved with it".to_owned()));
     let with_rollback = request(json!({"spec": {"rollback": {"restorePrevious": {}}, "maxUses": 1}}));
     assert!(grant(&with_rollback, &image("v2", "v1"), now()).is_err(), "before it was used");
     let mut used = use_it(with_rollback, &image("v1", "v2"));

@@ -13,6 +13,7 @@ use kube::api::{Api, ListParams};
 
 use super::action::Action;
 use super::binding::{self, Binding};
+use super::budget::Budget;
 use super::grant::{self, Grant};
 use super::policy;
 use super::quorum::{self, Rules, Subject};
@@ -110,7 +111,7 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
             Used::Unrelated => {}
         }
     }
-    let message = refusal_text(context, action, &over, &incidents, waiting, nearest);
+    let message = refusal_text(context, action, &over, &incidents, waiting, nearest).await?;
     Ok(enforced(context, action, &over, message).await)
 }
 
@@ -181,7 +182,7 @@ async fn passes_by_itself(
     }
     if action.is_eviction()
         && over.iter().all(|policy| policy.spec.evictions == Evictions::WithinBudget)
-        && lookup::is_within_budget(context, action).await?
+        && lookup::budget(context, action).await? == Budget::Allows
     {
         return Ok(Some("an eviction within its budget"));
     }
@@ -370,14 +371,14 @@ async fn live_facts(context: &Context, namespace: &str, request: &ChangeRequest)
     })
 }
 
-fn refusal_text(
+async fn refusal_text(
     context: &Context,
     action: &Action,
     over: &[&ChangePolicy],
     incidents: &[Arc<Incident>],
     waiting: Option<(String, String)>,
     nearest: Option<(String, String)>,
-) -> String {
+) -> Result<String, Error> {
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
     let bindings: Vec<Binding> = binding::bindings(incidents, &specs, &action.namespace);
     let plan = [PlannedChange { target: action.target.clone(), ..PlannedChange::default() }];
@@ -401,7 +402,9 @@ fn refusal_text(
     };
     let request = waiting.or(nearest);
     let operator_namespace = &context.config.namespace;
-    refusal::text(action, &Circumstances { bindings: &bindings, missing, operator_namespace, request })
+    let budget = if action.is_eviction() { Some(lookup::budget(context, action).await?) } else { None };
+    let circumstances = Circumstances { bindings: &bindings, missing, operator_namespace, request, budget };
+    Ok(refusal::text(action, &circumstances))
 }
 
 /// The refusal, as the strictest policy wants it.

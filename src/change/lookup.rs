@@ -8,10 +8,11 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
-use kube::core::{GroupVersionKind, Selector, SelectorExt};
+use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 
 use super::action::Action;
+use super::budget::Budget;
 use super::policy::{self, Resource};
 use super::system::{Bounds, Facts, Owner, OwnerState, Proof, Row};
 use crate::api::common::ObjectRef;
@@ -25,7 +26,7 @@ pub async fn facts(context: &Context, rows: &[&'static Row], action: &Action) ->
     let mut facts = Facts::default();
     for row in rows {
         match row.proof {
-            Proof::Owner(_) | Proof::Orphan if facts.owners.is_empty() => {
+            Proof::Owner(_) | Proof::Orphan | Proof::Orphaned if facts.owners.is_empty() => {
                 facts.owners = owners(context, action).await;
             }
             Proof::NamespaceEnds => facts.namespace_ends = namespace_ends(context, action).await?,
@@ -47,7 +48,7 @@ async fn owners(context: &Context, action: &Action) -> Vec<Owner> {
         let (state, protected) =
             owner(context, action, &reference).await.unwrap_or((OwnerState::Unknown, false));
         let controller = reference.controller == Some(true);
-        owners.push(Owner { kind: reference.kind, controller, state, protected });
+        owners.push(Owner { kind: reference.kind, uid: reference.uid, controller, state, protected });
     }
     owners
 }
@@ -104,29 +105,14 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
         .collect())
 }
 
-/// Whether a PodDisruptionBudget covers the pod, and every one that does allows a disruption now.
+/// What the PodDisruptionBudgets say of evicting a pod. Of one that is not there nobody says anything.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn is_within_budget(context: &Context, action: &Action) -> Result<bool, Error> {
+pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &action.namespace);
-    let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(false) };
+    let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(Budget::Absent) };
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.client.clone(), &action.namespace);
-    let mut covered = false;
-    for budget in budgets.list(&ListParams::default()).await? {
-        let selector = budget.spec.and_then(|spec| spec.selector);
-        let Some(selector) = selector.and_then(|selector| Selector::try_from(selector).ok()) else {
-            continue;
-        };
-        if !selector.matches(pod.labels()) {
-            continue;
-        }
-        covered = true;
-        let status = budget.status.unwrap_or_default();
-        let is_current = status.observed_generation == budget.metadata.generation;
-        if !is_current || status.disruptions_allowed < 1 {
-            return Ok(false);
-        }
-    }
-    Ok(covered)
+    let budgets = budgets.list(&ListParams::default()).await?;
+    Ok(Budget::of(pod.labels(), &budgets))
 }

@@ -11,9 +11,12 @@ use crate::cluster::SharedContext;
 
 pub mod action;
 pub mod approval_controller;
+pub mod audience;
 pub mod binding;
+pub mod budget;
 pub mod delta;
 pub mod digest;
+pub mod drawn;
 pub mod enforcement;
 pub mod freeze_controller;
 pub mod grant;

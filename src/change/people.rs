@@ -48,17 +48,7 @@ pub fn people<'a>(
     plan: &[PlannedChange],
     pick: fn(&Rotations) -> Option<&NameRef>,
 ) -> Vec<&'a Person> {
-    let owns = |service: &&Arc<BusinessService>| {
-        service
-            .spec
-            .objects
-            .iter()
-            .any(|object| plan.iter().any(|planned| planned.target.same_object(object)))
-    };
-    let mut owners: Vec<_> = services.iter().filter(owns).collect();
-    if owners.is_empty() {
-        owners = services.iter().collect();
-    }
+    let owners = owners(services, plan);
     let mut people: Vec<&Person> = Vec::new();
     for reference in owners.iter().filter_map(|service| pick(service.spec.rotations.as_ref()?)) {
         let rotation = rotations.iter().find(|rotation| rotation.name_any() == reference.name);
@@ -69,4 +59,14 @@ pub fn people<'a>(
         }
     }
     people
+}
+
+/// The services that own a target; where none owns one, every service in the namespace.
+pub fn owners<'a>(services: &'a [Arc<BusinessService>], plan: &[PlannedChange]) -> Vec<&'a BusinessService> {
+    let owns = |service: &&BusinessService| {
+        let mut objects = service.spec.objects.iter();
+        objects.any(|object| plan.iter().any(|planned| planned.target.same_object(object)))
+    };
+    let owners: Vec<_> = services.iter().map(|service| &**service).filter(owns).collect();
+    if owners.is_empty() { services.iter().map(|service| &**service).collect() } else { owners }
 }

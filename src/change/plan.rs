@@ -8,7 +8,7 @@ use kube::discovery::{ApiResource, Scope, pinned_kind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{delta, words};
+use super::{delta, drawn, words};
 use crate::api::change_request::{Change, ChangeRequestSpec, Delta, PatchType, PlannedChange, UpdateChange};
 use crate::api::common::ObjectRef;
 use crate::cluster::Error;
@@ -80,19 +80,29 @@ async fn one(
             .map_err(|error| Error::Terminal(format!("create.manifest: {error}")))?;
         let created = api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await?;
         planned.operation = "Create".to_owned();
-        planned.delta = delta::diff(&Value::Null, &serde_json::to_value(created)?);
+        planned.delta = delta::diff(&Value::Null, &drawn::settled(&serde_json::to_value(created)?));
         planned.summary = words::creation(&target, place);
+        return Ok(planned);
+    }
+    if change.delete.is_some() {
+        // Nothing but the UID is needed, so nothing is read: a Secret's content stays where it is.
+        let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        let answer = api.delete(&target.name, &params).await?;
+        planned.uid =
+            answer.either(|object| object.uid(), |status| status.details.map(|details| details.uid));
+        if planned.uid.as_ref().is_none_or(String::is_empty) {
+            let name = target.display();
+            return Err(Error::Terminal(format!(
+                "the API server does not say which {name} would be deleted"
+            )));
+        }
+        planned.operation = "Delete".to_owned();
+        planned.summary = words::deletion(&target, place);
         return Ok(planned);
     }
     let live = api.get(&target.name).await?;
     planned.uid = live.uid();
     let live = serde_json::to_value(live)?;
-    if change.delete.is_some() {
-        api.delete(&target.name, &DeleteParams { dry_run: true, ..DeleteParams::default() }).await?;
-        planned.operation = "Delete".to_owned();
-        planned.summary = words::deletion(&target, place);
-        return Ok(planned);
-    }
     planned.operation = "Update".to_owned();
     if change.restart.is_some() {
         let before = delta::value_at(&live, words::RESTARTED_AT).cloned();

@@ -4,6 +4,7 @@ use kube::core::admission::Operation;
 
 use super::action::Action;
 use super::binding::Binding;
+use super::budget::Budget;
 use super::words;
 
 /// What a refusal says besides what was refused.
@@ -17,47 +18,91 @@ pub struct Circumstances<'a> {
     pub operator_namespace: &'a str,
     /// Why a request that is about this object does not let it pass, with its name; the best one.
     pub request: Option<(String, String)>,
+    /// For an eviction: what the PodDisruptionBudgets say.
+    pub budget: Option<Budget>,
 }
 
-/// The sentence.
+/// The sentences: what, why, and the next command.
 pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
-    let mut text = format!("Refused: {}, is not approved.", what(action));
+    let mut sentences = vec![format!("Refused: {}{}.", what(action), is_not_approved(action))];
+    let missing = Some(circumstances.missing.as_str())
+        .filter(|missing| !missing.is_empty() && is_askable(action))
+        .map(|missing| format!("{missing} must approve"));
     let incidents: Vec<String> = circumstances
         .bindings
         .iter()
         .map(|binding| format!("{} ({})", binding.incident.name, binding.severity))
         .collect();
-    match incidents.as_slice() {
-        [] => {}
-        [incident] => text.push_str(&format!(" Incident {incident} is open")),
-        several => text.push_str(&format!(" Incidents {} are open", several.join(" and "))),
-    }
-    if !incidents.is_empty() {
-        text.push(if circumstances.missing.is_empty() { '.' } else { ':' });
-    }
-    if !circumstances.missing.is_empty() {
-        text.push_str(&format!(" {} must approve.", circumstances.missing));
-    }
+    let open = match incidents.as_slice() {
+        [] => None,
+        [incident] => Some(format!("Incident {incident} is open")),
+        several => Some(format!("Incidents {} are open", several.join(" and "))),
+    };
+    // A user's name is never written with another letter, so it never begins a sentence.
+    sentences.extend(match (open, missing) {
+        (Some(open), Some(missing)) => Some(format!("{open}: {missing}.")),
+        (Some(open), None) => Some(format!("{open}.")),
+        (None, Some(missing)) => Some(format!("To let it pass, {missing}.")),
+        (None, None) => None,
+    });
     if let Some((name, why)) = &circumstances.request {
-        text.push_str(&format!(" The request chg/{name} does not let it pass: {why}."));
+        sentences.push(format!("The request chg/{name} does not let it pass: {why}."));
     }
-    text.push_str(&format!(" Ask: {}", ask(action, circumstances.operator_namespace)));
-    text
+    sentences.extend(circumstances.budget.as_ref().map(Budget::text));
+    sentences.push(next(action, circumstances.operator_namespace));
+    sentences.join(" ")
 }
 
 /// What was refused, in words.
 pub fn what(action: &Action) -> String {
-    if action.is_interactive() || action.is_eviction() || action.operation == Operation::Connect {
-        return format!("{} of {}", action.subresource, words::place(&action.target, &action.namespace));
+    let place = words::place(&action.target, &action.namespace);
+    match action.subresource.as_str() {
+        "" | "scale" => {}
+        "exec" => return format!("exec in {place}"),
+        "attach" => return format!("attach to {place}"),
+        "portforward" => return format!("port-forward to {place}"),
+        "proxy" => return format!("proxy to {place}"),
+        "ephemeralcontainers" => return format!("debug container in {place}"),
+        other if action.operation != Operation::Update => return format!("{other} of {place}"),
+        _ => {}
     }
     match action.operation {
-        Operation::Create if !action.subresource.is_empty() => {
-            format!("{} of {}", action.subresource, words::place(&action.target, &action.namespace))
-        }
         Operation::Create => words::creation(&action.target, &action.namespace),
         Operation::Delete => words::deletion(&action.target, &action.namespace),
-        _ => words::update(&action.target, &action.namespace, &action.delta),
+        Operation::Connect => format!("access to {place}"),
+        Operation::Update => words::update(&action.target, &action.namespace, &action.delta),
     }
+}
+
+/// The verb, after a comma where the values of a change end what it speaks of.
+fn is_not_approved(action: &Action) -> &'static str {
+    let told = words::told_values(&action.delta);
+    match (action.operation == Operation::Update && !action.is_interactive(), told) {
+        (true, 1) => ", is not approved",
+        (true, 2..) => ", are not approved",
+        _ => " is not approved",
+    }
+}
+
+/// Whether a request can hold it.
+fn is_askable(action: &Action) -> bool {
+    matches!(action.subresource.as_str(), "" | "scale") && action.operation != Operation::Connect
+}
+
+/// The next command: the one that asks for exactly this, or the nearest there is.
+fn next(action: &Action, operator_namespace: &str) -> String {
+    if is_askable(action) {
+        return format!("Ask: {}", ask(action, operator_namespace));
+    }
+    let (namespace, name) = (&action.namespace, &action.target.name);
+    if action.is_eviction() {
+        return format!(
+            "Ask to delete it instead: kubectl mayday ask -n {namespace} pod/{name} --delete --why \"…\""
+        );
+    }
+    format!(
+        "No request can hold it; what cannot wait: kubectl mayday break-glass -n {namespace} --why \"…\" -- COMMAND"
+    )
 }
 
 /// The command that asks for exactly this change.
@@ -114,7 +159,7 @@ mod tests {
     use super::*;
     use crate::api::common::{Severity, UidRef};
     use crate::change::action::tests::action;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn crisis() -> Vec<Binding> {
         vec![Binding {
@@ -180,7 +225,68 @@ mod tests {
             "kubectl mayday ask -n mayday-system namespace/shop --delete --why \"…\""
         );
         assert!(
-            text(&gone, &Circumstances::default()).starts_with("Refused: deletion of namespace/shop, is not")
+            text(&gone, &Circumstances::default())
+                .starts_with("Refused: deletion of namespace/shop is not approved. Ask: ")
+        );
+    }
+
+    #[test]
+    fn a_comma_stands_only_after_the_values_of_a_change() {
+        let first = |edit: Value| {
+            let text = text(&action(edit), &Circumstances::default());
+            text.split_inclusive(". ").next().unwrap_or_default().trim_end().to_owned()
+        };
+        assert_eq!(
+            first(json!({"operation": "CREATE", "oldObject": null})),
+            "Refused: creation of deployment/checkout in shop is not approved."
+        );
+        let restart = json!({"object": {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "t"}},
+            "spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}});
+        assert_eq!(first(restart), "Refused: restart of deployment/checkout in shop is not approved.");
+        let two = json!({"object": {"metadata": {"labels": {"a": "b"}}}});
+        assert!(first(two).ends_with("nothing → b; image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2, are not approved."));
+    }
+
+    #[test]
+    fn every_sentence_begins_with_a_capital_and_no_name_is_changed() {
+        let circumstances = Circumstances { missing: "amir and bea".into(), ..Circumstances::default() };
+        let text = text(&action(json!({})), &circumstances);
+        assert!(text.contains(". To let it pass, amir and bea must approve. Ask: "), "{text}");
+    }
+
+    #[test]
+    fn an_eviction_names_its_budgets_and_what_can_be_asked_instead() {
+        let eviction = action(json!({"operation": "CREATE", "subResource": "eviction", "name": "checkout-1",
+            "kind": {"group": "policy", "kind": "Eviction"}, "resource": {"group": "", "resource": "pods"}, "oldObject": null,
+            "object": {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "checkout-1"}}}));
+        let said = |budget: Budget| {
+            text(&eviction, &Circumstances { budget: Some(budget), ..Circumstances::default() })
+        };
+        let next = "Ask to delete it instead: kubectl mayday ask -n shop pod/checkout-1 --delete --why \"…\"";
+        assert_eq!(
+            said(Budget::Absent),
+            format!(
+                "Refused: eviction of pod/checkout-1 in shop is not approved. No PodDisruptionBudget covers the pod. {next}"
+            )
+        );
+        assert_eq!(
+            said(Budget::Exhausted(vec!["checkout".into()])),
+            format!(
+                "Refused: eviction of pod/checkout-1 in shop is not approved. PodDisruptionBudget checkout allows no disruption now. {next}"
+            )
+        );
+    }
+
+    #[test]
+    fn what_no_request_holds_names_the_glass_and_no_approver() {
+        let exec = action(json!({"operation": "CONNECT", "subResource": "exec", "name": "checkout-1",
+            "kind": {"group": "", "kind": "PodExecOptions"}, "resource": {"group": "", "resource": "pods"},
+            "oldObject": null, "object": {"apiVersion": "v1", "kind": "PodExecOptions"}}));
+        let circumstances = Circumstances { missing: "amir and bea".into(), ..Circumstances::default() };
+        assert_eq!(
+            text(&exec, &circumstances),
+            "Refused: exec in pod/checkout-1 in shop is not approved. No request can hold it; what cannot wait: \
+             kubectl mayday break-glass -n shop --why \"…\" -- COMMAND"
         );
     }
 }

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
+use super::audience::Audience;
 use super::request_decide::{self, Live};
 use super::request_messages::{self, People};
 use super::weigh::{self, Facts};
@@ -95,6 +96,7 @@ async fn reconcile(request: Arc<ChangeRequest>, context: &Context) -> Result<Req
         approvers: people::people(&facts.services, &facts.rotations, plan, people::approval),
         leads: people::people(&facts.services, &facts.rotations, plan, people::lead),
         everybody,
+        concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
     };
     request_messages::update(&request, &mut decided.status, &weighed, &people, now);
     let before = request.status.as_ref().and_then(|status| status.state.clone());

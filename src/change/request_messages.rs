@@ -3,14 +3,18 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::digest;
+use super::audience::Audience;
 use super::weigh::Weighed;
+use super::{delta, digest, words};
 use crate::api::ChangeRequest;
 use crate::api::change_request::ChangeRequestStatus;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
 use crate::cluster::conditions::seconds;
 use crate::cluster::events::cut;
+
+/// So many uses that were taken back are told at a time.
+const RESTORES_TOLD: usize = 3;
 
 /// People who may be told.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +25,8 @@ pub struct People<'a> {
     pub leads: Vec<&'a Person>,
     /// Everybody with contacts in the namespace; among them the requester, if known.
     pub everybody: Vec<&'a Person>,
+    /// Everybody who hears when something approved is taken back.
+    pub concerned: Audience,
 }
 
 /// Adds the messages that the state asks for, each once by its id, and ends those that are no longer needed.
@@ -39,6 +45,29 @@ pub fn update(
             }
         }
     }
+    for message in taken_back(request, status, &people.concerned, now) {
+        if !status.messages.iter().any(|known| known.id == message.id) {
+            status.messages.push(message);
+        }
+    }
+    ask_or_tell(request, status, weighed, people, now);
+    // The list is bounded; the oldest that is done with goes first.
+    while status.messages.len() > 64 {
+        let done = |message: &Message| message.state != MessageState::Queued;
+        let oldest = status.messages.iter().position(done).unwrap_or(0);
+        status.messages.remove(oldest);
+    }
+}
+
+/// Approvers are asked while it waits, the requester hears what was decided.
+fn ask_or_tell(
+    request: &ChangeRequest,
+    status: &mut ChangeRequestStatus,
+    weighed: &Weighed,
+    people: &People<'_>,
+    now: Timestamp,
+) {
+    let state = status.state.clone().unwrap_or_default();
     let uid = request.uid().unwrap_or_default();
     let requester = request.spec.requester.as_ref().map_or("", |user| user.user.as_str());
     let (purpose, key, text, people) = match state.as_str() {
@@ -91,12 +120,36 @@ pub fn update(
             });
         }
     }
-    // The list is bounded; the oldest that is done with goes first.
-    while status.messages.len() > 64 {
-        let done = |message: &Message| message.state != MessageState::Queued;
-        let oldest = status.messages.iter().position(done).unwrap_or(0);
-        status.messages.remove(oldest);
+}
+
+/// The messages about the latest uses that were taken back: it passed without a new approval, so everybody hears.
+fn taken_back(
+    request: &ChangeRequest,
+    status: &ChangeRequestStatus,
+    concerned: &Audience,
+    now: Timestamp,
+) -> Vec<Message> {
+    let uid = request.uid().unwrap_or_default();
+    let namespace = request.namespace().unwrap_or_default();
+    let name = request.name_any();
+    let mut messages = Vec::new();
+    let restored = status.used.iter().enumerate().rev().filter(|(_, used)| used.restored_time.is_some());
+    for (index, used) in restored.take(RESTORES_TOLD) {
+        let Some(planned) = usize::try_from(used.change).ok().and_then(|index| status.plan.get(index)) else {
+            continue;
+        };
+        let by = used.restored_by.as_deref().unwrap_or("somebody");
+        let time = used.restored_time.as_ref().map(|time| time.0.strftime(" at %H:%M:%S UTC").to_string());
+        let place = planned.namespace.as_deref().unwrap_or_default();
+        let text = format!(
+            "{by} took back{} what chg/{name} had let through: {}. That was approved with it, once. Look: \
+             kubectl mayday show -n {namespace} chg/{name}",
+            time.unwrap_or_default(),
+            words::update(&planned.target, place, &delta::inverse(&used.delta)),
+        );
+        messages.extend(concerned.alarm(&format!("{uid}-restored-{index}"), &text, None, now));
     }
+    messages
 }
 
 /// Approvers and leads, without the requester and those who have decided.
@@ -129,9 +182,13 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         false => format!(" during {}", incidents.join(", ")),
     };
     let missing = status.missing.clone().unwrap_or_default();
+    let back = match request.spec.lets_take_back() {
+        true => "Taking each use back once would be approved with it. ",
+        false => "",
+    };
     cut(
         &format!(
-            "{who} asks{during}: {}. Why: {}. {missing} must approve. Look and decide: kubectl mayday approve {address}",
+            "{who} asks{during}: {}. Why: {}. {back}{missing} must approve. Look and decide: kubectl mayday approve {address}",
             what(status),
             request.spec.reason
         ),
@@ -181,7 +238,7 @@ fn short(incidents: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::common::{Severity, UidRef};
+    use crate::api::common::{NameRef, Severity, UidRef};
     use crate::change::binding::Binding;
     use serde_json::json;
 
@@ -206,6 +263,7 @@ mod tests {
             approvers: vec![amir, bea, emil],
             leads: vec![lena, max],
             everybody: all.iter().collect(),
+            concerned: Audience { people: vec![lena.clone()], rooms: vec![NameRef { name: "room".into() }] },
         };
         let incident = UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() };
         let bindings = lead
@@ -242,5 +300,30 @@ mod tests {
         assert_eq!(status.messages[0].state, MessageState::Superseded);
         assert_eq!(status.messages[2].state, MessageState::Queued);
         assert_eq!(status.messages[2].purpose, Purpose::Decision);
+    }
+
+    #[test]
+    fn a_use_that_was_taken_back_is_told_to_everybody_and_to_the_room_once() {
+        let status = json!({"plan": [{"operation": "Update", "resource": "deployments", "namespace": "shop", "summary": "s",
+                "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}],
+            "used": [{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z",
+                "delta": [{"path": "/spec/replicas", "before": 3, "after": 8}],
+                "restoredTime": "2026-11-22T11:58:00Z", "restoredBy": "emil"}]});
+        let mut status: ChangeRequestStatus = serde_json::from_value(status).unwrap();
+        for _ in 0..2 {
+            status.state = Some("Spent".into());
+            let concerned =
+                Audience { people: vec![person("lena")], rooms: vec![NameRef { name: "room".into() }] };
+            let people = People { concerned, ..People::default() };
+            update(&request(), &mut status, &Weighed::default(), &people, Timestamp::UNIX_EPOCH);
+        }
+        let channels: Vec<&str> =
+            status.messages.iter().map(|message| message.channel_ref.name.as_str()).collect();
+        assert_eq!(channels, ["room", "hook"]);
+        assert_eq!(
+            status.messages[0].text,
+            "emil took back at 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
+             That was approved with it, once. Look: kubectl mayday show -n shop chg/v2"
+        );
     }
 }

@@ -24,6 +24,8 @@ pub enum Proof {
     Owner(&'static [&'static str]),
     /// Every owner is gone, or is being deleted, and its own deletion was judged.
     Orphan,
+    /// Only references to such owners go: they were deleted with `--cascade=orphan`.
+    Orphaned,
     /// The namespace is being deleted.
     NamespaceEnds,
     /// Only these fields change.
@@ -123,6 +125,7 @@ const ROWS: &[Row] = &[
     row("service-account-controller", "", "serviceaccounts", CREATE, Proof::Named("default")),
     row("generic-garbage-collector", ALL, ALL, DELETE, Proof::Orphan),
     row("generic-garbage-collector", ALL, ALL, UPDATE, Proof::Fields(&["/metadata/finalizers"])),
+    row("generic-garbage-collector", ALL, ALL, UPDATE, Proof::Orphaned),
     row("namespace-controller", ALL, ALL, DELETE, Proof::NamespaceEnds),
     Row {
         controller: "horizontal-pod-autoscaler",
@@ -163,6 +166,8 @@ pub enum OwnerState {
 pub struct Owner {
     /// Kind of the owner.
     pub kind: String,
+    /// Its UID.
+    pub uid: String,
     /// Whether the reference says that it controls the dependent.
     pub controller: bool,
     /// How it is.
@@ -204,12 +209,8 @@ pub fn proves(row: &Row, action: &Action, facts: &Facts) -> bool {
             };
             owner.controller && there && owner.protected && kinds.contains(&owner.kind.as_str())
         }),
-        Proof::Orphan => {
-            let went = |owner: &Owner| {
-                owner.protected && matches!(owner.state, OwnerState::Gone | OwnerState::Terminating)
-            };
-            !facts.owners.is_empty() && facts.owners.iter().all(went)
-        }
+        Proof::Orphan => !facts.owners.is_empty() && facts.owners.iter().all(|owner| went(owner)),
+        Proof::Orphaned => is_orphaned(action, &facts.owners),
         Proof::NamespaceEnds => facts.namespace_ends,
         Proof::Fields(fields) => action.delta.iter().all(|delta| fields.contains(&delta.path.as_str())),
         Proof::Named(name) => action.target.name == name,
@@ -221,6 +222,26 @@ pub fn proves(row: &Row, action: &Action, facts: &Facts) -> bool {
         }
         Proof::Finished => is_finished(&action.before),
     }
+}
+
+fn went(owner: &Owner) -> bool {
+    owner.protected && matches!(owner.state, OwnerState::Gone | OwnerState::Terminating)
+}
+
+/// Whether nothing changes but that references to owners that went are left out.
+fn is_orphaned(action: &Action, owners: &[Owner]) -> bool {
+    let references = |object: &Value| -> Vec<Value> {
+        object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let after = references(&action.after);
+    let (kept, removed): (Vec<Value>, Vec<Value>) =
+        references(&action.before).into_iter().partition(|reference| after.contains(reference));
+    let went =
+        |reference: &Value| owners.iter().any(|owner| reference["uid"] == owner.uid.as_str() && went(owner));
+    action.delta.iter().all(|delta| delta.path == "/metadata/ownerReferences")
+        && kept == after
+        && !removed.is_empty()
+        && removed.iter().all(went)
 }
 
 /// Whether a node removes a pod of its own that has been told to stop.
@@ -265,7 +286,7 @@ mod tests {
     }
 
     fn owner(kind: &str, state: OwnerState, protected: bool) -> Facts {
-        let owner = Owner { kind: kind.into(), controller: true, state, protected };
+        let owner = Owner { kind: kind.into(), uid: "ou".into(), controller: true, state, protected };
         Facts { owners: vec![owner], ..Facts::default() }
     }
 
@@ -308,6 +329,35 @@ mod tests {
         assert!(!passes(&set, &owner("Deployment", OwnerState::Live, true)));
         assert!(!passes(&set, &owner("Gateway", OwnerState::Gone, false)), "an owner that nobody protected");
         assert!(!passes(&set, &Facts::default()), "no owner at all");
+    }
+
+    #[test]
+    fn the_garbage_collector_orphans_what_lost_its_judged_owner_and_changes_nothing_else() {
+        let reference = |uid: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout", "uid": uid});
+        let patch = |before: Value, after: Value, replicas: i64| {
+            let template = json!({"spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}});
+            by(
+                GC,
+                json!({"resource": {"group": "apps", "resource": "replicasets"},
+                "oldObject": {"metadata": {"ownerReferences": before}, "spec": {"replicas": 3, "template": template}},
+                "object": {"metadata": {"ownerReferences": after}, "spec": {"replicas": replicas, "template": template}}}),
+            )
+        };
+        let orphans = patch(json!([reference("ou"), reference("other")]), json!([reference("other")]), 3);
+        assert!(passes(&orphans, &owner("Deployment", OwnerState::Terminating, true)));
+        assert!(passes(&orphans, &owner("Deployment", OwnerState::Gone, true)));
+        assert!(!passes(&orphans, &owner("Deployment", OwnerState::Live, true)));
+        assert!(!passes(&orphans, &owner("Gateway", OwnerState::Gone, false)));
+        let gone = owner("Deployment", OwnerState::Gone, true);
+        assert!(
+            !passes(&patch(json!([reference("ou")]), json!([reference("new")]), 3), &gone),
+            "another owner instead"
+        );
+        assert!(!passes(&patch(json!([reference("ou")]), json!([]), 9), &gone), "and replicas");
+        assert!(
+            !passes(&patch(json!([reference("other")]), json!([]), 3), &gone),
+            "an owner of whom nothing is known"
+        );
     }
 
     #[test]

@@ -1,19 +1,17 @@
 //! Changes that nobody approved and that passed all the same: recorded in the policy, and told to everybody
 //! concerned.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
 
 use super::action::Action;
-use super::{digest, people, refusal};
+use super::audience::Audience;
+use super::{digest, refusal};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicyStatus, UnapprovedChange, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
-use crate::api::message::{Message, MessageState, Purpose};
-use crate::api::oncall_rotation::Person;
+use crate::api::message::{Message, MessageState};
 use crate::cluster::events::cut;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
@@ -34,9 +32,9 @@ pub async fn record(context: &SharedContext, over: &[&ChangePolicy], action: &Ac
 
 /// Stores a change in every policy over the object, with the messages about it.
 pub async fn announce(context: &Context, over: &[&ChangePolicy], change: &UnapprovedChange, now: Timestamp) {
-    let people = concerned(context, change);
+    let audience = concerned(context, change);
     for policy in over {
-        if let Err(error) = store(context, &policy.name_any(), change, &people, now).await {
+        if let Err(error) = store(context, &policy.name_any(), change, &audience, now).await {
             tracing::error!(policy = policy.name_any(), what = change.what, by = change.by, %error,
                 "a change that nobody approved was not recorded");
         }
@@ -64,14 +62,14 @@ async fn store(
     context: &Context,
     name: &str,
     change: &UnapprovedChange,
-    people: &[Person],
+    audience: &Audience,
     now: Timestamp,
 ) -> Result<(), Error> {
     let api: Api<ChangePolicy> = Api::all(context.client.clone());
     for _ in 0..TRIES {
         let policy = api.get(name).await?;
         let mut next = policy.status.clone().unwrap_or_default();
-        add(&mut next, change, people, now);
+        add(&mut next, change, audience, now);
         match status::replace(&api, &policy, next).await {
             Err(Error::Conflict(_)) => continue,
             result => return result.map(|_| ()),
@@ -81,7 +79,7 @@ async fn store(
 }
 
 /// Adds a change and the messages about it. What nobody enforces wakes nobody.
-pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, people: &[Person], now: Timestamp) {
+pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, audience: &Audience, now: Timestamp) {
     if status.unapproved.iter().any(|known| known.id == change.id) {
         return;
     }
@@ -90,28 +88,8 @@ pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, people: &
     if change.kind == UnapprovedKind::NotEnforced {
         return;
     }
-    for person in people {
-        for (index, contact) in person.contacts.iter().enumerate() {
-            status.messages.push(Message {
-                id: format!("unapproved-{}-{}-{index}", change.id, person.user),
-                purpose: Purpose::Alarm,
-                person: Some(person.name.clone()),
-                user: Some(person.user.clone()),
-                channel_ref: contact.channel_ref.clone(),
-                namespace: Some(change.namespace.clone()),
-                address: contact.address.clone(),
-                text: text(change),
-                created_time: conditions::seconds(now),
-                send_time: None,
-                deadline: None,
-                state: MessageState::Queued,
-                attempts: 0,
-                next_attempt_time: None,
-                sent_time: None,
-                error: None,
-            });
-        }
-    }
+    let key = format!("unapproved-{}", change.id);
+    status.messages.extend(audience.alarm(&key, &text(change), Some(&change.namespace), now));
     // The oldest go first, and never one that still waits to be sent.
     while status.messages.len() > MESSAGES {
         let done = |message: &Message| message.state != MessageState::Queued;
@@ -124,30 +102,29 @@ pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, people: &
 
 fn text(change: &UnapprovedChange) -> String {
     let time = change.time.0.strftime("%H:%M:%S UTC");
-    let look = format!("Look: kubectl mayday show -n {} {}", change.namespace, change.object.display());
+    let place = match change.object.kind.as_str() {
+        "Namespace" => change.object.display(),
+        _ => format!("-n {} {}", change.namespace, change.object.display()),
+    };
+    let look = format!("Look: kubectl get {place} -o yaml --show-managed-fields");
     match (change.kind, &change.by) {
         (UnapprovedKind::BreakGlass, Some(by)) => format!(
             "{by} broke the glass at {time}: {}. Nobody approved it; two people must sign it off. {look}",
             change.what
         ),
         _ => {
-            format!("Found at {time}: {}. Nobody known did it; the audit log knows who. {look}", change.what)
+            format!(
+                "Found at {time}: {}. Nobody known did it; who it was is in the audit log of the API server. {look}",
+                change.what
+            )
         }
     }
 }
 
-/// Whoever answers for, approves or leads what the object belongs to.
-fn concerned(context: &Context, change: &UnapprovedChange) -> Vec<Person> {
+/// Everybody whom the object concerns.
+fn concerned(context: &Context, change: &UnapprovedChange) -> Audience {
     let services = in_namespace(&context.stores.services, &change.namespace);
-    let rotations: Vec<Arc<_>> = in_namespace(&context.stores.rotations, &change.namespace);
+    let rotations = in_namespace(&context.stores.rotations, &change.namespace);
     let plan = [PlannedChange { target: change.object.clone(), ..PlannedChange::default() }];
-    let mut concerned: Vec<Person> = Vec::new();
-    for pick in [people::lead, people::approval, people::on_call] {
-        for person in people::people(&services, &rotations, &plan, pick) {
-            if !concerned.iter().any(|known| known.user == person.user) {
-                concerned.push(person.clone());
-            }
-        }
-    }
-    concerned
+    Audience::concerned(&services, &rotations, &plan)
 }

@@ -15,7 +15,7 @@ const TOLD: usize = 3;
 /// A change of values: `image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2`.
 pub fn update(target: &ObjectRef, namespace: &str, deltas: &[Delta]) -> String {
     let place = place(target, namespace);
-    if deltas.iter().all(|delta| delta.path == RESTARTED_AT) && !deltas.is_empty() {
+    if is_restart(deltas) {
         return format!("restart of {place}");
     }
     let mut parts: Vec<String> = deltas.iter().take(TOLD).map(|delta| part(delta, &place)).collect();
@@ -23,6 +23,15 @@ pub fn update(target: &ObjectRef, namespace: &str, deltas: &[Delta]) -> String {
         parts.push(format!("{} more values", deltas.len() - TOLD));
     }
     if parts.is_empty() { format!("update of {place}") } else { parts.join("; ") }
+}
+
+/// How many values [`update`] names of a change, which are none for a restart.
+pub fn told_values(deltas: &[Delta]) -> usize {
+    if is_restart(deltas) { 0 } else { deltas.len() }
+}
+
+fn is_restart(deltas: &[Delta]) -> bool {
+    !deltas.is_empty() && deltas.iter().all(|delta| delta.path == RESTARTED_AT)
 }
 
 /// A new object: `creation of configmap/limits in shop`.

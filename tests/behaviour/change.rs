@@ -1,7 +1,9 @@
 //! Changes to protected objects: refused, asked for, approved, used once, and nothing else.
 
 mod approvals;
+mod entries;
 mod requests;
 mod shop;
+mod standing;
 mod story;
 mod traffic;

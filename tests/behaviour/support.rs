@@ -236,6 +236,12 @@ impl Output {
         self.out
     }
 
+    /// Whether it worked, for what is tried until it does.
+    #[allow(dead_code, reason = "only some stories try again")]
+    pub fn succeeded(&self) -> bool {
+        self.success
+    }
+
     /// It must have been refused; what was said.
     #[track_caller]
     pub fn is_refused(&self) -> String {

@@ -40,12 +40,16 @@ pub enum Verdict {
 /// The subject as it was shown: what the Approval binds to.
 struct Shown {
     text: String,
+    with_way_back: bool,
     spec: ApprovalSpec,
 }
 
 pub async fn run(session: &Session, args: DecideArgs, verdict: Verdict) -> Result<(), Failure> {
     let shown = read(session, &args, verdict).await?;
     let effect = match verdict {
+        Verdict::Approve if shown.with_way_back => {
+            "You approve exactly this, and with it the way back from it."
+        }
         Verdict::Approve => "You approve exactly this.",
         Verdict::Reject => "You reject this, for good.",
     };
@@ -62,12 +66,14 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         return Err(Failure::usage("--until belongs to the approval of a runbook."));
     }
     let mut incidents = Vec::new();
+    let mut with_way_back = false;
     let (kind, uid, digest, text) = match args.subject.kind {
         Kind::ChangeRequest => {
             let request: ChangeRequest = planned(session, name).await?;
             let status = request.status.clone().unwrap_or_default();
             refuse_if_over(session, name, status.state.as_deref())?;
             incidents = status.incidents;
+            with_way_back = request.spec.lets_take_back();
             (
                 SubjectKind::ChangeRequest,
                 uid_of(&request).to_owned(),
@@ -117,7 +123,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         not_after: args.until.map(Time),
         by: None,
     };
-    Ok(Shown { text, spec })
+    Ok(Shown { text, with_way_back, spec })
 }
 
 /// The request with its plan, which the operator makes within a moment of its creation.

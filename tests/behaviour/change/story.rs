@@ -115,7 +115,7 @@ fn other_ways_to_change_it_are_refused_too() {
         assert!(said.contains("Ask: kubectl mayday ask"), "{command}: {said}");
     }
     let said = shop.types(&shop.admin(), "kubectl delete namespace NS").is_refused();
-    assert!(said.contains(&format!("Refused: deletion of namespace/{ns}, is not approved")), "{said}");
+    assert!(said.contains(&format!("Refused: deletion of namespace/{ns} is not approved")), "{said}");
     assert!(said.contains("kubectl mayday ask -n mayday-system"), "{said}");
 }
 

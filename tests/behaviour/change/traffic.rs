@@ -33,7 +33,10 @@ fn a_pod_that_goes_within_the_budget_is_replaced() {
     let command = format!("kubectl create --raw {path} -f -");
     let said = admin.pipes(&evict, &command).is_refused();
     assert!(
-        said.contains(&format!("Refused: eviction of pod/{pod} in {}, is not approved", shop.namespace)),
+        said.contains(&format!(
+            "Refused: eviction of pod/{pod} in {} is not approved. No PodDisruptionBudget covers the pod.",
+            shop.namespace
+        )),
         "{said}"
     );
 

@@ -14,7 +14,7 @@ use kube::discovery::{ApiCapabilities, ApiResource, Discovery, Scope, pinned_kin
 use kube::{Api, Client};
 use mayday::api::change_request::Change;
 use mayday::api::common::ObjectRef;
-use mayday::api::{ChangeRequest, Duration};
+use mayday::api::{ChangeRequest, Duration, Incident};
 use serde_json::Value;
 
 use crate::address;
@@ -70,6 +70,12 @@ pub struct AskArgs {
     /// The incident that explains it
     #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
     pub incident: Option<String>,
+    /// Approve with it: taking each use back once [default unless an incident is open]
+    #[arg(long, conflicts_with = "without_way_back")]
+    pub with_way_back: bool,
+    /// Taking it back shall need a request of its own [default while an incident is open]
+    #[arg(long)]
+    pub without_way_back: bool,
     /// Wait until it is approved, then carry out exactly the change
     #[arg(long)]
     pub apply_when_approved: bool,
@@ -77,7 +83,8 @@ pub struct AskArgs {
 
 pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
     let changes = changes(session, &args).await?;
-    let request = build::request(&args, changes, &session.namespace);
+    let way_back = args.with_way_back || (!args.without_way_back && is_calm(session, &args).await);
+    let request = build::request(&args, changes, &session.namespace, way_back);
     let name = submit(session, request, args.name.is_some()).await?;
     if args.apply_when_approved {
         return apply::when_approved(session, &name).await;
@@ -87,6 +94,14 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether no incident is open here. During one the way back leads to what is broken, so it is not approved
+/// unsaid; nor where incidents cannot be read.
+async fn is_calm(session: &Session, args: &AskArgs) -> bool {
+    let is_open = |incident: &Incident| mayday::change::binding::is_open(incident);
+    args.incident.is_none()
+        && session.list::<Incident>().await.is_ok_and(|incidents| !incidents.iter().any(is_open))
+}
+
 /// Shows the request, asks, stores it, and shows what the operator makes of it; gives its name.
 ///
 /// # Errors
@@ -94,7 +109,12 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
 pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> Result<String, Failure> {
     confirm(
         session.connection.yes,
-        &format!("This asks for a change in {}:\n{}", session.namespace, indent(&yaml(&request), 2)),
+        &format!(
+            "This asks for a change in {}:\n{}\n{}",
+            session.namespace,
+            indent(&yaml(&request), 2),
+            show::change::way_back(&request)
+        ),
     )?;
     let stored = create(session, request, named).await?;
     let name = name_of(&stored).to_owned();

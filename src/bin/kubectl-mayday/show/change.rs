@@ -3,6 +3,7 @@
 use mayday::api::ChangeRequest;
 use mayday::api::approval::CountedDecision;
 use mayday::api::change_request::{ChangeRequestStatus, Delta, Partial, PlannedChange, Window};
+use mayday::change::{delta, words};
 use serde_json::Value;
 
 use super::{Here, next};
@@ -41,11 +42,11 @@ fn changes(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
 fn effect(planned: &PlannedChange) -> String {
     let place = planned.namespace.as_deref().map(|namespace| format!(" in {namespace}")).unwrap_or_default();
     let mut lines = vec![format!("{} of {}{place}", planned.operation, planned.target.display())];
-    lines.extend(planned.delta.iter().map(delta));
+    lines.extend(planned.delta.iter().map(value));
     lines.join("\n")
 }
 
-fn delta(delta: &Delta) -> String {
+fn value(delta: &Delta) -> String {
     let side = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
     format!("{}: {} → {}", delta.path, side(&delta.before), side(&delta.after))
 }
@@ -62,9 +63,7 @@ fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> 
         let actors = crate::text::names(spec.actors.iter().map(|actor| actor.user.as_str()), "nobody");
         lines.push(format!("By whom: {actors}"));
     }
-    if spec.rollback.as_ref().is_some_and(|rollback| rollback.restore_previous.is_some()) {
-        lines.push("Includes taking back what was used, while the window lasts".to_owned());
-    }
+    lines.push(way_back(request));
     if status.incidents.is_empty() {
         lines.push("Incidents that bind: none".to_owned());
     } else {
@@ -75,6 +74,26 @@ fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> 
     lines.extend(status.missing.as_ref().map(|missing| format!("Missing: {missing}")));
     lines.extend(status.digest.as_ref().map(|digest| format!("Digest: {digest}")));
     lines.join("\n")
+}
+
+/// Whether the way back is approved with it, and where it leads as far as that is planned.
+pub fn way_back(request: &ChangeRequest) -> String {
+    if !request.spec.lets_take_back() {
+        return "Way back: not approved with it; taking it back needs a request of its own".to_owned();
+    }
+    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+    let back: Vec<String> = plan
+        .iter()
+        .filter(|planned| planned.operation == "Update")
+        .map(|planned| {
+            let place = planned.namespace.as_deref().unwrap_or_default();
+            words::update(&planned.target, place, &delta::inverse(&planned.delta))
+        })
+        .collect();
+    let to = if back.is_empty() { String::new() } else { format!(": {}", back.join("; ")) };
+    format!(
+        "Way back: approved with it, once for each use, without another approval, while the window lasts{to}"
+    )
 }
 
 /// The decisions that count, in words.
@@ -109,8 +128,8 @@ fn window(window: Option<&Window>, status: &ChangeRequestStatus, here: &Here) ->
 mod tests {
     use super::*;
     use jiff::tz::TimeZone;
-    use mayday::api::change_request::{Change, ChangeRequestSpec, ScaleChange};
-    use mayday::api::common::{ObjectRef, UidRef, UserRef};
+    use mayday::api::change_request::{Change, ChangeRequestSpec, Rollback, ScaleChange};
+    use mayday::api::common::{Empty, ObjectRef, UidRef, UserRef};
     use serde_json::json;
 
     fn here(zone: &TimeZone) -> Here<'_> {
@@ -168,6 +187,16 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn the_way_back_is_said_plainly_whether_it_is_approved_or_not() {
+        let mut request = request();
+        assert!(describe(&request, &here(&TimeZone::UTC)).contains("Way back: not approved with it"));
+        request.spec.rollback = Some(Rollback { restore_previous: Some(Empty {}) });
+        let text = describe(&request, &here(&TimeZone::UTC));
+        assert!(text.contains("Way back: approved with it, once for each use"), "{text}");
+        assert!(text.contains("window lasts: replicas of deployment/checkout in shop, 8 → 3"), "{text}");
     }
 
     #[test]

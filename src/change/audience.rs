@@ -1,0 +1,113 @@
+//! Everybody who is concerned by something unusual: people one by one, and the rooms where they meet. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::people;
+use crate::api::change_request::PlannedChange;
+use crate::api::common::NameRef;
+use crate::api::incident::Audience as Reach;
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::oncall_rotation::Person;
+use crate::api::{BusinessService, OnCallRotation};
+use crate::cluster::conditions::seconds;
+use crate::cluster::events::cut;
+
+/// Who is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Audience {
+    /// Whoever leads, approves or answers for what is concerned, each once.
+    pub people: Vec<Person>,
+    /// The channels of the stakeholders inside, each once.
+    pub rooms: Vec<NameRef>,
+}
+
+impl Audience {
+    /// Everybody whom the services that own a target name; where none owns one, every service in the namespace.
+    pub fn concerned(
+        services: &[Arc<BusinessService>],
+        rotations: &[Arc<OnCallRotation>],
+        plan: &[PlannedChange],
+    ) -> Audience {
+        let mut audience = Audience::default();
+        for pick in [people::lead, people::approval, people::on_call] {
+            for person in people::people(services, rotations, plan, pick) {
+                if !audience.people.iter().any(|known| known.user == person.user) {
+                    audience.people.push(person.clone());
+                }
+            }
+        }
+        for stakeholder in
+            people::owners(services, plan).iter().flat_map(|service| &service.spec.stakeholders)
+        {
+            let is_new = !audience.rooms.contains(&stakeholder.channel_ref);
+            if stakeholder.audience == Reach::Internal && is_new {
+                audience.rooms.push(stakeholder.channel_ref.clone());
+            }
+        }
+        audience
+    }
+
+    /// One message to each contact and each room; `key` tells it from every other, `namespace` is that of the
+    /// channels, where it is not the subject's.
+    pub fn alarm(&self, key: &str, text: &str, namespace: Option<&str>, now: Timestamp) -> Vec<Message> {
+        let message = |id: String, channel: &NameRef| Message {
+            id: cut(&id, 128),
+            purpose: Purpose::Alarm,
+            person: None,
+            user: None,
+            channel_ref: channel.clone(),
+            namespace: namespace.map(str::to_owned),
+            address: None,
+            text: cut(text, 4000),
+            created_time: seconds(now),
+            send_time: None,
+            deadline: None,
+            state: MessageState::Queued,
+            attempts: 0,
+            next_attempt_time: None,
+            sent_time: None,
+            error: None,
+        };
+        let rooms = self.rooms.iter().enumerate();
+        let mut messages: Vec<Message> =
+            rooms.map(|(index, channel)| message(format!("{key}-room-{index}"), channel)).collect();
+        for person in &self.people {
+            messages.extend(person.contacts.iter().enumerate().map(|(index, contact)| Message {
+                person: Some(person.name.clone()),
+                user: Some(person.user.clone()),
+                address: contact.address.clone(),
+                ..message(format!("{key}-{}-{index}", person.user), &contact.channel_ref)
+            }));
+        }
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everybody_hears_once_and_so_does_the_room_inside() {
+        let service = json!({"metadata": {"name": "checkout", "namespace": "shop"}, "spec": {"title": "t",
+            "rotations": {"lead": {"name": "leads"}, "onCall": {"name": "leads"}},
+            "stakeholders": [{"audience": "Internal", "channelRef": {"name": "room"}},
+                {"audience": "External", "channelRef": {"name": "public"}}]}});
+        let rotation = json!({"metadata": {"name": "leads", "namespace": "shop"}, "spec": {"timeZone": "UTC", "layers": [], "people":
+            [{"name": "lena", "user": "lena", "contacts": [{"channelRef": {"name": "hook"}, "address": "lena"}]}]}});
+        let service: BusinessService = serde_json::from_value(service).unwrap();
+        let rotation: OnCallRotation = serde_json::from_value(rotation).unwrap();
+        let audience = Audience::concerned(&[Arc::new(service)], &[Arc::new(rotation)], &[]);
+        let messages = audience.alarm("k", "text", Some("shop"), Timestamp::UNIX_EPOCH);
+        let told: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                (message.id.as_str(), message.channel_ref.name.as_str(), message.address.as_deref())
+            })
+            .collect();
+        assert_eq!(told, [("k-room-0", "room", None), ("k-lena-0", "hook", Some("lena"))]);
+    }
+}

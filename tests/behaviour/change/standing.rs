@@ -1,0 +1,72 @@
+//! Requests that no longer stand, and requests of pipelines.
+
+use super::shop::Shop;
+use crate::support::eventually;
+
+const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
+
+#[test]
+fn an_approval_ends_with_its_window_and_with_what_it_was_planned_on() {
+    let shop = Shop::open();
+    let (emil, admin) = (shop.emil(), shop.admin());
+    let ask = "kubectl mayday ask -n NS deploy/checkout --image app=shop/checkout:v2 --why late --name late --for 1s --yes";
+    shop.types(&emil, ask).passes();
+    shop.approves(&shop.amir(), "late").passes();
+    shop.approves(&shop.bea(), "late").passes();
+    shop.reaches("late", "Expired");
+    let said = shop.types(&emil, IMAGE).is_refused();
+    assert!(said.contains("The request chg/late does not let it pass: its window ended at "), "{said}");
+
+    shop.asks_for_v2("overtaken");
+    shop.is_approved("overtaken");
+    let glass = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
+    let other = IMAGE.replace(":v2", ":v7");
+    shop.types(&admin, &format!("{other} {glass}")).passes();
+    shop.reaches("overtaken", "Stale");
+    let said = shop.types(&emil, IMAGE).is_refused();
+    assert!(
+        said.contains("chg/overtaken does not let it pass: ")
+            && said.contains("was changed meanwhile: ask again"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_pipeline_asks_and_applies_where_the_policy_names_it() {
+    let shop = Shop::open();
+    let admin = shop.admin();
+    // Its account lives elsewhere: a token of the protected namespace would need a request itself.
+    let name = shop.namespace.clone();
+    admin.types(&format!("kubectl create serviceaccount -n default {name}")).passes();
+    for role in ["edit", "mayday-responder"] {
+        let binding = format!("{name}-{role} --clusterrole={role} --serviceaccount=default:{name}");
+        admin.types(&format!("kubectl create clusterrolebinding {binding}")).passes();
+    }
+    let pipeline = shop.cluster.service_account("default", &name);
+    let request = "{apiVersion: mayday.dev/v1alpha1, kind: ChangeRequest, metadata: {name: NAME, namespace: NS}, spec: \
+                   {reason: release, changes: [{target: {apiVersion: apps/v1, kind: Deployment, name: checkout}, \
+                   scale: {replicas: 4}}]}}";
+    let said = shop.creates(&pipeline, &request.replace("NAME", "early")).is_refused();
+    assert!(said.contains("is a service account, and spec.approval.pipelines of"), "{said}");
+    // Nothing has been approved under this policy yet, so naming a pipeline is no loosening that needs a request.
+    let named = format!(
+        r#"{{"spec":{{"approval":{{"pipelines":[{{"user":"system:serviceaccount:default:{name}"}}]}}}}}}"#
+    );
+    admin.types(&format!("kubectl patch cpol {} --type merge -p '{named}'", shop.policy)).passes();
+    let mut number = 0;
+    let asked = eventually("the policy names the pipeline", || {
+        number += 1;
+        let name = format!("by-pipeline-{number}");
+        let output = shop.creates(&pipeline, &request.replace("NAME", &name));
+        output.succeeded().then_some(name)
+    });
+    shop.is_approved(&asked);
+    let scale = "kubectl scale -n NS deploy/checkout --replicas 4";
+    let said = shop.types(&shop.emil(), scale).is_refused();
+    assert!(
+        said.contains(&format!("system:serviceaccount:default:{name} may carry it out, not emil")),
+        "{said}"
+    );
+    shop.types(&pipeline, scale).passes();
+    shop.reaches(&asked, "Spent");
+}
