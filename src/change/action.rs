@@ -1,5 +1,6 @@
 //! What a request does, as far as change control cares: who, what, which object, which values. Pure.
 
+use jiff::Timestamp;
 use kube::core::admission::Operation;
 use serde_json::{Value, json};
 
@@ -124,6 +125,18 @@ impl Action {
             && self.target.group().is_empty()
             && known.peek().is_some()
             && known.all(is_credential)
+    }
+
+    /// Whether anybody has written the object since an instant, as the API server notes it (to the second). Where it
+    /// notes nothing, somebody may have.
+    pub fn was_written_after(&self, time: Timestamp) -> bool {
+        let entries = self.before.pointer("/metadata/managedFields").and_then(Value::as_array);
+        let of_it = |entry: &&Value| entry["subresource"] != "status";
+        let later = |entry: &Value| {
+            let noted = entry["time"].as_str().and_then(|noted| noted.parse::<Timestamp>().ok());
+            noted.is_none_or(|noted| noted > time)
+        };
+        entries.is_none_or(|entries| entries.is_empty() || entries.iter().filter(of_it).any(later))
     }
 
     /// Whether a pod is evicted.

@@ -247,10 +247,17 @@ fn restores(
     if let Some(open) = used.iter().position(|used| fits(used) && used.restored_time.is_none()) {
         return Some(Ok(Grant::Restore(open)));
     }
-    // The value is still the used one, so the restore that was counted was not stored: the same person again.
-    let counted =
-        used.iter().any(|used| fits(used) && used.restored_by.as_ref() == Some(&action.caller.user));
-    counted.then_some(Ok(Grant::Repeat))
+    // Counted, and yet the value is the used one: either the restore was not stored and the same person tries again,
+    // or somebody made the change anew since then. Only the first is a repeat.
+    let is_retry = |used: &Use| {
+        used.restored_by.as_ref() == Some(&action.caller.user)
+            && used.restored_time.as_ref().is_some_and(|time| !action.was_written_after(time.0))
+    };
+    Some(if used.iter().any(|used| fits(used) && is_retry(used)) {
+        Ok(Grant::Repeat)
+    } else {
+        Err("it was taken back once already".to_owned())
+    })
 }
 
 #[cfg(test)]
