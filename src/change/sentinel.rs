@@ -1,254 +1,233 @@
-//! Notices what was changed while nobody watched: at start protected workloads are compared with what was
-//! known of them, and a change by nobody known is announced.
+//! Notices what was changed while nobody watched: at start everything protected is compared with what was known of
+//! it, and a change by nobody known is announced.
 //!
-//! What is known is kept as digests in a ConfigMap for each namespace, and follows every change while Mayday
-//! lives, because then the gate has judged it.
+//! What is known is kept as digests in a ConfigMap for each namespace, and follows the changes while Mayday lives,
+//! because then the gate has judged them: those of workloads at once, all others every few minutes.
+
+mod explained;
+mod known;
+mod notes;
+mod survey;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::discovery::ApiResource;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use self::explained::Difference;
+use self::known::Known;
+use self::survey::Kind;
 use super::policy::{self, Resource};
-use super::{delta, digest, unapproved};
+use super::{digest, unapproved};
+use crate::api::ChangePolicy;
 use crate::api::change_policy::{UnapprovedChange, UnapprovedKind};
-use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
+use crate::cluster::events::cut;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions};
 
-/// Annotation with the instant of the last comparison.
-const KNOWN_TIME: &str = "mayday.dev/known-time";
-
-/// Values that Kubernetes' own controllers write into a workload.
-const BY_CONTROLLERS: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
-
-/// Workloads of a namespace by a key that may stand in a ConfigMap: `Deployment.checkout`.
-type Workloads = BTreeMap<String, (ObjectRef, Value)>;
-
+/// So often what is known is brought up to date.
+const EVERY: Duration = Duration::from_secs(120);
+/// So many objects of a namespace are told one by one; more are told together.
+const ONE_BY_ONE: usize = 5;
 /// Compares once, then keeps what is known until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
     // Listen first, then look: what changes in between is looked at again.
     let changes = context.stores.changes();
     futures::pin_mut!(changes);
-    for namespace in policy::protected_namespaces(&context.stores.policies.state(), &context.config.namespace)
-    {
-        log(&namespace, look(&context, &namespace, true).await);
-    }
-    while let Some(Some(change)) = cancel.run_until_cancelled(changes.next()).await {
+    let mut seen = protected(&context);
+    everywhere(&context, &seen, true).await;
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.reset();
+    loop {
+        let change = tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {
+                everywhere(&context, &protected(&context), false).await;
+                continue;
+            }
+            change = changes.next() => change,
+        };
         let touched = match change {
-            Ok(change) if matches!(change.kind, "Deployment" | "StatefulSet" | "DaemonSet") => {
+            None => return,
+            Some(Ok(change)) if matches!(change.kind, "Deployment" | "StatefulSet" | "DaemonSet") => {
                 change.namespace
             }
-            Ok(_) => continue,
-            Err(_) => None,
+            Some(Ok(change)) if matches!(change.kind, "ChangePolicy" | "Namespace") => {
+                // What a new policy protects is known from its beginning.
+                let now = protected(&context);
+                let new: Vec<String> = now.iter().filter(|name| !seen.contains(name)).cloned().collect();
+                everywhere(&context, &new, false).await;
+                seen = now;
+                continue;
+            }
+            Some(Ok(_)) => continue,
+            Some(Err(_)) => None,
         };
-        let protected =
-            policy::protected_namespaces(&context.stores.policies.state(), &context.config.namespace);
         for namespace in
-            protected.into_iter().filter(|name| touched.as_ref().is_none_or(|touched| touched == name))
+            protected(&context).into_iter().filter(|name| touched.as_ref().is_none_or(|t| t == name))
         {
-            log(&namespace, look(&context, &namespace, false).await);
+            log(&namespace, look(&context, &namespace, &survey::workloads(), false).await);
+        }
+    }
+}
+
+fn protected(context: &Context) -> Vec<String> {
+    policy::protected_namespaces(&context.stores.policies.state(), &context.config.namespace)
+}
+
+/// Looks at every kind in these namespaces.
+async fn everywhere(context: &Context, namespaces: &[String], announce: bool) {
+    if namespaces.is_empty() {
+        return;
+    }
+    match survey::kinds(&context.client).await {
+        Ok(kinds) => {
+            for namespace in namespaces {
+                log(namespace, look(context, namespace, &kinds, announce).await);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the kinds of the cluster are not known, so nothing was compared")
         }
     }
 }
 
 fn log(namespace: &str, result: Result<(), Error>) {
     if let Err(error) = result {
-        tracing::warn!(namespace, %error, "what is known of protected workloads was not compared");
+        tracing::warn!(namespace, %error, "what is known of protected objects was not compared");
     }
 }
 
-/// Compares a namespace with what is known, announces differences if asked to, and keeps what is there now.
-async fn look(context: &Context, namespace: &str, announce: bool) -> Result<(), Error> {
-    let workloads = workloads(context, namespace)?;
-    let now_known: BTreeMap<String, String> = workloads
-        .iter()
-        .map(|(key, (_, object))| Ok((key.clone(), content(object)?)))
-        .collect::<Result<_, Error>>()?;
+/// Compares these kinds in a namespace with what is known, announces differences if asked to, and keeps what is
+/// there now.
+async fn look(
+    context: &Context,
+    namespace: &str,
+    kinds: &[ApiResource],
+    announce: bool,
+) -> Result<(), Error> {
+    let found = survey::find(context, namespace, kinds, announce).await?;
     let name = format!("mayday-known-{namespace}");
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &context.config.namespace);
     let map = api.get_opt(&name).await?;
-    let since = map.as_ref().and_then(|map| map.annotations().get(KNOWN_TIME)?.parse().ok());
-    let stored = map.map(|map| map.data.unwrap_or_default());
-    if stored.as_ref() == Some(&now_known) {
+    let mut known = map.map(|map| Known::read(&map.data.unwrap_or_default())).unwrap_or_default();
+    if announce {
+        let differences = differences(&known, &found);
+        let unexplained =
+            differences.into_iter().filter(|difference| !is_explained(context, namespace, difference));
+        tell(context, namespace, unexplained.collect()).await?;
+    }
+    let digests = found.into_iter().map(|(key, kind)| {
+        let objects = kind.objects.into_iter().map(|(name, found)| (name, found.digest)).collect();
+        (key, objects)
+    });
+    // Uses are stored to the second, and one of this second must not look older than what is known.
+    if !known.learn(digests.collect(), conditions::seconds(Timestamp::now()).0) {
         return Ok(());
     }
-    if announce && let Some(stored) = &stored {
-        for (target, what) in differences(stored, &now_known, &workloads) {
-            let object = workloads.values().find(|(known, _)| *known == target).map(|(_, object)| object);
-            if !is_explained(context, namespace, &target, object, since) {
-                tell(context, namespace, target, what).await?;
-            }
-        }
+    let (data, left_out) = known.written();
+    if !left_out.is_empty() {
+        tracing::warn!(
+            namespace,
+            kinds = left_out.join(", "),
+            "too many objects to be known: they are not compared"
+        );
     }
-    let known = json!({KNOWN_TIME: conditions::seconds(Timestamp::now())});
-    let metadata = json!({"name": name, "annotations": known});
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": now_known});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
     api.patch(&name, &PatchParams::apply("mayday-sentinel").force(), &Patch::Apply(map)).await?;
     Ok(())
 }
 
-/// What differs, in words. Pure.
-fn differences(
-    stored: &BTreeMap<String, String>,
-    now_known: &BTreeMap<String, String>,
-    workloads: &Workloads,
-) -> Vec<(ObjectRef, String)> {
+/// What differs from what is known, kind by kind. Pure.
+fn differences<'a>(known: &Known, found: &'a BTreeMap<String, Kind>) -> Vec<Difference<'a>> {
     let mut differences = Vec::new();
-    for (key, digest) in now_known {
-        let Some((target, _)) = workloads.get(key) else { continue };
-        match stored.get(key) {
-            None => differences.push((target.clone(), format!("{} is new", target.display()))),
-            Some(known) if known != digest => {
-                differences.push((target.clone(), format!("{} was changed", target.display())));
-            }
-            Some(_) => {}
+    for (key, kind) in found {
+        let digests = kind.objects.iter().map(|(name, found)| (name.clone(), found.digest.clone())).collect();
+        let since = known.0.get(key).and_then(|of_kind| of_kind.time).unwrap_or_default();
+        for (name, how) in known.differences(key, &digests) {
+            let found = kind.objects.get(&name);
+            differences.push(Difference {
+                target: ObjectRef {
+                    api_version: kind.resource.api_version.clone(),
+                    kind: kind.resource.kind.clone(),
+                    name,
+                },
+                plural: &kind.resource.plural,
+                how,
+                since,
+                last: found.and_then(|found| found.last.clone()),
+                object: found.and_then(|found| found.content.as_ref()),
+            });
         }
-    }
-    for key in stored.keys().filter(|key| !now_known.contains_key(*key)) {
-        let (kind, name) = key.split_once('.').unwrap_or(("", key));
-        let target =
-            ObjectRef { api_version: "apps/v1".to_owned(), kind: kind.to_owned(), name: name.to_owned() };
-        differences.push((target.clone(), format!("{} was deleted", target.display())));
     }
     differences
 }
 
-/// Whether the present state is what a use of a request or an act of a run made of it, stored since the last
-/// comparison: an older one is part of what was known, and explains nothing that came after it.
-fn is_explained(
-    context: &Context,
-    namespace: &str,
-    target: &ObjectRef,
-    object: Option<&Value>,
-    since: Option<Timestamp>,
-) -> bool {
-    let is_new = |time: Option<&Time>| matches!((time, since), (Some(time), Some(since)) if time.0 >= since);
-    let fits = |deltas: &[Delta]| {
-        object.is_some_and(|object| {
-            !deltas.is_empty()
-                && deltas.iter().all(|delta| delta::value_at(object, &delta.path) == delta.after.as_ref())
-        })
-    };
-    let by_request = in_namespace(&context.stores.requests, namespace).iter().any(|request| {
-        let Some(status) = &request.status else { return false };
-        status.used.iter().any(|used| {
-            let planned = usize::try_from(used.change).ok().and_then(|index| status.plan.get(index));
-            planned.is_some_and(|planned| {
-                planned.target.same_object(target)
-                    && is_new(used.restored_time.as_ref().or(Some(&used.time)))
-                    && (planned.operation != "Update" || used.restored_time.is_some() || fits(&used.delta))
-            })
-        })
-    });
-    by_request
-        || in_namespace(&context.stores.runs, namespace).iter().any(|run| {
-            let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
-            let intents = steps.iter().filter_map(|step| step.intent.as_ref());
-            intents.into_iter().any(|intent| {
-                intent.target.same_object(target) && is_new(intent.time.as_ref()) && fits(&intent.delta)
-            })
-        })
+fn is_explained(context: &Context, namespace: &str, difference: &Difference<'_>) -> bool {
+    let policies = context.stores.policies.state();
+    let mut recorded =
+        policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.unapproved);
+    in_namespace(&context.stores.requests, namespace).iter().any(|request| difference.is_use(request))
+        || in_namespace(&context.stores.runs, namespace).iter().any(|run| difference.is_act_of(run))
+        || recorded.any(|change| change.namespace == namespace && difference.is_recorded(change))
 }
 
-async fn tell(context: &Context, namespace: &str, target: ObjectRef, what: String) -> Result<(), Error> {
-    let now = Timestamp::now();
+/// Announces differences, each on its own unless there are many.
+async fn tell(context: &Context, namespace: &str, differences: Vec<Difference<'_>>) -> Result<(), Error> {
     let policies = context.stores.policies.state();
-    let plural = format!("{}s", target.kind.to_lowercase());
-    let resource = Resource { group: target.group(), plural: &plural, namespace };
-    let over = policy::protecting(&policies, &resource, &context.config.namespace);
+    if differences.len() > ONE_BY_ONE {
+        let over = policy::over(&policies, namespace, &context.config.namespace);
+        let itself =
+            ObjectRef { api_version: "v1".into(), kind: "Namespace".into(), name: namespace.to_owned() };
+        return announce(context, namespace, itself, together(&differences, namespace), &over).await;
+    }
+    for difference in differences {
+        let resource = Resource { group: difference.target.group(), plural: difference.plural, namespace };
+        let over = policy::protecting(&policies, &resource, &context.config.namespace);
+        let what = difference.text(namespace);
+        announce(context, namespace, difference.target, what, &over).await?;
+    }
+    Ok(())
+}
+
+/// Many differences in one text.
+fn together(differences: &[Difference<'_>], namespace: &str) -> String {
+    let first: Vec<String> =
+        differences.iter().take(ONE_BY_ONE).map(|difference| difference.target.display()).collect();
+    format!(
+        "{} objects were changed in {namespace} while Mayday did not run: {} and {} more",
+        differences.len(),
+        first.join(", "),
+        differences.len() - first.len()
+    )
+}
+
+async fn announce(
+    context: &Context,
+    namespace: &str,
+    object: ObjectRef,
+    what: String,
+    over: &[&ChangePolicy],
+) -> Result<(), Error> {
+    let now = Timestamp::now();
     let time = conditions::seconds(now);
-    let digest = digest::of(&json!({"what": what, "namespace": namespace, "time": time}))?;
-    let id: String = digest.rsplit(':').next().unwrap_or_default().chars().take(16).collect();
+    let id = known::short(&digest::of(&json!({"what": what, "namespace": namespace, "time": time}))?);
     let change = UnapprovedChange {
         id,
         namespace: namespace.to_owned(),
-        object: target,
-        what: format!("{what} in {namespace} while Mayday did not run"),
+        object,
+        what: cut(&what, 500),
         by: None,
         time,
         kind: UnapprovedKind::FoundLater,
     };
-    unapproved::announce(context, &over, &change, now).await;
+    unapproved::announce(context, over, &change, now).await;
     Ok(())
-}
-
-fn workloads(context: &Context, namespace: &str) -> Result<Workloads, Error> {
-    let mut found = Workloads::new();
-    let mut add = |kind: &str, name: String, object: Value| {
-        let target =
-            ObjectRef { api_version: "apps/v1".to_owned(), kind: kind.to_owned(), name: name.clone() };
-        found.insert(format!("{kind}.{name}"), (target, object));
-    };
-    for object in in_namespace(&context.stores.deployments, namespace) {
-        add("Deployment", object.name_any(), serde_json::to_value(Arc::as_ref(&object))?);
-    }
-    for object in in_namespace(&context.stores.stateful_sets, namespace) {
-        add("StatefulSet", object.name_any(), serde_json::to_value(Arc::as_ref(&object))?);
-    }
-    for object in in_namespace(&context.stores.daemon_sets, namespace) {
-        add("DaemonSet", object.name_any(), serde_json::to_value(Arc::as_ref(&object))?);
-    }
-    Ok(found)
-}
-
-/// Digest of what people decide about an object.
-fn content(object: &Value) -> Result<String, Error> {
-    let values: BTreeMap<String, Value> = delta::diff(&Value::Null, object)
-        .into_iter()
-        .filter(|delta| delta.path != BY_CONTROLLERS)
-        .filter_map(|delta| Some((delta.path, delta.after?)))
-        .collect();
-    let uid = object.pointer("/metadata/uid");
-    Ok(digest::of(&json!({"uid": uid, "values": values}))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known(image: &str, revision: &str) -> Value {
-        json!({"metadata": {"name": "checkout", "uid": "du", "generation": revision, "resourceVersion": revision,
-            "annotations": {"deployment.kubernetes.io/revision": revision}}, "status": {"replicas": revision},
-            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}})
-    }
-
-    #[test]
-    fn what_controllers_write_is_no_difference_and_what_people_write_is() {
-        let digest = |object: &Value| content(object).unwrap();
-        assert_eq!(digest(&known("v1", "1")), digest(&known("v1", "2")));
-        assert_ne!(digest(&known("v1", "1")), digest(&known("v2", "1")));
-        let mut again = known("v1", "1");
-        again["metadata"]["uid"] = json!("later");
-        assert_ne!(digest(&known("v1", "1")), digest(&again), "deleted and made again");
-    }
-
-    #[test]
-    fn each_difference_is_named() {
-        let target = |name: &str| ObjectRef {
-            api_version: "apps/v1".into(),
-            kind: "Deployment".into(),
-            name: name.into(),
-        };
-        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs.iter().map(|(key, digest)| ((*key).to_owned(), (*digest).to_owned())).collect()
-        };
-        let workloads: Workloads = ["a", "b", "c"]
-            .into_iter()
-            .map(|name| (format!("Deployment.{name}"), (target(name), json!({}))))
-            .collect();
-        let stored = map(&[("Deployment.a", "1"), ("Deployment.b", "1"), ("Deployment.d", "1")]);
-        let now = map(&[("Deployment.a", "1"), ("Deployment.b", "2"), ("Deployment.c", "1")]);
-        let told: Vec<String> =
-            differences(&stored, &now, &workloads).into_iter().map(|(_, what)| what).collect();
-        assert_eq!(told, ["deployment/b was changed", "deployment/c is new", "deployment/d was deleted"]);
-    }
 }
