@@ -209,7 +209,7 @@ pub fn proves(row: &Row, action: &Action, facts: &Facts) -> bool {
             };
             owner.controller && there && owner.protected && kinds.contains(&owner.kind.as_str())
         }),
-        Proof::Orphan => !facts.owners.is_empty() && facts.owners.iter().all(|owner| went(owner)),
+        Proof::Orphan => !facts.owners.is_empty() && facts.owners.iter().all(went),
         Proof::Orphaned => is_orphaned(action, &facts.owners),
         Proof::NamespaceEnds => facts.namespace_ends,
         Proof::Fields(fields) => action.delta.iter().all(|delta| fields.contains(&delta.path.as_str())),
