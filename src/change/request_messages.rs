@@ -7,10 +7,13 @@ use super::digest;
 use super::weigh::Weighed;
 use crate::api::ChangeRequest;
 use crate::api::change_request::ChangeRequestStatus;
-use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::message::{MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
-use crate::cluster::conditions::seconds;
 use crate::cluster::events::cut;
+use crate::oncall::recipients::{self, Recipient};
+
+/// So many messages are kept.
+const MESSAGES: usize = 64;
 
 /// People who may be told.
 #[derive(Clone, Debug, Default)]
@@ -64,39 +67,11 @@ pub fn update(
         }
         _ => return,
     };
-    for person in people {
-        for (index, contact) in person.contacts.iter().enumerate() {
-            let id = cut(&format!("{uid}-{key}-{}-{index}", person.user), 128);
-            if status.messages.iter().any(|message| message.id == id) {
-                continue;
-            }
-            let delay = contact.delay.as_ref().map(|delay| delay.get());
-            status.messages.push(Message {
-                id,
-                purpose,
-                person: Some(person.name.clone()),
-                user: Some(person.user.clone()),
-                channel_ref: contact.channel_ref.clone(),
-                namespace: None,
-                address: contact.address.clone(),
-                text: text.clone(),
-                created_time: seconds(now),
-                send_time: delay.and_then(|delay| now.checked_add(delay).ok()).map(seconds),
-                deadline: None,
-                state: MessageState::Queued,
-                attempts: 0,
-                next_attempt_time: None,
-                sent_time: None,
-                error: None,
-            });
-        }
-    }
-    // The list is bounded; the oldest that is done with goes first.
-    while status.messages.len() > 64 {
-        let done = |message: &Message| message.state != MessageState::Queued;
-        let oldest = status.messages.iter().position(done).unwrap_or(0);
-        status.messages.remove(oldest);
-    }
+    let recipients: Vec<Recipient> = people.into_iter().map(Recipient::from).collect();
+    let mut messages = recipients::messages(&recipients, &format!("{uid}/{key}"), purpose, &text, now);
+    // More would push out those that were sent, and they would be sent again.
+    messages.truncate(MESSAGES);
+    recipients::append(&mut status.messages, messages, MESSAGES);
 }
 
 /// Approvers and leads, without the requester and those who have decided.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::api::incident_status::{IncidentStatus, TimelineEntry};
 use crate::cluster::conditions::seconds;
 use crate::cluster::events::cut;
-use crate::detect::signal::one_line;
+use crate::text::flat;
 
 /// Most entries; the first and the newest are kept.
 const KEPT: usize = 200;
@@ -17,7 +17,7 @@ pub const MAYDAY: &str = "mayday";
 
 /// Adds an entry, in the order of time.
 pub fn add(status: &mut IncidentStatus, time: Timestamp, who: &str, what: &str) {
-    let entry = TimelineEntry { time: seconds(time), who: cut(who, 253), what: one_line(what, 500) };
+    let entry = TimelineEntry { time: seconds(time), who: cut(who, 253), what: flat(what, 500) };
     let place = status.timeline.partition_point(|known| known.time.0 <= entry.time.0);
     status.timeline.insert(place, entry);
     if status.timeline.len() > KEPT {

@@ -5,24 +5,12 @@ use jiff::tz::TimeZone;
 
 use crate::api::common::Severity;
 use crate::cluster::events::cut;
+use crate::text::flat;
 
 /// Longest text of a message; the API refuses more than 4000 characters.
 const MAX_TEXT: usize = 3_500;
 /// Longest part that comes from outside.
 const MAX_PART: usize = 300;
-
-/// A text of somebody else on one line: control characters and runs of white space become single spaces, and it
-/// is cut to `max` bytes on a character boundary.
-pub fn flat(text: &str, max: usize) -> String {
-    let spaced: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
-    cut(&spaced.split_whitespace().collect::<Vec<_>>().join(" "), max)
-}
-
-/// Neither a control character nor one that turns the direction of the text around it.
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
 
 /// A page to one person, or to a room.
 #[derive(Clone, Debug)]
