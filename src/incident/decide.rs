@@ -79,7 +79,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         .and_then(|since| since.0.checked_add(checks::stable_for(&given)).ok());
     status.next = next::decide(incident, facts, &status, state, proved_at);
     status.waiting_on = status.next.as_ref().map(next::waiting_on);
-    if status.resolved.is_some() && state != IncidentState::Duplicate {
+    if !state.is_open() {
         let ended = with(incident, &status);
         let known = review::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
         status.reports = Some(Reports {

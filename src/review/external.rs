@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::words::{escaped, names};
-use super::{Facts, span};
+use super::{Facts, Instead, span};
 
 /// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
 const MAX: usize = 1_200;
@@ -14,6 +14,13 @@ const NEUTRAL: &str = "A service was not available as usual.";
 /// is left out as a whole: a sentence with holes says more than none.
 pub fn report(facts: &Facts<'_>) -> String {
     let incident = facts.incident;
+    match super::instead(incident) {
+        Some(Instead::FalseAlarm) => return "# Outage report\n\nThere was no outage.\n".to_owned(),
+        Some(Instead::Duplicate(_)) => {
+            return "# Outage report\n\nThis outage has another report.\n".to_owned();
+        }
+        None => {}
+    }
     let copied =
         incident.status.as_ref().and_then(|s| s.service.as_ref()).and_then(|s| s.public_summary.as_deref());
     let summary = incident.spec.public_summary.as_deref().or(copied).unwrap_or_default();
