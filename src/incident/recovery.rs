@@ -7,6 +7,7 @@ use super::timeline::{self, MAYDAY};
 use crate::api::Incident;
 use crate::api::incident::{Outcome, Resolution};
 use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, Stamped};
+use crate::change::binding;
 use crate::cluster::conditions::{State, seconds, set};
 
 /// Goes on from the checks in the status: mitigated, restored, resolved, and again out. When to look again.
@@ -53,7 +54,7 @@ pub fn resolution<'a>(incident: &'a Incident, status: &IncidentStatus) -> Option
         .spec
         .resolution
         .as_ref()
-        .filter(|resolution| Some(*resolution) != status.lapsed_resolution.as_ref())
+        .filter(|said| status.lapsed_resolution.as_ref().is_none_or(|lapsed| !said.repeats(lapsed)))
 }
 
 /// A signal that fires after the resolution reopens the incident; whoever stored it has looked at the time.
@@ -87,8 +88,8 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let (user, what) = match resolution(incident, status) {
         Some(resolution) => {
             // Only the lead, or a quorum, could write it.
-            let user =
-                status.lead.as_ref().map_or_else(|| "by approval".to_owned(), |lead| lead.user.clone());
+            let lead = status.lead.as_ref().map(|lead| lead.user.as_str()).or(binding::lead(incident));
+            let user = lead.unwrap_or("by approval").to_owned();
             let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             (user, format!("resolved as {:?}{reason}", resolution.outcome))
         }
@@ -261,6 +262,10 @@ mod tests {
         assert_eq!(step(&said, &mut status, 30), IncidentState::Open);
         let again = incident(json!({"resolution": {"outcome": "Unproved", "reason": "still no probe"}}));
         assert_eq!(step(&again, &mut status, 40), IncidentState::Resolved, "said again, after the relapse");
+        status.resolved = None;
+        let in_the_same_words = incident(json!({"resolution":
+            {"outcome": "Unproved", "reason": "no probe", "time": at(50).to_string()}}));
+        assert_eq!(step(&in_the_same_words, &mut status, 60), IncidentState::Resolved);
     }
 
     #[test]

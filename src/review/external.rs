@@ -55,8 +55,12 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     incident.metadata.name.iter().for_each(|name| add(name));
     spec.affected.iter().for_each(|object| add(&object.name));
     spec.acknowledgement.iter().for_each(|person| add(&person.user));
-    for role in spec.roles.iter().flat_map(|r| [&r.lead, &r.nominated_lead, &r.communications]).flatten() {
-        add(&role.user);
+    if let Some(roles) = &spec.roles {
+        roles.lead.iter().for_each(|lead| add(&lead.user));
+        [&roles.nominated_lead, &roles.communications]
+            .into_iter()
+            .flatten()
+            .for_each(|person| add(&person.user));
     }
     if let Some(status) = &incident.status {
         let people = status.acknowledgement.iter().chain(&status.lead).chain(&status.former_leads);

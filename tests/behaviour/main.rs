@@ -8,6 +8,7 @@
 mod change;
 mod intake;
 mod kinds;
+mod lifecycle;
 mod outage;
 mod people;
 mod policies;

@@ -8,7 +8,7 @@ use crate::api::Incident;
 use crate::api::check::ReturnToService;
 use crate::api::common::{ObjectRef, UserRef, is_true};
 use crate::api::duration::Duration;
-use crate::api::incident::{IncidentSpec, Outcome, Roles};
+use crate::api::incident::{Commitment, IncidentSpec, Outcome};
 use crate::api::incident_status::IncidentState;
 
 use super::ruling::Ruling;
@@ -62,8 +62,11 @@ pub fn delete(old: &Incident) -> Ruling {
 fn lead(facts: &Facts<'_>) -> Ruling {
     let name = address(facts.old);
     let claimed = |who: &str| format!("{}: {}", who, command("lead", &name));
-    match (role(facts.old, |r| &r.lead), role(facts.new, |r| &r.lead)) {
-        (before, after) if before == after => Ruling::Allow,
+    // Saying it anew, with another time, is a claim like the first.
+    if claim(facts.old) == claim(facts.new) {
+        return Ruling::Allow;
+    }
+    match (lead_of(facts.old), lead_of(facts.new)) {
         (Some(before), None) => Ruling::Refuse(format!(
             "Refused: the lead of {} is handed over, not dropped; {before}: {} --to USER",
             name.0,
@@ -74,7 +77,9 @@ fn lead(facts: &Facts<'_>) -> Ruling {
             facts.caller.user,
             claimed(after)
         )),
-        (Some(before), Some(after)) if role(facts.old, |r| &r.nominated_lead) != Some(after) => {
+        (Some(before), Some(after))
+            if before != after && !has_lapsed(facts.old) && nominated_lead(facts.old) != Some(after) =>
+        {
             Ruling::Refuse(format!(
                 "Refused: {before} leads {} and has not handed over to you; {before}: {} --to {after}",
                 name.0,
@@ -97,9 +102,8 @@ fn lead(facts: &Facts<'_>) -> Ruling {
 }
 
 fn nominated(facts: &Facts<'_>) -> Ruling {
-    let before = role(facts.old, |r| &r.nominated_lead);
-    let after = role(facts.new, |r| &r.nominated_lead);
-    let claims = before.is_some() && role(facts.new, |r| &r.lead) == before;
+    let (before, after) = (nominated_lead(facts.old), nominated_lead(facts.new));
+    let claims = before.is_some() && lead_of(facts.new) == before;
     if before == after || leads(facts) || (claims && after.is_none()) {
         return Ruling::Allow;
     }
@@ -112,8 +116,7 @@ fn nominated(facts: &Facts<'_>) -> Ruling {
 }
 
 fn communications(facts: &Facts<'_>) -> Ruling {
-    let before = role(facts.old, |r| &r.communications);
-    if before == role(facts.new, |r| &r.communications) {
+    if speaker(facts.old) == speaker(facts.new) {
         return Ruling::Allow;
     }
     Ruling::require(speaks(facts), || {
@@ -142,12 +145,11 @@ fn updates(facts: &Facts<'_>) -> Ruling {
 }
 
 fn acknowledgement(facts: &Facts<'_>) -> Ruling {
-    let user = |spec: &IncidentSpec| spec.acknowledgement.as_ref().map(|by| by.user.clone());
-    let after = user(&facts.new.spec);
-    if user(&facts.old.spec) == after {
+    let after = &facts.new.spec.acknowledgement;
+    if facts.old.spec.acknowledgement == *after {
         return Ruling::Allow;
     }
-    let own = after.as_deref() == Some(facts.caller.user.as_str());
+    let own = after.as_ref().is_some_and(|by| by.user == facts.caller.user);
     Ruling::require(own && !facts.caller.is_service_account(), || {
         format!(
             "Refused: everybody acknowledges for themselves, and you are {}: {}",
@@ -246,7 +248,7 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
 fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
     let name = address(facts.old);
     let approvals = format!("takes the approvals that a change in {} takes", name.1);
-    let who = match role(facts.old, |r| &r.lead) {
+    let who = match lead_of(facts.old) {
         Some(lead) if lead != facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
         Some(lead) if !facts.caller.direct => {
             format!("is for {lead} logged in directly, and this request is impersonated; else it {approvals}")
@@ -261,8 +263,31 @@ fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
     )
 }
 
-fn role<'a>(incident: &'a Incident, pick: impl Fn(&'a Roles) -> &'a Option<UserRef>) -> Option<&'a str> {
-    incident.spec.roles.as_ref().and_then(|roles| pick(roles).as_ref()).map(|user| user.user.as_str())
+fn claim(incident: &Incident) -> Option<&Commitment> {
+    incident.spec.roles.as_ref()?.lead.as_ref()
+}
+
+fn lead_of(incident: &Incident) -> Option<&str> {
+    claim(incident).map(|lead| lead.user.as_str())
+}
+
+/// Whether the outage has come back since the lead was claimed: then whoever is entitled may claim it, for the lead of
+/// before may be asleep and cannot hand over.
+fn has_lapsed(incident: &Incident) -> bool {
+    let lapsed = incident.status.as_ref().and_then(|status| status.lapsed_lead.as_ref());
+    claim(incident).zip(lapsed).is_some_and(|(claim, lapsed)| claim.repeats(lapsed))
+}
+
+fn nominated_lead(incident: &Incident) -> Option<&str> {
+    user(incident.spec.roles.as_ref()?.nominated_lead.as_ref())
+}
+
+fn speaker(incident: &Incident) -> Option<&str> {
+    user(incident.spec.roles.as_ref()?.communications.as_ref())
+}
+
+fn user(person: Option<&UserRef>) -> Option<&str> {
+    person.map(|person| person.user.as_str())
 }
 
 /// Whether the caller is that person, by a login of their own.
@@ -272,16 +297,16 @@ fn is(facts: &Facts<'_>, person: Option<&str>) -> bool {
 
 /// Whether the caller leads, before this write.
 fn leads(facts: &Facts<'_>) -> bool {
-    is(facts, role(facts.old, |r| &r.lead))
+    is(facts, lead_of(facts.old))
 }
 
 /// Whether the caller speaks to stakeholders, before this write.
 fn speaks(facts: &Facts<'_>) -> bool {
-    leads(facts) || is(facts, role(facts.old, |r| &r.communications))
+    leads(facts) || is(facts, speaker(facts.old))
 }
 
 fn ask_lead(facts: &Facts<'_>, next: &str) -> String {
-    match role(facts.old, |r| &r.lead) {
+    match lead_of(facts.old) {
         Some(lead) => format!(", who is {lead}: {next}"),
         None => format!(", and nobody leads yet: {}", command("lead", &address(facts.old))),
     }

@@ -259,3 +259,30 @@ fn an_incident_is_not_deleted_while_open_or_before_its_review() {
         assert_eq!(in_state(state), Ruling::Allow);
     }
 }
+
+#[test]
+fn people_say_it_again_for_themselves() {
+    let answered = json!({"spec": {"acknowledgement": {"user": "emil"}}});
+    let again = |user| {
+        let patch = json!({"spec": {"acknowledgement": {"time": "2026-11-22T02:09:00Z"}}});
+        ruling(Write { by: user, before: answered.clone(), patch, may_lead: true })
+    };
+    assert_eq!(again("emil"), Ruling::Allow);
+    assert!(refusal(again("bea")).contains("everybody acknowledges for themselves, and you are bea"));
+    let claim = json!({"roles": {"lead": {"time": "2026-11-22T02:09:00Z"}}});
+    assert_eq!(by("lena", claim.clone()), Ruling::Allow);
+    assert!(refusal(by("bea", claim)).contains("everybody claims the lead for themselves"));
+}
+
+#[test]
+fn after_a_relapse_whoever_is_entitled_claims_the_lead() {
+    let claim = |may_lead| {
+        let before = json!({"status": {"lapsedLead": {"user": "lena"}}});
+        let patch = json!({"spec": {"roles": {"lead": {"user": "bea"}}}});
+        ruling(Write { by: "bea", before, patch, may_lead })
+    };
+    assert_eq!(claim(true), Ruling::Allow);
+    assert!(refusal(claim(false)).contains("no ChangePolicy lets bea lead"));
+    let message = refusal(by("bea", json!({"roles": {"lead": {"user": "bea"}}})));
+    assert!(message.contains("has not handed over to you"), "{message}");
+}
