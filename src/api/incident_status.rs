@@ -56,6 +56,9 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub checks: Vec<CheckStatus>,
+    /// When a check was first seen not to pass. Until then the checks have not noticed the outage, and do not prove
+    /// its end by themselves.
+    pub noticed_time: Option<Time>,
     /// Since when every check passes without a break.
     pub healthy_since_time: Option<Time>,
     /// When the return to service was proved.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::Facts;
+use super::recovery;
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Next};
 use crate::cluster::events::cut;
@@ -25,12 +26,7 @@ pub fn decide(
     };
     let on_it = status.acknowledgement.as_ref().map(|person| person.user.clone()).unwrap_or_default();
     match state {
-        IncidentState::Open => {
-            let paged =
-                status.escalation.as_ref().map(|escalation| escalation.people.join(", ")).unwrap_or_default();
-            let who = if paged.is_empty() { "whoever is on duty".to_owned() } else { paged };
-            next(&who, "acknowledge".to_owned(), command("ack"))
-        }
+        IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command("ack")),
         IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name)
             .or_else(|| next(&on_it, "run a runbook, or call a lead".to_owned(), command("show"))),
         IncidentState::Repairing => {
@@ -58,7 +54,14 @@ pub fn decide(
         }
         IncidentState::Restored => match &status.lead {
             Some(lead) => next(&lead.user, "resolve".to_owned(), command("resolve")),
-            None => next("nobody", "it resolves by itself".to_owned(), None),
+            None if recovery::is_noticed(incident, status) => {
+                next("nobody", "it resolves by itself".to_owned(), None)
+            }
+            None => {
+                let who = if on_it.is_empty() { paged(status) } else { on_it };
+                let what = "no check has noticed the outage: is it over? A lead says so";
+                next(&who, what.to_owned(), command("lead"))
+            }
         },
         IncidentState::Resolved => {
             let owner = incident
@@ -73,6 +76,12 @@ pub fn decide(
         }
         IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
     }
+}
+
+/// Who is being paged.
+fn paged(status: &IncidentStatus) -> String {
+    let people = status.escalation.as_ref().map(|escalation| escalation.people.join(", "));
+    people.filter(|people| !people.is_empty()).unwrap_or_else(|| "whoever is on duty".to_owned())
 }
 
 /// `next` in a few words: `amir|bea: approve chg/back-to-v1`.
