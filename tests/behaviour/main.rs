@@ -13,6 +13,7 @@ mod outage;
 mod people;
 mod policies;
 mod process;
+mod readme;
 mod receiver;
 mod shop;
 mod support;
