@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
 mod change;
+mod control_plane;
 mod intake;
 mod kinds;
 mod lifecycle;
