@@ -79,7 +79,7 @@ pub fn on_duty(
 pub fn schedule(rotation: &OnCallRotation, overrides: &[Arc<OnCallOverride>]) -> Option<Schedule> {
     let people: Vec<String> = rotation.spec.people.iter().map(|person| person.name.clone()).collect();
     let stand_ins = stand_in::of_rotation(overrides, &rotation.name_any(), &people);
-    Schedule::new(&rotation.spec, stand_ins).ok()
+    Schedule::of_known(&rotation.spec, stand_ins).ok()
 }
 
 /// One message for each way to reach each of them. `key` says what about, such as `<uid>/0.0/1`: with the same
