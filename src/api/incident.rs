@@ -173,6 +173,8 @@ pub struct Note {
     pub text: String,
     /// When it was so; default: when it was written.
     pub time: Option<Time>,
+    /// Who wrote it. Everybody may put only themselves; `kubectl mayday note` does.
+    pub by: Option<UserRef>,
 }
 
 /// Whom a message to stakeholders is for.

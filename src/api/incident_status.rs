@@ -67,6 +67,10 @@ pub struct IncidentStatus {
     pub resolved: Option<Stamped>,
     /// The older open incident about the same outage, if there is one: this one is a duplicate.
     pub duplicate_of: Option<NameRef>,
+    /// Younger incidents about the same outage that this one has taken over, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub duplicates: Vec<UidRef>,
     /// A resolution in the spec that no longer counts, since the outage came back after it.
     pub lapsed_resolution: Option<Resolution>,
     /// The acknowledgement that stood in the spec when the outage came back after it was resolved. It does not count
@@ -105,6 +109,9 @@ pub struct IncidentStatus {
     /// How many entries were left out of the middle of the timeline.
     #[serde(default)]
     pub timeline_left_out: i32,
+    /// How many of the notes stand in the timeline.
+    #[serde(default)]
+    pub notes_told: i32,
     /// The outage reports, in Markdown.
     pub reports: Option<Reports>,
 }

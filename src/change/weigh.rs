@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::binding::{self, Binding};
 use super::quorum::{self, Names, Outcome, Rules, Subject};
-use super::{digest, people, policy};
+use super::{digest, people, policy, unproved};
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, OnCallRotation};
@@ -92,11 +92,15 @@ fn with(
     }
     over.sort_by_key(|policy| policy.name_any());
     over.dedup_by_key(|policy| policy.name_any());
+    // Whatever its severity, an outage that nothing proves to be over takes its lead.
+    let unproved = unproved::incident(plan, &facts.incidents);
+    bindings.extend(unproved.map(|incident| Binding::of(incident)));
     bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
     bindings.dedup();
     let names = people::names(&facts.services, &facts.rotations, plan);
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
-    let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
+    let one_peer = unproved.is_some();
+    let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer };
     let (name, uid) = (request.name_any(), request.uid().unwrap_or_default());
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,

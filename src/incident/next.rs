@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::facts::Facts;
 use super::recovery;
 use crate::api::Incident;
-use crate::api::incident_status::{IncidentState, IncidentStatus, Next};
+use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::cluster::events::cut;
 use crate::runbook::outcome;
 
@@ -43,6 +43,7 @@ pub fn decide(
             let lead = status.lead.as_ref().map(|lead| lead.user.clone()).unwrap_or_default();
             waiting_request(incident, facts, &namespace)
                 .or_else(|| waiting_question(status, &lead, &namespace, &name))
+                .or_else(|| blind(status).then(|| end_without_proof(&lead, &namespace, &name)))
                 .or_else(|| {
                     next(&lead, "decide: start a runbook, or approve a change".to_owned(), command("show"))
                 })
@@ -124,6 +125,24 @@ fn waiting_request(incident: &Incident, facts: &Facts, namespace: &str) -> Optio
     })
 }
 
+/// Whether nothing is known to be wrong, but a check sees nothing and nobody can answer it: it may never pass.
+fn blind(status: &IncidentStatus) -> bool {
+    let is = |result| move |check: &&CheckStatus| check.result == result;
+    let mut checks = status.checks.iter();
+    checks.clone().find(is(CheckResult::Failing)).is_none()
+        && checks.any(|check| check.result == CheckResult::Unknown && check.digest.is_none())
+}
+
+fn end_without_proof(lead: &str, namespace: &str, name: &str) -> Next {
+    Next {
+        who: cut(lead, 253),
+        what: "repair it; if service is back and the checks cannot see it, say so with one peer".to_owned(),
+        command: Some(format!(
+            "kubectl mayday resolve -n {namespace} inc/{name} --outcome unproved --reason \"…\" --ask"
+        )),
+    }
+}
+
 /// A question that nothing but an answer stands before.
 fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &str) -> Option<Next> {
     let check = status.checks.iter().find(|check| check.digest.is_some() && check.answered.is_none())?;
@@ -132,4 +151,40 @@ fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &
         what: cut(&format!("answer: {}", check.message), 500),
         command: Some(format!("kubectl mayday answer -n {namespace} inc/{name} {} confirm", check.name)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn crisis(checks: &[(&str, Option<&str>)]) -> Next {
+        let checks: Vec<Value> = checks
+            .iter()
+            .map(|(result, digest)| {
+                json!({"name": "c", "result": result, "message": "m", "sinceTime": "2026-11-22T02:04:10Z", "digest": digest})
+            })
+            .collect();
+        let status: IncidentStatus = serde_json::from_value(json!({"checks": checks,
+            "lead": {"user": "lena", "time": "2026-11-22T02:04:10Z"}}))
+        .unwrap();
+        let mut incident = Incident::new("i", Default::default());
+        incident.metadata.namespace = Some("shop".into());
+        decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None).unwrap()
+    }
+
+    #[test]
+    fn what_no_check_can_see_the_lead_ends_with_one_peer() {
+        let next = crisis(&[("Passing", None), ("Unknown", None)]);
+        let command = "kubectl mayday resolve -n shop inc/i --outcome unproved --reason \"…\" --ask";
+        assert_eq!((next.who.as_str(), next.command.as_deref()), ("lena", Some(command)));
+        assert!(
+            crisis(&[("Failing", None), ("Unknown", None)]).what.starts_with("decide"),
+            "it is still out"
+        );
+        assert!(
+            crisis(&[("Unknown", Some("v1:sha256:00"))]).what.starts_with("answer"),
+            "a person can see it"
+        );
+    }
 }

@@ -20,6 +20,10 @@ const OF_USE: SignedDuration = SignedDuration::from_hours(4);
 /// Messages that are not in the status yet.
 pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: Timestamp) -> Vec<Message> {
     let Some(service) = &status.service else { return Vec::new() };
+    // They hear of an outage once, from the incident that is not the duplicate.
+    if status.duplicate_of.is_some() {
+        return Vec::new();
+    }
     let zone = zone(facts, status);
     let impact = incident.spec.impact.clone().or_else(|| service.impact.clone());
     let impact = impact.unwrap_or_else(|| format!("{} is out", service.title));
@@ -57,7 +61,7 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
                 MessageState::Held,
             ));
         }
-    } else if status.duplicate_of.is_none() {
+    } else {
         let end = status.resolved.as_ref().map_or(now, |resolved| resolved.time.0);
         let clock = crate::oncall::text::clock(end, &zone);
         let text = format!("Over since {clock}: {}. {}.", incident.spec.title, how(incident));

@@ -283,6 +283,7 @@ impl<'a> Ladder<'a> {
             impact,
             done: self.facts.done,
             person: None,
+            now: self.now,
             then,
             link: self.facts.link,
             namespace: &namespace,

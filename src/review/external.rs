@@ -55,6 +55,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     incident.metadata.name.iter().for_each(|name| add(name));
     spec.affected.iter().for_each(|object| add(&object.name));
     spec.acknowledgement.iter().for_each(|person| add(&person.user));
+    spec.notes.iter().filter_map(|note| note.by.as_ref()).for_each(|person| add(&person.user));
     if let Some(roles) = &spec.roles {
         roles.lead.iter().for_each(|lead| add(&lead.user));
         [&roles.nominated_lead, &roles.communications]

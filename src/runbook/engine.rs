@@ -22,7 +22,6 @@ use crate::api::approval::CountedDecision;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
-use crate::change::quorum::Names;
 use crate::cluster::controller::Requeue;
 use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, faults, status};
@@ -240,7 +239,12 @@ impl<'a> Work<'a> {
         let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
         let approvals = self.approvals().await?;
         let policies = self.context.stores.policies.state();
-        let names = Names::default();
+        let stores = &self.context.stores;
+        let names = approval::names(
+            &in_namespace(&stores.services, &self.namespace),
+            &in_namespace(&stores.rotations, &self.namespace),
+            spec,
+        );
         let of_runbook = approval::Facts {
             namespace: &self.namespace,
             name: &self.run.spec.runbook_ref.name,

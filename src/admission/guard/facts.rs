@@ -69,7 +69,8 @@ impl<'a> Gathered<'a> {
             named.and_then(|named| get(&self.context.stores.incidents, &self.namespace, &named.name));
         original.is_some_and(|original| {
             let outcome = original.spec.resolution.as_ref().map(|resolution| resolution.outcome);
-            original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate)
+            let repeats = original.status.as_ref().is_some_and(|status| status.duplicate_of.is_some());
+            original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate) && !repeats
         })
     }
 

@@ -179,7 +179,11 @@ fn milder(facts: &Facts<'_>) -> Ruling {
     if what.is_empty() || leads(facts) {
         return Ruling::Allow;
     }
-    Ruling::Quorum(by_quorum(facts, &what.join(" and ")))
+    Ruling::Quorum(format!(
+        "{}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it is to be)",
+        by_quorum(facts, &what.join(" and ")),
+        address(facts.old).1
+    ))
 }
 
 /// The objects that are out: those named, else those of the service.
@@ -222,9 +226,10 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
             Ruling::require(proved, || {
                 format!(
                     "Refused: the return of {} is not proved yet; what is missing: {}. If the checks cannot pass, \
-                     the lead and one peer say so with --outcome unproved",
+                     the lead and one peer say so: {}",
                     name.0,
-                    command("show", &name)
+                    command("show", &name),
+                    asking(Outcome::Unproved, &name)
                 )
             })
         }
@@ -239,10 +244,37 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
     };
     possible.and_then(|| match resolution.outcome {
         // The lead alone is not enough where nothing is proved.
-        Outcome::Unproved => Ruling::Quorum(by_quorum(facts, "resolving without proof")),
+        Outcome::Unproved => Ruling::Quorum(unproved(facts)),
         _ if leads(facts) => Ruling::Allow,
-        _ => Ruling::Quorum(by_quorum(facts, "resolving it")),
+        outcome => {
+            Ruling::Quorum(format!("{}. Ask: {}", by_quorum(facts, "resolving it"), asking(outcome, &name)))
+        }
     })
+}
+
+fn unproved(facts: &Facts<'_>) -> String {
+    let name = address(facts.old);
+    let who = match lead_of(facts.old) {
+        Some(lead) if lead == facts.caller.user => "you, who lead, and one peer".to_owned(),
+        Some(lead) => format!("{lead}, who leads, and one peer"),
+        None => format!("a lead, whom nobody is yet ({}), and one peer", command("lead", &name)),
+    };
+    format!(
+        "Refused: resolving {} without proof takes {who}. Ask: {}",
+        name.0,
+        asking(Outcome::Unproved, &name)
+    )
+}
+
+/// The command that asks the others for this end.
+fn asking(outcome: Outcome, name: &(String, String)) -> String {
+    let how = match outcome {
+        Outcome::Restored => "",
+        Outcome::Unproved => " --outcome unproved --reason \"…\"",
+        Outcome::FalseAlarm => " --outcome false-alarm --reason \"…\"",
+        Outcome::Duplicate => " --outcome duplicate --duplicate-of inc/NAME --reason \"…\"",
+    };
+    format!("{}{how} --ask", command("resolve", name))
 }
 
 fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
@@ -250,17 +282,12 @@ fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
     let approvals = format!("takes the approvals that a change in {} takes", name.1);
     let who = match lead_of(facts.old) {
         Some(lead) if lead != facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
-        Some(lead) if !facts.caller.direct => {
+        Some(lead) => {
             format!("is for {lead} logged in directly, and this request is impersonated; else it {approvals}")
         }
-        Some(_) => "takes you and one peer".to_owned(),
         None => format!("is for a lead, whom nobody is yet, or {approvals}"),
     };
-    format!(
-        "Refused: in {}, {what} {who}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it \
-         is to be)",
-        name.0, name.1
-    )
+    format!("Refused: in {}, {what} {who}", name.0)
 }
 
 fn claim(incident: &Incident) -> Option<&Commitment> {

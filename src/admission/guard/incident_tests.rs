@@ -226,14 +226,21 @@ fn restored_is_said_by_the_lead_and_only_once_it_is_proved() {
 #[test]
 fn unproved_takes_the_lead_and_a_peer() {
     let message = quorum(resolve("lena", json!({"outcome": "Unproved", "reason": "no data"}), false));
-    assert!(message.contains("takes you and one peer"), "{message}");
+    assert!(message.contains("takes you, who lead, and one peer"), "{message}");
+    let ask =
+        "Ask: kubectl mayday resolve -n shop inc/checkout-x7k2p --outcome unproved --reason \"…\" --ask";
+    assert!(message.ends_with(ask), "{message}");
+    let message = quorum(resolve("emil", json!({"outcome": "Unproved", "reason": "no data"}), true));
+    assert!(message.contains("takes lena, who leads, and one peer") && message.ends_with(ask), "{message}");
 }
 
 #[test]
 fn a_false_alarm_is_said_by_the_lead_or_the_quorum() {
     let resolution = json!({"outcome": "FalseAlarm", "reason": "a test"});
     assert_eq!(resolve("lena", resolution.clone(), false), Ruling::Allow);
-    quorum(resolve("emil", resolution, false));
+    let message = quorum(resolve("emil", resolution, false));
+    assert!(message.contains("resolving it is for lena, who leads, or takes the approvals"), "{message}");
+    assert!(message.ends_with("inc/checkout-x7k2p --outcome false-alarm --reason \"…\" --ask"), "{message}");
 }
 
 #[test]

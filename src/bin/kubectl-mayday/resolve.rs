@@ -83,8 +83,8 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     let what = format!("resolve {address}");
     let patch = json!({"spec": {"resolution": resolution}});
     let resolved: Result<Incident, Failure> = session.patch(&args.incident, &patch, &what).await;
-    resolved.map_err(|failure| match failure.sentence.contains("kubectl mayday ask") {
-        // This command knows what would have to be written into the file.
+    resolved.map_err(|failure| match failure.sentence.contains("--ask") {
+        // This command knows the words that the refusal leaves out.
         true => failure.then(session.command("resolve", &asking(&args))),
         false => failure,
     })?;
