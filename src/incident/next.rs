@@ -27,8 +27,12 @@ pub fn decide(
     let on_it = status.acknowledgement.as_ref().map(|person| person.user.clone()).unwrap_or_default();
     match state {
         IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command("ack")),
-        IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name)
-            .or_else(|| next(&on_it, "run a runbook, or call a lead".to_owned(), command("show"))),
+        IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name).or_else(|| {
+            match facts.is_governed(&namespace) {
+                true => next(&on_it, "run a runbook, or call a lead".to_owned(), command("show")),
+                false => next(&on_it, "run a runbook, or say that it is over".to_owned(), command("show")),
+            }
+        }),
         IncidentState::Repairing => {
             acting_run(incident, facts).and_then(|run| outcome::waits_for(run).cloned()).or_else(|| {
                 let run = acting_run(incident, facts).map(|run| run.name_any()).unwrap_or_default();
@@ -60,8 +64,11 @@ pub fn decide(
             }
             None => {
                 let who = if on_it.is_empty() { paged(status) } else { on_it };
-                let what = "no check has noticed the outage: is it over? A lead says so";
-                next(&who, what.to_owned(), command("lead"))
+                let (what, verb) = match facts.is_governed(&namespace) {
+                    true => ("no check has noticed the outage: is it over? A lead says so", "lead"),
+                    false => ("no check has noticed the outage: say when it is over", "resolve"),
+                };
+                next(&who, what.to_owned(), command(verb))
             }
         },
         IncidentState::Resolved => {

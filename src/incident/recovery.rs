@@ -92,7 +92,7 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
         Some(resolution) => {
             // Only the lead, or a quorum, could write it.
             let lead = status.lead.as_ref().map(|lead| lead.user.as_str()).or(binding::lead(incident));
-            let user = lead.unwrap_or("by approval").to_owned();
+            let user = lead.unwrap_or(timeline::PEOPLE).to_owned();
             let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             (user, format!("resolved as {:?}{reason}", resolution.outcome))
         }

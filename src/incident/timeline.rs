@@ -15,6 +15,8 @@ const FIRST: usize = 40;
 
 /// What Mayday does by itself stands under this name.
 pub const MAYDAY: &str = "mayday";
+/// Who acts where several agreed, or where nobody leads.
+pub const PEOPLE: &str = "people";
 
 /// Adds an entry, in the order of time.
 pub fn add(status: &mut IncidentStatus, time: Timestamp, who: &str, what: &str) {

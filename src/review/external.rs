@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::words::{escaped, names};
 use super::{Facts, Instead, span};
+use crate::incident::timeline::{MAYDAY, PEOPLE};
 
 /// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
 const MAX: usize = 1_200;
@@ -47,7 +48,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     let incident = facts.incident;
     let mut found = BTreeSet::new();
     let mut add = |name: &str| {
-        if !name.trim().is_empty() && name != "mayday" {
+        if !name.trim().is_empty() && ![MAYDAY, PEOPLE].contains(&name) {
             found.insert(name.trim().to_owned());
         }
     };

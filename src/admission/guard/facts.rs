@@ -55,6 +55,11 @@ impl<'a> Gathered<'a> {
         policy::over(&self.policies, namespace, &self.context.config.namespace)
     }
 
+    /// Whether any policy is over the namespace.
+    pub fn is_governed(&self) -> bool {
+        !self.over(&self.namespace).is_empty()
+    }
+
     /// Whether every policy over the namespace that knows of leads lets the caller lead, and at least one does.
     pub fn may_lead(&self, caller: &Caller) -> bool {
         let over = self.over(&self.namespace);

@@ -24,6 +24,9 @@ pub struct Facts<'a> {
     pub new: &'a Incident,
     /// Who writes it.
     pub caller: &'a Caller,
+    /// Whether any policy is over the namespace. Without one the incident binds nothing, and there are no people
+    /// whose agreement could be asked for: whoever may edit it ends it.
+    pub is_governed: bool,
     /// Whether the policies over the namespace let the caller lead.
     pub may_lead: bool,
     /// Whether the incident named by `resolution.duplicateOf` exists, is another one, and is no duplicate itself.
@@ -32,13 +35,17 @@ pub struct Facts<'a> {
 
 /// Whether the update may be made.
 pub fn update(facts: &Facts<'_>) -> Ruling {
-    lead(facts)
+    let ruling = lead(facts)
         .and_then(|| nominated(facts))
         .and_then(|| communications(facts))
         .and_then(|| updates(facts))
         .and_then(|| acknowledgement(facts))
         .and_then(|| milder(facts))
-        .and_then(|| resolution(facts))
+        .and_then(|| resolution(facts));
+    match ruling {
+        Ruling::Quorum(_) if !facts.is_governed => Ruling::Allow,
+        ruling => ruling,
+    }
 }
 
 /// Whether the incident may be deleted: not while it is open, and not before what was learnt is written.

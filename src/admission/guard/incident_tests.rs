@@ -51,7 +51,14 @@ fn ruling(write: Write<'_>) -> Ruling {
     let old: Incident = from_value(before.clone()).unwrap();
     let new: Incident = from_value(patched(before, &write.patch)).unwrap();
     let caller = caller(write.by);
-    update(&Facts { old: &old, new: &new, caller: &caller, may_lead: write.may_lead, original_exists: true })
+    update(&Facts {
+        old: &old,
+        new: &new,
+        caller: &caller,
+        is_governed: true,
+        may_lead: write.may_lead,
+        original_exists: true,
+    })
 }
 
 fn by(user: &str, spec: Value) -> Ruling {
@@ -108,11 +115,38 @@ fn making_it_milder_takes_the_lead_or_the_quorum() {
 }
 
 #[test]
+fn where_no_policy_governs_whoever_may_edit_it_ends_it() {
+    let (old, emil) = (incident(json!({})), caller("emil"));
+    let ends = |spec: Value| {
+        let new = incident(json!({"spec": spec}));
+        update(&Facts {
+            old: &old,
+            new: &new,
+            caller: &emil,
+            is_governed: false,
+            may_lead: false,
+            original_exists: false,
+        })
+    };
+    assert_eq!(ends(json!({"resolution": {"outcome": "FalseAlarm", "reason": "a test"}})), Ruling::Allow);
+    assert_eq!(ends(json!({"severity": "SEV5"})), Ruling::Allow);
+    assert!(refusal(ends(json!({"resolution": {"outcome": "Restored"}}))).contains("not proved yet"));
+    assert!(refusal(ends(json!({"acknowledgement": {"user": "bea"}}))).contains("for themselves"));
+}
+
+#[test]
 fn who_pretends_to_be_the_lead_has_none_of_the_leads_powers() {
     let old = incident(json!({}));
     let new = incident(json!({"spec": {"severity": "SEV5"}}));
     let pretender = Caller { user: "lena".into(), groups: Vec::new(), direct: false };
-    let facts = Facts { old: &old, new: &new, caller: &pretender, may_lead: true, original_exists: true };
+    let facts = Facts {
+        old: &old,
+        new: &new,
+        caller: &pretender,
+        is_governed: true,
+        may_lead: true,
+        original_exists: true,
+    };
     assert!(quorum(update(&facts)).contains("this request is impersonated"));
 }
 
@@ -164,8 +198,14 @@ fn nobody_claims_the_lead_under_impersonation_or_as_a_service_account() {
     for (user, direct) in [("lena", false), ("system:serviceaccount:shop:bot", true)] {
         let new = incident(json!({"spec": {"roles": {"lead": {"user": user}, "communications": null}}}));
         let caller = Caller { user: user.into(), groups: Vec::new(), direct };
-        let ruling =
-            update(&Facts { old: &old, new: &new, caller: &caller, may_lead: true, original_exists: true });
+        let ruling = update(&Facts {
+            old: &old,
+            new: &new,
+            caller: &caller,
+            is_governed: true,
+            may_lead: true,
+            original_exists: true,
+        });
         assert!(refusal(ruling).contains("logged in directly"));
     }
 }
@@ -250,8 +290,14 @@ fn a_duplicate_names_an_incident_that_exists() {
         json!({"spec": {"resolution": {"outcome": "Duplicate", "reason": "r", "duplicateOf": {"name": "x"}}}}),
     );
     let lena = caller("lena");
-    let facts =
-        |original_exists| Facts { old: &old, new: &new, caller: &lena, may_lead: true, original_exists };
+    let facts = |original_exists| Facts {
+        old: &old,
+        new: &new,
+        caller: &lena,
+        is_governed: true,
+        may_lead: true,
+        original_exists,
+    };
     assert_eq!(update(&facts(true)), Ruling::Allow);
     assert!(refusal(update(&facts(false))).contains("duplicateOf"));
 }

@@ -87,6 +87,7 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
                 old: &old,
                 new: &new,
                 caller: &caller,
+                is_governed: gathered.is_governed(),
                 may_lead: gathered.may_lead(&caller),
                 original_exists: gathered.original_exists(&new),
             };
