@@ -2,6 +2,6 @@
 
 mod approvals;
 mod requests;
-mod shop;
+pub mod shop;
 mod story;
 mod traffic;

@@ -144,13 +144,15 @@ fn who_sends_all_before_reading_hears_the_answer_too() {
             .collect();
         format!("{chunks}0\r\n\r\n")
     };
-    let lengthy = format!("{token}content-length: {}\r\n", 2 * LIMIT);
+    // More than the buffers in between hold, so that a connection closed too early is noticed.
+    let large = 8 * LIMIT;
+    let lengthy = format!("{token}content-length: {large}\r\n");
     let in_chunks = format!("{token}transfer-encoding: chunked\r\n");
     let too_large = "the body is larger than 4194304 bytes; send fewer alerts at once";
-    is_one_sentence(source.sends(&lengthy, padded(2 * LIMIT).as_bytes()), 413, too_large);
+    is_one_sentence(source.sends(&lengthy, padded(large).as_bytes()), 413, too_large);
     is_one_sentence(source.sends(&in_chunks, chunked(&padded(2 * LIMIT)).as_bytes()), 413, too_large);
-    let nobody = format!("content-length: {}\r\n", 2 * LIMIT);
-    is_one_sentence(source.sends(&nobody, padded(2 * LIMIT).as_bytes()), 401, "takes this token");
+    let nobody = format!("content-length: {large}\r\n");
+    is_one_sentence(source.sends(&nobody, padded(large).as_bytes()), 401, "takes this token");
     let basic = format!("authorization: Basic {TOKEN}\r\ntransfer-encoding: chunked\r\n");
     is_one_sentence(source.sends(&basic, chunked(&body).as_bytes()), 401, "Authorization: Bearer");
     is_one_sentence(source.sends(&in_chunks, b"zz\r\nno chunk"), 400, "the body ended before its end");
