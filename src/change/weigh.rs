@@ -94,7 +94,7 @@ fn with(
     over.dedup_by_key(|policy| policy.name_any());
     // Whatever its severity, an outage that nothing proves to be over takes its lead.
     let unproved = unproved::incident(plan, &facts.incidents);
-    bindings.extend(unproved.map(|incident| Binding::of(incident)));
+    bindings.extend(unproved.map(Binding::of));
     bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
     bindings.dedup();
     let names = people::names(&facts.services, &facts.rotations, plan);

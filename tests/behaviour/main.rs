@@ -14,6 +14,7 @@ mod people;
 mod policies;
 mod process;
 mod receiver;
+mod runs;
 mod shop;
 mod support;
 mod without_mayday;
