@@ -49,7 +49,7 @@ mod tests {
         let (outcome, reason) =
             (("/spec/resolution/outcome", "Unproved"), ("/spec/resolution/reason", "no probe"));
         let end = planned("Incident", &[outcome, reason]);
-        assert!(ends(&[end.clone()]));
+        assert!(ends(std::slice::from_ref(&end)));
         assert!(
             !ends(&[end.clone(), planned("Deployment", &[("/spec/replicas", "0")])]),
             "something else comes with it"

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::Facts;
+use super::recovery;
 use crate::api::Incident;
 use crate::api::incident::Audience;
 use crate::api::incident_status::IncidentStatus;
@@ -64,7 +65,7 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
     } else {
         let end = status.resolved.as_ref().map_or(now, |resolved| resolved.time.0);
         let clock = crate::oncall::text::clock(end, &zone);
-        let text = format!("Over since {clock}: {}. {}.", incident.spec.title, how(incident));
+        let text = format!("Over since {clock}: {}. {}.", incident.spec.title, how(incident, status));
         said.push((Audience::Internal, format!("{relapse}/over"), text, MessageState::Queued));
     }
     for (index, update) in incident.spec.updates.iter().enumerate() {
@@ -110,8 +111,8 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
     messages
 }
 
-fn how(incident: &Incident) -> &'static str {
-    if incident.spec.resolution.is_some() { "Resolved by people" } else { "Proved healthy" }
+fn how(incident: &Incident, status: &IncidentStatus) -> &'static str {
+    if recovery::resolution(incident, status).is_some() { "Resolved by people" } else { "Proved healthy" }
 }
 
 /// The time zone people of the service read times in.

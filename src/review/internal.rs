@@ -8,6 +8,7 @@ use super::{Facts, Instead, span};
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::cluster::events::cut;
+use crate::incident::recovery;
 
 /// Longest report in characters; the API refuses more than 32768.
 const MAX: usize = 32_000;
@@ -75,7 +76,8 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     if let (Some(healthy), Some(proved)) = (&status.healthy_since_time, &status.restored_time) {
         text.push_str(&format!(" Proved healthy for {}.", span::length(healthy.0, proved.0)));
     }
-    if let Some(resolution) = &incident.spec.resolution {
+    // One of before a relapse is not how it ended.
+    if let Some(resolution) = recovery::resolution(incident, status) {
         let reason =
             resolution.reason.as_deref().map(|r| format!(": {}", clause(r, PART))).unwrap_or_default();
         text.push_str(&format!(" Outcome: {:?}{reason}.", resolution.outcome));

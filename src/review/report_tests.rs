@@ -79,6 +79,15 @@ fn a_repeated_incident_names_the_other_to_the_organisation_only() {
 }
 
 #[test]
+fn a_resolution_of_before_a_relapse_is_not_how_it_ended() {
+    let mut incident = incident("Payments may fail.", "checkout is down");
+    assert!(internal::report(&facts(&incident)).contains("Outcome: Restored."));
+    let said = incident.spec.resolution.clone();
+    incident.status.as_mut().unwrap().lapsed_resolution = said;
+    assert!(!internal::report(&facts(&incident)).contains("Outcome"));
+}
+
+#[test]
 fn an_outage_that_is_not_over_has_no_end() {
     let mut incident = incident("Payments may fail.", "checkout is down");
     let status = incident.status.as_mut().unwrap();

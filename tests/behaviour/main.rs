@@ -17,6 +17,7 @@ mod policies;
 mod process;
 mod readme;
 mod receiver;
+mod runs;
 mod shop;
 mod support;
 mod without_mayday;

@@ -22,6 +22,7 @@ use crate::change::{binding, policy};
 use crate::cluster::SharedContext;
 use crate::cluster::error::chain;
 use crate::cluster::stores::{get, get_cluster, in_namespace};
+use crate::oncall::answering;
 
 /// What is known around one request.
 pub struct Gathered<'a> {
@@ -176,25 +177,10 @@ impl<'a> Gathered<'a> {
 
     /// Who is on duty for the incidents, or without one for any service of the namespace.
     fn on_duty(&self, incidents: &[Arc<Incident>]) -> Vec<String> {
-        let copies = incidents.iter().filter_map(|incident| incident.status.as_ref()?.service.as_ref());
-        let mut rotations: BTreeSet<String> = copies
-            .filter_map(|service| service.rotations.as_ref()?.on_call.as_ref())
-            .map(|rotation| rotation.name.clone())
-            .collect();
-        if rotations.is_empty() {
-            let services = in_namespace(&self.context.stores.services, &self.namespace);
-            rotations.extend(services.iter().filter_map(|service| {
-                service.spec.rotations.as_ref()?.on_call.as_ref().map(|rotation| rotation.name.clone())
-            }));
-        }
-        let found =
-            rotations.iter().filter_map(|name| get(&self.context.stores.rotations, &self.namespace, name));
-        let on_duty: BTreeSet<String> = found
-            .filter_map(|rotation| rotation.status.clone())
-            .flat_map(|status| status.on_duty)
-            .map(|person| person.user)
-            .collect();
-        on_duty.into_iter().collect()
+        let stores = &self.context.stores;
+        let services = in_namespace(&stores.services, &self.namespace);
+        let rotations = in_namespace(&stores.rotations, &self.namespace);
+        answering::on_duty(incidents, &services, &rotations).into_iter().collect()
     }
 
     /// Whether the subject of a decision, with its UID, is gone.
