@@ -17,4 +17,5 @@ pub mod review;
 pub mod runbook;
 pub mod service;
 pub mod telemetry;
+pub mod text;
 pub mod uninstall;

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{UidRef, UserRef};
+use super::common::UidRef;
 
 /// One person's immutable decision on one subject's exact content: a change, a Runbook, a run, a question.
 /// Created, never edited.
@@ -112,13 +112,6 @@ pub struct By {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub groups: Vec<String>,
-}
-
-impl By {
-    /// The user alone.
-    pub fn user_ref(&self) -> UserRef {
-        UserRef { user: self.user.clone() }
-    }
 }
 
 /// What the operator knows of an approval.

@@ -1,6 +1,6 @@
 //! Shapes that several kinds share.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -184,6 +184,11 @@ conditioned!(PlainStatus);
 /// Whether the condition of that type is `True`.
 pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
     conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+/// Whether both are the same instant to the second, which is all that is stored of an instant.
+pub fn same_second(one: Option<&Time>, other: Option<&Time>) -> bool {
+    one.map(|time| time.0.as_second()) == other.map(|time| time.0.as_second())
 }
 
 /// Schema of a conditions list: a map keyed by type, so that several writers can own their own.

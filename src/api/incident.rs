@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::ReturnToService;
-use super::common::{NameRef, ObjectRef, Severity, UserRef};
+use super::common::{NameRef, ObjectRef, Severity, UserRef, same_second};
 use super::incident_status::IncidentStatus;
 use super::review::Review;
 
@@ -78,7 +78,7 @@ pub struct IncidentSpec {
     /// How it was found; absent in a manifest by hand means that staff reported it.
     pub detection: Option<Detection>,
     /// The person who answers. Everybody may put only themselves; the operator keeps the first in the status.
-    pub acknowledgement: Option<UserRef>,
+    pub acknowledgement: Option<Commitment>,
     /// Who leads and who speaks.
     pub roles: Option<Roles>,
     /// Texts that belong to the incident, such as what somebody has seen. Anybody who may edit may add.
@@ -131,13 +131,33 @@ pub enum DetectionMethod {
     Staff,
 }
 
+/// A person who takes something on, and when they said so.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Commitment {
+    /// User name as the API server authenticates it; compared byte for byte.
+    #[schemars(length(min = 1, max = 253))]
+    pub user: String,
+    /// When they said so, in whole seconds. After the outage has come back only what is said anew counts, so whoever
+    /// says the same again gives another time; `kubectl mayday` always gives it.
+    pub time: Option<Time>,
+}
+
+impl Commitment {
+    /// Whether nothing was said anew since the other.
+    pub fn repeats(&self, other: &Commitment) -> bool {
+        self.user == other.user && same_second(self.time.as_ref(), other.time.as_ref())
+    }
+}
+
 /// Who leads and who speaks.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Roles {
     /// Who leads. Everybody may put only themselves, and only if the policy lets them lead.
-    pub lead: Option<UserRef>,
+    pub lead: Option<Commitment>,
     /// Whom the lead hands over to; it counts when that person claims the lead.
     pub nominated_lead: Option<UserRef>,
     /// The one voice to stakeholders; put by the lead.
@@ -153,6 +173,8 @@ pub struct Note {
     pub text: String,
     /// When it was so; default: when it was written.
     pub time: Option<Time>,
+    /// Who wrote it. Everybody may put only themselves; `kubectl mayday note` does.
+    pub by: Option<UserRef>,
 }
 
 /// Whom a message to stakeholders is for.
@@ -191,6 +213,17 @@ pub struct Resolution {
     pub reason: Option<String>,
     /// The incident that this one repeats; for Duplicate.
     pub duplicate_of: Option<NameRef>,
+    /// When it was said, in whole seconds. After the outage has come back only what is said anew counts, so whoever
+    /// says the same again gives another time; `kubectl mayday` always gives it.
+    pub time: Option<Time>,
+}
+
+impl Resolution {
+    /// Whether nothing was said anew since the other.
+    pub fn repeats(&self, other: &Resolution) -> bool {
+        let words = |said: &Resolution| (said.outcome, said.reason.clone(), said.duplicate_of.clone());
+        words(self) == words(other) && same_second(self.time.as_ref(), other.time.as_ref())
+    }
 }
 
 /// How an outage may end.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::business_service::{Bridge, ServiceRotations, Stakeholder};
 use super::check::ReturnToService;
-use super::common::{NameRef, ObjectRef, Severity, UidRef, UserRef};
+use super::common::{NameRef, ObjectRef, Severity, UidRef};
+use super::incident::{Commitment, Resolution};
 use super::message::Message;
 
 /// What the operator knows of an incident. Conditions are the facts, `state` is derived from them.
@@ -55,6 +56,9 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub checks: Vec<CheckStatus>,
+    /// When a check was first seen not to pass. Until then the checks have not noticed the outage, and do not prove
+    /// its end by themselves.
+    pub noticed_time: Option<Time>,
     /// Since when every check passes without a break.
     pub healthy_since_time: Option<Time>,
     /// When the return to service was proved.
@@ -63,14 +67,18 @@ pub struct IncidentStatus {
     pub resolved: Option<Stamped>,
     /// The older open incident about the same outage, if there is one: this one is a duplicate.
     pub duplicate_of: Option<NameRef>,
+    /// Younger incidents about the same outage that this one has taken over, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub duplicates: Vec<UidRef>,
     /// A resolution in the spec that no longer counts, since the outage came back after it.
-    pub lapsed_resolution: Option<super::incident::Resolution>,
+    pub lapsed_resolution: Option<Resolution>,
     /// The acknowledgement that stood in the spec when the outage came back after it was resolved. It does not count
-    /// for the new outage, so people are paged; absent once the spec says something else.
-    pub lapsed_acknowledgement: Option<UserRef>,
+    /// for the new outage, so people are paged; absent once somebody says so anew.
+    pub lapsed_acknowledgement: Option<Commitment>,
     /// The lead that stood in the spec when the outage came back, likewise. Changes stay bound to that lead's approval
-    /// until somebody else claims the lead.
-    pub lapsed_lead: Option<UserRef>,
+    /// until somebody claims the lead anew, which the same person may, and whoever else is entitled.
+    pub lapsed_lead: Option<Commitment>,
     /// How often it came back after it was restored or resolved.
     #[serde(default)]
     pub relapses: i32,
@@ -101,6 +109,9 @@ pub struct IncidentStatus {
     /// How many entries were left out of the middle of the timeline.
     #[serde(default)]
     pub timeline_left_out: i32,
+    /// How many of the notes stand in the timeline.
+    #[serde(default)]
+    pub notes_told: i32,
     /// The outage reports, in Markdown.
     pub reports: Option<Reports>,
 }

@@ -136,7 +136,7 @@ fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Times
     let over = policy::over(&policies, namespace, &context.config.namespace);
     let policies: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
     let names = Names::default();
-    let rules = Rules { policies: &policies, bindings: &[], names: &names };
+    let rules = Rules { policies: &policies, bindings: &[], names: &names, one_peer: false };
     let (name, uid) = (subject.name.as_str(), subject.uid.as_str());
     let subject = Subject { kind: subject.kind, name, uid, digest: &digest, excluded };
     quorum::counts(approval, &subject, &rules, now).err()

@@ -8,11 +8,11 @@ use super::people;
 use crate::api::change_request::PlannedChange;
 use crate::api::common::NameRef;
 use crate::api::incident::Audience as Reach;
-use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::message::{Message, Purpose};
 use crate::api::oncall_rotation::Person;
 use crate::api::{BusinessService, OnCallRotation};
-use crate::cluster::conditions::seconds;
 use crate::cluster::events::cut;
+use crate::oncall::recipients::{self, Recipient};
 
 /// Who is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,34 +52,11 @@ impl Audience {
     /// One message to each contact and each room; `key` tells it from every other, `namespace` is that of the
     /// channels, where it is not the subject's.
     pub fn alarm(&self, key: &str, text: &str, namespace: Option<&str>, now: Timestamp) -> Vec<Message> {
-        let message = |id: String, channel: &NameRef| Message {
-            id: cut(&id, 128),
-            purpose: Purpose::Alarm,
-            person: None,
-            user: None,
-            channel_ref: channel.clone(),
-            namespace: namespace.map(str::to_owned),
-            address: None,
-            text: cut(text, 4000),
-            created_time: seconds(now),
-            send_time: None,
-            deadline: None,
-            state: MessageState::Queued,
-            attempts: 0,
-            next_attempt_time: None,
-            sent_time: None,
-            error: None,
-        };
-        let rooms = self.rooms.iter().enumerate();
-        let mut messages: Vec<Message> =
-            rooms.map(|(index, channel)| message(format!("{key}-room-{index}"), channel)).collect();
-        for person in &self.people {
-            messages.extend(person.contacts.iter().enumerate().map(|(index, contact)| Message {
-                person: Some(person.name.clone()),
-                user: Some(person.user.clone()),
-                address: contact.address.clone(),
-                ..message(format!("{key}-{}-{index}", person.user), &contact.channel_ref)
-            }));
+        let rooms = self.rooms.iter().map(Recipient::channel);
+        let recipients: Vec<Recipient> = rooms.chain(self.people.iter().map(Recipient::from)).collect();
+        let mut messages = recipients::messages(&recipients, key, Purpose::Alarm, &cut(text, 4000), now);
+        for message in &mut messages {
+            message.namespace = namespace.map(str::to_owned);
         }
         messages
     }
@@ -108,6 +85,6 @@ mod tests {
                 (message.id.as_str(), message.channel_ref.name.as_str(), message.address.as_deref())
             })
             .collect();
-        assert_eq!(told, [("k-room-0", "room", None), ("k-lena-0", "hook", Some("lena"))]);
+        assert_eq!(told, [("k/-/room/", "room", None), ("k/lena/hook/lena", "hook", Some("lena"))]);
     }
 }

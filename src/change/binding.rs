@@ -19,6 +19,17 @@ pub struct Binding {
     pub lead: Option<String>,
 }
 
+impl Binding {
+    /// What an incident that binds says.
+    pub fn of(incident: &Incident) -> Binding {
+        Binding {
+            incident: UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() },
+            severity: incident.spec.severity,
+            lead: lead(incident).map(str::to_owned),
+        }
+    }
+}
+
 /// The incidents that bind changes in a namespace under any of the policies over it, in the order of their names.
 /// An incident's objects are all in its own namespace.
 pub fn bindings(
@@ -30,11 +41,7 @@ pub fn bindings(
         .iter()
         .filter(|incident| incident.namespace().as_deref() == Some(namespace))
         .filter(|incident| policies.iter().any(|policy| binds(incident, policy)))
-        .map(|incident| Binding {
-            incident: UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() },
-            severity: incident.spec.severity,
-            lead: lead(incident).map(str::to_owned),
-        })
+        .map(|incident| Binding::of(incident))
         .collect();
     bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
     bindings

@@ -53,7 +53,8 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Delta> {
     deltas
 }
 
-fn is_under(path: &str, place: &str) -> bool {
+/// Whether a path is that place, or within it.
+pub fn is_under(path: &str, place: &str) -> bool {
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

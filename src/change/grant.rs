@@ -8,7 +8,7 @@ use super::action::Action;
 use super::quorum::Outcome;
 use super::{delta, digest, words};
 use crate::api::ChangeRequest;
-use crate::api::change_request::{ChangeRequestSpec, Delta, Partial, PlannedChange, Use};
+use crate::api::change_request::{ChangeRequestSpec, Delta, Partial, PlannedChange, Use, Window};
 use crate::api::common::is_true;
 use crate::cluster::conditions::seconds;
 
@@ -36,6 +36,18 @@ pub fn window(spec: &ChangeRequestSpec, approved: Timestamp) -> (Timestamp, Time
         None => approved.checked_add(length).unwrap_or(Timestamp::MAX),
     };
     (from, until)
+}
+
+/// How long a window is at most, for a request that is asked at that time; none if it does not say. Negative if it
+/// ends before it begins.
+pub fn window_length(window: &Window, asked: Timestamp) -> Option<SignedDuration> {
+    match (&window.not_after, &window.duration) {
+        (Some(until), _) => {
+            let from = window.not_before.as_ref().map_or(asked, |time| time.0.max(asked));
+            Some(until.0.duration_since(from))
+        }
+        (None, duration) => duration.as_ref().map(|duration| duration.get()),
+    }
 }
 
 /// Whether a request stands: approved as it is, within its window.

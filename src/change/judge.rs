@@ -387,7 +387,7 @@ async fn refusal_text(
         &in_namespace(&context.stores.rotations, &action.namespace),
         &plan,
     );
-    let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
+    let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer: false };
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,
         name: "",

@@ -34,6 +34,7 @@ pub mod request_messages;
 pub mod sentinel;
 pub mod system;
 pub mod unapproved;
+pub mod unproved;
 pub mod validate;
 pub mod weigh;
 pub mod words;

@@ -119,6 +119,8 @@ pub struct Rules<'a> {
     pub bindings: &'a [Binding],
     /// People by name.
     pub names: &'a Names,
+    /// Whether one peer beside the lead is enough, whoever of them asks: only for an end without proof.
+    pub one_peer: bool,
 }
 
 /// Evaluates every approval of a subject.
@@ -277,7 +279,11 @@ fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String>
                 let own =
                     binding.lead.as_deref().is_some_and(|lead| is_excluded(lead, subject, rules.policies));
                 // The lead stands for one, except in the lead's own request.
-                let count = if own { entry.count } else { (entry.count - 1).max(1) };
+                let count = match (rules.one_peer, own) {
+                    (true, _) => 1,
+                    (false, true) => entry.count,
+                    (false, false) => (entry.count - 1).max(1),
+                };
                 add(missing_peers(subject, rules, yes, entry, Some(binding), count).unwrap_or_default());
             }
         }

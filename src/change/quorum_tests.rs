@@ -49,11 +49,12 @@ struct Case {
     policies: Vec<ChangePolicySpec>,
     bindings: Vec<Binding>,
     requester: &'static str,
+    one_peer: bool,
 }
 
 impl Case {
     fn quiet() -> Case {
-        Case { policies: vec![policy(json!({}))], bindings: vec![], requester: "emil" }
+        Case { policies: vec![policy(json!({}))], bindings: vec![], requester: "emil", one_peer: false }
     }
 
     fn crisis(lead: Option<&str>) -> Case {
@@ -63,7 +64,8 @@ impl Case {
     fn with(&self, approvals: &[Arc<Approval>]) -> Outcome {
         let policies: Vec<&ChangePolicySpec> = self.policies.iter().collect();
         let names = Names { approvers: vec!["amir".into(), "bea".into()], leads: vec!["lena".into()] };
-        let rules = Rules { policies: &policies, bindings: &self.bindings, names: &names };
+        let rules =
+            Rules { policies: &policies, bindings: &self.bindings, names: &names, one_peer: self.one_peer };
         let subject = Subject {
             kind: SubjectKind::ChangeRequest,
             name: "c",
@@ -93,6 +95,19 @@ fn the_requester_never_counts() {
     let case = Case { requester: "amir", ..Case::quiet() };
     assert!(!case.by(&["amir", "bea"]).approved);
     assert!(case.by(&["bea", "lena"]).approved);
+}
+
+#[test]
+fn an_end_without_proof_takes_the_lead_and_one_peer_whoever_asks() {
+    let asked_by = |requester| Case { requester, one_peer: true, ..Case::crisis(Some("lena")) };
+    assert_eq!(asked_by("lena").by(&[]).missing_phrase(), "one of amir, bea");
+    assert!(asked_by("lena").by(&["amir"]).approved, "the lead has said so by asking");
+    assert!(!asked_by("lena").by(&["lena"]).approved, "never the lead alone");
+    assert!(!asked_by("emil").by(&["amir", "bea"]).approved);
+    assert!(asked_by("emil").by(&["lena", "amir"]).approved);
+    assert!(!asked_by("amir").by(&["lena"]).approved, "who asks never counts as the peer");
+    let nobody = Case { requester: "emil", one_peer: true, ..Case::crisis(None) };
+    assert!(!nobody.by(&["amir", "bea"]).approved, "nobody leads");
 }
 
 #[test]
@@ -231,7 +246,7 @@ fn without_names_the_groups_are_named() {
     let policies = [policy(json!({}))];
     let refs: Vec<&ChangePolicySpec> = policies.iter().collect();
     let names = Names::default();
-    let rules = Rules { policies: &refs, bindings: &[], names: &names };
+    let rules = Rules { policies: &refs, bindings: &[], names: &names, one_peer: false };
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,
         name: "c",

@@ -152,7 +152,8 @@ async fn plan(
             }
         }
     }
-    let problems = validate::beyond_limits(&request.spec, &limits);
+    let asked = request.creation_timestamp().map_or_else(Timestamp::now, |time| time.0);
+    let problems = validate::beyond_limits(&request.spec, asked, &limits);
     Ok(if problems.is_empty() { Ok(plan) } else { Err(invalid(problems)) })
 }
 

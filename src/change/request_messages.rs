@@ -10,8 +10,11 @@ use crate::api::ChangeRequest;
 use crate::api::change_request::ChangeRequestStatus;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
-use crate::cluster::conditions::seconds;
 use crate::cluster::events::cut;
+use crate::oncall::recipients::{self, Recipient};
+
+/// So many messages are kept.
+const MESSAGES: usize = 64;
 
 /// So many uses that were taken back are told at a time.
 const RESTORES_TOLD: usize = 3;
@@ -45,28 +48,21 @@ pub fn update(
             }
         }
     }
-    for message in taken_back(request, status, &people.concerned, now) {
-        if !status.messages.iter().any(|known| known.id == message.id) {
-            status.messages.push(message);
-        }
-    }
-    ask_or_tell(request, status, weighed, people, now);
-    // The list is bounded; the oldest that is done with goes first.
-    while status.messages.len() > 64 {
-        let done = |message: &Message| message.state != MessageState::Queued;
-        let oldest = status.messages.iter().position(done).unwrap_or(0);
-        status.messages.remove(oldest);
-    }
+    let mut messages = taken_back(request, status, &people.concerned, now);
+    messages.extend(asked_or_told(request, status, weighed, people, now));
+    // More would push out those that were sent, and they would be sent again.
+    messages.truncate(MESSAGES);
+    recipients::append(&mut status.messages, messages, MESSAGES);
 }
 
 /// Approvers are asked while it waits, the requester hears what was decided.
-fn ask_or_tell(
+fn asked_or_told(
     request: &ChangeRequest,
-    status: &mut ChangeRequestStatus,
+    status: &ChangeRequestStatus,
     weighed: &Weighed,
     people: &People<'_>,
     now: Timestamp,
-) {
+) -> Vec<Message> {
     let state = status.state.clone().unwrap_or_default();
     let uid = request.uid().unwrap_or_default();
     let requester = request.spec.requester.as_ref().map_or("", |user| user.user.as_str());
@@ -91,35 +87,10 @@ fn ask_or_tell(
                 people.everybody.iter().filter(|person| person.user == requester).copied().collect();
             (Purpose::Decision, state.to_lowercase(), decided(request, status, &state), requester)
         }
-        _ => return,
+        _ => return Vec::new(),
     };
-    for person in people {
-        for (index, contact) in person.contacts.iter().enumerate() {
-            let id = cut(&format!("{uid}-{key}-{}-{index}", person.user), 128);
-            if status.messages.iter().any(|message| message.id == id) {
-                continue;
-            }
-            let delay = contact.delay.as_ref().map(|delay| delay.get());
-            status.messages.push(Message {
-                id,
-                purpose,
-                person: Some(person.name.clone()),
-                user: Some(person.user.clone()),
-                channel_ref: contact.channel_ref.clone(),
-                namespace: None,
-                address: contact.address.clone(),
-                text: text.clone(),
-                created_time: seconds(now),
-                send_time: delay.and_then(|delay| now.checked_add(delay).ok()).map(seconds),
-                deadline: None,
-                state: MessageState::Queued,
-                attempts: 0,
-                next_attempt_time: None,
-                sent_time: None,
-                error: None,
-            });
-        }
-    }
+    let recipients: Vec<Recipient> = people.into_iter().map(Recipient::from).collect();
+    recipients::messages(&recipients, &format!("{uid}/{key}"), purpose, &text, now)
 }
 
 /// The messages about the latest uses that were taken back: it passed without a new approval, so everybody hears.

@@ -11,10 +11,10 @@ use super::{digest, refusal};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicyStatus, UnapprovedChange, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
-use crate::api::message::{Message, MessageState};
 use crate::cluster::events::cut;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
+use crate::oncall::recipients;
 
 /// So many are kept, newest first.
 const KEPT: usize = 50;
@@ -89,15 +89,8 @@ pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, audience:
         return;
     }
     let key = format!("unapproved-{}", change.id);
-    status.messages.extend(audience.alarm(&key, &text(change), Some(&change.namespace), now));
-    // The oldest go first, and never one that still waits to be sent.
-    while status.messages.len() > MESSAGES {
-        let done = |message: &Message| message.state != MessageState::Queued;
-        match status.messages.iter().position(done) {
-            Some(oldest) => status.messages.remove(oldest),
-            None => status.messages.remove(0),
-        };
-    }
+    let messages = audience.alarm(&key, &text(change), Some(&change.namespace), now);
+    recipients::append(&mut status.messages, messages, MESSAGES);
 }
 
 fn text(change: &UnapprovedChange) -> String {

@@ -1,7 +1,9 @@
 //! Whether a request can be asked at all, before anything is planned. Pure.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use super::grant;
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::{Change, ChangeRequestSpec, PatchType};
 
@@ -48,8 +50,12 @@ pub fn problems(spec: &ChangeRequestSpec, namespace: &str) -> Vec<String> {
     problems
 }
 
-/// What a request asks for beyond the limits of the policies over its targets.
-pub fn beyond_limits(spec: &ChangeRequestSpec, policies: &[(String, &ChangePolicySpec)]) -> Vec<String> {
+/// What a request that was asked at that time asks for beyond the limits of the policies over its targets.
+pub fn beyond_limits(
+    spec: &ChangeRequestSpec,
+    asked: Timestamp,
+    policies: &[(String, &ChangePolicySpec)],
+) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, policy) in policies {
         let limits = &policy.limits;
@@ -59,20 +65,10 @@ pub fn beyond_limits(spec: &ChangeRequestSpec, policies: &[(String, &ChangePolic
                 spec.max_uses, limits.max_uses
             ));
         }
-        let window = spec.window.clone().unwrap_or_default();
-        let length = match (&window.not_before, &window.not_after) {
-            (Some(from), Some(until)) => Some(until.0.duration_since(from.0)),
-            _ => window.duration.as_ref().map(|duration| duration.get()),
-        };
+        let length = spec.window.as_ref().and_then(|window| grant::window_length(window, asked));
         if length.is_some_and(|length| length > limits.max_window.get()) {
             problems.push(format!(
                 "spec.window: it is longer than the {} that policy {name} allows",
-                limits.max_window
-            ));
-        }
-        if window.not_after.is_some() && window.not_before.is_none() {
-            problems.push(format!(
-                "spec.window: say notBefore beside notAfter, so that its length can be compared with the {} that policy {name} allows",
                 limits.max_window
             ));
         }
@@ -233,7 +229,8 @@ mod tests {
         let with = |edit: Value| {
             let mut whole = json!({"reason": "r", "changes": []});
             json_patch::merge(&mut whole, &edit);
-            beyond_limits(&serde_json::from_value(whole).unwrap(), &policies)
+            let asked = "2026-01-01T00:00:00Z".parse().unwrap();
+            beyond_limits(&serde_json::from_value(whole).unwrap(), asked, &policies)
         };
         assert_eq!(with(json!({})), Vec::<String>::new());
         assert!(with(json!({"maxUses": 3}))[0].contains("policy production"));
@@ -241,6 +238,8 @@ mod tests {
         let year =
             json!({"window": {"notBefore": "2026-01-01T00:00:00Z", "notAfter": "2027-01-01T00:00:00Z"}});
         assert_eq!(with(year).len(), 1);
+        assert_eq!(with(json!({"window": {"notAfter": "2026-01-01T01:00:00Z"}})), Vec::<String>::new());
+        assert_eq!(with(json!({"window": {"notAfter": "2026-01-01T01:00:01Z"}})).len(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::binding::{self, Binding};
 use super::quorum::{self, Names, Outcome, Rules, Subject};
-use super::{digest, people, policy};
+use super::{digest, people, policy, unproved};
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, OnCallRotation};
@@ -92,11 +92,15 @@ fn with(
     }
     over.sort_by_key(|policy| policy.name_any());
     over.dedup_by_key(|policy| policy.name_any());
+    // Whatever its severity, an outage that nothing proves to be over takes its lead.
+    let unproved = unproved::incident(plan, &facts.incidents);
+    bindings.extend(unproved.map(Binding::of));
     bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
     bindings.dedup();
     let names = people::names(&facts.services, &facts.rotations, plan);
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
-    let rules = Rules { policies: &specs, bindings: &bindings, names: &names };
+    let one_peer = unproved.is_some();
+    let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer };
     let (name, uid) = (request.name_any(), request.uid().unwrap_or_default());
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,
@@ -117,4 +121,42 @@ pub fn digest_of(request: &ChangeRequest) -> Option<&str> {
     request.spec.requester.as_ref()?;
     let computed = digest::request(uid, &request.spec, &status.plan).ok()?;
     (!status.plan.is_empty() && computed == stored).then_some(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn missing(outcome: &str, roles: Value) -> String {
+        let object = |kind: &str, name: &str, content: Value| {
+            let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": kind,
+                "metadata": {"name": name, "namespace": "shop", "uid": name}});
+            json_patch::merge(&mut whole, &content);
+            whole
+        };
+        let policy = json!({"spec": {"scope": {"namespaces": {"names": ["shop"]}},
+            "approval": {"required": [{"name": "peers", "groups": ["shop-approvers"], "count": 2}]},
+            "incident": {"leads": {"groups": ["shop-leads"]}, "severities": ["SEV1"]}}});
+        let incident = json!({"spec": {"title": "t", "severity": "SEV3", "roles": roles}});
+        let plan = json!([{"operation": "Update", "resource": "incidents", "namespace": "shop", "uid": "i", "summary": "s",
+            "target": {"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "name": "i"},
+            "delta": [{"path": "/spec/resolution/outcome", "after": outcome}]}]);
+        let asked = json!({"spec": {"reason": "r", "requester": {"user": "emil"}, "changes": []}, "status": {"plan": plan}});
+        let facts = Facts {
+            policies: vec![Arc::new(serde_json::from_value(object("ChangePolicy", "p", policy)).unwrap())],
+            incidents: vec![Arc::new(serde_json::from_value(object("Incident", "i", incident)).unwrap())],
+            ..Facts::default()
+        };
+        let asked: ChangeRequest = serde_json::from_value(object("ChangeRequest", "c", asked)).unwrap();
+        request(&asked, &facts, Timestamp::UNIX_EPOCH).outcome.missing_phrase()
+    }
+
+    #[test]
+    fn an_end_without_proof_takes_a_lead_whatever_the_severity_and_every_other_end_the_quorum() {
+        let led = || json!({"lead": {"user": "lena"}});
+        assert_eq!(missing("Unproved", led()), "lena (lead) and one of group shop-approvers");
+        assert!(missing("Unproved", json!({})).starts_with("a lead (somebody entitled must claim it"));
+        assert_eq!(missing("FalseAlarm", led()), "two of group shop-approvers");
+    }
 }

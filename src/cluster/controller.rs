@@ -45,7 +45,7 @@ pub type Reconciling = Pin<Box<dyn Future<Output = Result<Requeue, Error>> + Sen
 /// Reconciles every object of a kind now, and again whenever it changes, `map` names it for a change of
 /// something else, or its time has come; until `cancel`.
 ///
-/// `map` gets every change of any cached kind; changes of the kind itself need no mapping. Own status writes
+/// `map` gets every change of any cached kind; of the kind itself it need only name the neighbours. Own status writes
 /// wake an object once more, which ends when a reconcile has nothing to write.
 pub async fn run<K>(
     name: &'static str,
@@ -69,8 +69,13 @@ pub async fn run<K>(
     let queue = stream::iter(at_first)
         .chain(changes.flat_map(move |change| {
             stream::iter(match change {
-                Ok(change) if change.kind == own_kind => vec![reference(&change)],
-                Ok(change) => map(&change, &listening),
+                Ok(change) => {
+                    let mut concerned = map(&change, &listening);
+                    if change.kind == own_kind {
+                        concerned.push(reference(&change));
+                    }
+                    concerned
+                }
                 Err(Missed) => everything(),
             })
         }))

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::signal::{Observation, bounded_labels, one_line};
+use super::signal::{Observation, bounded_labels};
 use crate::api::alert_source::{AlertSourceSpec, SeverityRule};
 use crate::api::common::Severity;
 use crate::service::matching;
+use crate::text::flat;
 
 /// A message, as far as it is used. Unknown fields are ignored.
 #[derive(Debug, Deserialize)]
@@ -48,7 +49,7 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
     if message.version != "4" {
         return Err(format!(
             "version {:?} of Alertmanager's webhook is not known here; version 4 is",
-            one_line(&message.version, 20)
+            flat(&message.version, 20)
         ));
     }
     let group = group(&message.group_labels);
@@ -70,23 +71,22 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
             other => {
                 return Err(place(
                     "status",
-                    &format!("{:?} is neither firing nor resolved", one_line(other, 20)),
+                    &format!("{:?} is neither firing nor resolved", flat(other, 20)),
                 ));
             }
         };
         let labels = bounded_labels(&alert.labels);
-        let name =
-            alert.labels.get("alertname").map_or_else(|| "alert".to_owned(), |name| one_line(name, 200));
+        let name = alert.labels.get("alertname").map_or_else(|| "alert".to_owned(), |name| flat(name, 200));
         let summary = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
         let id = if alert.fingerprint.is_empty() {
             self::group(&alert.labels)
         } else {
-            one_line(&alert.fingerprint, 128)
+            flat(&alert.fingerprint, 128)
         };
         observations.push(Observation {
             id,
             name,
-            summary: summary.map(|summary| one_line(summary, 500)),
+            summary: summary.map(|summary| flat(summary, 500)),
             severity,
             start,
             end,
@@ -131,7 +131,7 @@ fn time(text: &str) -> Result<Option<Timestamp>, String> {
     }
     text.parse()
         .map(Some)
-        .map_err(|_| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", one_line(text, 60)))
+        .map_err(|_| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", flat(text, 60)))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::api::common::ObjectRef;
 use crate::cluster::error::chain;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, SharedContext};
+use crate::text::flat;
 
 /// Even if nothing changes.
 const EVERY: Duration = Duration::from_secs(60);
@@ -133,7 +134,7 @@ fn observe(
     Observation {
         id: format!("{uid}/{}", condition.type_),
         name: format!("{} {} is {}", condition.kind, condition.type_, condition.status),
-        summary: (!message.is_empty()).then(|| super::signal::one_line(message, 500)),
+        summary: (!message.is_empty()).then(|| flat(message, 500)),
         severity: source.spec.severity.fixed.or(source.spec.severity.default).unwrap_or_default(),
         start: since,
         end,

@@ -4,8 +4,8 @@
 //! not. What the sender did wrong is 4xx with a sentence.
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
+use super::body::{Incoming, LIMIT, Untaken};
 use super::{alertmanager, record};
 use crate::api::AlertSource;
 use crate::cluster::error::chain;
@@ -20,8 +21,6 @@ use crate::cluster::stores::get;
 use crate::cluster::{Context, SharedContext};
 use crate::notify::credential::{Credential, CredentialError};
 
-/// Largest body; a message of Alertmanager is far smaller.
-const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// Posts that are worked on at once; one more is told to come again.
 const AT_ONCE: usize = 64;
 
@@ -39,21 +38,21 @@ struct Intake {
 /// The routes.
 pub fn router(context: SharedContext) -> Router {
     let intake = Intake { context, places: Arc::new(Semaphore::new(AT_ONCE)) };
-    Router::new()
-        .route("/v1/alerts/{namespace}/{source}", post(receive))
-        // One byte more, so that a body of just over the limit is answered with our sentence.
-        .layer(DefaultBodyLimit::max(BODY_LIMIT + 1))
-        .with_state(intake)
+    Router::new().route("/v1/alerts/{namespace}/{source}", post(receive)).with_state(intake)
 }
 
 async fn receive(
     State(intake): State<Intake>,
     Path((namespace, name)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Response {
+    let mut body = Incoming::new(&headers, body);
     let (status, text) = match intake.places.try_acquire() {
-        Ok(_place) => accept(&intake.context, &namespace, &name, &headers, body).await,
+        Ok(_place) => match accept(&intake.context, &namespace, &name, &headers, &mut body).await {
+            Ok(()) => (StatusCode::OK, "stored".to_owned()),
+            Err(refusal) => refusal,
+        },
         Err(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many posts at once; send it again in a moment".to_owned())
         }
@@ -61,59 +60,65 @@ async fn receive(
     intake.context.metrics.received(status.as_u16());
     if !status.is_success() {
         tracing::info!(%namespace, source = %name, status = status.as_u16(), "a post was not accepted: {text}");
+        body.let_go().await;
     }
     (status, format!("{text}\n")).into_response()
 }
 
+/// Who posts is known before anything of the body is read, and what cannot be meant before anything is stored.
 async fn accept(
     context: &Context,
     namespace: &str,
     name: &str,
     headers: &HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> (StatusCode, String) {
+    body: &mut Incoming,
+) -> Result<(), (StatusCode, String)> {
+    let unavailable = |sentence: &str| Err((StatusCode::SERVICE_UNAVAILABLE, sentence.to_owned()));
     if !context.stores.missing().is_empty() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting; send it again in a moment".to_owned());
+        return unavailable("starting; send it again in a moment");
     }
     // Whether a source exists is nobody's business who has no token for it.
     let unauthorised = || {
         let sentence = format!(
             "no AlertSource {namespace}/{name} takes this token; send the key token of its Secret as: Authorization: Bearer …"
         );
-        (StatusCode::UNAUTHORIZED, sentence)
+        Err((StatusCode::UNAUTHORIZED, sentence))
     };
     let Some(source) = get(&context.stores.sources, namespace, name) else { return unauthorised() };
     match is_authenticated(context, namespace, &source, headers).await {
         Ok(true) => {}
         Ok(false) => return unauthorised(),
-        Err(sentence) => return (StatusCode::SERVICE_UNAVAILABLE, sentence),
+        Err(sentence) => return unavailable(&sentence),
     }
-    let body = match body {
-        Ok(body) if body.len() <= BODY_LIMIT => body,
-        _ => {
-            return (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is larger than {BODY_LIMIT} bytes; send fewer alerts at once"),
-            );
-        }
-    };
     if source.spec.alertmanager.is_none() {
-        return (
-            StatusCode::NOT_FOUND,
-            format!(
-                "AlertSource {namespace}/{name} is not of a type that this version of Mayday takes posts for"
-            ),
+        let sentence = format!(
+            "AlertSource {namespace}/{name} is not of a type that this version of Mayday takes posts for"
         );
+        return Err((StatusCode::NOT_FOUND, sentence));
     }
-    let observations = match alertmanager::read(&body, &source.spec) {
-        Ok(observations) => observations,
-        Err(sentence) => return (StatusCode::BAD_REQUEST, sentence),
-    };
+    let whole = body.read().await.map_err(untaken)?;
+    let observations =
+        alertmanager::read(&whole, &source.spec).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     match record::record(context, &source, observations).await {
-        Ok(()) => (StatusCode::OK, "stored".to_owned()),
+        Ok(()) => Ok(()),
         Err(error) => {
             tracing::error!(%namespace, source = %name, error = %chain(&error), "alerts were not stored");
-            (StatusCode::SERVICE_UNAVAILABLE, "the API server did not take it; send it again".to_owned())
+            unavailable("the API server did not take it; send it again")
+        }
+    }
+}
+
+fn untaken(why: Untaken) -> (StatusCode, String) {
+    match why {
+        Untaken::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {LIMIT} bytes; send fewer alerts at once"),
+        ),
+        Untaken::TooSlow => {
+            (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again".to_owned())
+        }
+        Untaken::Broken => {
+            (StatusCode::BAD_REQUEST, "the body ended before its end; send it again".to_owned())
         }
     }
 }

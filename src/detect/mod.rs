@@ -1,6 +1,7 @@
 //! Phase 1: alert intake and condition watching, which turn signals into incidents.
 
 pub mod alertmanager;
+mod body;
 pub mod condition;
 pub mod controller;
 pub mod intake;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-use super::signal::{Observation, join, one_line};
+use super::signal::{Observation, join};
 use crate::api::common::{NameRef, ObjectRef};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentState;
@@ -18,6 +18,7 @@ use crate::cluster::conditions::seconds;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error};
 use crate::service::{controller::covers, group_incident_name, incident_name, matching};
+use crate::text::flat;
 
 /// How often a write is tried against others who write the same object.
 const TRIES: usize = 20;
@@ -229,7 +230,7 @@ fn title(source: &AlertSource, service: Option<&str>, first: &Observation) -> St
         (None, Some(subject)) => format!("{subject} is down"),
         (None, None) => first.summary.clone().unwrap_or_else(|| first.name.clone()),
     };
-    one_line(&text, 200)
+    flat(&text, 200)
 }
 
 fn source_of<'a>(

@@ -8,6 +8,7 @@ use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident_status::Signal;
 use crate::cluster::conditions::seconds;
 use crate::cluster::events::cut;
+use crate::text::flat;
 
 /// Most signals that an incident keeps.
 const KEPT: usize = 50;
@@ -68,14 +69,8 @@ pub fn bounded_labels<'a>(
         .into_iter()
         .filter(|(name, _)| !name.is_empty() && name.len() <= LABEL)
         .take(LABELS)
-        .map(|(name, value)| (name.clone(), one_line(value, LABEL)))
+        .map(|(name, value)| (name.clone(), flat(value, LABEL)))
         .collect()
-}
-
-/// A text of somebody else on one line, cut to `max` bytes.
-pub fn one_line(text: &str, max: usize) -> String {
-    let spaced: String = text.chars().take(max * 4).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    cut(spaced.split_whitespace().collect::<Vec<_>>().join(" ").as_str(), max)
 }
 
 /// Joins a signal to the known ones. Says whether anything worth storing changed.

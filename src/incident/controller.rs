@@ -1,20 +1,22 @@
-//! Deciding on every incident, and doing what follows. The one writer of `Incident.status` but its signals.
+//! Deciding on every incident, and doing what follows. The one writer of `Incident.status` but its signals, and of
+//! what the spec takes over from a duplicate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::reflector::ObjectRef as StoreRef;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Plan, decide};
 use super::facts::{Facts, key};
 use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
+use crate::change::binding::is_open;
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
@@ -31,6 +33,13 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
             match change.kind {
                 "ChangePolicy" => controller::all(&incidents),
                 "Namespace" | "Freeze" => Vec::new(),
+                // Two that are open about one service become one.
+                "Incident" => {
+                    let open = |incident: &Incident| {
+                        incident.metadata.namespace == change.namespace && is_open(incident)
+                    };
+                    incidents.state_filter(open).iter().map(|found| StoreRef::from_obj(&**found)).collect()
+                }
                 _ => controller::same_namespace(&incidents, change),
             }
         },
@@ -45,7 +54,12 @@ async fn reconcile(incident: Arc<Incident>, context: SharedContext) -> Result<Re
         return Ok(Requeue::Never);
     }
     let facts = gather(&incident, &context);
-    let Plan { status: next, start, events, wake } = decide(&incident, &facts, Timestamp::now());
+    let Plan { status: next, takeover, start, events, wake } = decide(&incident, &facts, Timestamp::now());
+    if let Some(patch) = takeover {
+        take_over(&incident, patch, &context).await?;
+        // The change brings the incident here again.
+        return Ok(Requeue::Never);
+    }
     status::write(&context.client, &*incident, next).await?;
     let namespace = incident.namespace().unwrap_or_default();
     let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
@@ -63,6 +77,15 @@ async fn reconcile(incident: Arc<Incident>, context: SharedContext) -> Result<Re
         context.events.normal(&*incident, reason, &note).await;
     }
     Ok(wake.into())
+}
+
+/// Writes into the spec what the incident takes over from its duplicates, over the version that was decided from.
+async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> Result<(), Error> {
+    patch["metadata"] = json!({"resourceVersion": incident.metadata.resource_version});
+    let namespace = incident.namespace().unwrap_or_default();
+    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &namespace);
+    incidents.patch(&incident.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(())
 }
 
 fn gather(incident: &Incident, context: &Context) -> Facts {

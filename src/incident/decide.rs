@@ -2,15 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
-use super::{changes, checks, next, people, recovery, stakeholders};
+use super::{changes, checks, duplicates, next, people, recovery, stakeholders};
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
 use crate::api::{Incident, RunbookRun};
-use crate::change::binding::is_open;
 use crate::cluster::conditions::{self, NotReady, seconds};
 use crate::oncall::{escalation, recipients};
 use crate::review;
@@ -26,6 +26,9 @@ const SIGNAL_DUE: SignedDuration = SignedDuration::from_secs(2);
 pub struct Plan {
     /// The status to be written.
     pub status: IncidentStatus,
+    /// What the spec takes over from duplicates, as a merge patch. Everything else of the plan waits until it is
+    /// written.
+    pub takeover: Option<Value>,
     /// Runs to be created once the status is written; their names are the lock.
     pub start: Vec<RunbookRun>,
     /// Events: reason and note.
@@ -41,13 +44,21 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let is_new = before.is_none();
     open(incident, facts, &mut status, now);
     people::record(incident, facts, &mut status, now);
-    status.duplicate_of = older(incident, facts);
+    timeline::tell_notes(incident, &mut status, now);
+    let mut plan = Plan::default();
+    let taken = duplicates::untaken(incident, &status, facts);
+    plan.takeover = duplicates::takeover(incident, &status, &taken);
+    if plan.takeover.is_none() {
+        for note in duplicates::remember(&mut status, &taken) {
+            timeline::add(&mut status, now, MAYDAY, &note);
+        }
+    }
+    is_duplicate(incident, facts, &mut status, now);
 
     recovery::relapse(incident, &mut status, now);
     let given = checks::of(incident, &status);
-    let mut plan = Plan::default();
     // What is over stays as it was: what happens to the service afterwards is another story.
-    if status.resolved.is_none() {
+    if status.resolved.is_none() && status.duplicate_of.is_none() {
         let (seen, soon) = checks::evaluate(incident, facts, &status, &given, now);
         status.checks = seen;
         status.changes = changes::known(incident, facts, &status);
@@ -66,12 +77,15 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     recovery::conditions(&mut status, generation, now);
     status.runs = runs(incident, facts);
 
-    if state.is_open() {
-        repair(incident, facts, &mut status, &mut plan, now);
+    // What another incident is about to take over is not worked on twice.
+    if duplicates::original(incident, facts).is_none() {
+        if state.is_open() {
+            repair(incident, facts, &mut status, &mut plan, now);
+        }
+        page(incident, facts, &mut status, &mut plan, now);
+        let messages = stakeholders::decide(incident, facts, &status, now);
+        recipients::append(&mut status.messages, messages, MESSAGES);
     }
-    page(incident, facts, &mut status, &mut plan, now);
-    let messages = stakeholders::decide(incident, facts, &status, now);
-    recipients::append(&mut status.messages, messages, MESSAGES);
 
     let proved_at = status
         .healthy_since_time
@@ -79,7 +93,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         .and_then(|since| since.0.checked_add(checks::stable_for(&given)).ok());
     status.next = next::decide(incident, facts, &status, state, proved_at);
     status.waiting_on = status.next.as_ref().map(next::waiting_on);
-    if status.resolved.is_some() && state != IncidentState::Duplicate {
+    if !state.is_open() {
         let ended = with(incident, &status);
         let known = review::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
         status.reports = Some(Reports {
@@ -133,24 +147,19 @@ fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Ti
     }
 }
 
-/// An older open incident about the same service: this one is its duplicate.
-fn older(incident: &Incident, facts: &Facts) -> Option<NameRef> {
-    if let Some(known) = incident.status.as_ref().and_then(|status| status.duplicate_of.clone()) {
-        return Some(known);
+/// Notes that another incident has taken this one over; its timeline goes on there.
+fn is_duplicate(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+    let Some(original) = duplicates::duplicate_of(incident, facts) else { return };
+    if status.duplicate_of.is_none() {
+        let name = &original.name;
+        timeline::add(
+            status,
+            now,
+            MAYDAY,
+            &format!("inc/{name} is older and about the same outage: it goes on there"),
+        );
     }
-    let service = facts.service(incident)?;
-    let age = |incident: &Incident| {
-        (incident.metadata.creation_timestamp.as_ref().map(|time| time.0), incident.metadata.uid.clone())
-    };
-    facts
-        .incidents
-        .iter()
-        .filter(|other| {
-            other.metadata.uid != incident.metadata.uid && is_open(other) && age(other) < age(incident)
-        })
-        .filter(|_| is_open(incident))
-        .find(|other| facts.service(other).is_some_and(|theirs| theirs.metadata.uid == service.metadata.uid))
-        .map(|other| NameRef { name: other.name_any() })
+    status.duplicate_of = Some(original);
 }
 
 fn runs(incident: &Incident, facts: &Facts) -> Vec<NameRef> {

@@ -11,6 +11,7 @@ use crate::api::{
     AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, OnCallOverride,
     OnCallRotation, Runbook, RunbookRun,
 };
+use crate::change::policy;
 
 /// Everything of the incident's namespace that a decision may look at.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +53,11 @@ impl Facts {
             incident.spec.affected.iter().any(|object| objects.iter().any(|known| known.same_object(object)))
         };
         self.services.iter().find(named).or_else(|| self.services.iter().find(owns))
+    }
+
+    /// Whether any policy is over a namespace. Without one nobody may lead there.
+    pub fn is_governed(&self, namespace: &str) -> bool {
+        !policy::over(&self.policies, namespace, &self.operator_namespace).is_empty()
     }
 
     /// A workload as it is, if it is known.

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::Facts;
+use super::recovery;
 use crate::api::Incident;
-use crate::api::incident_status::{IncidentState, IncidentStatus, Next};
+use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::cluster::events::cut;
 use crate::runbook::outcome;
 
@@ -25,14 +26,13 @@ pub fn decide(
     };
     let on_it = status.acknowledgement.as_ref().map(|person| person.user.clone()).unwrap_or_default();
     match state {
-        IncidentState::Open => {
-            let paged =
-                status.escalation.as_ref().map(|escalation| escalation.people.join(", ")).unwrap_or_default();
-            let who = if paged.is_empty() { "whoever is on duty".to_owned() } else { paged };
-            next(&who, "acknowledge".to_owned(), command("ack"))
-        }
-        IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name)
-            .or_else(|| next(&on_it, "run a runbook, or call a lead".to_owned(), command("show"))),
+        IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command("ack")),
+        IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name).or_else(|| {
+            match facts.is_governed(&namespace) {
+                true => next(&on_it, "run a runbook, or call a lead".to_owned(), command("show")),
+                false => next(&on_it, "run a runbook, or say that it is over".to_owned(), command("show")),
+            }
+        }),
         IncidentState::Repairing => {
             acting_run(incident, facts).and_then(|run| outcome::waits_for(run).cloned()).or_else(|| {
                 let run = acting_run(incident, facts).map(|run| run.name_any()).unwrap_or_default();
@@ -47,6 +47,7 @@ pub fn decide(
             let lead = status.lead.as_ref().map(|lead| lead.user.clone()).unwrap_or_default();
             waiting_request(incident, facts, &namespace)
                 .or_else(|| waiting_question(status, &lead, &namespace, &name))
+                .or_else(|| blind(status).then(|| end_without_proof(&lead, &namespace, &name)))
                 .or_else(|| {
                     next(&lead, "decide: start a runbook, or approve a change".to_owned(), command("show"))
                 })
@@ -58,7 +59,17 @@ pub fn decide(
         }
         IncidentState::Restored => match &status.lead {
             Some(lead) => next(&lead.user, "resolve".to_owned(), command("resolve")),
-            None => next("nobody", "it resolves by itself".to_owned(), None),
+            None if recovery::is_noticed(incident, status) => {
+                next("nobody", "it resolves by itself".to_owned(), None)
+            }
+            None => {
+                let who = if on_it.is_empty() { paged(status) } else { on_it };
+                let (what, verb) = match facts.is_governed(&namespace) {
+                    true => ("no check has noticed the outage: is it over? A lead says so", "lead"),
+                    false => ("no check has noticed the outage: say when it is over", "resolve"),
+                };
+                next(&who, what.to_owned(), command(verb))
+            }
         },
         IncidentState::Resolved => {
             let owner = incident
@@ -73,6 +84,12 @@ pub fn decide(
         }
         IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
     }
+}
+
+/// Who is being paged.
+fn paged(status: &IncidentStatus) -> String {
+    let people = status.escalation.as_ref().map(|escalation| escalation.people.join(", "));
+    people.filter(|people| !people.is_empty()).unwrap_or_else(|| "whoever is on duty".to_owned())
 }
 
 /// `next` in a few words: `amir|bea: approve chg/back-to-v1`.
@@ -115,6 +132,24 @@ fn waiting_request(incident: &Incident, facts: &Facts, namespace: &str) -> Optio
     })
 }
 
+/// Whether nothing is known to be wrong, but a check sees nothing and nobody can answer it: it may never pass.
+fn blind(status: &IncidentStatus) -> bool {
+    let is = |result| move |check: &&CheckStatus| check.result == result;
+    let mut checks = status.checks.iter();
+    checks.clone().find(is(CheckResult::Failing)).is_none()
+        && checks.any(|check| check.result == CheckResult::Unknown && check.digest.is_none())
+}
+
+fn end_without_proof(lead: &str, namespace: &str, name: &str) -> Next {
+    Next {
+        who: cut(lead, 253),
+        what: "repair it; if service is back and the checks cannot see it, say so with one peer".to_owned(),
+        command: Some(format!(
+            "kubectl mayday resolve -n {namespace} inc/{name} --outcome unproved --reason \"…\" --ask"
+        )),
+    }
+}
+
 /// A question that nothing but an answer stands before.
 fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &str) -> Option<Next> {
     let check = status.checks.iter().find(|check| check.digest.is_some() && check.answered.is_none())?;
@@ -123,4 +158,40 @@ fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &
         what: cut(&format!("answer: {}", check.message), 500),
         command: Some(format!("kubectl mayday answer -n {namespace} inc/{name} {} confirm", check.name)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn crisis(checks: &[(&str, Option<&str>)]) -> Next {
+        let checks: Vec<Value> = checks
+            .iter()
+            .map(|(result, digest)| {
+                json!({"name": "c", "result": result, "message": "m", "sinceTime": "2026-11-22T02:04:10Z", "digest": digest})
+            })
+            .collect();
+        let status: IncidentStatus = serde_json::from_value(json!({"checks": checks,
+            "lead": {"user": "lena", "time": "2026-11-22T02:04:10Z"}}))
+        .unwrap();
+        let mut incident = Incident::new("i", Default::default());
+        incident.metadata.namespace = Some("shop".into());
+        decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None).unwrap()
+    }
+
+    #[test]
+    fn what_no_check_can_see_the_lead_ends_with_one_peer() {
+        let next = crisis(&[("Passing", None), ("Unknown", None)]);
+        let command = "kubectl mayday resolve -n shop inc/i --outcome unproved --reason \"…\" --ask";
+        assert_eq!((next.who.as_str(), next.command.as_deref()), ("lena", Some(command)));
+        assert!(
+            crisis(&[("Failing", None), ("Unknown", None)]).what.starts_with("decide"),
+            "it is still out"
+        );
+        assert!(
+            crisis(&[("Unknown", Some("v1:sha256:00"))]).what.starts_with("answer"),
+            "a person can see it"
+        );
+    }
 }

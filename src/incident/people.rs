@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::common::UserRef;
+use crate::api::incident::Commitment;
 use crate::api::incident_status::{IncidentStatus, Stamped};
 use crate::change::{binding, policy};
 use crate::cluster::conditions::seconds;
@@ -26,14 +26,16 @@ pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     status.escalation = None;
 }
 
-fn lead_of(incident: &Incident) -> Option<&UserRef> {
+fn lead_of(incident: &Incident) -> Option<&Commitment> {
     incident.spec.roles.as_ref()?.lead.as_ref()
 }
 
 /// The person of the spec, unless it is the one of before the relapse. Once the spec says something else, whatever it
 /// says later counts.
-fn counting<'a>(said: Option<&'a UserRef>, lapsed: &mut Option<UserRef>) -> Option<&'a str> {
-    if lapsed.is_some() && said == lapsed.as_ref() {
+fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -> Option<&'a str> {
+    if let (Some(said), Some(before)) = (said, lapsed.as_ref())
+        && said.repeats(before)
+    {
         return None;
     }
     *lapsed = None;
@@ -118,5 +120,18 @@ mod tests {
         assert_eq!(again, [Some("emil".to_owned()), None], "said anew, emil counts; lena has not been heard");
         let bea = json!({"acknowledgement": {"user": "emil"}, "roles": {"lead": {"user": "bea"}}});
         assert_eq!(recorded(bea, &mut status)[1].as_deref(), Some("bea"));
+    }
+
+    #[test]
+    fn after_a_relapse_the_same_people_count_once_they_say_it_again() {
+        let said = |time: &str| json!({"acknowledgement": {"user": "emil", "time": time}, "roles": {"lead": {"user": "lena", "time": time}}});
+        let mut status = IncidentStatus::default();
+        lapse(&incident(said("2026-11-22T02:04:10.7Z")), &mut status);
+        // The status keeps whole seconds of what people write.
+        status = serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();
+        assert_eq!(recorded(said("2026-11-22T02:04:10.7Z"), &mut status), [None, None]);
+        let anew = recorded(said("2026-11-22T02:09:00Z"), &mut status);
+        assert_eq!(anew, [Some("emil".to_owned()), Some("lena".to_owned())]);
+        assert_eq!((&status.lapsed_acknowledgement, &status.lapsed_lead), (&None, &None));
     }
 }

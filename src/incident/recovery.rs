@@ -5,8 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::people;
 use super::timeline::{self, MAYDAY};
 use crate::api::Incident;
-use crate::api::incident::{Outcome, Resolution};
+use crate::api::incident::{DetectionMethod, Outcome, Resolution};
 use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, Stamped};
+use crate::change::binding;
 use crate::cluster::conditions::{State, seconds, set};
 
 /// Goes on from the checks in the status: mitigated, restored, resolved, and again out. When to look again.
@@ -18,6 +19,9 @@ pub fn advance(
 ) -> Option<Timestamp> {
     let passes =
         !status.checks.is_empty() && status.checks.iter().all(|check| check.result == CheckResult::Passing);
+    if !status.checks.is_empty() && !passes {
+        status.noticed_time.get_or_insert_with(|| seconds(now));
+    }
     let mut wake = None;
     match (passes, status.healthy_since_time.clone()) {
         (true, None) => {
@@ -53,7 +57,7 @@ pub fn resolution<'a>(incident: &'a Incident, status: &IncidentStatus) -> Option
         .spec
         .resolution
         .as_ref()
-        .filter(|resolution| Some(*resolution) != status.lapsed_resolution.as_ref())
+        .filter(|said| status.lapsed_resolution.as_ref().is_none_or(|lapsed| !said.repeats(lapsed)))
 }
 
 /// A signal that fires after the resolution reopens the incident; whoever stored it has looked at the time.
@@ -87,19 +91,28 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let (user, what) = match resolution(incident, status) {
         Some(resolution) => {
             // Only the lead, or a quorum, could write it.
-            let user =
-                status.lead.as_ref().map_or_else(|| "by approval".to_owned(), |lead| lead.user.clone());
+            let lead = status.lead.as_ref().map(|lead| lead.user.as_str()).or(binding::lead(incident));
+            let user = lead.unwrap_or(timeline::PEOPLE).to_owned();
             let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             (user, format!("resolved as {:?}{reason}", resolution.outcome))
         }
         // Without a lead it resolves by itself once it is proved.
-        None if status.restored_time.is_some() && status.lead.is_none() => {
+        None if status.restored_time.is_some() && status.lead.is_none() && is_noticed(incident, status) => {
             (MAYDAY.to_owned(), "resolved by itself".to_owned())
         }
         None => return,
     };
     timeline::add(status, now, &user, &what);
     status.resolved = Some(Stamped { user, time: seconds(now) });
+}
+
+/// Whether Mayday has seen the outage itself. What only a person reported, and no source or check has noticed, is not
+/// over because those go on seeing nothing.
+pub fn is_noticed(incident: &Incident, status: &IncidentStatus) -> bool {
+    let reported = incident.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
+    let by_a_person =
+        matches!(reported, DetectionMethod::Customer | DetectionMethod::Stakeholder | DetectionMethod::Staff);
+    !by_a_person || !status.signals.is_empty() || status.noticed_time.is_some()
 }
 
 /// Where the incident stands: of the rows that hold, the last wins. `is_repairing`: a run is acting.
@@ -224,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn what_only_a_person_has_seen_does_not_end_by_itself() {
+        let reported = incident(json!({}));
+        let mut status = with(CheckResult::Passing);
+        assert_eq!(step(&reported, &mut status, 0), IncidentState::Watching);
+        assert_eq!(step(&reported, &mut status, 60), IncidentState::Restored);
+        assert_eq!(step(&reported, &mut status, 9999), IncidentState::Restored, "a person must say so");
+        let found = incident(json!({"detection": {"method": "Condition"}}));
+        assert_eq!(step(&found, &mut status, 9999), IncidentState::Resolved);
+    }
+
+    #[test]
     fn no_checks_prove_nothing() {
         let mut status = IncidentStatus::default();
         assert_eq!(step(&incident(json!({})), &mut status, 0), IncidentState::Open);
@@ -261,12 +285,16 @@ mod tests {
         assert_eq!(step(&said, &mut status, 30), IncidentState::Open);
         let again = incident(json!({"resolution": {"outcome": "Unproved", "reason": "still no probe"}}));
         assert_eq!(step(&again, &mut status, 40), IncidentState::Resolved, "said again, after the relapse");
+        status.resolved = None;
+        let in_the_same_words = incident(json!({"resolution":
+            {"outcome": "Unproved", "reason": "no probe", "time": at(50).to_string()}}));
+        assert_eq!(step(&in_the_same_words, &mut status, 60), IncidentState::Resolved);
     }
 
     #[test]
     fn a_small_one_needs_no_review_and_a_false_alarm_is_one() {
+        let small = incident(json!({"severity": "SEV3", "detection": {"method": "Alert"}}));
         let mut status = with(CheckResult::Passing);
-        let small = incident(json!({"severity": "SEV3"}));
         step(&small, &mut status, 0);
         assert_eq!(step(&small, &mut status, 60), IncidentState::Closed);
         let mut status = with(CheckResult::Failing);

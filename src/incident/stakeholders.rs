@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::Facts;
+use super::recovery;
 use crate::api::Incident;
 use crate::api::incident::Audience;
 use crate::api::incident_status::IncidentStatus;
@@ -20,6 +21,10 @@ const OF_USE: SignedDuration = SignedDuration::from_hours(4);
 /// Messages that are not in the status yet.
 pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: Timestamp) -> Vec<Message> {
     let Some(service) = &status.service else { return Vec::new() };
+    // They hear of an outage once, from the incident that is not the duplicate.
+    if status.duplicate_of.is_some() {
+        return Vec::new();
+    }
     let zone = zone(facts, status);
     let impact = incident.spec.impact.clone().or_else(|| service.impact.clone());
     let impact = impact.unwrap_or_else(|| format!("{} is out", service.title));
@@ -57,10 +62,10 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
                 MessageState::Held,
             ));
         }
-    } else if status.duplicate_of.is_none() {
+    } else {
         let end = status.resolved.as_ref().map_or(now, |resolved| resolved.time.0);
         let clock = crate::oncall::text::clock(end, &zone);
-        let text = format!("Over since {clock}: {}. {}.", incident.spec.title, how(incident));
+        let text = format!("Over since {clock}: {}. {}.", incident.spec.title, how(incident, status));
         said.push((Audience::Internal, format!("{relapse}/over"), text, MessageState::Queued));
     }
     for (index, update) in incident.spec.updates.iter().enumerate() {
@@ -106,8 +111,8 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
     messages
 }
 
-fn how(incident: &Incident) -> &'static str {
-    if incident.spec.resolution.is_some() { "Resolved by people" } else { "Proved healthy" }
+fn how(incident: &Incident, status: &IncidentStatus) -> &'static str {
+    if recovery::resolution(incident, status).is_some() { "Resolved by people" } else { "Proved healthy" }
 }
 
 /// The time zone people of the service read times in.

@@ -23,7 +23,7 @@ use super::text::{Page, Then};
 const MAX_MESSAGES: usize = 100;
 /// As many names as the API takes.
 const MAX_PEOPLE: usize = 32;
-/// The level of an escalation that has not begun, because its rotation cannot be used.
+/// The level of an escalation that has not begun, because its rotation is missing.
 const NOT_BEGUN: i32 = -1;
 
 /// What paging is decided from.
@@ -88,12 +88,12 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
     let Some(rotation_ref) = rotation_ref else {
         return cannot_page(current, None, supersede, "its service names no on-call rotation");
     };
-    let rotation = find(facts.rotations, &rotation_ref.name);
-    let clock = rotation.and_then(|rotation| LocalClock::named(&rotation.spec.time_zone));
-    let (Some(rotation), Some(clock)) = (rotation, clock) else {
-        let reason = format!("rotation {} is missing or not Ready", rotation_ref.name);
+    let Some(rotation) = find(facts.rotations, &rotation_ref.name) else {
+        let reason = format!("rotation {} is missing", rotation_ref.name);
         return cannot_page(current, Some(rotation_ref), supersede, &reason);
     };
+    // Without a zone nobody is on duty, but whom the levels name, and the fallback, are called all the same.
+    let clock = LocalClock::named(&rotation.spec.time_zone).unwrap_or_else(LocalClock::utc);
     let ladder = Ladder::new(facts, status, rotation, &clock, now);
     let paging = match current.filter(|current| current.level != NOT_BEGUN) {
         None => ladder.climb(0, 0),
@@ -283,6 +283,7 @@ impl<'a> Ladder<'a> {
             impact,
             done: self.facts.done,
             person: None,
+            now: self.now,
             then,
             link: self.facts.link,
             namespace: &namespace,

@@ -160,6 +160,17 @@ fn a_level_with_nobody_is_skipped_at_once_and_recorded() {
 }
 
 #[test]
+fn with_an_unknown_time_zone_those_whom_the_levels_name_are_called() {
+    let (mut incident, mut rotations) = (incident(), rotations());
+    let mut payments = (*rotations[1]).clone();
+    payments.spec.time_zone = "Mars/Base".to_owned();
+    rotations[1] = Arc::new(payments);
+    let paging = run(&mut incident, &rotations, 0);
+    assert_eq!(addresses(&paging), ["bea", "lena"]);
+    assert!(paging.messages[0].text.contains("UTC"), "{}", paging.messages[0].text);
+}
+
+#[test]
 fn a_pass_without_anybody_goes_to_the_fallback_at_once() {
     let (mut incident, mut rotations) = (incident(), rotations());
     let mut payments = (*rotations[1]).clone();
@@ -175,7 +186,7 @@ fn a_pass_without_anybody_goes_to_the_fallback_at_once() {
 fn paging_begins_when_a_missing_rotation_appears() {
     let (mut incident, rotations) = (incident(), rotations());
     let none = run(&mut incident, &[], 0);
-    assert_eq!(none.notes, ["nobody can be paged: rotation payments is missing or not Ready"]);
+    assert_eq!(none.notes, ["nobody can be paged: rotation payments is missing"]);
     assert!(run(&mut incident, &[], 1).notes.is_empty());
     assert_eq!(run(&mut incident, &rotations, 2).messages.len(), 2);
 }

@@ -63,6 +63,11 @@ impl LocalClock {
         Some(LocalClock { zone })
     }
 
+    /// Where no zone is known.
+    pub fn utc() -> LocalClock {
+        LocalClock { zone: TimeZone::UTC }
+    }
+
     /// The zone, for writing times that people read.
     pub fn zone(&self) -> &TimeZone {
         &self.zone

@@ -4,6 +4,7 @@
 //! [`local_time`], [`stand_in`] applies overrides, [`duty`] answers who, since when and until when.
 //! [`escalation`] turns that into pages, with the words of [`text`].
 
+pub mod answering;
 pub mod duty;
 pub mod escalation;
 pub mod local_time;

@@ -76,7 +76,7 @@ fn judge(
     }
     let all = stand_in::of_rotation(overrides, name, &people);
     let others = all.iter().filter(|stand_in| stand_in.name != own.name).cloned().collect();
-    let Ok(with) = Schedule::new(&rotation.spec, all) else {
+    let Ok(with) = Schedule::of_known(&rotation.spec, all) else {
         return Err(waiting(
             "RotationNotReady",
             format!("OnCallRotation {name} is not Ready; mend it first"),

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::common::NameRef;
 use crate::api::message::{Message, MessageState, Purpose};
-use crate::api::oncall_rotation::Contact;
+use crate::api::oncall_rotation::{Contact, Person};
 use crate::api::{OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::seconds;
 
@@ -35,16 +35,7 @@ pub struct Recipient {
 impl Recipient {
     /// A person of a rotation; `None` if it has no such person.
     pub fn person(rotation: &OnCallRotation, name: &str) -> Option<Recipient> {
-        let person = rotation.spec.people.iter().find(|person| person.name == name)?;
-        let contact = |contact: &Contact| {
-            let delay = contact.delay.as_ref().map_or(SignedDuration::ZERO, |delay| delay.get());
-            (delay, contact.channel_ref.clone(), contact.address.clone())
-        };
-        Some(Recipient {
-            person: Some(person.name.clone()),
-            user: Some(person.user.clone()),
-            contacts: person.contacts.iter().map(contact).collect(),
-        })
+        rotation.spec.people.iter().find(|person| person.name == name).map(Recipient::from)
     }
 
     /// A channel, such as a room.
@@ -56,6 +47,20 @@ impl Recipient {
     pub fn name(&self) -> &str {
         let channel = || self.contacts.first().map_or("", |(_, channel, _)| &channel.name);
         self.person.as_deref().unwrap_or_else(channel)
+    }
+}
+
+impl From<&Person> for Recipient {
+    fn from(person: &Person) -> Recipient {
+        let contact = |contact: &Contact| {
+            let delay = contact.delay.as_ref().map_or(SignedDuration::ZERO, |delay| delay.get());
+            (delay, contact.channel_ref.clone(), contact.address.clone())
+        };
+        Recipient {
+            person: Some(person.name.clone()),
+            user: Some(person.user.clone()),
+            contacts: person.contacts.iter().map(contact).collect(),
+        }
     }
 }
 
@@ -74,7 +79,7 @@ pub fn on_duty(
 pub fn schedule(rotation: &OnCallRotation, overrides: &[Arc<OnCallOverride>]) -> Option<Schedule> {
     let people: Vec<String> = rotation.spec.people.iter().map(|person| person.name.clone()).collect();
     let stand_ins = stand_in::of_rotation(overrides, &rotation.name_any(), &people);
-    Schedule::new(&rotation.spec, stand_ins).ok()
+    Schedule::of_known(&rotation.spec, stand_ins).ok()
 }
 
 /// One message for each way to reach each of them. `key` says what about, such as `<uid>/0.0/1`: with the same

@@ -32,29 +32,22 @@ pub fn decide(
     let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
     let stand_ins = stand_in::of_rotation(overrides, &rotation.name_any(), &people);
 
-    let ready = match Schedule::new(spec, stand_ins) {
-        Err(problems) => {
-            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Err(NotReady::Stalled("Invalid".to_owned(), words.join("; ")))
-        }
-        Ok(schedule) => Ok(schedule),
-    };
+    let problems: Vec<String> = validate::problems(spec).iter().map(ToString::to_string).collect();
+    let invalid = NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
     let mut set = |kind: &str, state: State, reason: &str, message: String| {
         conditions::set(&mut status.conditions, kind, state, reason, message, generation, now);
     };
     let (reachable, message) = reachable(spec, channels);
     set("Reachable", reachable.into(), if reachable { "Reachable" } else { "NoChannel" }, message);
-    let schedule = match ready {
-        Ok(schedule) => schedule,
-        Err(not_ready) => {
-            let message = "the rotation cannot be used".to_owned();
-            set("Covered", State::Unknown, "Invalid", message);
-            status.on_duty = Vec::new();
-            status.on_duty_names = Some("nobody".to_owned());
-            (status.since_time, status.until_time, status.next_names) = (None, None, None);
-            conditions::ready(&mut status, generation, now, Err(not_ready));
-            return (status, None);
-        }
+    let Ok(schedule) = Schedule::of_known(spec, stand_ins) else {
+        let message =
+            "who is on duty cannot be told; only levels that name people, and the fallback, are called";
+        set("Covered", State::Unknown, "Invalid", message.to_owned());
+        status.on_duty = Vec::new();
+        status.on_duty_names = Some("nobody".to_owned());
+        (status.since_time, status.until_time, status.next_names) = (None, None, None);
+        conditions::ready(&mut status, generation, now, Err(invalid));
+        return (status, None);
     };
     let (covered, reason, message) = covered(&schedule, now);
     set("Covered", covered.into(), reason, message);
@@ -73,7 +66,9 @@ pub fn decide(
     status.next_names = duty.until.map(|_| joined(&duty.next));
 
     let missing = validate::not_implemented(spec);
-    let ready = if missing.is_empty() {
+    let ready = if !problems.is_empty() {
+        Err(invalid)
+    } else if missing.is_empty() {
         Ok(format!("{} on duty", joined(&duty.people)))
     } else {
         Err(NotReady::not_implemented(&missing))

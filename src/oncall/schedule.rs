@@ -71,6 +71,19 @@ impl Schedule {
         Ok(Schedule { clock, people, layers, stand_ins })
     }
 
+    /// As [`Schedule::new`], without the people in turns whom the rotation does not know, and whatever its escalation
+    /// says: a slip of the pen in one turn leaves the other turns and layers on duty.
+    ///
+    /// # Errors
+    /// What else is wrong with the rotation.
+    pub fn of_known(spec: &OnCallRotationSpec, stand_ins: Vec<StandIn>) -> Result<Schedule, Vec<Problem>> {
+        let mut known = OnCallRotationSpec { escalation: None, ..spec.clone() };
+        for turn in known.layers.iter_mut().flat_map(|layer| &mut layer.turns) {
+            turn.people.retain(|name| spec.people.iter().any(|person| person.name == *name));
+        }
+        Schedule::new(&known, stand_ins)
+    }
+
     /// The same rotation with other overrides.
     pub fn with(&self, stand_ins: Vec<StandIn>) -> Schedule {
         Schedule { stand_ins, ..self.clone() }

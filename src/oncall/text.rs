@@ -1,28 +1,19 @@
 //! The words of pages and of messages to stakeholders. Pure; what comes from alerts is treated as hostile.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::common::Severity;
 use crate::cluster::events::cut;
+use crate::text::flat;
 
 /// Longest text of a message; the API refuses more than 4000 characters.
 const MAX_TEXT: usize = 3_500;
 /// Longest part that comes from outside.
 const MAX_PART: usize = 300;
 
-/// A text of somebody else on one line: control characters and runs of white space become single spaces, and it
-/// is cut to `max` bytes on a character boundary.
-pub fn flat(text: &str, max: usize) -> String {
-    let spaced: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
-    cut(&spaced.split_whitespace().collect::<Vec<_>>().join(" "), max)
-}
-
-/// Neither a control character nor one that turns the direction of the text around it.
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
+/// Waits below this are told to the second.
+const SHORT: SignedDuration = SignedDuration::from_mins(2);
 
 /// A page to one person, or to a room.
 #[derive(Clone, Debug)]
@@ -41,6 +32,8 @@ pub struct Page<'a> {
     pub done: &'a str,
     /// Who is asked; absent for a room.
     pub person: Option<&'a str>,
+    /// When it is written.
+    pub now: Timestamp,
     /// Until when, and who is called then.
     pub then: Then<'a>,
     /// Where the incident is shown.
@@ -63,6 +56,15 @@ pub enum Then<'a> {
 }
 
 impl Page<'_> {
+    /// Until when to answer. Whole minutes as people read them, which are never later; a minute that may be over when
+    /// it is read is told to the second.
+    fn answer_by(&self, deadline: Timestamp) -> String {
+        if deadline.duration_since(self.now) < SHORT {
+            return deadline.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
+        }
+        minute(deadline, self.zone)
+    }
+
     /// The page in words.
     pub fn text(&self) -> String {
         let title = flat(self.title, MAX_PART);
@@ -78,15 +80,12 @@ impl Page<'_> {
         match self.then {
             Then::Called(at, next) if !next.is_empty() => {
                 let (names, verb) = (together(next), if next.len() == 1 { "is" } else { "are" });
-                text.push_str(&format!(
-                    "{who}, answer by {} or {names} {verb} called: ",
-                    minute(at, self.zone)
-                ));
+                text.push_str(&format!("{who}, answer by {} or {names} {verb} called: ", self.answer_by(at)));
             }
             Then::Called(at, _) => {
                 text.push_str(&format!(
                     "{who}, answer by {} or everybody is called again: ",
-                    minute(at, self.zone)
+                    self.answer_by(at)
                 ));
             }
             Then::NobodyElse => text.push_str(&format!("{who}, nobody else is called after this, answer: ")),
@@ -200,6 +199,7 @@ mod tests {
             impact: Some("Customers may be unable to pay."),
             done: "Mayday has changed nothing: no approved runbook fits.",
             person: Some("emil"),
+            now: at("2026-11-22T02:04:30Z"),
             then: Then::Called(at("2026-11-22T02:09:30Z"), next),
             link: None,
             namespace: "shop",
@@ -216,6 +216,9 @@ mod tests {
                      unable to pay. Mayday has changed nothing: no approved runbook fits. emil, ";
         let command = "kubectl mayday ack -n shop inc/checkout-x7k2p";
         assert_eq!(page.text(), format!("{start}answer by 03:09 or bea and lena are called: {command}"));
+        page.then = Then::Called(at("2026-11-22T02:04:45Z"), &next);
+        let short = page.text();
+        assert!(short.contains("answer by 03:04:45 or"), "03:04 would be over before it is read: {short}");
         page.link = Some("https://mayday.example/inc/1");
         page.then = Then::NobodyElse;
         assert_eq!(

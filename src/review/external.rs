@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::words::{escaped, names};
-use super::{Facts, span};
+use super::{Facts, Instead, span};
+use crate::incident::timeline::{MAYDAY, PEOPLE};
 
 /// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
 const MAX: usize = 1_200;
@@ -14,6 +15,13 @@ const NEUTRAL: &str = "A service was not available as usual.";
 /// is left out as a whole: a sentence with holes says more than none.
 pub fn report(facts: &Facts<'_>) -> String {
     let incident = facts.incident;
+    match super::instead(incident) {
+        Some(Instead::FalseAlarm) => return "# Outage report\n\nThere was no outage.\n".to_owned(),
+        Some(Instead::Duplicate(_)) => {
+            return "# Outage report\n\nThis outage has another report.\n".to_owned();
+        }
+        None => {}
+    }
     let copied =
         incident.status.as_ref().and_then(|s| s.service.as_ref()).and_then(|s| s.public_summary.as_deref());
     let summary = incident.spec.public_summary.as_deref().or(copied).unwrap_or_default();
@@ -40,7 +48,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     let incident = facts.incident;
     let mut found = BTreeSet::new();
     let mut add = |name: &str| {
-        if !name.trim().is_empty() && name != "mayday" {
+        if !name.trim().is_empty() && ![MAYDAY, PEOPLE].contains(&name) {
             found.insert(name.trim().to_owned());
         }
     };
@@ -48,8 +56,13 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     incident.metadata.name.iter().for_each(|name| add(name));
     spec.affected.iter().for_each(|object| add(&object.name));
     spec.acknowledgement.iter().for_each(|person| add(&person.user));
-    for role in spec.roles.iter().flat_map(|r| [&r.lead, &r.nominated_lead, &r.communications]).flatten() {
-        add(&role.user);
+    spec.notes.iter().filter_map(|note| note.by.as_ref()).for_each(|person| add(&person.user));
+    if let Some(roles) = &spec.roles {
+        roles.lead.iter().for_each(|lead| add(&lead.user));
+        [&roles.nominated_lead, &roles.communications]
+            .into_iter()
+            .flatten()
+            .for_each(|person| add(&person.user));
     }
     if let Some(status) = &incident.status {
         let people = status.acknowledgement.iter().chain(&status.lead).chain(&status.former_leads);

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::words::{clause, escaped};
-use super::{Facts, span};
+use super::{Facts, Instead, span};
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::cluster::events::cut;
+use crate::incident::recovery;
 
 /// Longest report in characters; the API refuses more than 32768.
 const MAX: usize = 32_000;
@@ -49,9 +50,13 @@ pub fn report(facts: &Facts<'_>) -> String {
     cut(&report, MAX)
 }
 
-/// One sentence on the outage, one on how it was found, one on the last change before it, one on how it ended.
+/// One sentence on the outage, one on how it was found, one on the last change before it, one on the last change
+/// before service returned, one on how it ended.
 fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     let incident = facts.incident;
+    if let Some(instead) = super::instead(incident) {
+        return no_outage(incident, status, &instead);
+    }
     let span = span::of(incident);
     let copied = status.service.as_ref().and_then(|service| service.impact.as_deref());
     let impact = incident.spec.impact.as_deref().or(copied).unwrap_or(&incident.spec.title);
@@ -62,10 +67,17 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     if let Some(change) = span.start.and_then(|start| last_before(status, start)) {
         text.push_str(&format!(" The last change before it: {}.", changed(facts, change)));
     }
+    if let (Some(start), Some(end)) = (span.start, span.end) {
+        let during = last_before(status, end).filter(|change| change.time.0 > start);
+        if let Some(change) = during {
+            text.push_str(&format!(" The last change before service returned: {}.", changed(facts, change)));
+        }
+    }
     if let (Some(healthy), Some(proved)) = (&status.healthy_since_time, &status.restored_time) {
         text.push_str(&format!(" Proved healthy for {}.", span::length(healthy.0, proved.0)));
     }
-    if let Some(resolution) = &incident.spec.resolution {
+    // One of before a relapse is not how it ended.
+    if let Some(resolution) = recovery::resolution(incident, status) {
         let reason =
             resolution.reason.as_deref().map(|r| format!(": {}", clause(r, PART))).unwrap_or_default();
         text.push_str(&format!(" Outcome: {:?}{reason}.", resolution.outcome));
@@ -73,9 +85,28 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     text
 }
 
-/// The newest change that is not younger than the outage.
-fn last_before(status: &IncidentStatus, start: Timestamp) -> Option<&KnownChange> {
-    status.changes.iter().filter(|change| change.time.0 <= start).max_by_key(|change| change.time.0)
+/// What a false alarm and a repeated incident say of themselves: no length, no impact, no cause.
+fn no_outage(incident: &Incident, status: &IncidentStatus, instead: &Instead) -> String {
+    let resolution = incident.spec.resolution.as_ref();
+    let reason = resolution.and_then(|resolution| resolution.reason.as_deref());
+    let reason = reason.map(|reason| format!(" Reason: {}.", clause(reason, PART))).unwrap_or_default();
+    let by = status.resolved.as_ref().map(|resolved| escaped(&resolved.user, PART));
+    let by = by.map(|by| format!(" {by} said so.")).unwrap_or_default();
+    match instead {
+        Instead::FalseAlarm => format!("There was no outage: it was a false alarm.{by}{reason}"),
+        Instead::Duplicate(Some(other)) => {
+            format!(
+                "This is the same outage as inc/{}, whose report tells it.{by}{reason}",
+                escaped(other, PART)
+            )
+        }
+        Instead::Duplicate(None) => format!("This outage has another report.{by}{reason}"),
+    }
+}
+
+/// The newest change that is not younger than an instant.
+fn last_before(status: &IncidentStatus, instant: Timestamp) -> Option<&KnownChange> {
+    status.changes.iter().filter(|change| change.time.0 <= instant).max_by_key(|change| change.time.0)
 }
 
 /// `image of deployment/checkout: … (chg/back-to-v1, asked by emil, approved by lena as lead and amir, applied by …)`.

@@ -7,6 +7,7 @@ pub mod words;
 
 use std::sync::Arc;
 
+use crate::api::incident_status::IncidentState;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
 
 /// What a report is made of. Nothing is looked up, nothing is guessed.
@@ -18,6 +19,27 @@ pub struct Facts<'a> {
     pub requests: &'a [Arc<ChangeRequest>],
     /// Runs of the incident's namespace; those that belong to the incident are listed.
     pub runs: &'a [Arc<RunbookRun>],
+}
+
+/// What an incident was instead of an outage of its own: nothing, or the same as another one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Instead {
+    /// There was no outage.
+    FalseAlarm,
+    /// The incident with this name, if it is known, is about the same outage.
+    Duplicate(Option<String>),
+}
+
+/// Whether an incident was said to be no outage of its own. By the name of the other, or by what was resolved.
+pub fn instead(incident: &Incident) -> Option<Instead> {
+    let status = incident.status.as_ref()?;
+    let resolution = incident.spec.resolution.as_ref();
+    let other = status.duplicate_of.as_ref().or_else(|| resolution?.duplicate_of.as_ref());
+    match (status.state?, other) {
+        (IncidentState::FalseAlarm, _) => Some(Instead::FalseAlarm),
+        (IncidentState::Duplicate, other) => Some(Instead::Duplicate(other.map(|other| other.name.clone()))),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::{Facts, external, internal, words};
 use crate::api::Incident;
+use crate::api::incident_status::IncidentState;
 
 fn incident(public: &str, title: &str) -> Incident {
     serde_json::from_value(json!({
@@ -42,6 +43,48 @@ fn the_internal_report_tells_duration_detection_proof_and_the_last_change_before
         sentence.starts_with("image of deployment/till: shop/till:v1 → shop/till:broken (chg/release"),
         "{text}"
     );
+}
+
+#[test]
+fn it_names_the_last_change_before_service_returned() {
+    let text = internal::report(&facts(&incident("Payments may fail.", "checkout is down")));
+    let sentence = text.split("The last change before service returned: ").nth(1).unwrap();
+    assert!(
+        sentence.starts_with("image of deployment/till: shop/till:broken → shop/till:v1 (chg/back"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_false_alarm_was_no_outage_in_either_report() {
+    let mut incident = incident("Payments may fail.", "checkout is down");
+    incident.spec.resolution =
+        serde_json::from_value(json!({"outcome": "FalseAlarm", "reason": "a test alert"})).unwrap();
+    incident.status.as_mut().unwrap().state = Some(IncidentState::FalseAlarm);
+    let text = internal::report(&facts(&incident));
+    let said = "There was no outage: it was a false alarm. lena said so. Reason: a test alert.";
+    assert!(text.contains(said) && !text.contains("For 22 min"), "{text}");
+    assert_eq!(external::report(&facts(&incident)), "# Outage report\n\nThere was no outage.\n");
+}
+
+#[test]
+fn a_repeated_incident_names_the_other_to_the_organisation_only() {
+    let mut incident = incident("Payments may fail.", "checkout is down");
+    let status = incident.status.as_mut().unwrap();
+    status.state = Some(IncidentState::Duplicate);
+    status.duplicate_of = Some(serde_json::from_value(json!({"name": "checkout-aaaaa"})).unwrap());
+    let text = internal::report(&facts(&incident));
+    assert!(text.contains("This is the same outage as inc/checkout-aaaaa, whose report tells it."), "{text}");
+    assert!(!external::report(&facts(&incident)).contains("checkout"));
+}
+
+#[test]
+fn a_resolution_of_before_a_relapse_is_not_how_it_ended() {
+    let mut incident = incident("Payments may fail.", "checkout is down");
+    assert!(internal::report(&facts(&incident)).contains("Outcome: Restored."));
+    let said = incident.spec.resolution.clone();
+    incident.status.as_mut().unwrap().lapsed_resolution = said;
+    assert!(!internal::report(&facts(&incident)).contains("Outcome"));
 }
 
 #[test]

@@ -34,11 +34,6 @@ pub fn length(from: Timestamp, to: Timestamp) -> String {
     if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
-/// A time of day: `02:04:10`, in UTC.
-pub fn clock(at: Timestamp) -> String {
-    at.strftime("%H:%M:%S").to_string()
-}
-
 /// A day and time: `2026-11-22 02:04:10`, in UTC.
 pub fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()

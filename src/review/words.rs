@@ -1,6 +1,6 @@
 //! Text of others inside Markdown. Pure.
 
-use crate::oncall::text::flat;
+use crate::text::flat;
 
 /// A text of somebody else on one line, cut to `max` bytes, in which nothing acts as Markdown or HTML.
 pub fn escaped(text: &str, max: usize) -> String {

@@ -9,12 +9,17 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::actions::changed_targets;
 use super::ceiling::covers;
 use super::permit::Approved;
 use crate::api::approval::{CountedDecision, Decision, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::{Approval, ChangePolicy, Incident};
+use crate::api::change_request::PlannedChange;
+use crate::api::common::ObjectRef;
+use crate::api::runbook::RunbookSpec;
+use crate::api::{Approval, BusinessService, ChangePolicy, Incident, OnCallRotation};
 use crate::change::binding::bindings;
+use crate::change::people;
 use crate::change::quorum::{Names, Rules, Subject, evaluate};
 
 /// How long an approval of a Runbook counts where it does not say.
@@ -87,7 +92,7 @@ pub fn of_runbook(facts: &Facts<'_>, authors: Option<&[String]>, now: Timestamp)
         return Count { approved: Approved::Missing(message), decisions: Vec::new(), until: None };
     };
     let policies = facts.rules();
-    let rules = Rules { policies: &policies, bindings: &[], names: facts.names };
+    let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
     let subject = facts.subject(SubjectKind::Runbook, authors.iter().cloned().collect());
     let outcome = evaluate(&subject, &rules, &unlapsed(facts.approvals, now), now);
     let counted = |approval: &&Arc<Approval>| {
@@ -111,7 +116,7 @@ pub fn of_runbook(facts: &Facts<'_>, authors: Option<&[String]>, now: Timestamp)
 /// `rested_on` was complete when the run began; an edit of the Runbook meanwhile changes nothing about it.
 pub fn still_stands(facts: &Facts<'_>, rested_on: &[CountedDecision], now: Timestamp) -> Approved {
     let policies = facts.rules();
-    let rules = Rules { policies: &policies, bindings: &[], names: facts.names };
+    let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
     let subject = facts.subject(SubjectKind::Runbook, BTreeSet::new());
     let outcome = evaluate(&subject, &rules, &unlapsed(facts.approvals, now), now);
     if let Some(by) = outcome.rejected_by {
@@ -137,7 +142,7 @@ pub fn of_run(
 ) -> Count {
     let policies = facts.rules();
     let bindings = bindings(incidents, &policies, facts.namespace);
-    let rules = Rules { policies: &policies, bindings: &bindings, names: facts.names };
+    let rules = Rules { policies: &policies, bindings: &bindings, names: facts.names, one_peer: false };
     let subject =
         facts.subject(SubjectKind::RunbookRun, started_by.iter().map(|user| (*user).to_owned()).collect());
     // The count is one, whatever the policies require of a change: the Runbook itself has had their quorum.
@@ -158,16 +163,37 @@ pub fn of_run(
         }
     }
     if outcome.counted.is_empty() && missing.is_empty() {
-        let groups: BTreeSet<&str> = policies
-            .iter()
-            .flat_map(|policy| &policy.approval.required)
-            .flat_map(|entry| entry.groups.iter().map(String::as_str))
-            .collect();
-        let but = started_by.map_or_else(String::new, |starter| format!(", not {starter} (who started it)"));
-        missing.push(format!("one of {}{but}", groups.into_iter().collect::<Vec<_>>().join(" or ")));
+        missing.push(one_of(&policies, facts.names, started_by));
     }
     let approved = if missing.is_empty() { Approved::Yes } else { Approved::Missing(missing.join(" and ")) };
     Count { approved, decisions: outcome.counted, until: None }
+}
+
+/// Who may approve a run: by name where a rotation knows names, else by group.
+fn one_of(policies: &[&ChangePolicySpec], names: &Names, started_by: Option<&str>) -> String {
+    let others: Vec<&str> =
+        names.approvers.iter().map(String::as_str).filter(|user| Some(*user) != started_by).collect();
+    if !others.is_empty() {
+        return if others.len() == 1 { others.concat() } else { format!("one of {}", others.join(", ")) };
+    }
+    let groups: BTreeSet<&str> = policies
+        .iter()
+        .flat_map(|policy| &policy.approval.required)
+        .flat_map(|entry| entry.groups.iter().map(String::as_str))
+        .collect();
+    let but = started_by.map_or_else(String::new, |starter| format!(", not {starter} (who started it)"));
+    format!("one of {}{but}", groups.into_iter().collect::<Vec<_>>().join(" or "))
+}
+
+/// Who could approve or lead, by name, for the objects that the steps change.
+pub fn names(
+    services: &[Arc<BusinessService>],
+    rotations: &[Arc<OnCallRotation>],
+    spec: &RunbookSpec,
+) -> Names {
+    let target = |target: &ObjectRef| PlannedChange { target: target.clone(), ..PlannedChange::default() };
+    let plan: Vec<PlannedChange> = changed_targets(&spec.steps).into_iter().map(target).collect();
+    people::names(services, rotations, &plan)
 }
 
 #[cfg(test)]

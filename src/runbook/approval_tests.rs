@@ -215,6 +215,16 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
         matches!(of(&[], None, &[]), Approved::Missing(who) if who == "one of shop-approvers or shop-leads")
     );
 
+    let names = Names { approvers: vec!["amir".into(), "bea".into()], leads: Vec::new() };
+    let by_name = |started_by| {
+        with(&policies, &[], |facts| {
+            of_run(&Facts { name: "run", uid: "run-uid", names: &names, ..*facts }, started_by, &[], now())
+                .approved
+        })
+    };
+    assert_eq!(by_name(Some("emil")), Approved::Missing("one of amir, bea".into()));
+    assert_eq!(by_name(Some("amir")), Approved::Missing("bea".into()), "never who started it");
+
     let led = [incident(json!({"roles": {"lead": {"user": "lena"}}}))];
     assert!(
         matches!(of(std::slice::from_ref(&amir), None, &led), Approved::Missing(who) if who == "lena (lead)")

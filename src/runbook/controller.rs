@@ -32,7 +32,10 @@ pub fn authors(runbook: &Runbook) -> Option<Vec<String>> {
 /// Runbooks that a change of something else may concern.
 pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
     match change.kind {
-        "Approval" | "RunbookRun" => same_namespace(&context.stores.runbooks, change),
+        // Services and rotations say by name whose approval is missing.
+        "Approval" | "RunbookRun" | "BusinessService" | "OnCallRotation" => {
+            same_namespace(&context.stores.runbooks, change)
+        }
         "ChangePolicy" => all(&context.stores.runbooks),
         _ => Vec::new(),
     }
@@ -53,6 +56,11 @@ pub async fn reconcile(runbook: Arc<Runbook>, context: SharedContext) -> Result<
         approvals: &in_namespace(&context.stores.approvals, &namespace),
         policies: &context.stores.policies.state(),
         runs: &in_namespace(&context.stores.runs, &namespace),
+        names: approval::names(
+            &in_namespace(&context.stores.services, &namespace),
+            &in_namespace(&context.stores.rotations, &namespace),
+            &runbook.spec,
+        ),
     };
     let (decided, wake) = decide(&facts, now);
     status::write(&context.client, &*runbook, decided).await?;
@@ -66,6 +74,7 @@ struct Facts<'a> {
     approvals: &'a [Arc<crate::api::Approval>],
     policies: &'a [Arc<crate::api::ChangePolicy>],
     runs: &'a [Arc<RunbookRun>],
+    names: Names,
 }
 
 /// The status, and when to look again. Pure.
@@ -90,7 +99,7 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
                 digest: &digest,
                 approvals: facts.approvals,
                 policies: facts.policies,
-                names: &Names::default(),
+                names: &facts.names,
             };
             let count = approval::of_runbook(&facts, authors(runbook).as_deref(), now);
             status.digest = Some(digest);

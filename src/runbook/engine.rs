@@ -22,10 +22,10 @@ use crate::api::approval::CountedDecision;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
-use crate::change::quorum::Names;
 use crate::cluster::controller::Requeue;
 use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, faults, status};
+use crate::oncall::answering;
 
 /// No pass of a run makes more moves than this; the next pass goes on.
 const MAX_MOVES: usize = 200;
@@ -196,6 +196,7 @@ impl<'a> Work<'a> {
     fn next(&self, spec: &RunbookSpec, hands: Option<&Hands>, now: Timestamp) -> Move {
         let name = self.run.name_any();
         let uid = self.run.uid().unwrap_or_default();
+        let asked = self.asked();
         machine::decide(
             &Facts {
                 namespace: &self.namespace,
@@ -205,6 +206,7 @@ impl<'a> Work<'a> {
                 cancel: self.cancel(),
                 dry_run: self.run.spec.dry_run,
                 actor: hands.map_or("", Hands::user),
+                asked: &asked,
                 spec,
                 status: &self.status,
                 pass: &self.pass,
@@ -240,7 +242,12 @@ impl<'a> Work<'a> {
         let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
         let approvals = self.approvals().await?;
         let policies = self.context.stores.policies.state();
-        let names = Names::default();
+        let stores = &self.context.stores;
+        let names = approval::names(
+            &in_namespace(&stores.services, &self.namespace),
+            &in_namespace(&stores.rotations, &self.namespace),
+            spec,
+        );
         let of_runbook = approval::Facts {
             namespace: &self.namespace,
             name: &self.run.spec.runbook_ref.name,
@@ -295,6 +302,18 @@ impl<'a> Work<'a> {
         self.remember(begins && permit == Permit::Go, rested_on, own.decisions);
         self.pass.permit = Some(permit);
         Ok(())
+    }
+
+    /// Who is asked a question of a step.
+    fn asked(&self) -> String {
+        let stores = &self.context.stores;
+        let named = self.run.spec.incident_ref.as_ref();
+        let incident = named.and_then(|named| get(&stores.incidents, &self.namespace, &named.name));
+        answering::asked(
+            incident.as_ref(),
+            &in_namespace(&stores.services, &self.namespace),
+            &in_namespace(&stores.rotations, &self.namespace),
+        )
     }
 
     /// Keeps what the run rests on; stored with the next store.

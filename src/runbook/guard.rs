@@ -7,11 +7,15 @@ use cel::common::ast::{EntryExpr, Expr};
 use cel::{Context, IdedExpr, Program, Value};
 use serde_json::Value as Json;
 
+use crate::text::flat;
+
 /// How deep comprehensions (`all`, `exists`, `map`, `filter` …) may be nested. The evaluator has no budget of
 /// its own, so the cost is bounded here: at most quadratic in the size of the object.
 const MAX_NESTING: usize = 2;
 /// Objects with more values than this are not judged.
 const MAX_VALUES: usize = 10_000;
+/// Longest part of an error that the evaluator gives, in bytes.
+const MAX_ERROR: usize = 500;
 /// The one variable.
 const OBJECT: &str = "object";
 /// What may be called, beside operators. Macros are expanded before this is looked at.
@@ -38,7 +42,7 @@ const FUNCTIONS: [&str; 13] = [
 pub fn compile(expression: &str) -> Result<Program, String> {
     let program = Program::compile(expression).map_err(|errors| {
         let first = errors.errors.first().map_or_else(|| errors.to_string(), |error| error.msg.clone());
-        format!("the CEL expression does not compile: {}", one_line(&first))
+        format!("the CEL expression does not compile: {}", flat(&first, MAX_ERROR))
     })?;
     look(program.expression(), &mut vec![OBJECT.to_owned()], 0)?;
     Ok(program)
@@ -59,7 +63,9 @@ pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
         Ok(Value::Bool(true)) => Ok(()),
         Ok(Value::Bool(false)) => Err(format!("`{expression}` is false")),
         Ok(_) => Err(format!("`{expression}` gives no boolean")),
-        Err(error) => Err(format!("`{expression}` cannot be evaluated: {}", one_line(&error.to_string()))),
+        Err(error) => {
+            Err(format!("`{expression}` cannot be evaluated: {}", flat(&error.to_string(), MAX_ERROR)))
+        }
     }
 }
 
@@ -144,10 +150,6 @@ fn to_cel(value: &Json, budget: &mut usize) -> Option<Value> {
             Value::from(map)
         }
     })
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

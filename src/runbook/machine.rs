@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub dry_run: bool,
     /// The user that acts.
     pub actor: &'a str,
+    /// Who is asked a question, in words.
+    pub asked: &'a str,
     /// The Runbook as it was when the run began.
     pub spec: &'a RunbookSpec,
     /// The journal.
@@ -407,10 +409,10 @@ fn ask(
     else {
         let digest = crate::change::digest::question(&question.instructions, facts.uid);
         let next = Next {
-            who: "anybody on duty, or the lead".to_owned(),
+            who: crate::cluster::events::cut(facts.asked, 253),
             what: crate::cluster::events::cut(&question.instructions, 500),
             command: Some(format!(
-                "kubectl mayday answer -n {} run/{} --step {}",
+                "kubectl mayday answer -n {} run/{} {} confirm",
                 facts.namespace, facts.name, step.name
             )),
         };

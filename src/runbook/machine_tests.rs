@@ -128,6 +128,7 @@ impl Operator {
             cancel: world.cancel.then_some("cancelled by emil"),
             dry_run: world.dry_run,
             actor: "system:serviceaccount:shop:sa",
+            asked: "emil (on duty)",
             spec: &world.spec,
             status: &self.status,
             pass: &self.pass,
@@ -376,7 +377,7 @@ fn a_question_takes_the_answer_of_a_person_or_fails_when_nobody_answers() {
     assert_eq!(world.status.state, Some(RunState::WaitingForPerson));
     assert_eq!(
         world.status.next.as_ref().unwrap().command.as_deref(),
-        Some("kubectl mayday answer -n shop run/run --step look")
+        Some("kubectl mayday answer -n shop run/run look confirm")
     );
     assert!(world.status.steps[0].digest.as_ref().unwrap().starts_with("v1:sha256:"));
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::actions::changed_targets;
@@ -13,9 +13,6 @@ use crate::api::runbook::{RunbookSpec, Start};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::binding;
-
-/// How long a busy target is left alone before it is looked at again.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,9 +114,8 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
         let in_the_way = limits::reached(facts.spec.limits.as_ref(), name, facts.runs, uid.as_deref(), now)
             .or_else(|| limits::busy(&changed_targets(&facts.spec.steps), facts.runs, uid.as_deref()));
         if let Some(obstacle) = in_the_way {
-            // The end of another run wakes nobody but that run.
-            let until = obstacle.until.or_else(|| now.checked_add(LOOK_AGAIN).ok());
-            return Permit::Wait(Obstacle { until, ..obstacle });
+            // Where no instant is known it is the end of another run, and each change of a run wakes the others.
+            return Permit::Wait(obstacle);
         }
     }
     Permit::Go

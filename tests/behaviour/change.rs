@@ -3,7 +3,7 @@
 mod approvals;
 mod entries;
 mod requests;
-mod shop;
+pub mod shop;
 mod standing;
 mod story;
 mod traffic;

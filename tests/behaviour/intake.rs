@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shop::{TOKEN, checkout_down, message, post};
+use crate::shop::{TOKEN, checkout_down, message, post, post_at_once};
 use crate::support::{Cluster, eventually, fresh, sample};
 
 const LIMIT: usize = 4 * 1024 * 1024;
@@ -35,6 +35,12 @@ impl Source {
 
     fn posts(&self, body: &[u8]) -> (u16, String) {
         self.posts_to("alertmanager", TOKEN, body)
+    }
+
+    /// Posts with these headers beside the usual ones, and reads the answer only when all is sent.
+    fn sends(&self, headers: &str, body: &[u8]) -> (u16, String) {
+        let path = format!("/v1/alerts/{}/alertmanager", self.namespace);
+        post_at_once(Cluster::shared().port("intake-0"), &path, headers, body)
     }
 
     /// It must be refused with that status and one sentence that holds those words.
@@ -121,6 +127,38 @@ fn who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read() {
         "the body is larger than 4194304 bytes; send fewer alerts",
     );
     assert_eq!(source.posts(padded(LIMIT).as_bytes()).0, 200, "just within the limit");
+    assert_eq!(source.incidents().len(), 1);
+}
+
+#[test]
+fn who_sends_all_before_reading_hears_the_answer_too() {
+    let source = Source::open();
+    let body = message(&checkout_down(&json!({}))).to_string();
+    let padded = |size: usize| format!("{body}{}", " ".repeat(size - body.len()));
+    let token = format!("authorization: Bearer {TOKEN}\r\n");
+    let chunked = |body: &str| {
+        let chunks: String = body
+            .as_bytes()
+            .chunks(64 * 1024)
+            .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)))
+            .collect();
+        format!("{chunks}0\r\n\r\n")
+    };
+    // More than the buffers in between hold, so that a connection closed too early is noticed.
+    let large = 8 * LIMIT;
+    let lengthy = format!("{token}content-length: {large}\r\n");
+    let in_chunks = format!("{token}transfer-encoding: chunked\r\n");
+    let too_large = "the body is larger than 4194304 bytes; send fewer alerts at once";
+    is_one_sentence(source.sends(&lengthy, padded(large).as_bytes()), 413, too_large);
+    is_one_sentence(source.sends(&in_chunks, chunked(&padded(2 * LIMIT)).as_bytes()), 413, too_large);
+    let nobody = format!("content-length: {large}\r\n");
+    is_one_sentence(source.sends(&nobody, padded(large).as_bytes()), 401, "takes this token");
+    let basic = format!("authorization: Basic {TOKEN}\r\ntransfer-encoding: chunked\r\n");
+    is_one_sentence(source.sends(&basic, chunked(&body).as_bytes()), 401, "Authorization: Bearer");
+    is_one_sentence(source.sends(&in_chunks, b"zz\r\nno chunk"), 400, "the body ended before its end");
+    assert_eq!(source.incidents(), Vec::<Value>::new(), "nothing is half done");
+
+    assert_eq!(source.sends(&in_chunks, chunked(&padded(LIMIT)).as_bytes()).0, 200, "just within the limit");
     assert_eq!(source.incidents().len(), 1);
 }
 

@@ -5,15 +5,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
+mod bad_input;
 mod change;
+mod control_plane;
 mod gap;
 mod intake;
 mod kinds;
+mod lifecycle;
 mod outage;
 mod people;
 mod policies;
 mod process;
+mod readme;
 mod receiver;
+mod runs;
 mod shop;
 mod support;
 mod without_mayday;

@@ -196,6 +196,20 @@ pub fn post(port: u16, path: &str, token: &str, body: &[u8]) -> (u16, String) {
         answer.clear();
     }
     stream.read_to_end(&mut answer).unwrap();
+    status_and_text(answer)
+}
+
+/// Posts with these headers (`name: value\r\n` each) as most programs do: sends all, and only then reads.
+pub fn post_at_once(port: u16, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: mayday\r\nconnection: close\r\n{headers}\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    status_and_text(answer)
+}
+
+fn status_and_text(answer: Vec<u8>) -> (u16, String) {
     let answer = String::from_utf8(answer).unwrap();
     let (head, text) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())

@@ -38,11 +38,15 @@ impl Cluster {
 
     /// A cluster of one's own with the chart installed (with further helm arguments), and no operator yet.
     pub fn without_operator(name: &str, helm: &[&str]) -> Cluster {
-        let dir = root().join("target/test").join(name);
-        let cluster = Cluster { dir };
+        let cluster = Cluster::unstarted(name);
         cluster.script("cluster", &["up", cluster.path()]);
         cluster.script("install", &[&[cluster.path()], helm].concat());
         cluster
+    }
+
+    /// The place of a cluster that a script is to start.
+    pub fn unstarted(name: &str) -> Cluster {
+        Cluster { dir: root().join("target/test").join(name) }
     }
 
     fn path(&self) -> &str {

@@ -54,7 +54,8 @@ fn an_incident_is_declared_acknowledged_and_written_to() {
 
     for spec in [
         r#"{"acknowledgement":{"user":"emil"}}"#,
-        r#"{"notes":[{"text":"the gateway answers 500"}]}"#,
+        r#"{"acknowledgement":{"user":"emil","time":"2026-11-22T02:09:00Z"}}"#,
+        r#"{"notes":[{"text":"the gateway answers 500","by":{"user":"emil"}}]}"#,
         r#"{"impact":"card payments fail"}"#,
         r#"{"severity":"SEV1"}"#,
         r#"{"serviceRefs":[{"name":"basket"},{"name":"checkout"}]}"#,
@@ -76,12 +77,16 @@ fn nobody_answers_leads_or_ends_for_somebody_else() {
     };
     refused(", acknowledgement: {user: amir}", "Refused: acknowledgement is for oneself, and you are emil");
     let later = format!("then claim the lead: kubectl mayday lead -n {namespace} inc/bad");
+    refused(", notes: [{text: x, by: {user: amir}}]", "Refused: a note is by oneself, and you are emil");
     refused(", roles: {lead: {user: emil}}", &later);
     refused(", resolution: {outcome: Restored}", &later);
     refused(", updates: [{audience: External, text: x}]", &later);
 
     emil.pipes(&incident(&namespace, "one", ", acknowledgement: {user: emil}"), "kubectl create -f -")
         .passes();
+    let again = r#"{"acknowledgement":{"time":"2026-11-22T02:09:00Z"}}"#;
+    let said = cluster.person("amir", &[]).types(&patch(&namespace, "inc/one", again)).is_refused();
+    assert!(said.contains("Refused: acknowledgement is for oneself, and you are amir"), "{said}");
     for spec in [r#"{"acknowledgement":{"user":"amir"}}"#, r#"{"acknowledgement":null}"#] {
         let said = emil.types(&patch(&namespace, "inc/one", spec)).is_refused();
         assert!(said.contains(&format!("kubectl mayday ack -n {namespace} inc/one")), "{said}");

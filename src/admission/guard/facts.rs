@@ -22,6 +22,7 @@ use crate::change::{binding, policy};
 use crate::cluster::SharedContext;
 use crate::cluster::error::chain;
 use crate::cluster::stores::{get, get_cluster, in_namespace};
+use crate::oncall::answering;
 
 /// What is known around one request.
 pub struct Gathered<'a> {
@@ -55,6 +56,11 @@ impl<'a> Gathered<'a> {
         policy::over(&self.policies, namespace, &self.context.config.namespace)
     }
 
+    /// Whether any policy is over the namespace.
+    pub fn is_governed(&self) -> bool {
+        !self.over(&self.namespace).is_empty()
+    }
+
     /// Whether every policy over the namespace that knows of leads lets the caller lead, and at least one does.
     pub fn may_lead(&self, caller: &Caller) -> bool {
         let over = self.over(&self.namespace);
@@ -69,7 +75,8 @@ impl<'a> Gathered<'a> {
             named.and_then(|named| get(&self.context.stores.incidents, &self.namespace, &named.name));
         original.is_some_and(|original| {
             let outcome = original.spec.resolution.as_ref().map(|resolution| resolution.outcome);
-            original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate)
+            let repeats = original.status.as_ref().is_some_and(|status| status.duplicate_of.is_some());
+            original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate) && !repeats
         })
     }
 
@@ -170,25 +177,10 @@ impl<'a> Gathered<'a> {
 
     /// Who is on duty for the incidents, or without one for any service of the namespace.
     fn on_duty(&self, incidents: &[Arc<Incident>]) -> Vec<String> {
-        let copies = incidents.iter().filter_map(|incident| incident.status.as_ref()?.service.as_ref());
-        let mut rotations: BTreeSet<String> = copies
-            .filter_map(|service| service.rotations.as_ref()?.on_call.as_ref())
-            .map(|rotation| rotation.name.clone())
-            .collect();
-        if rotations.is_empty() {
-            let services = in_namespace(&self.context.stores.services, &self.namespace);
-            rotations.extend(services.iter().filter_map(|service| {
-                service.spec.rotations.as_ref()?.on_call.as_ref().map(|rotation| rotation.name.clone())
-            }));
-        }
-        let found =
-            rotations.iter().filter_map(|name| get(&self.context.stores.rotations, &self.namespace, name));
-        let on_duty: BTreeSet<String> = found
-            .filter_map(|rotation| rotation.status.clone())
-            .flat_map(|status| status.on_duty)
-            .map(|person| person.user)
-            .collect();
-        on_duty.into_iter().collect()
+        let stores = &self.context.stores;
+        let services = in_namespace(&stores.services, &self.namespace);
+        let rotations = in_namespace(&stores.rotations, &self.namespace);
+        answering::on_duty(incidents, &services, &rotations).into_iter().collect()
     }
 
     /// Whether the subject of a decision, with its UID, is gone.

@@ -8,7 +8,7 @@ use crate::api::Incident;
 use crate::api::check::ReturnToService;
 use crate::api::common::{ObjectRef, UserRef, is_true};
 use crate::api::duration::Duration;
-use crate::api::incident::{IncidentSpec, Outcome, Roles};
+use crate::api::incident::{Commitment, IncidentSpec, Outcome};
 use crate::api::incident_status::IncidentState;
 
 use super::ruling::Ruling;
@@ -24,6 +24,9 @@ pub struct Facts<'a> {
     pub new: &'a Incident,
     /// Who writes it.
     pub caller: &'a Caller,
+    /// Whether any policy is over the namespace. Without one the incident binds nothing, and there are no people
+    /// whose agreement could be asked for: whoever may edit it ends it.
+    pub is_governed: bool,
     /// Whether the policies over the namespace let the caller lead.
     pub may_lead: bool,
     /// Whether the incident named by `resolution.duplicateOf` exists, is another one, and is no duplicate itself.
@@ -32,13 +35,17 @@ pub struct Facts<'a> {
 
 /// Whether the update may be made.
 pub fn update(facts: &Facts<'_>) -> Ruling {
-    lead(facts)
+    let ruling = lead(facts)
         .and_then(|| nominated(facts))
         .and_then(|| communications(facts))
         .and_then(|| updates(facts))
         .and_then(|| acknowledgement(facts))
         .and_then(|| milder(facts))
-        .and_then(|| resolution(facts))
+        .and_then(|| resolution(facts));
+    match ruling {
+        Ruling::Quorum(_) if !facts.is_governed => Ruling::Allow,
+        ruling => ruling,
+    }
 }
 
 /// Whether the incident may be deleted: not while it is open, and not before what was learnt is written.
@@ -62,8 +69,11 @@ pub fn delete(old: &Incident) -> Ruling {
 fn lead(facts: &Facts<'_>) -> Ruling {
     let name = address(facts.old);
     let claimed = |who: &str| format!("{}: {}", who, command("lead", &name));
-    match (role(facts.old, |r| &r.lead), role(facts.new, |r| &r.lead)) {
-        (before, after) if before == after => Ruling::Allow,
+    // Saying it anew, with another time, is a claim like the first.
+    if claim(facts.old) == claim(facts.new) {
+        return Ruling::Allow;
+    }
+    match (lead_of(facts.old), lead_of(facts.new)) {
         (Some(before), None) => Ruling::Refuse(format!(
             "Refused: the lead of {} is handed over, not dropped; {before}: {} --to USER",
             name.0,
@@ -74,7 +84,9 @@ fn lead(facts: &Facts<'_>) -> Ruling {
             facts.caller.user,
             claimed(after)
         )),
-        (Some(before), Some(after)) if role(facts.old, |r| &r.nominated_lead) != Some(after) => {
+        (Some(before), Some(after))
+            if before != after && !has_lapsed(facts.old) && nominated_lead(facts.old) != Some(after) =>
+        {
             Ruling::Refuse(format!(
                 "Refused: {before} leads {} and has not handed over to you; {before}: {} --to {after}",
                 name.0,
@@ -97,9 +109,8 @@ fn lead(facts: &Facts<'_>) -> Ruling {
 }
 
 fn nominated(facts: &Facts<'_>) -> Ruling {
-    let before = role(facts.old, |r| &r.nominated_lead);
-    let after = role(facts.new, |r| &r.nominated_lead);
-    let claims = before.is_some() && role(facts.new, |r| &r.lead) == before;
+    let (before, after) = (nominated_lead(facts.old), nominated_lead(facts.new));
+    let claims = before.is_some() && lead_of(facts.new) == before;
     if before == after || leads(facts) || (claims && after.is_none()) {
         return Ruling::Allow;
     }
@@ -112,8 +123,7 @@ fn nominated(facts: &Facts<'_>) -> Ruling {
 }
 
 fn communications(facts: &Facts<'_>) -> Ruling {
-    let before = role(facts.old, |r| &r.communications);
-    if before == role(facts.new, |r| &r.communications) {
+    if speaker(facts.old) == speaker(facts.new) {
         return Ruling::Allow;
     }
     Ruling::require(speaks(facts), || {
@@ -142,12 +152,11 @@ fn updates(facts: &Facts<'_>) -> Ruling {
 }
 
 fn acknowledgement(facts: &Facts<'_>) -> Ruling {
-    let user = |spec: &IncidentSpec| spec.acknowledgement.as_ref().map(|by| by.user.clone());
-    let after = user(&facts.new.spec);
-    if user(&facts.old.spec) == after {
+    let after = &facts.new.spec.acknowledgement;
+    if facts.old.spec.acknowledgement == *after {
         return Ruling::Allow;
     }
-    let own = after.as_deref() == Some(facts.caller.user.as_str());
+    let own = after.as_ref().is_some_and(|by| by.user == facts.caller.user);
     Ruling::require(own && !facts.caller.is_service_account(), || {
         format!(
             "Refused: everybody acknowledges for themselves, and you are {}: {}",
@@ -177,7 +186,11 @@ fn milder(facts: &Facts<'_>) -> Ruling {
     if what.is_empty() || leads(facts) {
         return Ruling::Allow;
     }
-    Ruling::Quorum(by_quorum(facts, &what.join(" and ")))
+    Ruling::Quorum(format!(
+        "{}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it is to be)",
+        by_quorum(facts, &what.join(" and ")),
+        address(facts.old).1
+    ))
 }
 
 /// The objects that are out: those named, else those of the service.
@@ -220,9 +233,10 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
             Ruling::require(proved, || {
                 format!(
                     "Refused: the return of {} is not proved yet; what is missing: {}. If the checks cannot pass, \
-                     the lead and one peer say so with --outcome unproved",
+                     the lead and one peer say so: {}",
                     name.0,
-                    command("show", &name)
+                    command("show", &name),
+                    asking(Outcome::Unproved, &name)
                 )
             })
         }
@@ -237,32 +251,77 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
     };
     possible.and_then(|| match resolution.outcome {
         // The lead alone is not enough where nothing is proved.
-        Outcome::Unproved => Ruling::Quorum(by_quorum(facts, "resolving without proof")),
+        Outcome::Unproved => Ruling::Quorum(unproved(facts)),
         _ if leads(facts) => Ruling::Allow,
-        _ => Ruling::Quorum(by_quorum(facts, "resolving it")),
+        outcome => {
+            Ruling::Quorum(format!("{}. Ask: {}", by_quorum(facts, "resolving it"), asking(outcome, &name)))
+        }
     })
+}
+
+fn unproved(facts: &Facts<'_>) -> String {
+    let name = address(facts.old);
+    let who = match lead_of(facts.old) {
+        Some(lead) if lead == facts.caller.user => "you, who lead, and one peer".to_owned(),
+        Some(lead) => format!("{lead}, who leads, and one peer"),
+        None => format!("a lead, whom nobody is yet ({}), and one peer", command("lead", &name)),
+    };
+    format!(
+        "Refused: resolving {} without proof takes {who}. Ask: {}",
+        name.0,
+        asking(Outcome::Unproved, &name)
+    )
+}
+
+/// The command that asks the others for this end.
+fn asking(outcome: Outcome, name: &(String, String)) -> String {
+    let how = match outcome {
+        Outcome::Restored => "",
+        Outcome::Unproved => " --outcome unproved --reason \"…\"",
+        Outcome::FalseAlarm => " --outcome false-alarm --reason \"…\"",
+        Outcome::Duplicate => " --outcome duplicate --duplicate-of inc/NAME --reason \"…\"",
+    };
+    format!("{}{how} --ask", command("resolve", name))
 }
 
 fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
     let name = address(facts.old);
     let approvals = format!("takes the approvals that a change in {} takes", name.1);
-    let who = match role(facts.old, |r| &r.lead) {
+    let who = match lead_of(facts.old) {
         Some(lead) if lead != facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
-        Some(lead) if !facts.caller.direct => {
+        Some(lead) => {
             format!("is for {lead} logged in directly, and this request is impersonated; else it {approvals}")
         }
-        Some(_) => "takes you and one peer".to_owned(),
         None => format!("is for a lead, whom nobody is yet, or {approvals}"),
     };
-    format!(
-        "Refused: in {}, {what} {who}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it \
-         is to be)",
-        name.0, name.1
-    )
+    format!("Refused: in {}, {what} {who}", name.0)
 }
 
-fn role<'a>(incident: &'a Incident, pick: impl Fn(&'a Roles) -> &'a Option<UserRef>) -> Option<&'a str> {
-    incident.spec.roles.as_ref().and_then(|roles| pick(roles).as_ref()).map(|user| user.user.as_str())
+fn claim(incident: &Incident) -> Option<&Commitment> {
+    incident.spec.roles.as_ref()?.lead.as_ref()
+}
+
+fn lead_of(incident: &Incident) -> Option<&str> {
+    claim(incident).map(|lead| lead.user.as_str())
+}
+
+/// Whether the outage has come back since the lead was claimed: then whoever is entitled may claim it, for the lead of
+/// before may be asleep and cannot hand over.
+fn has_lapsed(incident: &Incident) -> bool {
+    let lapsed = incident.status.as_ref().and_then(|status| status.lapsed_lead.as_ref());
+    claim(incident).zip(lapsed).is_some_and(|(claim, lapsed)| claim.repeats(lapsed))
+}
+
+fn nominated_lead(incident: &Incident) -> Option<&str> {
+    user(incident.spec.roles.as_ref()?.nominated_lead.as_ref())
+}
+
+fn speaker(incident: &Incident) -> Option<&str> {
+    user(incident.spec.roles.as_ref()?.communications.as_ref())
+}
+
+fn user(person: Option<&UserRef>) -> Option<&str> {
+    person.map(|person| person.user.as_str())
 }
 
 /// Whether the caller is that person, by a login of their own.
@@ -272,16 +331,16 @@ fn is(facts: &Facts<'_>, person: Option<&str>) -> bool {
 
 /// Whether the caller leads, before this write.
 fn leads(facts: &Facts<'_>) -> bool {
-    is(facts, role(facts.old, |r| &r.lead))
+    is(facts, lead_of(facts.old))
 }
 
 /// Whether the caller speaks to stakeholders, before this write.
 fn speaks(facts: &Facts<'_>) -> bool {
-    leads(facts) || is(facts, role(facts.old, |r| &r.communications))
+    leads(facts) || is(facts, speaker(facts.old))
 }
 
 fn ask_lead(facts: &Facts<'_>, next: &str) -> String {
-    match role(facts.old, |r| &r.lead) {
+    match lead_of(facts.old) {
         Some(lead) => format!(", who is {lead}: {next}"),
         None => format!(", and nobody leads yet: {}", command("lead", &address(facts.old))),
     }

@@ -51,7 +51,14 @@ fn ruling(write: Write<'_>) -> Ruling {
     let old: Incident = from_value(before.clone()).unwrap();
     let new: Incident = from_value(patched(before, &write.patch)).unwrap();
     let caller = caller(write.by);
-    update(&Facts { old: &old, new: &new, caller: &caller, may_lead: write.may_lead, original_exists: true })
+    update(&Facts {
+        old: &old,
+        new: &new,
+        caller: &caller,
+        is_governed: true,
+        may_lead: write.may_lead,
+        original_exists: true,
+    })
 }
 
 fn by(user: &str, spec: Value) -> Ruling {
@@ -108,11 +115,38 @@ fn making_it_milder_takes_the_lead_or_the_quorum() {
 }
 
 #[test]
+fn where_no_policy_governs_whoever_may_edit_it_ends_it() {
+    let (old, emil) = (incident(json!({})), caller("emil"));
+    let ends = |spec: Value| {
+        let new = incident(json!({"spec": spec}));
+        update(&Facts {
+            old: &old,
+            new: &new,
+            caller: &emil,
+            is_governed: false,
+            may_lead: false,
+            original_exists: false,
+        })
+    };
+    assert_eq!(ends(json!({"resolution": {"outcome": "FalseAlarm", "reason": "a test"}})), Ruling::Allow);
+    assert_eq!(ends(json!({"severity": "SEV5"})), Ruling::Allow);
+    assert!(refusal(ends(json!({"resolution": {"outcome": "Restored"}}))).contains("not proved yet"));
+    assert!(refusal(ends(json!({"acknowledgement": {"user": "bea"}}))).contains("for themselves"));
+}
+
+#[test]
 fn who_pretends_to_be_the_lead_has_none_of_the_leads_powers() {
     let old = incident(json!({}));
     let new = incident(json!({"spec": {"severity": "SEV5"}}));
     let pretender = Caller { user: "lena".into(), groups: Vec::new(), direct: false };
-    let facts = Facts { old: &old, new: &new, caller: &pretender, may_lead: true, original_exists: true };
+    let facts = Facts {
+        old: &old,
+        new: &new,
+        caller: &pretender,
+        is_governed: true,
+        may_lead: true,
+        original_exists: true,
+    };
     assert!(quorum(update(&facts)).contains("this request is impersonated"));
 }
 
@@ -164,8 +198,14 @@ fn nobody_claims_the_lead_under_impersonation_or_as_a_service_account() {
     for (user, direct) in [("lena", false), ("system:serviceaccount:shop:bot", true)] {
         let new = incident(json!({"spec": {"roles": {"lead": {"user": user}, "communications": null}}}));
         let caller = Caller { user: user.into(), groups: Vec::new(), direct };
-        let ruling =
-            update(&Facts { old: &old, new: &new, caller: &caller, may_lead: true, original_exists: true });
+        let ruling = update(&Facts {
+            old: &old,
+            new: &new,
+            caller: &caller,
+            is_governed: true,
+            may_lead: true,
+            original_exists: true,
+        });
         assert!(refusal(ruling).contains("logged in directly"));
     }
 }
@@ -226,14 +266,21 @@ fn restored_is_said_by_the_lead_and_only_once_it_is_proved() {
 #[test]
 fn unproved_takes_the_lead_and_a_peer() {
     let message = quorum(resolve("lena", json!({"outcome": "Unproved", "reason": "no data"}), false));
-    assert!(message.contains("takes you and one peer"), "{message}");
+    assert!(message.contains("takes you, who lead, and one peer"), "{message}");
+    let ask =
+        "Ask: kubectl mayday resolve -n shop inc/checkout-x7k2p --outcome unproved --reason \"…\" --ask";
+    assert!(message.ends_with(ask), "{message}");
+    let message = quorum(resolve("emil", json!({"outcome": "Unproved", "reason": "no data"}), true));
+    assert!(message.contains("takes lena, who leads, and one peer") && message.ends_with(ask), "{message}");
 }
 
 #[test]
 fn a_false_alarm_is_said_by_the_lead_or_the_quorum() {
     let resolution = json!({"outcome": "FalseAlarm", "reason": "a test"});
     assert_eq!(resolve("lena", resolution.clone(), false), Ruling::Allow);
-    quorum(resolve("emil", resolution, false));
+    let message = quorum(resolve("emil", resolution, false));
+    assert!(message.contains("resolving it is for lena, who leads, or takes the approvals"), "{message}");
+    assert!(message.ends_with("inc/checkout-x7k2p --outcome false-alarm --reason \"…\" --ask"), "{message}");
 }
 
 #[test]
@@ -243,8 +290,14 @@ fn a_duplicate_names_an_incident_that_exists() {
         json!({"spec": {"resolution": {"outcome": "Duplicate", "reason": "r", "duplicateOf": {"name": "x"}}}}),
     );
     let lena = caller("lena");
-    let facts =
-        |original_exists| Facts { old: &old, new: &new, caller: &lena, may_lead: true, original_exists };
+    let facts = |original_exists| Facts {
+        old: &old,
+        new: &new,
+        caller: &lena,
+        is_governed: true,
+        may_lead: true,
+        original_exists,
+    };
     assert_eq!(update(&facts(true)), Ruling::Allow);
     assert!(refusal(update(&facts(false))).contains("duplicateOf"));
 }
@@ -258,4 +311,31 @@ fn an_incident_is_not_deleted_while_open_or_before_its_review() {
     for state in ["Closed", "FalseAlarm", "Duplicate"] {
         assert_eq!(in_state(state), Ruling::Allow);
     }
+}
+
+#[test]
+fn people_say_it_again_for_themselves() {
+    let answered = json!({"spec": {"acknowledgement": {"user": "emil"}}});
+    let again = |user| {
+        let patch = json!({"spec": {"acknowledgement": {"time": "2026-11-22T02:09:00Z"}}});
+        ruling(Write { by: user, before: answered.clone(), patch, may_lead: true })
+    };
+    assert_eq!(again("emil"), Ruling::Allow);
+    assert!(refusal(again("bea")).contains("everybody acknowledges for themselves, and you are bea"));
+    let claim = json!({"roles": {"lead": {"time": "2026-11-22T02:09:00Z"}}});
+    assert_eq!(by("lena", claim.clone()), Ruling::Allow);
+    assert!(refusal(by("bea", claim)).contains("everybody claims the lead for themselves"));
+}
+
+#[test]
+fn after_a_relapse_whoever_is_entitled_claims_the_lead() {
+    let claim = |may_lead| {
+        let before = json!({"status": {"lapsedLead": {"user": "lena"}}});
+        let patch = json!({"spec": {"roles": {"lead": {"user": "bea"}}}});
+        ruling(Write { by: "bea", before, patch, may_lead })
+    };
+    assert_eq!(claim(true), Ruling::Allow);
+    assert!(refusal(claim(false)).contains("no ChangePolicy lets bea lead"));
+    let message = refusal(by("bea", json!({"roles": {"lead": {"user": "bea"}}})));
+    assert!(message.contains("has not handed over to you"), "{message}");
 }

@@ -87,6 +87,7 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
                 old: &old,
                 new: &new,
                 caller: &caller,
+                is_governed: gathered.is_governed(),
                 may_lead: gathered.may_lead(&caller),
                 original_exists: gathered.original_exists(&new),
             };
@@ -104,8 +105,9 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
                 policies: &policies,
             };
             match (&old, &new) {
-                (None, Some(new)) => change_request::create(new, &facts)
-                    .and_then(|| request_content::write(&new.spec, &gathered.namespace, &policies)),
+                (None, Some(new)) => change_request::create(new, &facts).and_then(|| {
+                    request_content::write(&new.spec, &gathered.namespace, &policies, Timestamp::now())
+                }),
                 (Some(old), Some(new)) => change_request::update(old, new, &facts),
                 (Some(old), None) => change_request::delete(old, &facts),
                 (None, None) => Ruling::Allow,
@@ -170,13 +172,16 @@ fn read<K: DeserializeOwned>(
     let kind = &request.kind.kind;
     let object =
         object.ok_or_else(|| Verdict::refuse(format!("Refused: the review of a {kind} lacks its {part}")))?;
-    serde_json::to_value(object).and_then(serde_json::from_value).map_err(|error| {
+    let refuse = |problem: String| {
         Verdict::refuse(format!(
-            "Refused: this {kind} cannot be read ({error}), and what cannot be read is not allowed; see its fields: \
+            "Refused: {problem}. This {kind} cannot be read, and what cannot be read is not allowed; see its fields: \
              kubectl explain {}",
             kind.to_lowercase()
         ))
-    })
+    };
+    let object = serde_json::to_value(object).map_err(|error| refuse(error.to_string()))?;
+    // Says where: `spec.window.duration: …`.
+    serde_path_to_error::deserialize(object).map_err(|error| refuse(error.to_string()))
 }
 
 /// What the guard is not made for it does not let pass.

@@ -1,14 +1,21 @@
 //! What a ChangeRequest must be to be stored: whatever can be seen without looking at its targets. Pure.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::ChangePolicy;
 use crate::api::change_request::{Change, ChangeRequestSpec, PatchType};
+use crate::change::grant::window_length;
 
 use super::ruling::Ruling;
 
-/// Whether the request may be stored so, in that namespace, under those policies.
-pub fn write(spec: &ChangeRequestSpec, namespace: &str, policies: &[&ChangePolicy]) -> Ruling {
+/// Whether the request may be stored so, in that namespace, under those policies, if it is asked now.
+pub fn write(
+    spec: &ChangeRequestSpec,
+    namespace: &str,
+    policies: &[&ChangePolicy],
+    now: Timestamp,
+) -> Ruling {
     let mut problems = Vec::new();
     if spec.changes.is_empty() {
         problems.push("spec.changes: a request names at least one change".to_owned());
@@ -16,7 +23,7 @@ pub fn write(spec: &ChangeRequestSpec, namespace: &str, policies: &[&ChangePolic
     for (index, change) in spec.changes.iter().enumerate() {
         of_change(&format!("spec.changes[{index}]"), change, namespace, &mut problems);
     }
-    limits(spec, policies, &mut problems);
+    limits(spec, policies, now, &mut problems);
     Ruling::require(problems.is_empty(), || {
         format!(
             "Refused: {}. Mend that and ask again: kubectl mayday ask, or kubectl explain chg.spec",
@@ -78,16 +85,10 @@ fn of_manifest(path: &str, manifest: &Value, namespace: &str, problems: &mut Vec
     }
 }
 
-fn limits(spec: &ChangeRequestSpec, policies: &[&ChangePolicy], problems: &mut Vec<String>) {
-    let window = spec.window.as_ref();
-    let length = window.and_then(|window| match (&window.duration, &window.not_before, &window.not_after) {
-        (Some(duration), ..) => Some(duration.get()),
-        (None, Some(from), Some(until)) => Some(until.0.duration_since(from.0)),
-        // From now on: its length is checked once it is planned, against the clock.
-        _ => None,
-    });
+fn limits(spec: &ChangeRequestSpec, policies: &[&ChangePolicy], now: Timestamp, problems: &mut Vec<String>) {
+    let length = spec.window.as_ref().and_then(|window| window_length(window, now));
     if length.is_some_and(|length| !length.is_positive()) {
-        problems.push("spec.window: it has no length".to_owned());
+        problems.push("spec.window: it has no length, or is over already".to_owned());
     }
     for policy in policies {
         let (limits, name) = (&policy.spec.limits, policy.metadata.name.as_deref().unwrap_or_default());
@@ -143,7 +144,8 @@ mod tests {
         let mut whole =
             json!({"reason": "r", "changes": [update(json!({"patch": {"spec": {"replicas": 3}}}))]});
         json_patch::merge(&mut whole, &spec);
-        write(&from_value(whole).unwrap(), "shop", &[&policy])
+        let now = "2026-11-22T00:00:00Z".parse().unwrap();
+        write(&from_value(whole).unwrap(), "shop", &[&policy], now)
     }
 
     fn update(update: Value) -> Value {
@@ -197,6 +199,12 @@ mod tests {
             json!({"window": {"notBefore": "2026-11-22T00:00:00Z", "notAfter": "2027-11-22T00:00:00Z"}}),
             "spec.window: longer",
         );
+        refused(json!({"window": {"notAfter": "2026-11-22T08:00:01Z"}}), "spec.window: longer");
+        refused(
+            json!({"window": {"notAfter": "2026-11-21T23:59:59Z"}}),
+            "spec.window: it has no length, or is over",
+        );
+        assert_eq!(ruling(json!({"window": {"notAfter": "2026-11-22T08:00:00Z"}})), Ruling::Allow);
         refused(
             json!({"window": {"notBefore": "2026-11-22T00:00:00Z", "notAfter": "2026-11-21T00:00:00Z"}}),
             "spec.window: it has no length",

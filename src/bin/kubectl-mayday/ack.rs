@@ -1,10 +1,12 @@
 //! `ack`: the person is on it, and nobody else is paged.
 
 use clap::Args;
+use jiff::Timestamp;
 use mayday::api::Incident;
 use serde_json::{Value, json};
 
 use crate::address;
+use crate::clock::whole_seconds;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
@@ -21,7 +23,7 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     let me = session.me().await?;
     confirm(session.connection.yes, &about_to(&incident, &args.incident, &me.user))?;
     let what = format!("acknowledge inc/{}", args.incident);
-    let _: Incident = session.patch(&args.incident, &patch(&me.user), &what).await?;
+    let _: Incident = session.patch(&args.incident, &patch(&me.user, session.now()), &what).await?;
     let address = format!("inc/{}", args.incident);
     say(&format!(
         "{} has answered inc/{}: the paging stops.\nNext: {}\n  or call a lead: {}",
@@ -33,9 +35,9 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the acknowledgement writes.
-pub fn patch(user: &str) -> Value {
-    json!({"spec": {"acknowledgement": {"user": user}}})
+/// What the acknowledgement writes. Its time makes it another one than that of before a relapse.
+fn patch(user: &str, now: Timestamp) -> Value {
+    json!({"spec": {"acknowledgement": {"user": user, "time": whole_seconds(now)}}})
 }
 
 fn about_to(incident: &Incident, name: &str, user: &str) -> String {

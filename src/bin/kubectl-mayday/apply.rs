@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::address;
 use crate::ask::api_of;
+use crate::clock::whole_seconds;
 use crate::cluster::{FIELD_MANAGER, Session};
 use crate::failure::{Attempt, Failure, explain};
 use crate::output::{confirm, say};
@@ -196,9 +197,7 @@ fn with_removals(update: &UpdateChange) -> Result<Value, Failure> {
 }
 
 fn restart(now: Timestamp) -> Value {
-    // Whole seconds, as kubectl writes it.
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: now}}}}})
+    json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: whole_seconds(now)}}}}})
 }
 
 fn manifest_target(manifest: &Value) -> Result<ObjectRef, Failure> {

@@ -126,12 +126,12 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
     Ok(Shown { text, with_way_back, spec })
 }
 
-/// The request with its plan, which the operator makes within a moment of its creation.
+/// The request with its plan and who is missing, as the operator says within a moment of its creation.
 pub async fn planned(session: &Session, name: &str) -> Result<ChangeRequest, Failure> {
     let request: ChangeRequest = session.get(name).await?;
     let is_planned = |request: &ChangeRequest| {
-        let status = request.status.as_ref();
-        status.is_some_and(|status| status.digest.is_some() || status.state.as_deref() == Some("Invalid"))
+        let state = request.status.as_ref().and_then(|status| status.state.as_deref());
+        state.is_some_and(|state| state != "Planning")
     };
     if is_planned(&request) {
         return Ok(request);

@@ -33,6 +33,11 @@ pub fn next(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
     Ok(time)
 }
 
+/// An instant as Kubernetes stores it: whole seconds, in UTC.
+pub fn whole_seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn read(
     flag: &str,
     text: &str,

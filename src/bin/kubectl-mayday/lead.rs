@@ -1,10 +1,12 @@
 //! `lead`: claiming the lead of an incident, or handing it over.
 
 use clap::Args;
+use jiff::Timestamp;
 use mayday::api::Incident;
 use serde_json::{Value, json};
 
 use crate::address;
+use crate::clock::whole_seconds;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
@@ -26,7 +28,7 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
     let incident: Incident = session.get(&args.incident).await?;
     let me = session.me().await?;
     let address = format!("inc/{}", args.incident);
-    let leading = lead_of(&incident);
+    let leading = leading(&incident);
     if let Some(user) = args.communications {
         let asked = format!("You ({}) name {user} as the one voice to stakeholders of {address}.", me.user);
         confirm(session.connection.yes, &asked)?;
@@ -54,16 +56,17 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
         None => {
             confirm(session.connection.yes, &claim_text(&address, &incident.spec.title, &me.user, leading))?;
             let what = format!("claim the lead of {address}");
-            let _: Incident = session.patch(&args.incident, &claim(&me.user), &what).await?;
+            let _: Incident = session.patch(&args.incident, &claim(&me.user, session.now()), &what).await?;
             say(&format!("{} leads {address}.\nNext: {}", me.user, session.command("show", &address)));
         }
     }
     Ok(())
 }
 
-/// What claiming the lead writes. It acknowledges too.
-fn claim(user: &str) -> Value {
-    json!({"spec": {"roles": {"lead": {"user": user}}}})
+/// What claiming the lead writes. It acknowledges too, and its time makes it another claim than that of before a
+/// relapse.
+fn claim(user: &str, now: Timestamp) -> Value {
+    json!({"spec": {"roles": {"lead": {"user": user, "time": whole_seconds(now)}}}})
 }
 
 /// What a hand-over writes; it counts when that person claims the lead.
@@ -71,17 +74,41 @@ fn nomination(user: &str) -> Value {
     json!({"spec": {"roles": {"nominatedLead": {"user": user}}}})
 }
 
-fn lead_of(incident: &Incident) -> Option<&str> {
-    let status = incident.status.as_ref().and_then(|status| status.lead.as_ref());
-    let spec = incident.spec.roles.as_ref().and_then(|roles| roles.lead.as_ref());
-    status.map(|lead| lead.user.as_str()).or(spec.map(|lead| lead.user.as_str()))
+/// What stands before a claim.
+#[derive(Clone, Copy, Debug)]
+enum Leading<'a> {
+    Nobody,
+    /// This person leads.
+    Now(&'a str),
+    /// This person led until the outage came back.
+    Before(&'a str),
 }
 
-fn claim_text(address: &str, title: &str, user: &str, leading: Option<&str>) -> String {
+fn leading(incident: &Incident) -> Leading<'_> {
+    let status = incident.status.as_ref();
+    if let Some(lead) = status.and_then(|status| status.lead.as_ref()) {
+        return Leading::Now(&lead.user);
+    }
+    let Some(claim) = incident.spec.roles.as_ref().and_then(|roles| roles.lead.as_ref()) else {
+        return Leading::Nobody;
+    };
+    let lapsed = status.and_then(|status| status.lapsed_lead.as_ref());
+    match lapsed.is_some_and(|lapsed| claim.repeats(lapsed)) {
+        true => Leading::Before(&claim.user),
+        false => Leading::Now(&claim.user),
+    }
+}
+
+fn claim_text(address: &str, title: &str, user: &str, leading: Leading<'_>) -> String {
     let before = match leading {
-        Some(lead) if lead == user => " You lead it already.".to_owned(),
-        Some(lead) => format!(" {lead} leads it now, and must have named you as the next lead."),
-        None => " Nobody leads it yet. From then on changes need you and one more person.".to_owned(),
+        Leading::Now(lead) if lead == user => " You lead it already.".to_owned(),
+        Leading::Now(lead) => format!(" {lead} leads it now, and must have named you as the next lead."),
+        Leading::Before(lead) => {
+            format!(" {lead} led it until the outage came back; since then nobody does.")
+        }
+        Leading::Nobody => {
+            " Nobody leads it yet. From then on changes need you and one more person.".to_owned()
+        }
     };
     format!("You ({user}) claim the lead of {address} ({title}).{before}")
 }
@@ -89,16 +116,26 @@ fn claim_text(address: &str, title: &str, user: &str, leading: Option<&str>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mayday::api::incident::{Commitment, Roles};
+    use mayday::api::incident_status::IncidentStatus;
 
     #[test]
     fn a_claim_says_whom_it_follows() {
-        assert!(claim_text("inc/x", "down", "lena", None).contains("Nobody leads it yet"));
-        assert!(claim_text("inc/x", "down", "bea", Some("lena")).contains("lena leads it now"));
+        let text = |incident: &Incident| claim_text("inc/x", "down", "bea", leading(incident));
+        let mut incident = Incident::new("x", Default::default());
+        assert!(text(&incident).contains("Nobody leads it yet"));
+        let claim = Commitment { user: "lena".into(), time: None };
+        incident.spec.roles = Some(Roles { lead: Some(claim.clone()), ..Default::default() });
+        assert!(text(&incident).contains("lena leads it now"));
+        incident.status = Some(IncidentStatus { lapsed_lead: Some(claim), ..Default::default() });
+        assert!(text(&incident).contains("lena led it until the outage came back"));
     }
 
     #[test]
     fn a_hand_over_leaves_the_lead_alone() {
         assert_eq!(nomination("bea").pointer("/spec/roles/lead"), None);
-        assert_eq!(claim("lena"), json!({"spec": {"roles": {"lead": {"user": "lena"}}}}));
+        let claimed = json!({"user": "lena", "time": "2026-11-22T02:04:10Z"});
+        let now = "2026-11-22T02:04:10.5Z".parse().unwrap();
+        assert_eq!(claim("lena", now).pointer("/spec/roles/lead"), Some(&claimed));
     }
 }

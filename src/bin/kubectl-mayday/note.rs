@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::address;
 use crate::append::append;
+use crate::clock::whole_seconds;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
@@ -31,13 +32,15 @@ pub async fn run(session: &Session, args: NoteArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Adds a note with the time of now.
+/// Adds a note of this person, with the time of now.
 pub async fn add(session: &Session, name: &str, text: &str) -> Result<(), Failure> {
-    append(session, name, "notes", entry(text, session.now()), &format!("add a note to inc/{name}")).await
+    let me = session.me().await?;
+    let entry = entry(text, &me.user, session.now());
+    append(session, name, "notes", entry, &format!("add a note to inc/{name}")).await
 }
 
-fn entry(text: &str, now: Timestamp) -> Value {
-    json!({"text": text, "time": now.to_string()})
+fn entry(text: &str, user: &str, now: Timestamp) -> Value {
+    json!({"text": text, "time": whole_seconds(now), "by": {"user": user}})
 }
 
 #[cfg(test)]
@@ -45,8 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_knows_its_time() {
-        let now: Timestamp = "2026-11-22T02:04:10Z".parse().unwrap();
-        assert_eq!(entry("seen", now), json!({"text": "seen", "time": "2026-11-22T02:04:10Z"}));
+    fn a_note_knows_its_time_and_its_author() {
+        let now: Timestamp = "2026-11-22T02:04:10.5Z".parse().unwrap();
+        let expected = json!({"text": "seen", "time": "2026-11-22T02:04:10Z", "by": {"user": "emil"}});
+        assert_eq!(entry("seen", "emil", now), expected);
     }
 }

@@ -1,6 +1,7 @@
 //! `resolve`: the lead says that an outage is over, and how.
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use mayday::api::change_request::{Change, ChangeRequestSpec, PatchType, UpdateChange};
 use mayday::api::common::{NameRef, ObjectRef, is_true};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::address;
 use crate::ask;
+use crate::clock::whole_seconds;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
@@ -68,7 +70,7 @@ impl Ending {
 }
 
 pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
-    let resolution = resolution(&args)?;
+    let resolution = resolution(&args, session.now())?;
     let incident: Incident = session.get(&args.incident).await?;
     let address = format!("inc/{}", args.incident);
     if args.ask {
@@ -81,8 +83,8 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     let what = format!("resolve {address}");
     let patch = json!({"spec": {"resolution": resolution}});
     let resolved: Result<Incident, Failure> = session.patch(&args.incident, &patch, &what).await;
-    resolved.map_err(|failure| match failure.sentence.contains("kubectl mayday ask") {
-        // This command knows what would have to be written into the file.
+    resolved.map_err(|failure| match failure.sentence.contains("--ask") {
+        // This command knows the words that the refusal leaves out.
         true => failure.then(session.command("resolve", &asking(&args))),
         false => failure,
     })?;
@@ -95,14 +97,15 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn resolution(args: &ResolveArgs) -> Result<Value, Failure> {
+/// What is written. Its time makes it another resolution than that of before a relapse.
+fn resolution(args: &ResolveArgs, now: Timestamp) -> Result<Value, Failure> {
     if args.outcome != Ending::Restored && args.reason.is_none() {
         return Err(Failure::usage(format!("--outcome {} needs --reason: why?", args.outcome.as_str())));
     }
     if (args.outcome == Ending::Duplicate) != args.duplicate_of.is_some() {
         return Err(Failure::usage("--outcome duplicate and --duplicate-of inc/NAME belong together."));
     }
-    let mut resolution = json!({"outcome": args.outcome.as_str()});
+    let mut resolution = json!({"outcome": args.outcome.as_str(), "time": whole_seconds(now)});
     if let Some(reason) = &args.reason {
         resolution["reason"] = json!(reason);
     }
@@ -178,27 +181,33 @@ mod tests {
         ResolveArgs { incident: "x".into(), outcome, reason: None, duplicate_of: None, ask: false }
     }
 
+    fn said(args: &ResolveArgs) -> Result<Value, Failure> {
+        resolution(args, "2026-11-22T02:04:10.5Z".parse().unwrap())
+    }
+
     #[test]
     fn everything_but_restored_needs_a_reason() {
-        assert_eq!(resolution(&args(Ending::Restored)).unwrap(), json!({"outcome": "Restored"}));
-        assert_eq!(resolution(&args(Ending::Unproved)).unwrap_err().code, 2);
-        let said = ResolveArgs { reason: Some("test alert".into()), ..args(Ending::FalseAlarm) };
-        assert_eq!(resolution(&said).unwrap(), json!({"outcome": "FalseAlarm", "reason": "test alert"}));
+        let time = "2026-11-22T02:04:10Z";
+        assert_eq!(said(&args(Ending::Restored)).unwrap(), json!({"outcome": "Restored", "time": time}));
+        assert_eq!(said(&args(Ending::Unproved)).unwrap_err().code, 2);
+        let alarm = ResolveArgs { reason: Some("test alert".into()), ..args(Ending::FalseAlarm) };
+        let expected = json!({"outcome": "FalseAlarm", "reason": "test alert", "time": time});
+        assert_eq!(said(&alarm).unwrap(), expected);
     }
 
     #[test]
     fn a_duplicate_names_the_other() {
         let alone = ResolveArgs { reason: Some("same".into()), ..args(Ending::Duplicate) };
-        assert_eq!(resolution(&alone).unwrap_err().code, 2);
+        assert_eq!(said(&alone).unwrap_err().code, 2);
         let named = ResolveArgs { duplicate_of: Some("y".into()), ..alone };
-        assert_eq!(resolution(&named).unwrap().pointer("/duplicateOf/name"), Some(&json!("y")));
+        assert_eq!(said(&named).unwrap().pointer("/duplicateOf/name"), Some(&json!("y")));
     }
 
     #[test]
     fn what_needs_others_is_asked_for_as_a_patch_of_the_incident() {
         let args = ResolveArgs { reason: Some("no probe for it".into()), ..args(Ending::Unproved) };
         assert_eq!(asking(&args), "inc/x --outcome unproved --reason 'no probe for it' --ask");
-        let resolution = resolution(&args).unwrap();
+        let resolution = said(&args).unwrap();
         let request = serde_json::to_value(request(&args, resolution.clone(), "shop")).unwrap();
         assert_eq!(request.pointer("/metadata/name"), Some(&json!("x-unproved")));
         assert_eq!(request.pointer("/spec/reason"), Some(&json!("no probe for it")));

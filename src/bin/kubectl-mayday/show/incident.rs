@@ -84,6 +84,9 @@ fn head(incident: &Incident, status: &IncidentStatus, here: &Here) -> String {
         nominated.filter(|nominated| status.lead.as_ref().is_none_or(|lead| lead.user != nominated.user));
     fact("Named as next lead", nominated.map(|nominated| nominated.user.clone()));
     fact("Binds changes since", status.binds_since_time.as_ref().map(|time| here.instant(time.0)));
+    fact("Duplicate of", status.duplicate_of.as_ref().map(|original| format!("inc/{}", original.name)));
+    let taken: Vec<String> = status.duplicates.iter().map(|known| format!("inc/{}", known.name)).collect();
+    fact("Has taken over", (!taken.is_empty()).then(|| taken.join(", ")));
     fact("Relapse of", status.relapse_of.as_ref().map(|before| format!("inc/{}", before.name)));
     fact(
         "Resolved",
@@ -145,9 +148,10 @@ fn changes(status: &IncidentStatus, here: &Here) -> Vec<String> {
 }
 
 fn notes(incident: &Incident, here: &Here) -> Vec<String> {
-    let line = |note: &mayday::api::incident::Note| match &note.time {
-        Some(time) => format!("{}: {}", here.instant(time.0), note.text),
-        None => note.text.clone(),
+    let line = |note: &mayday::api::incident::Note| {
+        let by = note.by.as_ref().map(|by| format!("{}: ", by.user)).unwrap_or_default();
+        let time = note.time.as_ref().map(|time| format!("{}: ", here.instant(time.0))).unwrap_or_default();
+        format!("{time}{by}{}", note.text)
     };
     incident.spec.notes.iter().map(line).collect()
 }

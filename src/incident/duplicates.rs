@@ -1,0 +1,170 @@
+//! Of two incidents that are open about one service (somebody applied another name), the younger is a duplicate, and
+//! the older takes over how bad it is, since when, and what is out. Pure.
+//!
+//! The older takes over first, in its spec, where people see it and its lead may lower it later. Then it says so in
+//! its status, and only then the younger stops being an incident of its own: whatever crashes in between, nothing
+//! that was bound is free, and every step is done again until the next one holds.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::changes::affected;
+use super::facts::Facts;
+use crate::api::Incident;
+use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
+use crate::api::incident::IncidentSpec;
+use crate::api::incident_status::IncidentStatus;
+use crate::change::binding::is_open;
+use crate::cluster::events::cut;
+use crate::detect::signal::join;
+
+/// Most duplicates that are remembered, as the schema allows. One is forgotten only after it has long been told.
+const KEPT: usize = 16;
+/// Most services of an incident, as the schema allows.
+const SERVICES: usize = 16;
+/// Most affected objects of an incident, as the schema allows.
+const OBJECTS: usize = 64;
+
+/// The oldest open incident about the same service, if this open one is not the oldest.
+pub fn original<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<Incident>> {
+    of_same_service(incident, facts)
+        .into_iter()
+        .filter(|other| age(other) < age(incident))
+        .min_by(|one, other| age(one).cmp(&age(other)))
+}
+
+/// The incident that this one is a duplicate of: as was said before, or the original once that has taken it over.
+pub fn duplicate_of(incident: &Incident, facts: &Facts) -> Option<NameRef> {
+    let known = incident.status.as_ref().and_then(|status| status.duplicate_of.clone());
+    known.or_else(|| {
+        let original = original(incident, facts)?;
+        let taken = original.status.iter().flat_map(|status| &status.duplicates);
+        taken.map(|duplicate| &duplicate.uid).find(|uid| Some(*uid) == incident.metadata.uid.as_ref())?;
+        Some(NameRef { name: original.name_any() })
+    })
+}
+
+/// The duplicates that this incident has not taken over yet, oldest first; none unless it is the oldest itself.
+pub fn untaken<'a>(incident: &Incident, status: &IncidentStatus, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
+    if original(incident, facts).is_some() {
+        return Vec::new();
+    }
+    let taken = |other: &Incident| {
+        status.duplicates.iter().any(|known| Some(&known.uid) == other.metadata.uid.as_ref())
+    };
+    let mut found = of_same_service(incident, facts);
+    found.retain(|other| !taken(other));
+    found.sort_by(|one, other| age(one).cmp(&age(other)));
+    found.truncate(KEPT);
+    found
+}
+
+/// What the spec must take over from duplicates, as a merge patch; none once it holds all of it.
+pub fn takeover(
+    incident: &Incident,
+    status: &IncidentStatus,
+    duplicates: &[&Arc<Incident>],
+) -> Option<Value> {
+    let spec = &incident.spec;
+    let mut wanted = spec.clone();
+    let mut objects = affected(incident, status);
+    let before = objects.len();
+    for duplicate in duplicates {
+        let of_duplicate = duplicate.status.clone().unwrap_or_default();
+        wanted.severity = worse(wanted.severity, duplicate.spec.severity);
+        add(&mut wanted.service_refs, &duplicate.spec.service_refs, SERVICES, |one, other| one == other);
+        add(&mut objects, &affected(duplicate, &of_duplicate), OBJECTS, ObjectRef::same_object);
+        let start = of_duplicate.start_time.as_ref().or(duplicate.spec.start_time.as_ref());
+        take_start(&mut wanted, status.start_time.as_ref(), start, duplicate);
+    }
+    if objects.len() > before {
+        wanted.affected = objects;
+    }
+    let mut patch = json!({});
+    let mut set = |field: &str, differs: bool, value: Value| {
+        if differs {
+            patch[field] = value;
+        }
+    };
+    set("severity", wanted.severity != spec.severity, json!(wanted.severity));
+    set("serviceRefs", wanted.service_refs != spec.service_refs, json!(wanted.service_refs));
+    set("affected", wanted.affected != spec.affected, json!(wanted.affected));
+    set("startTime", wanted.start_time != spec.start_time, json!(wanted.start_time));
+    set(
+        "startTimeSource",
+        wanted.start_time_source != spec.start_time_source,
+        json!(wanted.start_time_source),
+    );
+    patch.as_object().is_some_and(|patch| !patch.is_empty()).then(|| json!({"spec": patch}))
+}
+
+/// Notes in the status that duplicates are taken over, with what monitoring says of them. The words for the timeline.
+pub fn remember(status: &mut IncidentStatus, duplicates: &[&Arc<Incident>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for duplicate in duplicates {
+        let known = duplicate.status.iter().flat_map(|status| status.signals.clone());
+        for signal in known.filter(|signal| signal.end_time.is_none()) {
+            join(&mut status.signals, &mut status.signals_left_out, signal);
+        }
+        status
+            .duplicates
+            .push(UidRef { name: duplicate.name_any(), uid: duplicate.uid().unwrap_or_default() });
+        let (name, spec) = (duplicate.name_any(), &duplicate.spec);
+        notes.push(format!(
+            "inc/{name} ({}, {}) is about the same outage: taken over",
+            spec.severity, spec.title
+        ));
+    }
+    let surplus = status.duplicates.len().saturating_sub(KEPT);
+    status.duplicates.drain(..surplus);
+    notes
+}
+
+/// Other open incidents about the service of this open one.
+fn of_same_service<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
+    let Some(service) = facts.service(incident).filter(|_| is_open(incident)) else { return Vec::new() };
+    facts
+        .incidents
+        .iter()
+        .filter(|other| other.metadata.uid != incident.metadata.uid && is_open(other))
+        .filter(|other| {
+            facts.service(other).is_some_and(|theirs| theirs.metadata.uid == service.metadata.uid)
+        })
+        .collect()
+}
+
+/// By what the older one is told; the UID decides between those of one second.
+fn age(incident: &Incident) -> (Option<jiff::Timestamp>, Option<&String>) {
+    (incident.metadata.creation_timestamp.as_ref().map(|time| time.0), incident.metadata.uid.as_ref())
+}
+
+fn worse(one: Severity, other: Severity) -> Severity {
+    if other.worse_than(one) { other } else { one }
+}
+
+fn add<T: Clone>(known: &mut Vec<T>, further: &[T], most: usize, same: impl Fn(&T, &T) -> bool) {
+    for item in further {
+        if known.len() < most && !known.iter().any(|known| same(known, item)) {
+            known.push(item.clone());
+        }
+    }
+}
+
+/// The earlier start, with how it is known.
+fn take_start(wanted: &mut IncidentSpec, known: Option<&Time>, start: Option<&Time>, duplicate: &Incident) {
+    let Some(start) = start else { return };
+    let known = wanted.start_time.as_ref().or(known);
+    if known.is_none_or(|known| start.0.as_second() < known.0.as_second()) {
+        wanted.start_time = Some(start.clone());
+        let how =
+            duplicate.spec.start_time_source.as_deref().map_or_else(String::new, |how| format!(": {how}"));
+        wanted.start_time_source = Some(cut(&format!("inc/{}{how}", duplicate.name_any()), 500));
+    }
+}
+
+#[cfg(test)]
+#[path = "duplicates_tests.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+use super::*;
+use crate::api::BusinessService;
+
+fn service(name: &str) -> Arc<BusinessService> {
+    let object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "BusinessService",
+        "metadata": {"name": name, "uid": name}, "spec": {"title": name, "objects":
+            [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}]}});
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+/// An incident about checkout, created at that second, after a merge patch.
+fn incident(name: &str, created: &str, patch: Value) -> Incident {
+    let mut object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": name, "uid": name, "creationTimestamp": format!("2026-11-22T02:04:{created}Z")},
+        "spec": {"title": format!("{name} is down"), "severity": "SEV3", "serviceRefs": [{"name": "checkout"}],
+            "startTime": "2026-11-22T02:04:00Z"},
+        "status": {"startTime": "2026-11-22T02:04:00Z"}});
+    json_patch::merge(&mut object, &patch);
+    serde_json::from_value(object).unwrap()
+}
+
+fn facts(incidents: &[Incident]) -> Facts {
+    Facts {
+        services: vec![service("checkout"), service("till")],
+        incidents: incidents.iter().cloned().map(Arc::new).collect(),
+        ..Facts::default()
+    }
+}
+
+fn deployment(name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name})
+}
+
+fn status(incident: &Incident) -> IncidentStatus {
+    incident.status.clone().unwrap()
+}
+
+fn names(incidents: &[&Arc<Incident>]) -> Vec<String> {
+    incidents.iter().map(|incident| incident.name_any()).collect()
+}
+
+#[test]
+fn the_oldest_open_one_about_the_service_is_the_original() {
+    let closed = json!({"status": {"state": "Closed"}});
+    let other = json!({"spec": {"serviceRefs": [{"name": "till"}]}});
+    let all = [
+        incident("closed", "01", closed),
+        incident("till", "02", other),
+        incident("a", "03", json!({})),
+        incident("b", "04", json!({})),
+        incident("c", "05", json!({})),
+    ];
+    let facts = facts(&all);
+    let original = |index: usize| original(&all[index], &facts).map(|found| found.name_any());
+    assert_eq!([0, 1, 2, 3, 4].map(original), [None, None, None, Some("a".into()), Some("a".into())]);
+    assert_eq!(names(&untaken(&all[2], &status(&all[2]), &facts)), ["b", "c"]);
+    assert!(untaken(&all[3], &status(&all[3]), &facts).is_empty(), "only the oldest takes over");
+}
+
+#[test]
+fn the_older_takes_the_higher_severity_the_earlier_start_and_all_that_is_affected() {
+    let older = incident(
+        "a",
+        "03",
+        json!({"status": {"service": {"ref": {"name": "checkout", "uid": "checkout"},
+        "title": "Checkout", "objects": [deployment("checkout")]}}}),
+    );
+    let younger = json!({
+        "spec": {"severity": "SEV1", "serviceRefs": [{"name": "checkout"}, {"name": "till"}],
+            "affected": [deployment("checkout"), deployment("till")], "startTime": "2026-11-22T02:01:00Z",
+            "startTimeSource": "first failed payment"},
+        "status": {"startTime": "2026-11-22T02:01:00Z"}});
+    let all = [older.clone(), incident("b", "04", younger)];
+    let facts = facts(&all);
+    let untaken = untaken(&older, &status(&older), &facts);
+    let patch = takeover(&older, &status(&older), &untaken).unwrap();
+    let expected = json!({"spec": {
+        "severity": "SEV1", "serviceRefs": [{"name": "checkout"}, {"name": "till"}],
+        "affected": [deployment("checkout"), deployment("till")], "startTime": "2026-11-22T02:01:00Z",
+        "startTimeSource": "inc/b: first failed payment"}});
+    assert_eq!(patch, expected);
+
+    // Once it is written nothing is left to write, however often it is decided again.
+    let mut written = serde_json::to_value(&older).unwrap();
+    json_patch::merge(&mut written, &patch);
+    let written: Incident = serde_json::from_value(written).unwrap();
+    assert_eq!(takeover(&written, &status(&written), &untaken), None);
+}
+
+#[test]
+fn a_milder_later_and_smaller_one_changes_nothing() {
+    let older =
+        incident("a", "03", json!({"spec": {"severity": "SEV2", "affected": [deployment("checkout")]}}));
+    let younger = json!({"spec": {"affected": [deployment("checkout")], "startTime": "2026-11-22T02:05:00Z"},
+        "status": {"startTime": "2026-11-22T02:05:00Z"}});
+    let younger = Arc::new(incident("b", "04", younger));
+    assert_eq!(takeover(&older, &status(&older), &[&younger]), None);
+}
+
+#[test]
+fn the_younger_is_a_duplicate_once_the_older_says_so_and_stays_one() {
+    let mut all = [incident("a", "03", json!({})), incident("b", "04", json!({}))];
+    assert_eq!(duplicate_of(&all[1], &facts(&all)), None, "not before what it says is taken over");
+
+    let signal = |id: &str, end: Option<&str>| {
+        json!({"sourceRef": {"name": "s"}, "id": id, "name": id, "severity": "SEV2", "endTime": end,
+            "startTime": "2026-11-22T02:04:05Z", "lastSeenTime": "2026-11-22T02:04:05Z"})
+    };
+    let signals = json!([signal("fires", None), signal("cleared", Some("2026-11-22T02:04:06Z"))]);
+    all[1].status.as_mut().unwrap().signals = serde_json::from_value(signals).unwrap();
+    let known = facts(&all);
+    let mut after = status(&all[0]);
+    let untaken_before = untaken(&all[0], &after, &known);
+    assert_eq!(
+        remember(&mut after, &untaken_before),
+        ["inc/b (SEV3, b is down) is about the same outage: taken over"]
+    );
+    assert_eq!(after.signals.iter().map(|signal| signal.id.as_str()).collect::<Vec<_>>(), ["fires"]);
+    assert!(untaken(&all[0], &after, &known).is_empty(), "once");
+
+    all[0].status = Some(after);
+    let original = duplicate_of(&all[1], &facts(&all)).unwrap();
+    assert_eq!(original.name, "a");
+    all[1].status.as_mut().unwrap().duplicate_of = Some(original);
+    all[0].status.as_mut().unwrap().state = Some(crate::api::incident_status::IncidentState::Closed);
+    assert!(duplicate_of(&all[1], &facts(&all)).is_some(), "also when the older one is over");
+}

@@ -1,0 +1,63 @@
+//! Bad input of every kind: one clear sentence in the answer or in a condition, nothing lost, nothing half done.
+//!
+//! | what | shown by |
+//! |---|---|
+//! | an alert body that is malformed; invalid times; unknown fields, which are ignored | `intake::what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept` |
+//! | an alert body larger than 4 MiB, or unauthenticated | `intake::who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read` |
+//! | the same from senders that read only when all is sent; chunked; cut short | `intake::who_sends_all_before_reading_hears_the_answer_too` |
+//! | 200 labels; quotes, templates, newlines, 1 MB | `intake::hostile_labels_are_kept_short_and_harmless` |
+//! | a Runbook or a run with an unknown parameter; two members in a step; CEL that does not compile; no ServiceAccount named | `bad_input::runbook::a_runbook_that_could_not_act_is_refused_with_what_and_where` |
+//! | a Runbook whose ServiceAccount is not there | `bad_input::runbook::a_runbook_whose_service_account_is_not_there_waits_for_it_and_says_how` |
+//! | an unknown time zone | `bad_input::rotation::with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged` |
+//! | an unknown person, in a turn or an override | `bad_input::rotation::an_unknown_person_is_named_and_the_lower_layer_stays_on_duty` |
+//! | a request with no changes, a wildcard or foreign-namespace target, a window beyond the limit, a null in a patch, Secret data | `change::requests::a_request_that_cannot_be_meant_is_refused_and_nothing_of_it_is_stored` |
+//! | a request for a target that is not there, or belongs to no namespace | `change::requests::a_request_whose_target_cannot_be_changed_from_here_is_never_approvable` |
+//! | an Approval for a digest that does not exist, by the requester, by a service account, under impersonation | `change::approvals::a_decision_that_cannot_count_is_refused_with_the_reason` |
+//! | an Approval edited or deleted afterwards | `change::approvals::a_decision_is_never_edited_and_only_its_author_takes_it_back` |
+//! | a Reject deleted afterwards | `change::approvals::a_rejection_is_final` |
+//! | decisions, with the guard taken away | `policies::decisions_and_runs_hold_though_the_guard_was_taken_away` |
+//! | somebody else's acknowledgement | `people::the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead` |
+//! | the same while Mayday is down | `without_mayday::nobody_answers_leads_or_ends_for_somebody_else` |
+//! | somebody else's lead; a hand-over without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
+//! | an incident lowered, shrunk, proved by less, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
+//! | a policy naming a namespace that does not exist | `bad_input::policy::a_namespace_that_does_not_exist_is_said_and_the_others_are_protected` |
+//! | a policy loosened by whom it binds; an approved loosening | `bad_input::policy::whom_a_policy_binds_loosens_it_only_with_its_approvals` |
+
+mod incident;
+mod policy;
+mod rotation;
+mod runbook;
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, condition, eventually, fresh};
+
+/// A namespace of one's own in the shared cluster.
+fn namespace() -> String {
+    let name = fresh("bad");
+    Cluster::shared().admin().types(&format!("kubectl create namespace {name}")).passes();
+    name
+}
+
+/// An object of ours, as it is written into a file.
+fn stored(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "mayday.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// What a condition says, once it has that status.
+#[track_caller]
+fn told(what: &str, kind: &str, status: &str) -> String {
+    eventually(&format!("{kind} of {what} is {status}"), || {
+        let object = Cluster::shared().admin().reads(what);
+        let seen = condition(&object, kind).filter(|seen| seen["status"] == status)?;
+        let current = seen["observedGeneration"] == object["metadata"]["generation"];
+        current.then(|| seen["message"].as_str().unwrap_or_default().to_owned())
+    })
+}
+
+/// The API's answer is one line with those words.
+#[track_caller]
+fn is_one_sentence(said: &str, words: &str) {
+    assert!(said.contains(words), "{words:?} is not in: {said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+}

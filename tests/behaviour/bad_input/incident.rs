@@ -1,0 +1,142 @@
+//! Ways out of an incident: milder, smaller, proved by less, over or gone. Taken by the lead, or agreed to, or not
+//! at all.
+
+use serde_json::{Value, json};
+
+use super::{is_one_sentence, stored};
+use crate::change::shop::Shop;
+use crate::support::{Output, Person, eventually};
+
+/// An incident that is declared so.
+fn declared(shop: &Shop, name: &str) {
+    let object = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
+    let rollout = |name: &str| json!({"name": name, "rollout": {"target": object(name)}});
+    let spec = json!({
+        "title": "nobody can pay", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}, {"name": "basket"}],
+        "affected": [object("checkout"), object("basket")],
+        "returnToService": {"checks": [rollout("checkout"), rollout("basket")], "stableFor": "10m"},
+    });
+    shop.creates(&shop.emil(), &in_shop(stored("Incident", name, spec))).passes();
+}
+
+fn in_shop(mut object: Value) -> String {
+    object["metadata"]["namespace"] = json!("NS");
+    object.to_string()
+}
+
+fn patches(shop: &Shop, person: &Person, incident: &str, spec: &Value) -> Output {
+    let patch = json!({"spec": spec});
+    shop.types(person, &format!("kubectl patch -n NS inc/{incident} --type merge -p '{patch}'"))
+}
+
+fn read(shop: &Shop, incident: &str) -> Value {
+    shop.admin().reads(&format!("inc/{incident} -n {}", shop.namespace))
+}
+
+/// Every way to make it milder, and the words for it.
+fn milder() -> [(Value, &'static str); 8] {
+    let checkout = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+    let one = json!([{"name": "checkout", "rollout": {"target": checkout}}]);
+    let checks = "weakening the checks that prove the return to service";
+    [
+        (json!({"severity": "SEV4"}), "lowering SEV2 to SEV4"),
+        (json!({"serviceRefs": [{"name": "checkout"}]}), "taking services away"),
+        (json!({"serviceRefs": null}), "taking services away"),
+        (json!({"affected": [checkout]}), "taking affected objects away"),
+        (json!({"returnToService": {"checks": one}}), checks),
+        (json!({"returnToService": {"stableFor": "1s"}}), checks),
+        (json!({"returnToService": null}), checks),
+        (json!({"resolution": {"outcome": "FalseAlarm", "reason": "a mistake"}}), "resolving it"),
+    ]
+}
+
+#[test]
+fn an_incident_is_made_milder_by_nobody_alone() {
+    let shop = Shop::open();
+    let (admin, emil) = (shop.admin(), shop.emil());
+    declared(&shop, "one");
+    let before = read(&shop, "one")["spec"].clone();
+    let ns = &shop.namespace;
+    for (spec, what) in milder() {
+        for person in [&emil, &admin] {
+            let said = patches(&shop, person, "one", &spec).is_refused();
+            is_one_sentence(
+                &said,
+                &format!(
+                    "Refused: in inc/one, {what} is for a lead, whom nobody is yet, or takes the approvals"
+                ),
+            );
+            assert!(said.contains(&format!("Ask: kubectl mayday ask -n {ns} -f FILE")), "{said}");
+        }
+    }
+    for command in ["kubectl delete -n NS inc/one", "kubectl delete -n NS inc --all"] {
+        let said = shop.types(&admin, command).is_refused();
+        is_one_sentence(
+            &said,
+            &format!("Refused: inc/one is open; resolve it first: kubectl mayday resolve -n {ns} inc/one"),
+        );
+    }
+    assert_eq!(read(&shop, "one")["spec"], before, "nothing is half done");
+
+    // The quorum: asked for like any other change, and then exactly that.
+    let ask = r#"kubectl mayday ask -n NS inc/one --patch '{"spec":{"severity":"SEV3"}}' --name milder --why 'few orders' --yes"#;
+    shop.types(&emil, ask).passes();
+    shop.approves(&shop.amir(), "milder").passes();
+    patches(&shop, &emil, "one", &json!({"severity": "SEV3"})).is_refused();
+    shop.approves(&shop.bea(), "milder").passes();
+    shop.reaches("milder", "Approved");
+    patches(&shop, &emil, "one", &json!({"severity": "SEV4"})).is_refused();
+    patches(&shop, &emil, "one", &json!({"severity": "SEV3"})).passes();
+    let after = read(&shop, "one")["spec"].clone();
+    assert_eq!(after["severity"], "SEV3");
+    assert_eq!(after["serviceRefs"], before["serviceRefs"]);
+    patches(&shop, &emil, "one", &json!({"serviceRefs": null})).is_refused();
+}
+
+#[test]
+fn the_lead_is_handed_over_by_the_lead_to_one_person() {
+    let shop = Shop::open();
+    declared(&shop, "one");
+    let lead = |name: &str| shop.cluster.person(name, &["shop-leads"]);
+    let (emil, lena, zoe) = (shop.emil(), lead("lena"), lead("zoe"));
+    let claim = "kubectl mayday lead -n NS inc/one --yes";
+    shop.types(&lena, claim).passes();
+
+    let ns = &shop.namespace;
+    let said = patches(&shop, &zoe, "one", &json!({"roles": {"lead": {"user": "zoe"}}})).is_refused();
+    is_one_sentence(
+        &said,
+        &format!(
+            "Refused: lena leads inc/one and has not handed over to you; lena: kubectl mayday lead -n {ns} inc/one --to zoe"
+        ),
+    );
+    for (person, user) in [(&zoe, "zoe"), (&emil, "emil")] {
+        let said =
+            patches(&shop, person, "one", &json!({"roles": {"nominatedLead": {"user": user}}})).is_refused();
+        is_one_sentence(&said, "Refused: only the lead hands inc/one over, who is lena");
+    }
+    for spec in [
+        json!({"roles": {"lead": {"user": "lena"}, "nominatedLead": {"user": "zoe"}}}),
+        json!({"roles": null}),
+    ] {
+        patches(&shop, &zoe, "one", &spec).is_refused();
+    }
+    assert_eq!(read(&shop, "one")["spec"]["roles"]["lead"]["user"], "lena");
+
+    shop.types(&lena, "kubectl mayday lead -n NS inc/one --to zoe --yes").passes();
+    let said = patches(&shop, &emil, "one", &json!({"roles": {"lead": {"user": "zoe"}}})).is_refused();
+    is_one_sentence(&said, "Refused: everybody claims the lead for themselves, and you are emil");
+    shop.types(&zoe, claim).passes();
+    eventually("zoe leads", || (read(&shop, "one")["status"]["lead"]["user"] == "zoe").then_some(()));
+
+    // What the lead of before may no longer, the lead may: all of it but saying that it never was.
+    for (spec, what) in milder() {
+        let said = patches(&shop, &lena, "one", &spec).is_refused();
+        is_one_sentence(&said, &format!("Refused: in inc/one, {what} is for zoe, who leads"));
+    }
+    for (spec, _) in &milder()[..5] {
+        patches(&shop, &zoe, "one", spec).passes();
+    }
+    let said = shop.types(&shop.admin(), "kubectl delete -n NS inc/one").is_refused();
+    is_one_sentence(&said, "Refused: inc/one is open");
+}

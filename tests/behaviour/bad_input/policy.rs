@@ -1,0 +1,118 @@
+//! Policies that name what is not there, or are loosened by whom they bind.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{is_one_sentence, told};
+use crate::change::shop::Shop;
+use crate::support::{Person, condition, eventually};
+
+const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
+
+fn patches(person: &Person, shop: &Shop, spec: &Value) -> crate::support::Output {
+    let patch = json!({"spec": spec});
+    person.types(&format!("kubectl patch cpol/{} --type merge -p '{patch}'", shop.policy))
+}
+
+fn spec(shop: &Shop) -> Value {
+    shop.admin().reads(&format!("cpol/{}", shop.policy))["spec"].clone()
+}
+
+#[test]
+fn a_namespace_that_does_not_exist_is_said_and_the_others_are_protected() {
+    let shop = Shop::open();
+    let admin = shop.admin();
+    let missing = format!("{}-typo", shop.namespace);
+    let names = |names: Value| json!({"scope": {"namespaces": {"names": names}}});
+    patches(&admin, &shop, &names(json!([shop.namespace, missing]))).passes();
+    let what = format!("cpol/{}", shop.policy);
+    assert_eq!(
+        told(&what, "Ready", "False"),
+        format!(
+            "spec.scope.namespaces.names: there is no namespace {missing}; create it, or correct the name"
+        )
+    );
+    let said = shop.types(&shop.emil(), IMAGE).is_refused();
+    assert!(said.contains("Refused: image of deployment/checkout"), "{said}");
+    // Nobody has approved anything under it yet: the slip of the pen is simply mended.
+    patches(&admin, &shop, &names(json!([shop.namespace]))).passes();
+    assert_eq!(told(&what, "Ready", "True"), "accepted");
+    assert_eq!(shop.image(), "shop/checkout:v1");
+}
+
+#[test]
+fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
+    let shop = Shop::open();
+    let (admin, emil, policy) = (shop.admin(), shop.emil(), shop.policy.clone());
+    for command in [
+        format!(
+            "kubectl create clusterrole {policy} --verb=get,patch,update,delete --resource=changepolicies.mayday.dev"
+        ),
+        format!("kubectl create clusterrolebinding {policy} --clusterrole={policy} --user=emil"),
+        format!(
+            "kubectl create rolebinding -n mayday-system {policy} --clusterrole=mayday-responder --user=emil"
+        ),
+        format!(
+            "kubectl create rolebinding -n mayday-system {policy}-approvers --clusterrole=mayday-approver --group=shop-approvers"
+        ),
+    ] {
+        admin.types(&command).passes();
+    }
+    shop.asks_for_v2("release-v2");
+    shop.approves(&shop.amir(), "release-v2").passes();
+    eventually("the policy is in force", || {
+        let policy = admin.reads(&format!("cpol/{policy}"));
+        policy["status"]["inForceSinceTime"].as_str().map(drop)
+    });
+
+    let before = spec(&shop);
+    for (looser, field) in [
+        (json!({"enforcement": "Audit"}), "spec.enforcement"),
+        (json!({"scope": {"namespaces": {"names": ["elsewhere"]}}}), "spec.scope.namespaces.names"),
+        (
+            json!({"approval": {"required": [{"name": "peers", "groups": ["shop-engineers"], "count": 1}]}}),
+            "spec.approval.required",
+        ),
+        (
+            json!({"exemptActors": [{"user": "emil", "rules": [{"apiGroups": ["*"], "resources": ["*"], "operations": ["Update"]}]}]}),
+            "spec.exemptActors",
+        ),
+        (json!({"breakGlass": {"groups": ["shop-engineers"]}}), "spec.breakGlass.groups"),
+    ] {
+        for person in [&emil, &admin] {
+            let said = patches(person, &shop, &looser).is_refused();
+            is_one_sentence(&said, &format!("Refused: this loosens cpol/{policy} ({field}"));
+            assert!(said.contains("Ask: kubectl mayday ask -n mayday-system -f FILE"), "{said}");
+        }
+    }
+    let said = emil.types(&format!("kubectl delete cpol/{policy}")).is_refused();
+    is_one_sentence(&said, &format!("kubectl mayday ask -n mayday-system cpol/{policy} --delete"));
+    assert_eq!(spec(&shop), before);
+    patches(&emil, &shop, &json!({"limits": {"maxUses": 5}})).passes();
+
+    // The command that the refusal names: the policy as it is to be, asked for, approved by two, and no other.
+    let file = shop.cluster.file(&format!("{policy}.yaml"));
+    let milder = json!({
+        "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": policy},
+        "spec": {"enforcement": "Warn"},
+    });
+    fs::write(&file, milder.to_string()).unwrap();
+    let ask = format!(
+        "kubectl mayday ask -n mayday-system -f {} --why trial --name {policy} --yes",
+        file.display()
+    );
+    emil.types(&ask).passes();
+    let approve = format!("kubectl mayday approve -n mayday-system chg/{policy} --yes");
+    shop.amir().types(&approve).passes();
+    patches(&emil, &shop, &json!({"enforcement": "Warn"})).is_refused();
+    shop.bea().types(&approve).passes();
+    eventually("the loosening is approved", || {
+        let request = admin.reads(&format!("chg/{policy} -n mayday-system"));
+        condition(&request, "Approved").filter(|seen| seen["status"] == "True").map(drop)
+    });
+    patches(&emil, &shop, &json!({"enforcement": "Audit"})).is_refused();
+    patches(&emil, &shop, &json!({"enforcement": "Warn"})).passes();
+    assert_eq!(spec(&shop)["enforcement"], "Warn");
+    patches(&emil, &shop, &json!({"limits": {"maxUses": 6}})).is_refused();
+}

@@ -1,0 +1,185 @@
+//! An outage from beginning to end as people steer it: it comes back, they say the same again, and it ends.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::shop::{Shop, checkout_down};
+use crate::support::{Cluster, Person, condition, eventually};
+
+fn name(incident: &Value) -> String {
+    incident["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
+fn is_paged(incident: &Value) -> bool {
+    let messages = incident["status"]["messages"].as_array();
+    messages.into_iter().flatten().any(|message| message["purpose"] == "Page" && message["state"] == "Queued")
+}
+
+/// Types `kubectl mayday VERB` about the incident, which must work.
+#[track_caller]
+fn says(person: &Person, verb: &str, incident: &str) {
+    person.types(&format!("kubectl mayday {verb} -n shop inc/{incident} --yes")).passes();
+}
+
+/// Monitoring says that it is out, emil answers, lena leads, monitoring clears it, lena ends it: the same commands
+/// each time. The relapses before are counted, and so are the pages.
+fn is_out_until_lena_ends_it(shop: &Shop<'_>, relapses: i64, pages: usize) -> String {
+    let alert = checkout_down(&json!({}));
+    shop.alerts(&alert);
+    let open = shop.incident("it is open and emil is paged", |incident| {
+        let status = &incident["status"];
+        status["state"] == "Open" && status["relapses"] == relapses && shop.pages().len() == pages
+    });
+    let incident = name(&open);
+    assert!(open["status"]["acknowledgement"].is_null() && open["status"]["lead"].is_null(), "{open:#}");
+    assert!(shop.pages().iter().all(|(person, _)| person == "emil"), "{:?}", shop.pages());
+
+    says(&shop.emil, "ack", &incident);
+    let answered = shop.incident("emil has answered", |i| i["status"]["acknowledgement"]["user"] == "emil");
+    assert_eq!(answered["status"]["state"], "Acknowledged");
+    assert!(answered["status"]["lapsedAcknowledgement"].is_null(), "{answered:#}");
+    assert!(answered["status"]["escalation"]["nextTime"].is_null() && !is_paged(&answered), "{answered:#}");
+
+    says(&shop.lena, "lead", &incident);
+    shop.incident("lena leads", |i| {
+        i["status"]["state"] == "Crisis" && i["status"]["lead"]["user"] == "lena"
+    });
+
+    let mut cleared = alert;
+    json_patch::merge(&mut cleared, &json!({"status": "resolved", "endsAt": Timestamp::now().to_string()}));
+    shop.alerts(&cleared);
+    shop.incident("it is proved", |incident| incident["status"]["state"] == "Restored");
+    says(&shop.lena, "resolve", &incident);
+    let ended = shop.incident("it is resolved", |incident| incident["status"]["state"] == "Resolved");
+    assert_eq!(ended["status"]["resolved"]["user"], "lena");
+    incident
+}
+
+#[test]
+fn after_a_relapse_the_same_people_say_the_same_and_it_counts() {
+    let cluster = Cluster::start("lifecycle");
+    let shop = Shop::open(&cluster, &[("stableFor: 30s", "stableFor: 1s")]);
+    let incident = is_out_until_lena_ends_it(&shop, 0, 1);
+    assert_eq!(is_out_until_lena_ends_it(&shop, 1, 2), incident, "the same outage is the same incident");
+    cluster.stop();
+}
+
+/// The incident of that name, once that holds.
+#[track_caller]
+fn incident(shop: &Shop<'_>, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, || Some(shop.admin.reads(&format!("inc/{name} -n shop"))).filter(|found| holds(found)))
+}
+
+/// emil declares an incident that no check will ever see the end of; returns once Mayday has looked at it.
+fn declares(shop: &Shop<'_>, name: &str, spec: &Value) {
+    let blind = json!({"checks": [{"name": "payments", "condition": {"type": "Available", "status": "True",
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gone"}}}]});
+    let mut whole = json!({"title": name, "severity": "SEV3", "returnToService": blind});
+    json_patch::merge(&mut whole, spec);
+    let manifest = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": name, "namespace": "shop"}, "spec": whole});
+    shop.emil.applies(&manifest.to_string()).passes();
+    incident(shop, name, "it is looked at", |found| found["status"]["state"].is_string());
+}
+
+/// The others agree, and whoever asked carries it out.
+fn approve_and_apply(shop: &Shop<'_>, peers: &[&Person], asker: &Person, request: &str) {
+    for peer in peers {
+        let apply = format!("kubectl mayday apply -n shop chg/{request} --yes");
+        assert!(asker.types(&apply).is_refused().contains("so it lets nothing through"));
+        peer.types(&format!("kubectl mayday approve -n shop chg/{request} --yes")).passes();
+    }
+    eventually("it is approved", || {
+        let request = shop.admin.reads(&format!("chg/{request} -n shop"));
+        (condition(&request, "Approved")?["status"] == "True").then_some(())
+    });
+    asker.types(&format!("kubectl mayday apply -n shop chg/{request} --yes")).passes();
+}
+
+#[test]
+fn two_incidents_become_one_and_every_end_takes_the_right_people() {
+    let cluster = Cluster::start("endings");
+    let shop = Shop::open(&cluster, &[]);
+
+    // Somebody applies a second name: the older one takes over what is worse, earlier and more.
+    declares(&shop, "older", &json!({"serviceRefs": [{"name": "checkout"}]}));
+    let age =
+        |name| shop.admin.reads(&format!("inc/{name} -n shop"))["metadata"]["creationTimestamp"].clone();
+    let second: Timestamp = age("older").as_str().unwrap().parse().unwrap();
+    eventually("the next one is younger", || {
+        (Timestamp::now().as_second() > second.as_second()).then_some(())
+    });
+    let deployment = |name| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
+    let affected = json!([deployment("checkout"), deployment("till")]);
+    let younger = json!({"severity": "SEV1", "serviceRefs": [{"name": "checkout"}], "affected": affected,
+        "startTime": "2026-11-22T02:04:10Z", "startTimeSource": "first failed payment"});
+    declares(&shop, "younger", &younger);
+    let duplicate =
+        incident(&shop, "younger", "it is a duplicate", |found| found["status"]["state"] == "Duplicate");
+    assert_eq!(duplicate["status"]["duplicateOf"]["name"], "older");
+    assert_eq!(duplicate["status"]["messages"], Value::Null, "nobody hears of it twice");
+    let taken = incident(&shop, "older", "it has taken over", |found| {
+        found["status"]["duplicates"][0]["name"] == "younger"
+            && found["status"]["startTime"] == younger["startTime"]
+    });
+    for field in ["severity", "affected", "startTime"] {
+        assert_eq!(taken["spec"][field], younger[field], "{field}");
+    }
+    assert_eq!(taken["spec"]["startTimeSource"], "inc/younger: first failed payment");
+    assert_eq!(shop.pages().len(), 1, "emil is paged once: {:?}", shop.pages());
+
+    // What people write down stands in the timeline, under their own name.
+    shop.emil.types("kubectl mayday note -n shop inc/older 'the gateway answers 503' --yes").passes();
+    let forged = r#"{"spec":{"notes":[{"text":"x","by":{"user":"emil"}}]}}"#;
+    let note = format!("kubectl patch -n shop inc/younger --type merge -p '{forged}'");
+    assert!(shop.amir.types(&note).is_refused().contains("Refused: a note is by oneself, and you are amir"));
+    incident(&shop, "older", "the note is told", |found| {
+        let timeline = found["status"]["timeline"].as_array().unwrap();
+        timeline
+            .iter()
+            .any(|entry| entry["who"] == "emil" && entry["what"] == "noted: the gateway answers 503")
+    });
+
+    // The lead lowers what was taken over, and ends without proof with one peer.
+    says(&shop.lena, "lead", "older");
+    let lower = r#"kubectl patch -n shop inc/older --type merge -p '{"spec":{"severity":"SEV2"}}'"#;
+    shop.lena.types(lower).passes();
+    let unproved = "kubectl mayday resolve -n shop inc/older --outcome unproved --reason";
+    let crisis = incident(&shop, "older", "lena leads", |found| found["status"]["state"] == "Crisis");
+    assert_eq!(crisis["status"]["next"]["command"], format!("{unproved} \"…\" --ask"));
+    let refused = shop.lena.types(&format!("{unproved} 'no probe' --yes")).is_refused();
+    assert!(refused.contains("takes you, who lead, and one peer"), "{refused}");
+    assert!(refused.contains(&format!("{unproved} 'no probe' --ask")), "{refused}");
+    shop.lena.types(&format!("{unproved} 'no probe' --ask --yes")).passes();
+    approve_and_apply(&shop, &[&shop.amir], &shop.lena, "older-unproved");
+    let ended = incident(&shop, "older", "it is over", |found| found["status"]["state"] == "Resolved");
+    assert_eq!(ended["spec"]["severity"], "SEV2", "what was taken over once is not taken over again");
+    assert!(ended["status"]["reports"]["internal"].as_str().unwrap().contains("emil: noted: the gateway"));
+
+    // Without a lead it is the quorum that says there was no outage.
+    declares(&shop, "alarm", &json!({"serviceRefs": [{"name": "checkout"}]}));
+    let alarm = "kubectl mayday resolve -n shop inc/alarm --outcome false-alarm --reason 'a drill'";
+    let refused = shop.emil.types(&format!("{alarm} --yes")).is_refused();
+    assert!(refused.contains("is for a lead, whom nobody is yet") && refused.contains("--ask"), "{refused}");
+    shop.emil.types(&format!("{alarm} --ask --yes")).passes();
+    approve_and_apply(&shop, &[&shop.amir, &shop.bea], &shop.emil, "alarm-falsealarm");
+    incident(&shop, "alarm", "it was none", |found| found["status"]["state"] == "FalseAlarm");
+
+    // With one, the lead alone.
+    for (name, how, state) in [
+        ("drill", "--outcome false-alarm", "FalseAlarm"),
+        ("same", "--outcome duplicate --duplicate-of inc/older", "Duplicate"),
+    ] {
+        declares(&shop, name, &json!({}));
+        says(&shop.lena, "lead", name);
+        let end = |person: &Person| {
+            person.types(&format!("kubectl mayday resolve -n shop inc/{name} {how} --reason why --yes"))
+        };
+        assert!(end(&shop.emil).is_refused().contains("resolving it is for lena, who leads"));
+        end(&shop.lena).passes();
+        incident(&shop, name, "lena has ended it", |found| found["status"]["state"] == state);
+    }
+    cluster.stop();
+}

@@ -1,0 +1,115 @@
+//! What stops a run before it acts: an approval that is missing, a guard that does not hold, and a person.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::{Value, json};
+
+use crate::shop::{RUNBOOKS, Shop};
+use crate::support::{Cluster, condition, eventually};
+
+/// A Runbook that people start, which asks a question and then restarts checkout.
+fn runbook(name: &str, change: &Value) -> String {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+    let mut runbook = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"summary": "Restart checkout", "start": "Manual", "approval": "PerRun",
+            "serviceAccountName": "checkout-runbooks",
+            "steps": [
+                {"name": "look", "manual": {"instructions": "Is the database back?"}, "timeout": "5m"},
+                {"name": "restart", "restart": {"target": target}, "timeout": "2m"}]}});
+    json_patch::merge(&mut runbook, change);
+    runbook.to_string()
+}
+
+/// emil starts it; the name of the run.
+fn starts(shop: &Shop<'_>, runbook: &str) -> String {
+    let said = shop.emil.types(&format!("kubectl mayday run -n shop {runbook} --yes")).passes();
+    let name = said.lines().find_map(|line| line.strip_prefix("Started run/")).unwrap();
+    name.trim_end_matches('.').to_owned()
+}
+
+#[track_caller]
+fn comes_to(shop: &Shop<'_>, run: &str, state: &str) -> Value {
+    eventually(&format!("run/{run} is {state}"), || {
+        Some(shop.admin.reads(&format!("run/{run} -n shop"))).filter(|run| run["status"]["state"] == state)
+    })
+}
+
+#[track_caller]
+fn becomes(shop: &Shop<'_>, namespace: &str, runbook: &str, kind: &str, status: &str) -> Value {
+    eventually(&format!("rb/{runbook} is {kind}={status}"), || {
+        let found = shop.admin.reads(&format!("rb/{runbook} -n {namespace}"));
+        condition(&found, kind).is_some_and(|found| found["status"] == status).then_some(found)
+    })
+}
+
+#[test]
+fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
+    let cluster = Cluster::start("runs");
+    let shop = Shop::open(&cluster, &[]);
+    let guard = json!({"spec": {"approval": "Standing", "steps": [
+        {"name": "restart", "timeout": "2m",
+            "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}],
+        "guards": [{"expression": "object.spec.replicas > 5", "message": "fewer than six replicas",
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}});
+    // Where nothing is protected, an account comes later than the Runbook that acts as it.
+    shop.admin.types("kubectl create namespace depot").passes();
+    let late = json!({"metadata": {"namespace": "depot"}, "spec": {"serviceAccountName": "late"}});
+    for (name, change) in [("careful", json!({})), ("guarded", guard), ("late", late)] {
+        shop.admin.applies(&runbook(name, &change)).passes();
+    }
+    let missing = becomes(&shop, "depot", "late", "Ready", "False");
+    assert!(
+        condition(&missing, "Ready").unwrap()["message"].as_str().unwrap().contains("late"),
+        "{missing:#}"
+    );
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "late",
+        "namespace": "depot", "labels": {"mayday.dev/runbook-identity": "true"}}});
+    shop.admin.applies(&account.to_string()).passes();
+
+    let unapproved = becomes(&shop, "shop", "careful", "Approved", "False");
+    let who = condition(&unapproved, "Approved").unwrap()["message"].as_str().unwrap();
+    assert!(who.starts_with("amir and bea"), "by name, not only by group: {who}");
+    for name in ["careful", "guarded"] {
+        for approver in [&shop.amir, &shop.bea] {
+            approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
+        }
+        becomes(&shop, "shop", name, "Approved", "True");
+    }
+
+    // A guard that does not hold stops the run before anything is touched.
+    let guarded = comes_to(&shop, &starts(&shop, "guarded"), "Failed");
+    let message = guarded["status"]["steps"][0]["message"].as_str().unwrap();
+    assert!(message.contains("fewer than six replicas"), "{message}");
+
+    // Each run waits for one person other than who started it, and says who.
+    let run = starts(&shop, "careful");
+    let waiting = comes_to(&shop, &run, "WaitingForApproval");
+    assert_eq!(waiting["status"]["next"]["who"], "one of amir, bea");
+    let approve = format!("kubectl mayday approve -n shop run/{run} --yes");
+    shop.emil.types(&approve).is_refused();
+    shop.amir.types(&approve).passes();
+    comes_to(&shop, &run, "WaitingForPerson");
+
+    // A person cancels it, once and for good, and it never acts.
+    shop.emil.types(&format!("kubectl mayday cancel -n shop run/{run} --yes")).passes();
+    comes_to(&shop, &run, "Cancelled");
+    let back = r#"--type merge -p '{"spec":{"cancel":false}}'"#;
+    shop.emil.types(&format!("kubectl patch -n shop run/{run} {back}")).is_refused();
+    let acts = || shop.writes().into_iter().filter(|(_, user)| user == RUNBOOKS).count();
+    assert_eq!(acts(), 0, "{:?}", shop.writes());
+
+    // Approved and answered, the next one does.
+    let run = starts(&shop, "careful");
+    comes_to(&shop, &run, "WaitingForApproval");
+    shop.bea.types(&format!("kubectl mayday approve -n shop run/{run} --yes")).passes();
+    let asks = comes_to(&shop, &run, "WaitingForPerson");
+    assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
+    let answer = asks["status"]["next"]["command"].as_str().unwrap();
+    shop.emil.types(&format!("{answer} --yes")).passes();
+    comes_to(&shop, &run, "Succeeded");
+    shop.was_restarted_exactly_once();
+
+    becomes(&shop, "depot", "late", "Ready", "True");
+    cluster.stop();
+}

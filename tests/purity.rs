@@ -1,0 +1,130 @@
+//! Decisions are pure: what is true and what time it is are arguments. Only the files named here may reach a client,
+//! a clock, randomness, the disk or the log; a reader of any other file of these rooms reads a plain function.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms in which everything is pure, but their ends.
+const ROOMS: &[&str] = &[
+    "admission/guard",
+    "api",
+    "change",
+    "detect",
+    "incident",
+    "notify",
+    "oncall",
+    "review",
+    "runbook",
+    "service",
+];
+
+/// The files that gather or act.
+const ENDS: &[&str] = &[
+    "admission/guard/facts.rs",
+    "admission/guard/mod.rs",
+    "change/approval_controller.rs",
+    "change/freeze_controller.rs",
+    "change/judge.rs",
+    "change/lookup.rs",
+    "change/mod.rs",
+    "change/plan.rs",
+    "change/policy_controller.rs",
+    "change/request_controller.rs",
+    "change/sentinel.rs",
+    "change/unapproved.rs",
+    "detect/condition.rs",
+    "detect/controller.rs",
+    "detect/intake.rs",
+    "detect/record.rs",
+    "incident/controller.rs",
+    "notify/channel_controller.rs",
+    "notify/credential.rs",
+    "notify/delivery.rs",
+    "notify/outbox.rs",
+    "notify/webhook.rs",
+    "oncall/override_controller.rs",
+    "oncall/rotation_controller.rs",
+    "runbook/controller.rs",
+    "runbook/engine.rs",
+    "runbook/hands.rs",
+    "runbook/mod.rs",
+    "service/controller.rs",
+];
+
+/// What a pure file does not say.
+const IMPURE: &[&str] = &[
+    ".await",
+    "Api::",
+    "Client",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "async fn",
+    "cluster::Context",
+    "getrandom",
+    "rand::",
+    "reqwest",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "tokio::",
+    "tracing::",
+];
+
+#[test]
+fn decisions_have_no_client_no_clock_and_no_randomness() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeSet::new();
+    let mut problems = Vec::new();
+    for file in ROOMS.iter().flat_map(|room| files(&src.join(room))) {
+        let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        if name.ends_with("_tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let impure = impure_lines(&text);
+        if ENDS.contains(&name.as_str()) {
+            assert!(!impure.is_empty(), "{name} is pure: take it off the list of ends");
+            found.insert(name);
+        } else {
+            problems.extend(impure.into_iter().map(|line| format!("{name}: {line}")));
+        }
+    }
+    assert!(problems.is_empty(), "these decide and act at once:\n{}", problems.join("\n"));
+    assert_eq!(found.len(), ENDS.len(), "an end that is gone: {ENDS:?} against {found:?}");
+}
+
+#[test]
+fn an_impure_line_is_seen() {
+    for line in
+        ["let now = Timestamp::now();", "    store.get(name).await?", "fn act(client: &kube::Client) {"]
+    {
+        assert_eq!(impure_lines(line), [line.trim()]);
+    }
+    assert!(impure_lines("/// A controller calls this with Timestamp::now().").is_empty());
+}
+
+/// The lines of a file that reach out; comments may speak of it, and tests at its end may do it.
+fn impure_lines(text: &str) -> Vec<&str> {
+    let code = text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(code, _)| code);
+    code.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//") && IMPURE.iter().any(|word| line.contains(word)))
+        .collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
