@@ -66,7 +66,15 @@ fn an_incident_is_made_milder_by_nobody_alone() {
                     "Refused: in inc/one, {what} is for a lead, whom nobody is yet, or takes the approvals"
                 ),
             );
-            assert!(said.contains(&format!("Ask: kubectl mayday ask -n {ns} -f FILE")), "{said}");
+            let ask = match what {
+                "resolving it" => {
+                    format!(
+                        "kubectl mayday resolve -n {ns} inc/one --outcome false-alarm --reason \"…\" --ask"
+                    )
+                }
+                _ => format!("kubectl mayday ask -n {ns} -f FILE"),
+            };
+            assert!(said.contains(&format!("Ask: {ask}")), "{said}");
         }
     }
     for command in ["kubectl delete -n NS inc/one", "kubectl delete -n NS inc --all"] {
