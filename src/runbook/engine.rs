@@ -294,6 +294,7 @@ impl<'a> Work<'a> {
                 runbook_approved: &runbook_approved,
                 run_approved: &own.approved,
                 incident: incident.as_deref(),
+                incidents: &incidents,
                 policies: &policies,
                 runs: &runs,
             },

@@ -55,6 +55,8 @@ pub struct Facts<'a> {
     pub run_approved: &'a Approved,
     /// The incident as it is now, if it still exists.
     pub incident: Option<&'a Incident>,
+    /// The incidents of the namespace: one that binds its changes binds the run, whichever the run names.
+    pub incidents: &'a [Arc<Incident>],
     /// All policies.
     pub policies: &'a [Arc<ChangePolicy>],
     /// The runs of the namespace.
@@ -99,8 +101,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     if let Some(message) = ceiling.refuses(start, &namespace) {
         return hold("NotAllowed", message);
     }
-    let lead = facts.incident.and_then(binding::lead);
-    if ceiling.asks_per_run(facts.spec.approval, lead.is_some()) {
+    if ceiling.asks_per_run(facts.spec.approval, is_led(facts, &namespace)) {
         match facts.run_approved {
             Approved::Yes => {}
             Approved::Rejected(by) => {
@@ -119,6 +120,15 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
         }
     }
     Permit::Go
+}
+
+/// Whether a lead has claimed the incident of the run, or one that binds changes in its namespace: a run that names
+/// no incident, or another, does not get round the lead.
+fn is_led(facts: &Facts<'_>, namespace: &str) -> bool {
+    let covering = facts.policies.iter().filter(|policy| ceiling::covers(policy, namespace));
+    let specs: Vec<_> = covering.map(|policy| &policy.spec).collect();
+    let bindings = binding::bindings(facts.incidents, &specs, namespace);
+    facts.incident.and_then(binding::lead).is_some() || bindings.iter().any(|binding| binding.lead.is_some())
 }
 
 /// What a ServiceAccount starts, Mayday's own above all, starts by itself.
@@ -164,6 +174,7 @@ mod tests {
         runbook_approved: Approved,
         run_approved: Approved,
         incident: Option<Incident>,
+        others: Vec<Arc<Incident>>,
         automation: Value,
         runs: Vec<Arc<RunbookRun>>,
     }
@@ -189,6 +200,7 @@ mod tests {
                 runbook_approved: Approved::Yes,
                 run_approved: Approved::Missing("amir".into()),
                 incident: Some(incident(json!({"state": "Open"}))),
+                others: Vec::new(),
                 automation: json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "PerRun"}),
                 runs: Vec::new(),
             }
@@ -203,7 +215,8 @@ mod tests {
 
         fn decide(&self) -> Permit {
             let policy: ChangePolicy = serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy",
-                "metadata": {"name": "p"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "automation": self.automation}})).unwrap();
+                "metadata": {"name": "p"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "automation": self.automation,
+                "incident": {"severities": ["SEV2"]}}})).unwrap();
             let facts = Facts {
                 run: &self.run,
                 status: self.run.status.as_ref().unwrap(),
@@ -212,6 +225,7 @@ mod tests {
                 runbook_approved: &self.runbook_approved,
                 run_approved: &self.run_approved,
                 incident: self.incident.as_ref(),
+                incidents: &self.others,
                 policies: &[Arc::new(policy)],
                 runs: &self.runs,
             };
@@ -287,6 +301,19 @@ mod tests {
         assert_eq!(world.decide(), Permit::Go);
         world.run_approved = Approved::Rejected("bea".into());
         assert!(matches!(world.decide(), Permit::Stop(RunState::Cancelled, _)));
+    }
+
+    #[test]
+    fn a_run_that_names_no_incident_does_not_get_round_the_lead() {
+        let mut world = World::new();
+        let mut led = incident(json!({"state": "Crisis"}));
+        led.spec.roles = Some(serde_json::from_value(json!({"lead": {"user": "lena"}})).unwrap());
+        world.others = vec![Arc::new(led)];
+        world.run.spec.incident_ref = None;
+        world.incident = None;
+        assert!(matches!(world.decide(), Permit::Ask(_)));
+        world.others = vec![Arc::new(incident(json!({"state": "Open"})))];
+        assert_eq!(world.decide(), Permit::Go, "nobody leads");
     }
 
     #[test]
