@@ -358,6 +358,11 @@ pub struct Use {
     /// Digest of what was really let through: object and delta. A repeat of it is not counted again.
     #[schemars(length(max = 80))]
     pub digest: String,
+    /// Version of the object right before it was let through, or taken back: its generation, where it has one, else
+    /// its resourceVersion. While the object is still that version, what was let through was not stored, and only then
+    /// the same again is a repeat.
+    #[schemars(length(max = 64))]
+    pub version: Option<String>,
     /// Who used it.
     #[schemars(length(max = 253))]
     pub by: String,

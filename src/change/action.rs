@@ -127,16 +127,12 @@ impl Action {
             && known.all(is_credential)
     }
 
-    /// Whether anybody has written the object since an instant, as the API server notes it (to the second). Where it
-    /// notes nothing, somebody may have.
-    pub fn was_written_after(&self, time: Timestamp) -> bool {
-        let entries = self.before.pointer("/metadata/managedFields").and_then(Value::as_array);
-        let of_it = |entry: &&Value| entry["subresource"] != "status";
-        let later = |entry: &Value| {
-            let noted = entry["time"].as_str().and_then(|noted| noted.parse::<Timestamp>().ok());
-            noted.is_none_or(|noted| noted > time)
-        };
-        entries.is_none_or(|entries| entries.is_empty() || entries.iter().filter(of_it).any(later))
+    /// The version of the object before the action: its generation, which rises with every change of what it is to be,
+    /// or, for a kind that has none, its resourceVersion. None where there was no object.
+    pub fn version(&self) -> Option<String> {
+        let metadata = self.before.get("metadata")?;
+        let generation = metadata["generation"].as_i64().map(|generation| format!("generation {generation}"));
+        generation.or_else(|| Some(format!("resourceVersion {}", metadata["resourceVersion"].as_str()?)))
     }
 
     /// Whether a pod is evicted.

@@ -15,6 +15,9 @@ use crate::cluster::conditions::seconds;
 /// Window of a request that names none.
 const DEFAULT_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
+/// A creation that comes again this soon is a retry of one that was not stored.
+const CREATED_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
 /// How a request lets an action pass.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Grant {
@@ -140,7 +143,7 @@ pub fn grant(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result
                 Ok(grant) => return Ok(grant),
                 Err(reason) => why = reason,
             },
-            Err(reason) => match restores(spec, &status.used, index, planned, action) {
+            Err(reason) => match restores(spec, &status.used, index, planned, action, now) {
                 Some(Ok(grant)) => return Ok(grant),
                 Some(Err(reason)) => why = reason,
                 None => why = reason,
@@ -215,8 +218,11 @@ fn used(
 ) -> Result<Grant, String> {
     let digest = use_digest(index, planned, action)?;
     let of_this = |used: &&Use| usize::try_from(used.change).is_ok_and(|change| change == index);
-    // What was taken back and is done again is a new use, or a restore would open a way to and fro.
-    if used.iter().filter(of_this).any(|used| used.digest == digest && used.restored_time.is_none()) {
+    // What was taken back or overwritten and is done again is a new use, or one use would open a way to and fro.
+    let is_repeat = |used: &Use| {
+        used.digest == digest && used.restored_time.is_none() && is_not_stored(used, used.time.0, action, now)
+    };
+    if used.iter().filter(of_this).any(is_repeat) {
         return Ok(Grant::Repeat);
     }
     let count = used.iter().filter(of_this).count();
@@ -226,12 +232,24 @@ fn used(
     Ok(Grant::Use(Use {
         change: i32::try_from(index).map_err(|error| error.to_string())?,
         digest,
+        version: action.version(),
         by: action.caller.user.clone(),
         time: seconds(now),
         delta: action.delta.clone(),
         restored_time: None,
         restored_by: None,
     }))
+}
+
+/// Whether what was let through at that time has not come to be: the object is as it was before.
+fn is_not_stored(used: &Use, time: Timestamp, action: &Action, now: Timestamp) -> bool {
+    match action.operation {
+        // Its UID says that it is the same object, and that it is still there.
+        Operation::Delete => true,
+        // An object that is not there may have been there meanwhile.
+        Operation::Create => now.duration_since(time) < CREATED_AGAIN,
+        _ => used.version.is_some() && used.version == action.version(),
+    }
 }
 
 /// Whether an action takes back exactly what a use of this entry changed, and if so whether it may.
@@ -241,6 +259,7 @@ fn restores(
     index: usize,
     planned: &PlannedChange,
     action: &Action,
+    now: Timestamp,
 ) -> Option<Result<Grant, String>> {
     let same = action.operation == Operation::Update
         && planned.operation == "Update"
@@ -263,7 +282,7 @@ fn restores(
     // or somebody made the change anew since then. Only the first is a repeat.
     let is_retry = |used: &Use| {
         used.restored_by.as_ref() == Some(&action.caller.user)
-            && used.restored_time.as_ref().is_some_and(|time| !action.was_written_after(time.0))
+            && used.restored_time.as_ref().is_some_and(|time| is_not_stored(used, time.0, action, now))
     };
     Some(if used.iter().any(|used| fits(used) && is_retry(used)) {
         Ok(Grant::Repeat)

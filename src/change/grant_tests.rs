@@ -36,6 +36,12 @@ fn image(from: &str, to: &str) -> Action {
     action(json!({"oldObject": image(from), "object": image(to)}))
 }
 
+/// The same action on the object as it is in a later version.
+fn in_generation(generation: i64, mut action: Action) -> Action {
+    action.before["metadata"]["generation"] = json!(generation);
+    action
+}
+
 /// Uses a request, and gives it with the use stored.
 fn use_it(mut request: ChangeRequest, action: &Action) -> ChangeRequest {
     let Ok(Grant::Use(used)) = grant(&request, action, now()) else { panic!("not granted") };
@@ -49,8 +55,31 @@ fn at(time: &str) -> Timestamp {
 
 #[test]
 fn the_exact_change_passes_once_and_its_repeat_is_not_counted() {
-    let used = use_it(request(json!({})), &image("v1", "v2"));
-    assert_eq!(grant(&used, &image("v1", "v2"), now()), Ok(Grant::Repeat));
+    let used = use_it(request(json!({})), &in_generation(3, image("v1", "v2")));
+    assert_eq!(grant(&used, &in_generation(3, image("v1", "v2")), now()), Ok(Grant::Repeat));
+}
+
+#[test]
+fn what_was_stored_and_overwritten_since_is_no_repeat() {
+    let used = use_it(request(json!({})), &in_generation(3, image("v1", "v2")));
+    let spent = Err("it was used 1 of 1 times: ask again".to_owned());
+    assert_eq!(grant(&used, &in_generation(5, image("v1", "v2")), now()), spent);
+    let mut nobody_knows = used;
+    nobody_knows.status.as_mut().unwrap().used[0].version = None;
+    assert_eq!(grant(&nobody_knows, &in_generation(3, image("v1", "v2")), now()), spent);
+}
+
+#[test]
+fn a_creation_is_repeated_only_at_once() {
+    let created = json!({"operation": "CREATE", "oldObject": null});
+    let create = action(created);
+    let mut planned = request(json!({"status": {"plan": [{"operation": "Create", "resource": "deployments",
+        "namespace": "shop", "summary": "s", "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}}));
+    let status = planned.status.as_mut().unwrap();
+    status.plan[0].delta = create.delta.clone();
+    let used = use_it(planned, &create);
+    assert_eq!(grant(&used, &create, at("2026-11-22T12:00:09Z")), Ok(Grant::Repeat));
+    assert!(grant(&used, &create, at("2026-11-22T12:00:10Z")).is_err(), "it may have been there meanwhile");
 }
 
 #[test]
@@ -88,8 +117,9 @@ fn max_uses_holds_for_each_change() {
     };
     let twice = request(json!({"spec": {"maxUses": 2, "changes": [{
         "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}, "restart": {}}]}}));
-    let once = use_it(twice, &restart("2026-11-22T12:00:00Z"));
-    assert_eq!(grant(&once, &restart("2026-11-22T12:00:00Z"), now()), Ok(Grant::Repeat));
+    let first = in_generation(1, restart("2026-11-22T12:00:00Z"));
+    let once = use_it(twice, &first);
+    assert_eq!(grant(&once, &first, now()), Ok(Grant::Repeat));
     let both = use_it(once, &restart("2026-11-22T12:01:00Z"));
     let third = grant(&both, &restart("2026-11-22T12:02:00Z"), now());
     assert_eq!(third, Err("it was used 2 of 2 times: ask again".to_owned()));
@@ -118,21 +148,16 @@ fn a_restore_takes_back_a_use_once() {
     let taken_back = &mut used.status.as_mut().unwrap().used[0];
     taken_back.restored_time = Some(seconds(now()));
     taken_back.restored_by = Some("emil".into());
-    // The values are the same again: only the notes tell a retry from a later way back.
-    let noted = |time: &str| {
-        let mut action = image("v2", "v1");
-        action.before["metadata"]["managedFields"] = json!([{"manager": "kubectl-set", "time": time}]);
-        action
-    };
-    let retry = noted("2026-11-22T11:59:00Z");
+    taken_back.version = in_generation(4, image("v2", "v1")).version();
+    // The values are the same again: only the version tells a retry from a later way back.
+    let retry = in_generation(4, image("v2", "v1"));
     assert_eq!(grant(&used, &retry, now()), Ok(Grant::Repeat), "a retry of the restore");
     let again = Err("it was taken back once already".to_owned());
-    assert_eq!(
-        grant(&used, &noted("2026-11-22T12:00:01Z"), now()),
-        again,
-        "used anew since, and back once more"
-    );
-    assert_eq!(grant(&used, &image("v2", "v1"), now()), again, "nobody knows");
+    let later = in_generation(6, image("v2", "v1"));
+    assert_eq!(grant(&used, &later, now()), again, "used anew since, and back once more");
+    let unknown = in_generation(4, image("v2", "v1"));
+    used.status.as_mut().unwrap().used[0].version = None;
+    assert_eq!(grant(&used, &unknown, now()), again, "nobody knows");
     assert!(grant(&used, &image("v1", "v2"), now()).is_err(), "forward again is a new use");
 }
 

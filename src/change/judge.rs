@@ -335,6 +335,7 @@ async fn store(
             if let Some(used) = next.used.get_mut(index) {
                 used.restored_time = Some(conditions::seconds(now));
                 used.restored_by = Some(action.caller.user.clone());
+                used.version = action.version();
             }
         }
     }
