@@ -1,6 +1,5 @@
 //! What a request does, as far as change control cares: who, what, which object, which values. Pure.
 
-use jiff::Timestamp;
 use kube::core::admission::Operation;
 use serde_json::{Value, json};
 

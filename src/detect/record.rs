@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
+use serde_json::json;
 
 use super::signal::{Observation, join};
-use crate::api::common::{NameRef, ObjectRef};
+use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentState;
 use crate::api::{AlertSource, BusinessService, Incident};
@@ -176,6 +177,19 @@ async fn add(
         if must_be_open && !is_open(&incident) {
             return Ok(false);
         }
+        // First the severity, then the signal that says so: a crash in between raises it again, to no effect.
+        if let Some(severity) = raised(&incident, source, seen) {
+            let version = &incident.metadata.resource_version;
+            let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"severity": severity}});
+            match incidents.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(raised) => {
+                    tracing::info!(incident = name, %severity, source = source.name_any(), "raised");
+                    incident = raised;
+                }
+                Err(kube::Error::Api(answer)) if answer.is_conflict() => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
         let mut status = incident.status.clone().unwrap_or_default();
         let mut changed = false;
         for observation in seen {
@@ -193,6 +207,21 @@ async fn add(
         }
     }
     Err(Error::Conflict(format!("inc/{name}")))
+}
+
+/// How bad an open incident is by what is new in these observations, if that is worse than it is said to be. What was
+/// known before does not count: a lead may have lowered it since. Pure.
+fn raised(incident: &Incident, source: &AlertSource, seen: &[Observation]) -> Option<Severity> {
+    let is_known = |observation: &Observation| {
+        source_of(incident, source).any(|known| {
+            known.id == observation.id
+                && known.end_time.is_none()
+                && !observation.severity.worse_than(known.severity)
+        })
+    };
+    let new = seen.iter().filter(|observation| observation.end.is_none() && !is_known(observation));
+    let worst = new.map(|observation| observation.severity).min()?;
+    (is_open(incident) && worst.worse_than(incident.spec.severity)).then_some(worst)
 }
 
 /// The incident that a first signal opens. Pure.
@@ -264,8 +293,7 @@ fn reopens(last: &Incident, source: &AlertSource, seen: &[Observation], now: Tim
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::common::Severity;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -305,6 +333,29 @@ mod tests {
         assert!(reopens(&resolved(100), &source(json!({})), &[firing(200)], at(700)));
         assert!(!reopens(&resolved(100), &source(json!({})), &[firing(200)], at(701)));
         assert!(!reopens(&resolved(100), &source(json!({"reopenWithin": "30s"})), &[firing(200)], at(131)));
+    }
+
+    #[test]
+    fn a_worse_signal_raises_a_smaller_incident_and_a_known_one_does_not() {
+        let open = |severity: &str, known: &str, end: Option<Timestamp>| {
+            let mut whole = serde_json::to_value(resolved(100)).unwrap();
+            let signal = json!({"sourceRef": {"name": "am"}, "id": "f", "name": "CheckoutDown", "severity": known,
+                "startTime": at(10).to_string(), "lastSeenTime": at(20).to_string(), "endTime": end.map(|end| end.to_string())});
+            json_patch::merge(
+                &mut whole,
+                &json!({"spec": {"severity": severity},
+                "status": {"state": "Acknowledged", "resolved": null, "signals": [signal]}}),
+            );
+            serde_json::from_value::<Incident>(whole).unwrap()
+        };
+        let raised = |incident: &Incident| raised(incident, &source(json!({})), &[firing(30)]);
+        let other = AlertSource::new("other", source(json!({})).spec);
+        assert_eq!(raised(&open("SEV5", "SEV5", None)), Some(Severity::Sev2), "it is worse than before");
+        assert_eq!(raised(&open("SEV5", "SEV2", Some(at(20)))), Some(Severity::Sev2), "it fires again");
+        assert_eq!(raised(&open("SEV5", "SEV2", None)), None, "the lead has lowered it since");
+        assert_eq!(raised(&open("SEV1", "SEV5", None)), None);
+        assert_eq!(raised(&resolved(100)), None, "it is over");
+        assert_eq!(super::raised(&open("SEV5", "SEV2", None), &other, &[firing(30)]), Some(Severity::Sev2));
     }
 
     #[test]

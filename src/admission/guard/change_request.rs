@@ -31,6 +31,16 @@ pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     Ruling::require(stamp::requester(&new.spec) == Some(caller.user.as_str()), || {
         format!("Refused: spec.requester must be you, {}; leave it out, it is stamped", caller.user)
     })
+    // Whoever pretends to be another could approve what the other seems to have asked for.
+    .and_then(|| {
+        Ruling::require(caller.direct, || {
+            format!(
+                "Refused: this request is impersonated, and a change is asked for by a login of one's own, since who \
+                 asks never approves; log in as {}, or ask as yourself",
+                caller.user
+            )
+        })
+    })
     .and_then(|| {
         Ruling::require(!new.spec.withdrawn, || {
             "Refused: spec.withdrawn is true, so the request would never stand; leave it out".to_owned()
@@ -179,6 +189,17 @@ mod tests {
         refusal(with("emil", "x", json!([]), |f| {
             create(&request("emil", json!({"spec": {"withdrawn": true}})), f)
         }));
+    }
+
+    #[test]
+    fn who_pretends_to_be_another_asks_for_nothing() {
+        let policy = policy(json!([{"user": FLUX}]));
+        for user in ["emil", FLUX] {
+            let caller = Caller { direct: false, ..caller(user, "x") };
+            let facts = Facts { caller: &caller, by_operator: false, policies: &[&policy] };
+            let message = refusal(create(&request(user, json!({})), &facts));
+            assert!(message.contains("this request is impersonated"), "{message}");
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@ use kube::api::ObjectMeta;
 use mayday::api::common::{NameRef, Severity};
 use mayday::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use mayday::api::{BusinessService, Incident};
+use mayday::service::incident_name;
 
 use crate::clock;
-use crate::cluster::{Me, Session, uid_of};
+use crate::cluster::{Me, Session, name_of, uid_of};
 use crate::failure::{Failure, Reason, role};
 use crate::output::{confirm, say};
 use crate::show;
@@ -55,10 +56,11 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
     let service: BusinessService = session.get(&args.service).await?;
     let me = session.me().await?;
     let now = session.now().to_zoned(session.zone.clone());
-    let incident = build(&args, &service, &session.namespace, &me, &now)?;
-    if let Some(known) = known_outage(session, &service).await? {
-        return tell_known(session, &known).await;
-    }
+    let name = match known_outage(&service, session.list().await?) {
+        Known::Open(known) => return tell_known(session, &known).await,
+        Known::Nothing(name) => name,
+    };
+    let incident = build(&args, name, &session.namespace, &me, &now)?;
     let about_to = format!(
         "This declares an outage in {}:\n{}",
         session.namespace,
@@ -83,49 +85,47 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
     }
 }
 
-/// The incident that holds the name this outage would get, or that is open for the service under another.
-async fn known_outage(session: &Session, service: &BusinessService) -> Result<Option<Incident>, Failure> {
-    if let Some(named) = session.find::<Incident>(&name(service)).await? {
-        return Ok(Some(named));
-    }
-    let open = service.status.as_ref().and_then(|status| status.incident_ref.as_ref());
-    match open {
-        Some(open) => Ok(session.find::<Incident>(&open.name).await?.filter(is_open)),
-        None => Ok(None),
+/// What is known of the outage already.
+#[derive(Debug, PartialEq)]
+enum Known {
+    /// It is open.
+    Open(Box<Incident>),
+    /// Nothing; the name that the next outage of the service gets.
+    Nothing(String),
+}
+
+/// The incident of the service that is open, under whatever name, or else the first name that no earlier outage of it
+/// has: the operator counts episodes up when a source reports, a person may be earlier.
+fn known_outage(service: &BusinessService, incidents: Vec<Incident>) -> Known {
+    let of_service = |incident: &Incident| {
+        incident.spec.service_refs.iter().any(|reference| reference.name == name_of(service))
+    };
+    let is_taken = |name: &str| incidents.iter().any(|incident| name_of(incident) == name);
+    let first = service.status.as_ref().map_or(0, |status| status.episode);
+    let mut names = (first..).map(|episode| incident_name(name_of(service), uid_of(service), episode));
+    let name = names.find(|name| !is_taken(name)).unwrap_or_default();
+    match incidents.into_iter().find(|incident| is_open(incident) && of_service(incident)) {
+        Some(open) => Known::Open(Box::new(open)),
+        None => Known::Nothing(name),
     }
 }
 
 async fn tell_known(session: &Session, known: &Incident) -> Result<(), Failure> {
-    let address = format!("inc/{}", known.metadata.name.as_deref().unwrap_or_default());
-    if is_open(known) {
-        say(&format!("This outage is known already as {address}; nothing new was written.\n"));
-        show::incident::print(session, known).await?;
-        say(&format!("\nAdd what you know: {} \"…\"", session.command("note", &address)));
-        Ok(())
-    } else {
-        let state = known.status.as_ref().and_then(|status| status.state);
-        let state = state.map_or_else(|| "over".to_owned(), |state| state.to_string());
-        Err(Failure::new(format!(
-            "{address} of the same service is {state}, and the next outage has no name yet: the operator counts it \
-             up when it takes notice. Nothing was written; look at it, and declare again in a moment."
-        ))
-        .then(session.command("show", &address)))
-    }
+    let address = format!("inc/{}", name_of(known));
+    say(&format!("This outage is known already as {address}; nothing new was written.\n"));
+    show::incident::print(session, known).await?;
+    say(&format!("\nAdd what you know: {} \"…\"", session.command("note", &address)));
+    Ok(())
 }
 
 fn is_open(incident: &Incident) -> bool {
     incident.status.as_ref().and_then(|status| status.state).is_none_or(|state| state.is_open())
 }
 
-fn name(service: &BusinessService) -> String {
-    let episode = service.status.as_ref().map_or(0, |status| status.episode);
-    mayday::service::incident_name(crate::cluster::name_of(service), uid_of(service), episode)
-}
-
 /// The Incident that a report becomes.
 fn build(
     args: &DeclareArgs,
-    service: &BusinessService,
+    name: String,
     namespace: &str,
     me: &Me,
     now: &Zoned,
@@ -150,11 +150,8 @@ fn build(
         }),
         ..IncidentSpec::default()
     };
-    let metadata = ObjectMeta {
-        name: Some(name(service)),
-        namespace: Some(namespace.to_owned()),
-        ..ObjectMeta::default()
-    };
+    let metadata =
+        ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
     Ok(Incident { metadata, spec, status: None })
 }
 
@@ -177,6 +174,7 @@ fn severity(text: &str) -> Result<Severity, String> {
 mod tests {
     use super::*;
     use mayday::api::business_service::{BusinessServiceSpec, BusinessServiceStatus};
+    use mayday::api::incident_status::IncidentState;
     use serde_json::json;
 
     fn now() -> Zoned {
@@ -203,11 +201,36 @@ mod tests {
         service
     }
 
+    fn incident(name: &str, service: &str, state: IncidentState) -> Incident {
+        let spec =
+            IncidentSpec { service_refs: vec![NameRef { name: service.into() }], ..IncidentSpec::default() };
+        let mut incident = Incident::new(name, spec);
+        incident.status.get_or_insert_default().state = Some(state);
+        incident
+    }
+
+    #[test]
+    fn the_next_outage_has_the_first_name_that_none_before_has() {
+        let name = |episode| incident_name("checkout", "6f1c", episode);
+        let next = |incidents| known_outage(&service(), incidents);
+        assert_eq!(next(Vec::new()), Known::Nothing(name(3)));
+        let over = |episode| incident(&name(episode), "checkout", IncidentState::Closed);
+        assert_eq!(next(vec![over(3)]), Known::Nothing(name(4)));
+        assert_eq!(next(vec![over(4), over(3)]), Known::Nothing(name(5)));
+        assert_eq!(
+            next(vec![incident("till", "till", IncidentState::Open)]),
+            Known::Nothing(name(3)),
+            "another service's"
+        );
+        let open = incident("by-hand", "checkout", IncidentState::Crisis);
+        assert_eq!(next(vec![over(3), open.clone()]), Known::Open(Box::new(open)));
+    }
+
     #[test]
     fn a_report_becomes_the_incident_that_the_example_shows() {
         let me = Me { user: "emil".into(), groups: Vec::new() };
-        let incident = build(&args(), &service(), "shop", &me, &now()).unwrap();
-        assert_eq!(incident.metadata.name, Some(mayday::service::incident_name("checkout", "6f1c", 3)));
+        let incident = build(&args(), "checkout-x7k2p".into(), "shop", &me, &now()).unwrap();
+        assert_eq!(incident.metadata.name.as_deref(), Some("checkout-x7k2p"));
         assert_eq!(
             serde_json::to_value(&incident.spec).unwrap(),
             json!({
@@ -228,7 +251,7 @@ mod tests {
     fn without_a_reporter_it_is_the_person_who_types() {
         let me = Me { user: "emil".into(), groups: Vec::new() };
         let incident =
-            build(&DeclareArgs { reported_by: None, ..args() }, &service(), "shop", &me, &now()).unwrap();
+            build(&DeclareArgs { reported_by: None, ..args() }, "i".into(), "shop", &me, &now()).unwrap();
         let detection = incident.spec.detection.unwrap();
         assert_eq!(detection.method, DetectionMethod::Staff);
         assert_eq!(detection.reporter.as_deref(), Some("emil"));
