@@ -13,6 +13,8 @@ use crate::api::common::{Severity, UidRef};
 pub struct Binding {
     /// The incident.
     pub incident: UidRef,
+    /// Its namespace.
+    pub namespace: String,
     /// How bad it is.
     pub severity: Severity,
     /// Who leads it; nobody until somebody claims it.
@@ -24,9 +26,17 @@ impl Binding {
     pub fn of(incident: &Incident) -> Binding {
         Binding {
             incident: UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() },
+            namespace: incident.namespace().unwrap_or_default(),
             severity: incident.spec.severity,
             lead: lead(incident).map(str::to_owned),
         }
+    }
+}
+
+impl Binding {
+    /// How whoever is entitled claims the lead.
+    pub fn claim(&self) -> String {
+        format!("kubectl mayday lead -n {} inc/{}", self.namespace, self.incident.name)
     }
 }
 

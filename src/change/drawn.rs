@@ -24,9 +24,11 @@ pub fn settled(object: &Value) -> Value {
         return settled;
     }
     if let Some(uid) = object.pointer("/metadata/uid").and_then(Value::as_str) {
-        // A Job names itself in its labels. Nobody knows the UID before, so nobody can have stated it.
-        if let Some(spec) = settled.get_mut("spec") {
-            replace(spec, uid);
+        // A Job names itself in its labels and its pods'. Nobody knows the UID before, so nobody can have stated it.
+        for place in ["/spec", "/metadata/labels"] {
+            if let Some(part) = settled.pointer_mut(place) {
+                replace(part, uid);
+            }
         }
     }
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {

@@ -15,9 +15,6 @@ use crate::cluster::conditions::seconds;
 /// Window of a request that names none.
 const DEFAULT_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
-/// A creation that comes again this soon is a retry of one that was not stored.
-const CREATED_AGAIN: SignedDuration = SignedDuration::from_secs(10);
-
 /// How a request lets an action pass.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Grant {
@@ -143,7 +140,7 @@ pub fn grant(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result
                 Ok(grant) => return Ok(grant),
                 Err(reason) => why = reason,
             },
-            Err(reason) => match restores(spec, &status.used, index, planned, action, now) {
+            Err(reason) => match restores(spec, &status.used, index, planned, action) {
                 Some(Ok(grant)) => return Ok(grant),
                 Some(Err(reason)) => why = reason,
                 None => why = reason,
@@ -219,9 +216,8 @@ fn used(
     let digest = use_digest(index, planned, action)?;
     let of_this = |used: &&Use| usize::try_from(used.change).is_ok_and(|change| change == index);
     // What was taken back or overwritten and is done again is a new use, or one use would open a way to and fro.
-    let is_repeat = |used: &Use| {
-        used.digest == digest && used.restored_time.is_none() && is_not_stored(used, used.time.0, action, now)
-    };
+    let is_repeat =
+        |used: &Use| used.digest == digest && used.restored_time.is_none() && is_not_stored(used, action);
     if used.iter().filter(of_this).any(is_repeat) {
         return Ok(Grant::Repeat);
     }
@@ -241,13 +237,14 @@ fn used(
     }))
 }
 
-/// Whether what was let through at that time has not come to be: the object is as it was before.
-fn is_not_stored(used: &Use, time: Timestamp, action: &Action, now: Timestamp) -> bool {
+/// Whether what was let through has not come to be: the object is as it was before.
+fn is_not_stored(used: &Use, action: &Action) -> bool {
     match action.operation {
         // Its UID says that it is the same object, and that it is still there.
         Operation::Delete => true,
-        // An object that is not there may have been there meanwhile.
-        Operation::Create => now.duration_since(time) < CREATED_AGAIN,
+        // An object that is not there may have been there meanwhile; so a creation that something else refused after
+        // it was counted has cost a use.
+        Operation::Create => false,
         _ => used.version.is_some() && used.version == action.version(),
     }
 }
@@ -259,7 +256,6 @@ fn restores(
     index: usize,
     planned: &PlannedChange,
     action: &Action,
-    now: Timestamp,
 ) -> Option<Result<Grant, String>> {
     let same = action.operation == Operation::Update
         && planned.operation == "Update"
@@ -282,7 +278,8 @@ fn restores(
     // or somebody made the change anew since then. Only the first is a repeat.
     let is_retry = |used: &Use| {
         used.restored_by.as_ref() == Some(&action.caller.user)
-            && used.restored_time.as_ref().is_some_and(|time| is_not_stored(used, time.0, action, now))
+            && used.restored_time.is_some()
+            && is_not_stored(used, action)
     };
     Some(if used.iter().any(|used| fits(used) && is_retry(used)) {
         Ok(Grant::Repeat)

@@ -299,10 +299,7 @@ fn missing_lead(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By], binding: 
         } else {
             rules.names.leads.join(" or ")
         };
-        return Some(format!(
-            "a lead ({who} must claim it: kubectl mayday lead inc/{})",
-            binding.incident.name
-        ));
+        return Some(format!("a lead ({who} must claim it: {})", binding.claim()));
     };
     let agreed = yes.iter().any(|by| by.user == lead);
     let own = is_excluded(lead, subject, rules.policies);

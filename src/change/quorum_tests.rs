@@ -19,6 +19,7 @@ fn policy(edit: Value) -> ChangePolicySpec {
 fn binding(lead: Option<&str>) -> Binding {
     Binding {
         incident: UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() },
+        namespace: "shop".into(),
         severity: Severity::Sev2,
         lead: lead.map(str::to_owned),
     }
@@ -149,7 +150,10 @@ fn the_leads_own_request_needs_the_full_count_of_others() {
 fn nobody_leads_until_somebody_claims() {
     let outcome = Case::crisis(None).by(&["amir", "bea", "lena"]);
     assert!(!outcome.approved);
-    assert_eq!(outcome.missing, ["a lead (lena must claim it: kubectl mayday lead inc/checkout-x7k2p)"]);
+    assert_eq!(
+        outcome.missing,
+        ["a lead (lena must claim it: kubectl mayday lead -n shop inc/checkout-x7k2p)"]
+    );
 }
 
 #[test]

@@ -164,6 +164,7 @@ mod tests {
     fn crisis() -> Vec<Binding> {
         vec![Binding {
             incident: UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() },
+            namespace: "shop".into(),
             severity: Severity::Sev2,
             lead: Some("lena".into()),
         }]

@@ -238,7 +238,12 @@ mod tests {
         };
         let incident = UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() };
         let bindings = lead
-            .map(|lead| Binding { incident, severity: Severity::Sev2, lead: Some(lead.into()) })
+            .map(|lead| Binding {
+                incident,
+                namespace: "shop".into(),
+                severity: Severity::Sev2,
+                lead: Some(lead.into()),
+            })
             .into_iter()
             .collect();
         let weighed = Weighed { bindings, ..Weighed::default() };

@@ -14,10 +14,11 @@ use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentState;
 use crate::api::{AlertSource, BusinessService, Incident};
-use crate::change::binding::is_open;
+use crate::change::binding::{self, is_open};
 use crate::cluster::conditions::seconds;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error};
+use crate::incident::{people, timeline};
 use crate::service::{controller::covers, group_incident_name, incident_name, matching};
 use crate::text::flat;
 
@@ -177,21 +178,27 @@ async fn add(
         if must_be_open && !is_open(&incident) {
             return Ok(false);
         }
-        // First the severity, then the signal that says so: a crash in between raises it again, to no effect.
-        if let Some(severity) = raised(&incident, source, seen) {
+        // First the severity, then the signal that says so, so that a crash in between loses neither.
+        let raised = raised(&incident, source, seen);
+        if let Some(severity) = raised {
             let version = &incident.metadata.resource_version;
             let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"severity": severity}});
             match incidents.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                Ok(raised) => {
-                    tracing::info!(incident = name, %severity, source = source.name_any(), "raised");
-                    incident = raised;
-                }
+                Ok(patched) => incident = patched,
                 Err(kube::Error::Api(answer)) if answer.is_conflict() => continue,
                 Err(error) => return Err(error.into()),
             }
         }
         let mut status = incident.status.clone().unwrap_or_default();
         let mut changed = false;
+        if let Some(severity) = raised {
+            let what = format!("raised to {severity}: {} reports worse", source.name_any());
+            timeline::add(&mut status, now, timeline::MAYDAY, &what);
+            // Whoever answered for something smaller may be asleep again; a lead is on it.
+            if binding::lead(&incident).is_none() {
+                people::lapse(&incident, &mut status);
+            }
+        }
         for observation in seen {
             let signal = observation.signal(&source.name_any(), now);
             changed |= join(&mut status.signals, &mut status.signals_left_out, signal);

@@ -154,10 +154,7 @@ pub fn of_run(
     let mut missing = Vec::new();
     for binding in &bindings {
         match binding.lead.as_deref() {
-            None => missing.push(format!(
-                "a lead, who must claim it first: kubectl mayday lead inc/{}",
-                binding.incident.name
-            )),
+            None => missing.push(format!("a lead, who must claim it first: {}", binding.claim())),
             Some(lead) if started_by == Some(lead) || yes(lead) => {}
             Some(lead) => missing.push(format!("{lead} (lead)")),
         }

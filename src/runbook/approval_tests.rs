@@ -234,6 +234,6 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
     assert_eq!(of(std::slice::from_ref(&amir), Some("lena"), &led), Approved::Yes);
     let unled = [incident(json!({}))];
     assert!(
-        matches!(of(&[amir], None, &unled), Approved::Missing(who) if who.contains("kubectl mayday lead inc/i"))
+        matches!(of(&[amir], None, &unled), Approved::Missing(who) if who.contains("kubectl mayday lead -n shop inc/i"))
     );
 }

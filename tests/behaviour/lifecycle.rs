@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -180,6 +182,26 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
         assert!(end(&shop.emil).is_refused().contains("resolving it is for lena, who leads"));
         end(&shop.lena).passes();
         incident(&shop, name, "lena has ended it", |found| found["status"]["state"] == state);
+    }
+
+    // Each outage that a person declares has a name of its own, also where no source counts them up.
+    let declare =
+        "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV3 --yes";
+    let mut names = BTreeSet::new();
+    for _ in 0..3 {
+        shop.emil.types(declare).passes();
+        let open = eventually("it is declared", || {
+            let all = shop.admin.reads("inc -n shop");
+            let declared = all["items"].as_array()?.iter().filter(|found| {
+                found["spec"]["title"] == "Customers cannot pay" && found["status"]["state"] != "FalseAlarm"
+            });
+            declared.map(|found| found["metadata"]["name"].as_str().unwrap().to_owned()).next()
+        });
+        says(&shop.lena, "lead", &open);
+        let end = "--outcome false-alarm --reason 'a drill' --yes";
+        shop.lena.types(&format!("kubectl mayday resolve -n shop inc/{open} {end}")).passes();
+        incident(&shop, &open, "it is over", |found| found["status"]["state"] == "FalseAlarm");
+        assert!(names.insert(open), "{names:?}");
     }
     cluster.stop();
 }
