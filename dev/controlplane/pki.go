@@ -175,26 +175,40 @@ contexts:
 // Linux hands out ports from 32768 on by itself. A kept port from there could be taken while its owner is down.
 const firstPort, lastPort = 20000, 32000
 
-// printPorts holds all ports open until it has found every one, so that none is named twice.
+// blockSize is how many ports lie together, of which one cluster has all. The first that is bound keeps the others
+// from being chosen again, also those that are bound only minutes later.
+const blockSize = 16
+
+// printPorts prints the first ports of a block that is free as a whole.
 func printPorts(count string) error {
 	var wanted int
-	if _, err := fmt.Sscan(count, &wanted); err != nil || wanted < 1 || wanted > 100 {
-		return errors.New("COUNT must be a number from 1 to 100")
+	if _, err := fmt.Sscan(count, &wanted); err != nil || wanted < 1 || wanted > blockSize {
+		return fmt.Errorf("COUNT must be a number from 1 to %d", blockSize)
 	}
 	// Random order: two clusters that choose at once rarely meet.
-	for _, offset := range mathrand.Perm(lastPort - firstPort) {
-		port := firstPort + offset
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
+	for _, block := range mathrand.Perm((lastPort - firstPort) / blockSize) {
+		first := firstPort + block*blockSize
+		if !isFree(first) {
 			continue // somebody has it
 		}
-		defer listener.Close()
-		fmt.Println(port)
-		if wanted--; wanted == 0 {
-			return nil
+		for port := first; port < first+wanted; port++ {
+			fmt.Println(port)
 		}
+		return nil
 	}
-	return fmt.Errorf("no free ports between %d and %d", firstPort, lastPort)
+	return fmt.Errorf("no %d free ports in a row between %d and %d", blockSize, firstPort, lastPort)
+}
+
+// isFree says whether nobody listens on any port of the block.
+func isFree(first int) bool {
+	for port := first; port < first+blockSize; port++ {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		defer listener.Close()
+	}
+	return true
 }
 
 func template(commonName string) *x509.Certificate {
