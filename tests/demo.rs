@@ -1,13 +1,10 @@
-//! The demo proves something only if it fails when something is left out, and right there.
+//! The demo proves something only if it fails when something is left out, and right there. Each has a cluster of its
+//! own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-
-/// One at a time: each has a cluster of its own.
-static STAGE: Mutex<()> = Mutex::new(());
 
 struct Played {
     success: bool,
@@ -16,7 +13,6 @@ struct Played {
 }
 
 fn play(folder: &str, options: &[&str]) -> Played {
-    let _alone = STAGE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(root.join("dev/demo"))
         .args(options)
