@@ -82,6 +82,9 @@ pub struct IncidentStatus {
     /// How often it came back after it was restored or resolved.
     #[serde(default)]
     pub relapses: i32,
+    /// How often paging began again at its first level: after a relapse, or because a signal was worse.
+    #[serde(default)]
+    pub paged_anew: i32,
     /// The incident that came before, if this is a relapse of it after its time.
     pub relapse_of: Option<NameRef>,
     /// The paging of people: which level, until when.

@@ -14,7 +14,7 @@ use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentState;
 use crate::api::{AlertSource, BusinessService, Incident};
-use crate::change::binding::{self, is_open};
+use crate::change::binding::is_open;
 use crate::cluster::conditions::seconds;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error};
@@ -179,7 +179,7 @@ async fn add(
             return Ok(false);
         }
         // First the severity, then the signal that says so, so that a crash in between loses neither.
-        let raised = raised(&incident, source, seen);
+        let raised = raised(&incident, source, seen, now);
         if let Some(severity) = raised {
             let version = &incident.metadata.resource_version;
             let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"severity": severity}});
@@ -194,8 +194,9 @@ async fn add(
         if let Some(severity) = raised {
             let what = format!("raised to {severity}: {} reports worse", source.name_any());
             timeline::add(&mut status, now, timeline::MAYDAY, &what);
-            // Whoever answered for something smaller may be asleep again; a lead is on it.
-            if binding::lead(&incident).is_none() {
+            // Whoever answered for something smaller may be asleep again; a lead is on it. Where it was over, people
+            // are paged anew anyway.
+            if is_open(&incident) && !people::is_led(&incident, &status) {
                 people::lapse(&incident, &mut status);
             }
         }
@@ -216,9 +217,14 @@ async fn add(
     Err(Error::Conflict(format!("inc/{name}")))
 }
 
-/// How bad an open incident is by what is new in these observations, if that is worse than it is said to be. What was
-/// known before does not count: a lead may have lowered it since. Pure.
-fn raised(incident: &Incident, source: &AlertSource, seen: &[Observation]) -> Option<Severity> {
+/// How bad an incident that is open, or opens again, is by what is new in these observations, if that is worse than it
+/// is said to be. What was known before does not count: a lead may have lowered it since. Pure.
+fn raised(
+    incident: &Incident,
+    source: &AlertSource,
+    seen: &[Observation],
+    now: Timestamp,
+) -> Option<Severity> {
     let is_known = |observation: &Observation| {
         source_of(incident, source).any(|known| {
             known.id == observation.id
@@ -228,7 +234,8 @@ fn raised(incident: &Incident, source: &AlertSource, seen: &[Observation]) -> Op
     };
     let new = seen.iter().filter(|observation| observation.end.is_none() && !is_known(observation));
     let worst = new.map(|observation| observation.severity).min()?;
-    (is_open(incident) && worst.worse_than(incident.spec.severity)).then_some(worst)
+    let is_concerned = is_open(incident) || reopens(incident, source, seen, now);
+    (is_concerned && worst.worse_than(incident.spec.severity)).then_some(worst)
 }
 
 /// The incident that a first signal opens. Pure.
@@ -355,14 +362,22 @@ mod tests {
             );
             serde_json::from_value::<Incident>(whole).unwrap()
         };
-        let raised = |incident: &Incident| raised(incident, &source(json!({})), &[firing(30)]);
+        let raised = |incident: &Incident| raised(incident, &source(json!({})), &[firing(30)], at(40));
         let other = AlertSource::new("other", source(json!({})).spec);
         assert_eq!(raised(&open("SEV5", "SEV5", None)), Some(Severity::Sev2), "it is worse than before");
         assert_eq!(raised(&open("SEV5", "SEV2", Some(at(20)))), Some(Severity::Sev2), "it fires again");
         assert_eq!(raised(&open("SEV5", "SEV2", None)), None, "the lead has lowered it since");
         assert_eq!(raised(&open("SEV1", "SEV5", None)), None);
         assert_eq!(raised(&resolved(100)), None, "it is over");
-        assert_eq!(super::raised(&open("SEV5", "SEV2", None), &other, &[firing(30)]), Some(Severity::Sev2));
+        assert_eq!(
+            super::raised(&open("SEV5", "SEV2", None), &other, &[firing(30)], at(40)),
+            Some(Severity::Sev2)
+        );
+        let mut small = resolved(100);
+        small.spec.severity = Severity::Sev5;
+        let later = |seconds| super::raised(&small, &source(json!({})), &[firing(200)], at(seconds));
+        assert_eq!(later(700), Some(Severity::Sev2), "it opens again");
+        assert_eq!(later(701), None, "another incident");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::cluster::conditions::seconds;
 /// Most former leads that are kept, as the schema allows.
 const FORMER_LEADS: usize = 16;
 
-/// The outage has come back: whoever answered or led before may be asleep, so people are paged anew.
+/// The outage has come back, or is worse: whoever answered or led before may be asleep, so people are paged anew.
 pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     status.lapsed_acknowledgement = incident.spec.acknowledgement.clone();
     status.lapsed_lead = lead_of(incident).cloned();
@@ -24,6 +24,7 @@ pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     led_before(status, former);
     // The ladder begins again at its first level.
     status.escalation = None;
+    status.paged_anew = status.paged_anew.saturating_add(1);
 }
 
 fn lead_of(incident: &Incident) -> Option<&Commitment> {
@@ -40,6 +41,11 @@ fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -
     }
     *lapsed = None;
     said.map(|person| person.user.as_str())
+}
+
+/// Whether somebody leads who has said so since the outage came back.
+pub fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
+    counting(lead_of(incident), &mut status.lapsed_lead.clone()).is_some()
 }
 
 /// Records who answered, who leads, and since when the incident binds changes.

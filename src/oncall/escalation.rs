@@ -30,7 +30,7 @@ const NOT_BEGUN: i32 = -1;
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The incident with the status that is about to be written: service copy, acknowledgement, lead, state,
-    /// relapses, messages, escalation.
+    /// pagedAnew, messages, escalation.
     pub incident: &'a Incident,
     /// Every rotation of its namespace.
     pub rotations: &'a [Arc<OnCallRotation>],
@@ -76,7 +76,7 @@ impl Paging {
 /// Decides who is paged.
 pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
     let Some(status) = &facts.incident.status else { return Paging::default() };
-    let supersede = no_longer_needed(facts.incident, status);
+    let supersede = no_longer_needed(status);
     let current = status.escalation.clone();
     let answered = status.acknowledgement.is_some() || status.lead.is_some();
     if answered || !is_open(status) {
@@ -131,8 +131,7 @@ fn cannot_page(
 
 /// Pages that nobody needs any more: all levels' once somebody answered, every page for a person who answered,
 /// and every page once the outage is over.
-fn no_longer_needed(incident: &Incident, status: &IncidentStatus) -> Vec<String> {
-    let key = key(incident, status);
+fn no_longer_needed(status: &IncidentStatus) -> Vec<String> {
     let open = is_open(status);
     let answered: Vec<&str> = [&status.acknowledgement, &status.lead]
         .into_iter()
@@ -145,17 +144,23 @@ fn no_longer_needed(incident: &Incident, status: &IncidentStatus) -> Vec<String>
         .filter(|message| matches!(message.state, MessageState::Queued | MessageState::Held))
         .filter(|message| {
             let theirs = message.user.as_deref().is_some_and(|user| answered.contains(&user));
-            let of_levels = !answered.is_empty() && message.id.starts_with(&key);
+            let of_levels = !answered.is_empty() && is_of_a_level(message);
             !open || theirs || of_levels
         })
         .map(|message| message.id.clone())
         .collect()
 }
 
-/// What the ids of the levels' pages begin with; a relapse pages anew.
+/// What the ids of the levels' pages begin with, which differs each time that people are paged anew.
 fn key(incident: &Incident, status: &IncidentStatus) -> String {
     let uid = incident.metadata.uid.as_deref().unwrap_or_default();
-    format!("{uid}/{}.", status.relapses)
+    format!("{uid}/{}.", status.paged_anew)
+}
+
+/// Whether a message is a page of a level, of this time or one before.
+fn is_of_a_level(message: &Message) -> bool {
+    let key = message.id.split('/').nth(1).and_then(|key| key.split_once('.'));
+    key.is_some_and(|(number, _)| number.parse::<i32>().is_ok())
 }
 
 fn find<'a>(rotations: &'a [Arc<OnCallRotation>], name: &str) -> Option<&'a OnCallRotation> {

@@ -65,6 +65,18 @@ fn after_a_relapse_the_same_people_say_the_same_and_it_counts() {
     let shop = Shop::open(&cluster, &[("stableFor: 30s", "stableFor: 1s")]);
     let incident = is_out_until_lena_ends_it(&shop, 0, 1);
     assert_eq!(is_out_until_lena_ends_it(&shop, 1, 2), incident, "the same outage is the same incident");
+
+    // What emil has answered does not swallow what is worse.
+    shop.alerts(&checkout_down(&json!({})));
+    shop.incident("it is out again", |i| i["status"]["state"] == "Open" && shop.pages().len() == 3);
+    says(&shop.emil, "ack", &incident);
+    shop.incident("emil has answered", |i| i["status"]["state"] == "Acknowledged");
+    shop.alerts(&checkout_down(&json!({"labels": {"severity": "critical"}, "fingerprint": "beef"})));
+    let worse = shop.incident("it is worse and emil is paged anew", |i| {
+        i["spec"]["severity"] == "SEV1" && i["status"]["state"] == "Open" && shop.pages().len() == 4
+    });
+    assert!(worse["status"]["acknowledgement"].is_null(), "{worse:#}");
+    assert!(shop.pages()[3].1.starts_with("SEV1 "), "{:?}", shop.pages());
     cluster.stop();
 }
 
