@@ -61,7 +61,8 @@ pub struct ChangePolicySpec {
     /// The most that a request may ask for.
     #[serde(default)]
     pub limits: RequestLimits,
-    /// Third-party controllers that may write certain things without a request.
+    /// Third-party controllers that may write certain things without a request, where they log in themselves: whoever
+    /// may impersonate their account is not exempt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub exempt_actors: Vec<ExemptActor>,

@@ -4,6 +4,7 @@
 //! and the incidents, and its use is stored by compare-and-swap before the answer: that write is the decision,
 //! so that several processes never spend more than was approved.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::api::change_policy::{
 };
 use crate::api::change_request::{Partial, PlannedChange};
 use crate::api::runbook_run::StepState;
-use crate::api::{Approval, ChangePolicy, ChangeRequest, Incident, RunbookRun};
+use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, RunbookRun};
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
 
@@ -78,7 +79,8 @@ fn passes(reason: &str) -> Verdict {
 async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Error> {
     let policies = context.stores.policies.state();
     let incidents = context.stores.incidents.state();
-    let over = in_force(&policies, &incidents, action, &context.config.namespace);
+    let freezes = context.stores.freezes.state();
+    let over = in_force(&policies, &freezes, &incidents, action, &context.config.namespace);
     let is_ours = action.target.group() == crate::api::GROUP;
     if !is_ours {
         if over.is_empty() {
@@ -118,6 +120,7 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
 /// The policies that protect the object and are active.
 fn in_force<'a>(
     policies: &'a [Arc<ChangePolicy>],
+    freezes: &[Arc<Freeze>],
     incidents: &[Arc<Incident>],
     action: &Action,
     operator_namespace: &str,
@@ -128,7 +131,7 @@ fn in_force<'a>(
             namespace: Some(action.namespace.clone()),
             ..PlannedChange::default()
         };
-        return policy::governing(policies, &planned, operator_namespace);
+        return policy::governing(policies, freezes, &planned, operator_namespace);
     }
     policy::protecting(policies, &action.resource(), operator_namespace)
         .into_iter()
@@ -177,7 +180,8 @@ async fn passes_by_itself(
     if is_run_step(context, action).await? {
         return Ok(Some("the stored step of a run"));
     }
-    if over.iter().all(|policy| is_exempt(&policy.spec, action)) {
+    // Whoever may impersonate an exempt account is not exempt.
+    if action.caller.direct && over.iter().all(|policy| is_exempt(&policy.spec, action)) {
         return Ok(Some("an exempt actor"));
     }
     if action.is_eviction()
@@ -261,7 +265,8 @@ struct Candidate {
     name: String,
 }
 
-/// Requests that are about the object; those of cluster-scoped objects are in the operator's namespace.
+/// Requests that are about the object; those of cluster-scoped objects are in the operator's namespace. Those that
+/// are used up come last, and the youngest first: a refusal names the first that is near.
 fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     let is_namespace = action.target.kind == "Namespace" && action.target.group().is_empty();
     let namespace = if is_namespace || action.namespace.is_empty() {
@@ -269,9 +274,14 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     } else {
         action.namespace.as_str()
     };
-    in_namespace(&context.stores.requests, namespace)
-        .into_iter()
-        .filter(|request| grant::is_about(request, action))
+    let mut about = in_namespace(&context.stores.requests, namespace);
+    about.retain(|request| grant::is_about(request, action));
+    about.sort_by_key(|request| {
+        let state = request.status.as_ref().and_then(|status| status.state.as_deref());
+        (state == Some("Spent"), Reverse(request.creation_timestamp()))
+    });
+    about
+        .iter()
         .map(|request| Candidate { namespace: namespace.to_owned(), name: request.name_any() })
         .collect()
 }
@@ -364,6 +374,7 @@ async fn live_facts(context: &Context, namespace: &str, request: &ChangeRequest)
     }
     Ok(Facts {
         policies: context.stores.policies.state(),
+        freezes: context.stores.freezes.state(),
         incidents,
         services: in_namespace(&context.stores.services, namespace),
         rotations: in_namespace(&context.stores.rotations, namespace),
@@ -404,7 +415,11 @@ async fn refusal_text(
     let request = waiting.or(nearest);
     let operator_namespace = &context.config.namespace;
     let budget = if action.is_eviction() { Some(lookup::budget(context, action).await?) } else { None };
-    let circumstances = Circumstances { bindings: &bindings, missing, operator_namespace, request, budget };
+    let only_direct = !over.is_empty()
+        && !action.caller.direct
+        && over.iter().all(|policy| is_exempt(&policy.spec, action));
+    let circumstances =
+        Circumstances { bindings: &bindings, missing, operator_namespace, request, only_direct, budget };
     Ok(refusal::text(action, &circumstances))
 }
 

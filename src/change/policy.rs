@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
 use crate::api::change_request::PlannedChange;
+use crate::api::common::ObjectRef;
+use crate::api::{ChangePolicy, Freeze};
 
 /// What a request is about, as admission names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -71,27 +72,50 @@ pub fn protecting<'a>(
         .collect()
 }
 
-/// The policies that must agree to a planned change: those that protect the object; for a policy that policy
-/// itself, as it is stored; for another object of ours those over its namespace.
+/// The policies that must agree to a planned change: those that protect the object; for another object of ours
+/// those over its namespace.
 pub fn governing<'a>(
     policies: &'a [Arc<ChangePolicy>],
+    freezes: &[Arc<Freeze>],
     planned: &PlannedChange,
     operator_namespace: &str,
 ) -> Vec<&'a ChangePolicy> {
     let target = &planned.target;
     let namespace = namespace_of(planned);
     match (target.group(), target.kind.as_str()) {
-        (crate::api::GROUP, "ChangePolicy") => policies
-            .iter()
-            .map(|policy| &**policy)
-            .filter(|policy| policy.metadata.name.as_deref() == Some(&target.name))
-            .collect(),
+        (crate::api::GROUP, "ChangePolicy" | "Freeze") => {
+            of_cluster_scoped(policies, freezes, target, operator_namespace)
+        }
         (crate::api::GROUP, _) => over(policies, namespace, operator_namespace),
         (group, _) => protecting(
             policies,
             &Resource { group, plural: &planned.resource, namespace },
             operator_namespace,
         ),
+    }
+}
+
+/// The policies of a cluster-scoped object: of a policy that policy itself, of a freeze the one that it names,
+/// each as it is stored, and of a Namespace those over it. Of any other nobody has a say.
+pub fn of_cluster_scoped<'a>(
+    policies: &'a [Arc<ChangePolicy>],
+    freezes: &[Arc<Freeze>],
+    target: &ObjectRef,
+    operator_namespace: &str,
+) -> Vec<&'a ChangePolicy> {
+    let named = |name: &str| {
+        let found = policies.iter().find(|policy| policy.metadata.name.as_deref() == Some(name));
+        found.map(|policy| &**policy).into_iter().collect()
+    };
+    match (target.group(), target.kind.as_str()) {
+        (crate::api::GROUP, "ChangePolicy") => named(&target.name),
+        (crate::api::GROUP, "Freeze") => freezes
+            .iter()
+            .find(|freeze| freeze.metadata.name.as_ref() == Some(&target.name))
+            .map(|freeze| named(&freeze.spec.policy_ref.name))
+            .unwrap_or_default(),
+        ("", "Namespace") => over(policies, &target.name, operator_namespace),
+        _ => Vec::new(),
     }
 }
 

@@ -116,15 +116,15 @@ fn gather(policy: &ChangePolicy, context: &Context) -> Facts {
 /// When the earliest approval that counts under the policy was made.
 fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]) -> Option<Time> {
     let policies = [Arc::new(policy.clone())];
+    let freezes = context.stores.freezes.state();
     let requests = context.stores.requests.state();
     let of_requests = requests
         .iter()
         .filter_map(|request| request.status.as_ref())
         .filter(|status| {
-            status
-                .plan
-                .iter()
-                .any(|planned| !policy::governing(&policies, planned, &context.config.namespace).is_empty())
+            let own = &context.config.namespace;
+            let concerns = |planned| !policy::governing(&policies, &freezes, planned, own).is_empty();
+            status.plan.iter().any(concerns)
         })
         .flat_map(|status| &status.decisions);
     let runbooks = context.stores.runbooks.state();

@@ -18,6 +18,8 @@ pub struct Circumstances<'a> {
     pub operator_namespace: &'a str,
     /// Why a request that is about this object does not let it pass, with its name; the best one.
     pub request: Option<(String, String)>,
+    /// Whether the caller is exempt, but only by a login of its own.
+    pub only_direct: bool,
     /// For an eviction: what the PodDisruptionBudgets say.
     pub budget: Option<Budget>,
 }
@@ -47,6 +49,10 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
     });
     if let Some((name, why)) = &circumstances.request {
         sentences.push(format!("The request chg/{name} does not let it pass: {why}."));
+    }
+    if circumstances.only_direct {
+        sentences
+            .push("This account is exempt only where it logs in itself, not under impersonation.".to_owned());
     }
     sentences.extend(circumstances.budget.as_ref().map(Budget::text));
     sentences.push(next(action, circumstances.operator_namespace));

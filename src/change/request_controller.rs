@@ -114,6 +114,7 @@ async fn reconcile(request: Arc<ChangeRequest>, context: &Context) -> Result<Req
 pub fn facts(context: &Context, namespace: &str) -> Facts {
     Facts {
         policies: context.stores.policies.state(),
+        freezes: context.stores.freezes.state(),
         incidents: context.stores.incidents.state(),
         services: in_namespace(&context.stores.services, namespace),
         rotations: in_namespace(&context.stores.rotations, namespace),
@@ -144,9 +145,10 @@ async fn plan(
     let client = context.impersonate.planner()?;
     let plan = plan::plan(&client, &request.spec, namespace, &context.config.namespace).await?;
     let policies = context.stores.policies.state();
+    let freezes = context.stores.freezes.state();
     let mut limits: Vec<(String, &ChangePolicySpec)> = Vec::new();
     for planned in &plan {
-        for policy in policy::governing(&policies, planned, &context.config.namespace) {
+        for policy in policy::governing(&policies, &freezes, planned, &context.config.namespace) {
             if !limits.iter().any(|(name, _)| *name == policy.name_any()) {
                 limits.push((policy.name_any(), &policy.spec));
             }

@@ -11,13 +11,15 @@ use super::quorum::{self, Names, Outcome, Rules, Subject};
 use super::{digest, people, policy, unproved};
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, OnCallRotation};
+use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallRotation};
 
 /// What has a say.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Every policy.
     pub policies: Vec<Arc<ChangePolicy>>,
+    /// Every freeze.
+    pub freezes: Vec<Arc<Freeze>>,
     /// Every incident.
     pub incidents: Vec<Arc<Incident>>,
     /// The services in the namespace of the request.
@@ -76,7 +78,8 @@ fn with(
     let mut over: Vec<&ChangePolicy> = Vec::new();
     let mut bindings: Vec<Binding> = Vec::new();
     for planned in plan {
-        let governing = policy::governing(&facts.policies, planned, &facts.operator_namespace);
+        let governing =
+            policy::governing(&facts.policies, &facts.freezes, planned, &facts.operator_namespace);
         let specs: Vec<&ChangePolicySpec> = governing.iter().map(|policy| &policy.spec).collect();
         let namespaces: BTreeSet<&str> = match policy::namespace_of(planned) {
             "" => governing

@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
+use crate::change::shop::GLASS;
 use crate::support::{Cluster, condition, eventually, sample};
-
-const GLASS: &str = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
 
 /// What the policy says was found, oldest first.
 fn found(cluster: &Cluster) -> Vec<String> {

@@ -52,10 +52,12 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
             "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}],
         "guards": [{"expression": "object.spec.replicas > 5", "message": "fewer than six replicas",
             "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}});
+    let standing = json!({"spec": {"approval": "Standing"}});
     // Where nothing is protected, an account comes later than the Runbook that acts as it.
     shop.admin.types("kubectl create namespace depot").passes();
     let late = json!({"metadata": {"namespace": "depot"}, "spec": {"serviceAccountName": "late"}});
-    for (name, change) in [("careful", json!({})), ("guarded", guard), ("late", late)] {
+    for (name, change) in [("careful", json!({})), ("guarded", guard), ("standing", standing), ("late", late)]
+    {
         shop.admin.applies(&runbook(name, &change)).passes();
     }
     let missing = becomes(&shop, "depot", "late", "Ready", "False");
@@ -70,7 +72,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let unapproved = becomes(&shop, "shop", "careful", "Approved", "False");
     let who = condition(&unapproved, "Approved").unwrap()["message"].as_str().unwrap();
     assert!(who.starts_with("amir and bea"), "by name, not only by group: {who}");
-    for name in ["careful", "guarded"] {
+    for name in ["careful", "guarded", "standing"] {
         for approver in [&shop.amir, &shop.bea] {
             approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
         }
@@ -111,5 +113,19 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.was_restarted_exactly_once();
 
     becomes(&shop, "depot", "late", "Ready", "True");
+
+    // While somebody leads, what was approved beforehand waits for the lead, also where it names no incident.
+    let declare =
+        "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV2 --yes";
+    shop.emil.types(declare).passes();
+    let incident = shop.incident("it is declared", |_| true)["metadata"]["name"].as_str().unwrap().to_owned();
+    shop.lena.types(&format!("kubectl mayday lead -n shop inc/{incident} --yes")).passes();
+    shop.incident("lena leads", |incident| incident["status"]["lead"]["user"] == "lena");
+    let aside = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "aside", "namespace": "shop"}, "spec": {"runbookRef": {"name": "standing"}}});
+    shop.emil.pipes(&aside.to_string(), "kubectl create -f -").passes();
+    assert_eq!(comes_to(&shop, "aside", "WaitingForApproval")["status"]["next"]["who"], "lena (lead)");
+    shop.lena.types("kubectl mayday approve -n shop run/aside --yes").passes();
+    comes_to(&shop, "aside", "WaitingForPerson");
     cluster.stop();
 }

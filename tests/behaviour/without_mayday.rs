@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use crate::change::shop::GLASS;
 use crate::support::{Cluster, Person, eventually, fresh, sample};
 
 /// The operator, as an administrator can borrow it.
@@ -262,8 +263,7 @@ fn the_application_heals_people_are_refused_and_an_upgrade_opens_nothing() {
     let conditions = gate_after["matchConditions"].as_array().unwrap();
     assert!(conditions.contains(&filled["matchConditions"][0]) && conditions.len() > 20, "{conditions:?}");
 
-    let glass = "kubectl --as=emil --as-group=shop-break-glass --as-group=shop-engineers";
-    emil.types(&format!("{glass} delete pods -n shop -l app=checkout --wait=false")).passes();
+    emil.types(&format!("kubectl {GLASS} delete pods -n shop -l app=checkout --wait=false")).passes();
     eventually("three other ready pods", || {
         Some(ready_pods(&admin)).filter(|pods| pods.len() == 3 && pods.is_disjoint(&first))
     });
@@ -274,7 +274,7 @@ fn the_application_heals_people_are_refused_and_an_upgrade_opens_nothing() {
             endpoints.iter().filter_map(|e| Some(e["targetRef"]["uid"].as_str()?.to_owned())).collect();
         (uids == ready_pods(&admin)).then_some(())
     });
-    emil.types(&format!("{glass} set image -n shop deploy/checkout app=shop/checkout:v2")).passes();
+    emil.types(&format!("kubectl {GLASS} set image -n shop deploy/checkout app=shop/checkout:v2")).passes();
     admin.types("kubectl rollout status -n shop deploy/checkout --timeout=60s").passes();
     cluster.stop();
 }

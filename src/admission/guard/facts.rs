@@ -84,26 +84,17 @@ impl<'a> Gathered<'a> {
     /// of the cluster-scoped objects that it targets.
     pub fn policies_of(&self, request: &ChangeRequest) -> Vec<&ChangePolicy> {
         let mut found = self.over(&self.namespace);
-        if self.namespace == self.context.config.namespace {
-            for target in request.spec.changes.iter().filter_map(|change| change.target.as_ref()) {
-                match (target.group(), target.kind.as_str()) {
-                    ("", "Namespace") => found.extend(self.over(&target.name)),
-                    ("mayday.dev", "ChangePolicy") => found.extend(self.named(&target.name)),
-                    ("mayday.dev", "Freeze") => {
-                        let freeze = get_cluster(&self.context.stores.freezes, &target.name);
-                        found.extend(freeze.and_then(|freeze| self.named(&freeze.spec.policy_ref.name)));
-                    }
-                    _ => {}
-                }
-            }
+        let own = &self.context.config.namespace;
+        if self.namespace == *own {
+            let freezes = self.context.stores.freezes.state();
+            let targets = request.spec.changes.iter().filter_map(|change| change.target.as_ref());
+            found.extend(
+                targets.flat_map(|target| policy::of_cluster_scoped(&self.policies, &freezes, target, own)),
+            );
         }
         found.sort_by_key(|policy| policy.name_any());
         found.dedup_by_key(|policy| policy.name_any());
         found
-    }
-
-    fn named(&self, name: &str) -> Option<&ChangePolicy> {
-        self.policies.iter().map(|policy| &**policy).find(|policy| policy.name_any() == name)
     }
 
     /// What the guard says of a new decision. The subject is read anew: the person has just looked at it.

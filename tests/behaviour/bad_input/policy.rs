@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{is_one_sentence, told};
 use crate::change::shop::Shop;
-use crate::support::{Person, condition, eventually};
+use crate::support::{Person, eventually};
 
 const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
 
@@ -45,20 +45,7 @@ fn a_namespace_that_does_not_exist_is_said_and_the_others_are_protected() {
 fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
     let shop = Shop::open();
     let (admin, emil, policy) = (shop.admin(), shop.emil(), shop.policy.clone());
-    for command in [
-        format!(
-            "kubectl create clusterrole {policy} --verb=get,patch,update,delete --resource=changepolicies.mayday.dev"
-        ),
-        format!("kubectl create clusterrolebinding {policy} --clusterrole={policy} --user=emil"),
-        format!(
-            "kubectl create rolebinding -n mayday-system {policy} --clusterrole=mayday-responder --user=emil"
-        ),
-        format!(
-            "kubectl create rolebinding -n mayday-system {policy}-approvers --clusterrole=mayday-approver --group=shop-approvers"
-        ),
-    ] {
-        admin.types(&command).passes();
-    }
+    shop.lets_emil_write("changepolicies");
     shop.asks_for_v2("release-v2");
     shop.approves(&shop.amir(), "release-v2").passes();
     eventually("the policy is in force", || {
@@ -103,14 +90,11 @@ fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
         file.display()
     );
     emil.types(&ask).passes();
-    let approve = format!("kubectl mayday approve -n mayday-system chg/{policy} --yes");
-    shop.amir().types(&approve).passes();
+    shop.approves_for_the_cluster(&shop.amir(), &policy);
     patches(&emil, &shop, &json!({"enforcement": "Warn"})).is_refused();
-    shop.bea().types(&approve).passes();
-    eventually("the loosening is approved", || {
-        let request = admin.reads(&format!("chg/{policy} -n mayday-system"));
-        condition(&request, "Approved").filter(|seen| seen["status"] == "True").map(drop)
-    });
+    shop.approves_for_the_cluster(&shop.bea(), &policy);
+    let what = format!("chg/{policy} -n mayday-system");
+    told(&what, "Approved", "True");
     patches(&emil, &shop, &json!({"enforcement": "Audit"})).is_refused();
     patches(&emil, &shop, &json!({"enforcement": "Warn"})).passes();
     assert_eq!(spec(&shop)["enforcement"], "Warn");

@@ -3,10 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::shop::Shop;
+use super::shop::{GLASS, Shop};
 use crate::support::eventually;
-
-const GLASS: &str = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
 
 /// What exists before it is asked for, made by breaking the glass.
 fn furnished() -> Shop {

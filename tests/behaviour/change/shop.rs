@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::support::{Cluster, Output, Person, condition, eventually, fresh, sample};
 
+/// Breaks the glass as admin, who may impersonate.
+pub const GLASS: &str = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
+
 /// A namespace with the sample application, protected by a policy of its own.
 pub struct Shop {
     pub cluster: &'static Cluster,
@@ -89,6 +92,28 @@ impl Shop {
         self.approves(&self.amir(), request).passes();
         self.approves(&self.bea(), request).passes();
         self.reaches(request, "Approved");
+    }
+
+    /// RBAC lets emil write objects of a cluster-scoped kind of ours and ask for it in the operator's namespace, where
+    /// the approvers may approve.
+    pub fn lets_emil_write(&self, kind: &str) {
+        let name = format!("{}-{kind}", self.policy);
+        let roles = "kubectl create rolebinding -n mayday-system";
+        for command in [
+            format!(
+                "kubectl create clusterrole {name} --verb=get,patch,update,delete --resource={kind}.mayday.dev"
+            ),
+            format!("kubectl create clusterrolebinding {name} --clusterrole={name} --user=emil"),
+            format!("{roles} {name} --clusterrole=mayday-responder --user=emil"),
+            format!("{roles} {name}-approvers --clusterrole=mayday-approver --group=shop-approvers"),
+        ] {
+            self.admin().types(&command).passes();
+        }
+    }
+
+    /// Approves a request in the operator's namespace.
+    pub fn approves_for_the_cluster(&self, person: &Person, request: &str) {
+        person.types(&format!("kubectl mayday approve -n mayday-system chg/{request} --yes")).passes();
     }
 
     pub fn request(&self, name: &str) -> Value {

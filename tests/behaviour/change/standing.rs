@@ -1,6 +1,6 @@
 //! Requests that no longer stand, and requests of pipelines.
 
-use super::shop::Shop;
+use super::shop::{GLASS, Shop};
 use crate::support::eventually;
 
 const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
@@ -19,9 +19,8 @@ fn an_approval_ends_with_its_window_and_with_what_it_was_planned_on() {
 
     shop.asks_for_v2("overtaken");
     shop.is_approved("overtaken");
-    let glass = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
     let other = IMAGE.replace(":v2", ":v7");
-    shop.types(&admin, &format!("{other} {glass}")).passes();
+    shop.types(&admin, &format!("{other} {GLASS}")).passes();
     shop.reaches("overtaken", "Stale");
     let said = shop.types(&emil, IMAGE).is_refused();
     assert!(
@@ -60,6 +59,10 @@ fn a_pipeline_asks_and_applies_where_the_policy_names_it() {
         let output = shop.creates(&pipeline, &request.replace("NAME", &name));
         output.succeeded().then_some(name)
     });
+    let manifest = request.replace("NAME", "borrowed").replace("NS", &shop.namespace);
+    let borrowed = format!("kubectl create -f - --as=system:serviceaccount:default:{name}");
+    let said = admin.pipes(&manifest, &borrowed).is_refused();
+    assert!(said.contains("Refused: this request is impersonated"), "{said}");
     shop.is_approved(&asked);
     let scale = "kubectl scale -n NS deploy/checkout --replicas 4";
     let said = shop.types(&shop.emil(), scale).is_refused();

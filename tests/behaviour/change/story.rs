@@ -1,7 +1,9 @@
 //! A change from its refusal to its one use, as people type it.
 
+use serde_json::json;
+
 use super::shop::Shop;
-use crate::support::condition;
+use crate::support::{condition, eventually};
 
 const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
 
@@ -119,9 +121,42 @@ fn other_ways_to_change_it_are_refused_too() {
     assert!(said.contains("kubectl mayday ask -n mayday-system"), "{said}");
 }
 
+/// An open incident, a rejected request, and a run that has acted and waits for a person.
+fn is_busy(shop: &Shop) {
+    let (emil, admin) = (shop.emil(), shop.admin());
+    let incident = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "no-payments", "namespace": shop.namespace},
+        "spec": {"title": "Customers cannot pay", "severity": "SEV3"}});
+    emil.applies(&incident.to_string()).passes();
+    shop.asks_for_v2("unwanted");
+    shop.types(&shop.amir(), "kubectl mayday reject -n NS chg/unwanted --why no --yes").passes();
+    shop.reaches("unwanted", "Rejected");
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+    let runbook = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+        "metadata": {"name": "careful", "namespace": shop.namespace},
+        "spec": {"summary": "Restart, then look", "start": "Manual", "approval": "Standing",
+            "serviceAccountName": "checkout-runbooks",
+            "steps": [
+                {"name": "restart", "restart": {"target": target}, "timeout": "2m"},
+                {"name": "look", "manual": {"instructions": "Is it well?"}, "timeout": "5m"}]}});
+    admin.applies(&runbook.to_string()).passes();
+    for person in [shop.amir(), shop.bea()] {
+        shop.types(&person, "kubectl mayday approve -n NS rb/careful --yes").passes();
+    }
+    shop.types(&admin, "kubectl wait -n NS rb/careful --for=condition=Approved --timeout=30s").passes();
+    shop.types(&emil, "kubectl mayday run -n NS careful --yes").passes();
+    let run = eventually("the run waits for a person", || {
+        let runs = admin.reads(&format!("run -n {}", shop.namespace));
+        let run = runs["items"].as_array()?.first()?.clone();
+        (run["status"]["state"] == "WaitingForPerson").then_some(run)
+    });
+    assert_eq!(run["metadata"]["finalizers"], json!(["mayday.dev/settle"]));
+}
+
 #[test]
 fn an_approved_deletion_of_the_namespace_finishes() {
     let shop = Shop::open();
+    is_busy(&shop);
     let ns = &shop.namespace;
     let admin = shop.admin();
     let binding = format!("approvers-{ns} --clusterrole=mayday-approver --group=shop-approvers");
