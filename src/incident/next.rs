@@ -1,5 +1,7 @@
 //! Who must do what next, with the command (rules §5). Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -7,6 +9,7 @@ use super::facts::Facts;
 use super::recovery;
 use crate::api::Incident;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
+use crate::change::people;
 use crate::cluster::events::cut;
 use crate::runbook::outcome;
 
@@ -63,10 +66,17 @@ pub fn decide(
                 next("nobody", "it resolves by itself".to_owned(), None)
             }
             None => {
-                let who = if on_it.is_empty() { paged(status) } else { on_it };
-                let (what, verb) = match facts.is_governed(&namespace) {
-                    true => ("no check has noticed the outage: is it over? A lead says so", "lead"),
-                    false => ("no check has noticed the outage: say when it is over", "resolve"),
+                let (who, what, verb) = match facts.is_governed(&namespace) {
+                    true => (
+                        leads(incident, facts),
+                        "no check has noticed the outage: is it over? A lead says so",
+                        "lead",
+                    ),
+                    false => (
+                        if on_it.is_empty() { paged(status) } else { on_it },
+                        "no check has noticed the outage: say when it is over",
+                        "resolve",
+                    ),
                 };
                 next(&who, what.to_owned(), command(verb))
             }
@@ -92,16 +102,23 @@ fn paged(status: &IncidentStatus) -> String {
     people.filter(|people| !people.is_empty()).unwrap_or_else(|| "whoever is on duty".to_owned())
 }
 
+/// Who could lead, by name where a rotation says who.
+fn leads(incident: &Incident, facts: &Facts) -> String {
+    let services =
+        facts.service(incident).map_or_else(|| facts.services.clone(), |own| vec![Arc::clone(own)]);
+    match people::names(&services, &facts.rotations, &[]).leads {
+        leads if leads.is_empty() => "whoever may lead".to_owned(),
+        leads => leads.join(" or "),
+    }
+}
+
 /// `next` in a few words: `amir|bea: approve chg/back-to-v1`.
 pub fn waiting_on(next: &Next) -> String {
-    let who = next.who.replace(" and ", "|").replace(", ", "|").replace("one of ", "");
+    let who = next.who.replace(" and ", "|").replace(" or ", "|").replace(", ", "|").replace("one of ", "");
     cut(&format!("{who}: {}", next.what), 253)
 }
 
-fn acting_run<'a>(
-    incident: &Incident,
-    facts: &'a Facts,
-) -> Option<&'a std::sync::Arc<crate::api::RunbookRun>> {
+fn acting_run<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<crate::api::RunbookRun>> {
     let name = incident.name_any();
     facts.runs.iter().find(|run| {
         run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name)

@@ -101,8 +101,8 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
             (SubjectKind::RunbookRun, uid_of(&run).to_owned(), digest, text)
         }
         Kind::Incident => {
-            return Err(Failure::usage("An incident is not approved; its questions are answered.")
-                .then(session.command("answer", &format!("{} CHECK confirm|deny", args.subject))));
+            return Err(Failure::usage("An incident is not approved; the questions it asks are answered.")
+                .then(session.command("show", &args.subject.to_string())));
         }
     };
     let Some(digest) = digest else {
