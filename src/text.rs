@@ -1,6 +1,4 @@
-//! Texts of other people, which may be hostile. Pure.
-
-use crate::cluster::events::cut;
+//! Texts that are stored or shown: bounded, and where other people wrote them, harmless. Pure.
 
 /// A text of somebody else on one line: control characters and runs of white space become single spaces, and it
 /// is cut to `max` bytes on a character boundary.
@@ -13,6 +11,18 @@ pub fn flat(text: &str, max: usize) -> String {
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Cuts a text to at most `max` bytes on a character boundary, with `…` at the end where something is missing.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]
@@ -28,5 +38,12 @@ mod tests {
     #[test]
     fn it_is_cut_between_characters() {
         assert_eq!(flat("ääää", 6), "ä…");
+    }
+
+    #[test]
+    fn cuts_on_a_character_boundary_and_never_beyond() {
+        assert_eq!(cut("short", 10), "short");
+        assert_eq!(cut("äääääää", 10), "äää…");
+        assert!(cut(&"ü".repeat(5000), 1024).len() <= 1024);
     }
 }

@@ -77,7 +77,7 @@ pub fn judge(namespace: &str, answer: Result<(), &kube::Error>) -> Result<(), St
 }
 
 fn cut(message: &str) -> String {
-    crate::cluster::events::cut(message, 300)
+    crate::text::cut(message, 300)
 }
 
 /// Tries the canary in every protected namespace until `stop`; for the lease holder.

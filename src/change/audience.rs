@@ -11,8 +11,8 @@ use crate::api::incident::Audience as Reach;
 use crate::api::message::{Message, Purpose};
 use crate::api::oncall_rotation::Person;
 use crate::api::{BusinessService, OnCallRotation};
-use crate::cluster::events::cut;
 use crate::oncall::recipients::{self, Recipient};
+use crate::text::cut;
 
 /// Who is told.
 #[derive(Clone, Debug, Default, PartialEq)]

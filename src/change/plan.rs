@@ -116,7 +116,7 @@ async fn one(
             return Err(Error::Terminal(format!("{} is already so: nothing would change", target.display())));
         }
     }
-    planned.summary = crate::cluster::events::cut(&words::update(&target, place, &planned.delta), 1000);
+    planned.summary = crate::text::cut(&words::update(&target, place, &planned.delta), 1000);
     Ok(planned)
 }
 

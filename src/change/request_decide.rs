@@ -11,7 +11,7 @@ use crate::api::change_request::{ChangeRequestStatus, PlannedChange};
 use crate::api::common::is_true;
 use crate::api::incident_status::Next;
 use crate::cluster::conditions::{self, seconds, set};
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 /// How a planned target is now, where a cache knows.
 #[derive(Clone, Debug, PartialEq)]

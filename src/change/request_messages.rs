@@ -10,8 +10,8 @@ use crate::api::ChangeRequest;
 use crate::api::change_request::ChangeRequestStatus;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
-use crate::cluster::events::cut;
 use crate::oncall::recipients::{self, Recipient};
+use crate::text::cut;
 
 /// So many messages are kept.
 const MESSAGES: usize = 64;

@@ -28,9 +28,9 @@ use super::{digest, unapproved};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{UnapprovedChange, UnapprovedKind};
 use crate::api::common::ObjectRef;
-use crate::cluster::events::cut;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions};
+use crate::text::cut;
 
 /// So often what is known is brought up to date.
 const EVERY: Duration = Duration::from_secs(120);

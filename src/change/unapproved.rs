@@ -11,10 +11,10 @@ use super::{digest, refusal};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicyStatus, UnapprovedChange, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
-use crate::cluster::events::cut;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
 use crate::oncall::recipients;
+use crate::text::cut;
 
 /// So many are kept, newest first.
 const KEPT: usize = 50;

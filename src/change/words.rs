@@ -76,7 +76,7 @@ fn shown(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    crate::cluster::events::cut(&text, 120)
+    crate::text::cut(&text, 120)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub fn set(
     now: Timestamp,
 ) {
     let status = state.into().as_str();
-    let message = crate::cluster::events::cut(&message.into(), MAX_MESSAGE);
+    let message = crate::text::cut(&message.into(), MAX_MESSAGE);
     let transition = conditions
         .iter()
         .find(|condition| condition.type_ == kind && condition.status == status)

@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
+use crate::text::cut;
+
 /// The API server refuses longer notes.
 const MAX_NOTE: usize = 1024;
 
@@ -47,29 +49,5 @@ impl Events {
         if let Err(error) = self.recorder.publish(&event, &reference).await {
             tracing::warn!(reason, error = %error, "an event was not written");
         }
-    }
-}
-
-/// Cuts a text to at most `max` bytes on a character boundary, with `…` at the end where something is missing.
-pub fn cut(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
-    }
-    let mut end = max.saturating_sub('…'.len_utf8());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cut;
-
-    #[test]
-    fn cuts_on_a_character_boundary_and_never_beyond() {
-        assert_eq!(cut("short", 10), "short");
-        assert_eq!(cut("äääääää", 10), "äää…");
-        assert!(cut(&"ü".repeat(5000), 1024).len() <= 1024);
     }
 }

@@ -7,8 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident_status::Signal;
 use crate::cluster::conditions::seconds;
-use crate::cluster::events::cut;
-use crate::text::flat;
+use crate::text::{cut, flat};
 
 /// Most signals that an incident keeps.
 const KEPT: usize = 50;

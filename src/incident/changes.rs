@@ -8,7 +8,7 @@ use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::api::runbook_run::StepState;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
 use crate::change::words;
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 /// Most changes that are kept.
 const KEPT: usize = 10;

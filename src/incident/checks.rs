@@ -13,7 +13,7 @@ use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus, Stamped};
 use crate::change::digest;
 use crate::cluster::conditions::seconds;
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 /// How long all checks must pass, if nobody says.
 const STABLE_FOR: SignedDuration = SignedDuration::from_mins(5);

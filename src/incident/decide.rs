@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
-use super::{changes, checks, duplicates, next, people, recovery, stakeholders};
+use super::{changes, checks, duplicates, next, people, recovery, relapse, stakeholders};
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
@@ -56,6 +56,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     is_duplicate(incident, facts, &mut status, now);
 
     recovery::relapse(incident, &mut status, now);
+    is_relapse(incident, facts, &mut status, now);
     let given = checks::of(incident, &status);
     // What is over stays as it was: what happens to the service afterwards is another story.
     if status.resolved.is_none() && status.duplicate_of.is_none() {
@@ -68,7 +69,9 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let state = recovery::state(incident, &status, next::is_repairing(incident, facts));
     status.state = Some(state);
 
-    let ready = match checks::not_implemented(&given).as_slice() {
+    let mut fields = checks::not_implemented(&given);
+    fields.extend(incident.spec.review.iter().flat_map(review::not_implemented));
+    let ready = match fields.as_slice() {
         [] => Ok("The incident is being worked on; status.next says by whom".to_owned()),
         fields => Err(NotReady::not_implemented(fields)),
     };
@@ -145,6 +148,17 @@ fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Ti
             return_to_service: service.spec.return_to_service.clone(),
         });
     }
+}
+
+/// Notes which earlier outage has come back with this one.
+fn is_relapse(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+    if status.relapse_of.is_some() || status.resolved.is_some() {
+        return;
+    }
+    let Some(earlier) = relapse::of(incident, status, facts) else { return };
+    let name = earlier.name_any();
+    timeline::add(status, now, MAYDAY, &format!("the outage of inc/{name}, which was over, has come back"));
+    status.relapse_of = Some(NameRef { name });
 }
 
 /// Notes that another incident has taken this one over; its timeline goes on there.

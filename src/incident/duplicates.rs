@@ -18,8 +18,8 @@ use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
 use crate::api::incident::IncidentSpec;
 use crate::api::incident_status::IncidentStatus;
 use crate::change::binding::is_open;
-use crate::cluster::events::cut;
 use crate::detect::signal::join;
+use crate::text::cut;
 
 /// Most duplicates that are remembered, as the schema allows. One is forgotten only after it has long been told.
 const KEPT: usize = 16;

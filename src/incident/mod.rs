@@ -10,5 +10,6 @@ pub mod facts;
 pub mod next;
 pub mod people;
 pub mod recovery;
+pub mod relapse;
 pub mod stakeholders;
 pub mod timeline;

@@ -10,8 +10,8 @@ use super::recovery;
 use crate::api::Incident;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::change::people;
-use crate::cluster::events::cut;
 use crate::runbook::outcome;
+use crate::text::cut;
 
 /// The next act; none once there is nothing left to do.
 pub fn decide(

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentStatus, TimelineEntry};
 use crate::cluster::conditions::seconds;
-use crate::cluster::events::cut;
-use crate::text::flat;
+use crate::text::{cut, flat};
 
 /// Most entries; the first and the newest are kept.
 const KEPT: usize = 200;

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::message::{Message, MessageState};
 use crate::cluster::conditions::seconds;
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 /// Waits after the first, second, … failed attempt, in seconds; the last one repeats until the deadline.
 const WAITS: [i64; 5] = [5, 30, 120, 300, 600];

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use crate::api::oncall_override::{OnCallOverrideSpec, OnCallOverrideStatus};
 use crate::api::{OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady};
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 use super::schedule::Schedule;
 use super::stand_in::{self, StandIn};

@@ -9,7 +9,7 @@ use crate::api::common::is_true;
 use crate::api::oncall_rotation::{OnCallRotationSpec, OnCallRotationStatus, OnDuty};
 use crate::api::{NotificationChannel, OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady, State, seconds};
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 use super::schedule::Schedule;
 use super::{duty, stand_in, validate};

@@ -4,8 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::common::Severity;
-use crate::cluster::events::cut;
-use crate::text::flat;
+use crate::text::{cut, flat};
 
 /// Longest text of a message; the API refuses more than 4000 characters.
 const MAX_TEXT: usize = 3_500;

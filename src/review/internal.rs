@@ -7,8 +7,8 @@ use super::words::{clause, escaped};
 use super::{Facts, Instead, span};
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
-use crate::cluster::events::cut;
 use crate::incident::recovery;
+use crate::text::cut;
 
 /// Longest report in characters; the API refuses more than 32768.
 const MAX: usize = 32_000;
@@ -50,8 +50,8 @@ pub fn report(facts: &Facts<'_>) -> String {
     cut(&report, MAX)
 }
 
-/// One sentence on the outage, one on how it was found, one on the last change before it, one on the last change
-/// before service returned, one on how it ended.
+/// One sentence on the outage, one on how it was found, one on the outage that it is a relapse of, one on the last
+/// change before it, one on the last change before service returned, one on how it ended.
 fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     let incident = facts.incident;
     if let Some(instead) = super::instead(incident) {
@@ -63,6 +63,9 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     let mut text = format!("{}: {} ({}).", span.words(), clause(impact, PART), incident.spec.severity);
     if let (Some(start), Some(found)) = (span.start, status.detected_time.as_ref()) {
         text.push_str(&format!(" It was found after {}.", span::length(start, found.0)));
+    }
+    if let Some(earlier) = &status.relapse_of {
+        text.push_str(&format!(" It is a relapse of inc/{}.", escaped(&earlier.name, PART)));
     }
     if let Some(change) = span.start.and_then(|start| last_before(status, start)) {
         text.push_str(&format!(" The last change before it: {}.", changed(facts, change)));

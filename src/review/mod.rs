@@ -8,6 +8,7 @@ pub mod words;
 use std::sync::Arc;
 
 use crate::api::incident_status::IncidentState;
+use crate::api::review::Review;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
 
 /// What a report is made of. Nothing is looked up, nothing is guessed.
@@ -40,6 +41,27 @@ pub fn instead(incident: &Incident) -> Option<Instead> {
         (IncidentState::Duplicate, other) => Some(Instead::Duplicate(other.map(|other| other.name.clone()))),
         _ => None,
     }
+}
+
+/// The fields of a review that this version keeps and does not act on: it reports owner and causes alone.
+pub fn not_implemented(review: &Review) -> Vec<String> {
+    let Review {
+        owner: _,
+        summary,
+        contributing_causes: _,
+        why_not_detected_by_itself,
+        technical,
+        organisation,
+        runbook,
+    } = review;
+    let set = [
+        ("summary", summary.is_some()),
+        ("whyNotDetectedByItself", why_not_detected_by_itself.is_some()),
+        ("technical", !technical.is_empty()),
+        ("organisation", organisation.is_some()),
+        ("runbook", runbook.is_some()),
+    ];
+    set.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| format!("spec.review.{field}")).collect()
 }
 
 #[cfg(test)]

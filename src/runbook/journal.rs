@@ -8,7 +8,7 @@ use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
 use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState, StepStatus};
 use crate::cluster::conditions::{clear, seconds, set};
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 /// How long a step may take where the Runbook does not say.
 const DEFAULT_TIMEOUT: SignedDuration = SignedDuration::from_mins(10);

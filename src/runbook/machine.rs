@@ -409,8 +409,8 @@ fn ask(
     else {
         let digest = crate::change::digest::question(&question.instructions, facts.uid);
         let next = Next {
-            who: crate::cluster::events::cut(facts.asked, 253),
-            what: crate::cluster::events::cut(&question.instructions, 500),
+            who: crate::text::cut(facts.asked, 253),
+            what: crate::text::cut(&question.instructions, 500),
             command: Some(format!(
                 "kubectl mayday answer -n {} run/{} {} confirm",
                 facts.namespace, facts.name, step.name

@@ -14,7 +14,7 @@ use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
 use crate::api::runbook_run::{RunState, RunbookRunSpec};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
-use crate::cluster::events::cut;
+use crate::text::cut;
 
 /// What is known when Runbooks are matched.
 #[derive(Clone, Copy, Debug)]

@@ -153,8 +153,8 @@ fn ask(run: &RunbookRun, namespace: &str, spec: &RunbookSpec, who: &str) -> Next
     let steps: Vec<String> =
         spec.steps.iter().filter_map(super::actions::Action::of).map(|action| action.summary()).collect();
     Next {
-        who: crate::cluster::events::cut(who, 253),
-        what: crate::cluster::events::cut(
+        who: crate::text::cut(who, 253),
+        what: crate::text::cut(
             &format!("approve run/{}, which will: {}", run.name_any(), steps.join("; ")),
             500,
         ),
