@@ -19,6 +19,7 @@ mod process;
 mod readme;
 mod receiver;
 mod runs;
+mod samples;
 mod shop;
 mod support;
 mod without_mayday;

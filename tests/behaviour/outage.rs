@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, TOKEN, checkout_down, message};
+use crate::shop::{Shop, TOKEN, begins_to_post, checkout_down, message};
 use crate::support::{Cluster, condition, eventually, within};
 
 fn is(incident: &Value, kind: &str) -> bool {
@@ -139,6 +139,21 @@ fn fifty_copies_at_two_operators_and_a_second_source_are_one_outage() {
     assert_eq!(ended["status"]["runs"].as_array().unwrap().len(), 1);
     shop.was_restarted_exactly_once();
     assert_eq!(shop.pages().len(), 1, "{:?}", shop.pages());
+
+    // Who posts and does not go on takes one of 64 places; beyond those others are told to come again.
+    let port = cluster.port("intake-1");
+    let begins = || begins_to_post(port, "/v1/alerts/shop/alertmanager");
+    let mut idle: Vec<_> = (0..63).map(|_| begins()).collect();
+    let calm =
+        message(&checkout_down(&json!({"status": "resolved", "endsAt": Timestamp::now().to_string()})));
+    let posts = || shop.posts(1, TOKEN, calm.to_string().as_bytes());
+    let (_, said) = eventually("it sheds load", || {
+        idle.push(begins());
+        Some(posts()).filter(|(status, _)| *status == 503)
+    });
+    assert_eq!(said, "too many posts at once; send it again in a moment\n");
+    drop(idle);
+    eventually("there is room again", || (posts().0 == 200).then_some(()));
     cluster.stop();
 }
 

@@ -94,12 +94,26 @@ fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() 
     patches(&shop.lena, &incident, r#"{"severity":"SEV3"}"#).passes();
     patches(&shop.emil, &incident, r#"{"severity":"SEV2"}"#).passes();
 
+    // The public hears nothing until the lead, or whom the lead lets speak, says so; and then once.
+    let public = || {
+        let all = shop.receiver.messages();
+        all.iter().filter(|message| message.text().contains("Payments may fail")).count()
+    };
+    assert_eq!(public(), 0);
+    let update = format!("kubectl mayday update -n shop inc/{incident} --external --yes");
+    let carl = cluster.person("carl", &["shop-communications"]);
+    is_refused(carl.types(&update), "hear one voice, the communications lead's or the lead's");
+    patches(&shop.lena, &incident, r#"{"roles":{"communications":{"user":"carl"}}}"#).passes();
+    carl.types(&update).passes();
+    eventually("the public hears it", || (public() > 0).then_some(()));
+
     // Later than any level would have been called, nobody was.
     let stopped = jiff::Timestamp::now();
     eventually("twice the longest wait is over", || {
         (jiff::Timestamp::now().duration_since(stopped).as_secs() > 20).then_some(())
     });
     assert_eq!(shop.pages(), paged, "everything stops at the acknowledgement");
+    assert_eq!(public(), 1, "an update is sent once");
     cluster.stop();
 }
 

@@ -43,7 +43,9 @@ impl<'a> Shop<'a> {
         ];
         let mut samples: Vec<String> = files.map(|name| sample(&format!("{name}.yaml"))).to_vec();
         let url = receiver.url();
-        for (old, new) in [&[("http://127.0.0.1:18080/pages", url.as_str())], edits].concat() {
+        // emil's dentist is another day than that of the test.
+        let fixed = [("http://127.0.0.1:18080/pages", url.as_str()), ("\"2026-11-24T", "\"2096-11-24T")];
+        for (old, new) in [&fixed, edits].concat() {
             let found = samples.iter().any(|sample| sample.contains(old));
             assert!(found, "no sample has {old}");
             samples.iter_mut().for_each(|sample| *sample = sample.replace(old, new));
@@ -197,6 +199,16 @@ pub fn post(port: u16, path: &str, token: &str, body: &[u8]) -> (u16, String) {
     }
     stream.read_to_end(&mut answer).unwrap();
     status_and_text(answer)
+}
+
+/// Begins to post with the token, and sends nothing of the body until the connection is dropped.
+pub fn begins_to_post(port: u16, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: mayday\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 9\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
 }
 
 /// Posts with these headers (`name: value\r\n` each) as most programs do: sends all, and only then reads.

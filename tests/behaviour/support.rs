@@ -13,7 +13,8 @@ use serde_json::Value;
 /// How long anything may take before a test gives up; never part of what is asserted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn root() -> PathBuf {
+/// The checkout.
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
