@@ -61,6 +61,10 @@ pub struct IncidentStatus {
     pub noticed_time: Option<Time>,
     /// Since when every check passes without a break.
     pub healthy_since_time: Option<Time>,
+    /// When the checks began or ceased to pass, the newest last: whoever comes and goes is not well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub turn_times: Vec<Time>,
     /// When the return to service was proved.
     pub restored_time: Option<Time>,
     /// When the incident was resolved, and by whom (`mayday` by itself).
@@ -82,6 +86,9 @@ pub struct IncidentStatus {
     /// How often it came back after it was restored or resolved.
     #[serde(default)]
     pub relapses: i32,
+    /// How bad it was when people were last paged from the first level, or answered. A signal that is worse pages them
+    /// anew.
+    pub known_severity: Option<Severity>,
     /// How often paging began again at its first level: after a relapse, or because a signal was worse.
     #[serde(default)]
     pub paged_anew: i32,

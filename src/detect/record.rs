@@ -173,14 +173,17 @@ async fn add(
     now: Timestamp,
     must_be_open: bool,
 ) -> Result<bool, Error> {
+    let mut raised = None;
     for _ in 0..TRIES {
         let Some(mut incident) = incidents.get_opt(name).await? else { return Ok(false) };
         if must_be_open && !is_open(&incident) {
             return Ok(false);
         }
-        // First the severity, then the signal that says so, so that a crash in between loses neither.
-        let raised = raised(&incident, source, seen, now);
-        if let Some(severity) = raised {
+        let worst = worst_news(&incident, source, seen, now);
+        let said = incident.spec.severity;
+        // First the severity, then the signal that says so: whatever dies or conflicts in between, the signal is still
+        // news, and both follow from it.
+        if let Some(severity) = worst.filter(|worst| worst.worse_than(said)) {
             let version = &incident.metadata.resource_version;
             let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"severity": severity}});
             match incidents.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
@@ -188,17 +191,17 @@ async fn add(
                 Err(kube::Error::Api(answer)) if answer.is_conflict() => continue,
                 Err(error) => return Err(error.into()),
             }
+            raised = Some(severity);
         }
         let mut status = incident.status.clone().unwrap_or_default();
         let mut changed = false;
         if let Some(severity) = raised {
             let what = format!("raised to {severity}: {} reports worse", source.name_any());
             timeline::add(&mut status, now, timeline::MAYDAY, &what);
-            // Whoever answered for something smaller may be asleep again; a lead is on it. Where it was over, people
-            // are paged anew anyway.
-            if is_open(&incident) && !people::is_led(&incident, &status) {
-                people::lapse(&incident, &mut status);
-            }
+        }
+        // Where it was over, people are paged anew anyway.
+        if let Some(severity) = worst.filter(|_| is_open(&incident)) {
+            people::worsen(&incident, &mut status, said, severity);
         }
         for observation in seen {
             let signal = observation.signal(&source.name_any(), now);
@@ -217,9 +220,9 @@ async fn add(
     Err(Error::Conflict(format!("inc/{name}")))
 }
 
-/// How bad an incident that is open, or opens again, is by what is new in these observations, if that is worse than it
-/// is said to be. What was known before does not count: a lead may have lowered it since. Pure.
-fn raised(
+/// The worst of what is new in these observations, to an incident that is open or opens again. What was known before
+/// does not count: a lead may have lowered the severity since. Pure.
+fn worst_news(
     incident: &Incident,
     source: &AlertSource,
     seen: &[Observation],
@@ -234,8 +237,7 @@ fn raised(
     };
     let new = seen.iter().filter(|observation| observation.end.is_none() && !is_known(observation));
     let worst = new.map(|observation| observation.severity).min()?;
-    let is_concerned = is_open(incident) || reopens(incident, source, seen, now);
-    (is_concerned && worst.worse_than(incident.spec.severity)).then_some(worst)
+    (is_open(incident) || reopens(incident, source, seen, now)).then_some(worst)
 }
 
 /// The incident that a first signal opens. Pure.
@@ -350,32 +352,28 @@ mod tests {
     }
 
     #[test]
-    fn a_worse_signal_raises_a_smaller_incident_and_a_known_one_does_not() {
-        let open = |severity: &str, known: &str, end: Option<Timestamp>| {
+    fn what_is_known_is_no_news() {
+        let open = |known: &str, end: Option<Timestamp>| {
             let mut whole = serde_json::to_value(resolved(100)).unwrap();
             let signal = json!({"sourceRef": {"name": "am"}, "id": "f", "name": "CheckoutDown", "severity": known,
                 "startTime": at(10).to_string(), "lastSeenTime": at(20).to_string(), "endTime": end.map(|end| end.to_string())});
             json_patch::merge(
                 &mut whole,
-                &json!({"spec": {"severity": severity},
-                "status": {"state": "Acknowledged", "resolved": null, "signals": [signal]}}),
+                &json!({"status": {"state": "Acknowledged", "resolved": null, "signals": [signal]}}),
             );
             serde_json::from_value::<Incident>(whole).unwrap()
         };
-        let raised = |incident: &Incident| raised(incident, &source(json!({})), &[firing(30)], at(40));
+        let news = |incident: &Incident| worst_news(incident, &source(json!({})), &[firing(30)], at(40));
         let other = AlertSource::new("other", source(json!({})).spec);
-        assert_eq!(raised(&open("SEV5", "SEV5", None)), Some(Severity::Sev2), "it is worse than before");
-        assert_eq!(raised(&open("SEV5", "SEV2", Some(at(20)))), Some(Severity::Sev2), "it fires again");
-        assert_eq!(raised(&open("SEV5", "SEV2", None)), None, "the lead has lowered it since");
-        assert_eq!(raised(&open("SEV1", "SEV5", None)), None);
-        assert_eq!(raised(&resolved(100)), None, "it is over");
+        assert_eq!(news(&open("SEV5", None)), Some(Severity::Sev2), "it is worse than before");
+        assert_eq!(news(&open("SEV2", Some(at(20)))), Some(Severity::Sev2), "it fires again");
+        assert_eq!(news(&open("SEV2", None)), None, "the lead may have lowered it since");
         assert_eq!(
-            super::raised(&open("SEV5", "SEV2", None), &other, &[firing(30)], at(40)),
-            Some(Severity::Sev2)
+            worst_news(&open("SEV2", None), &other, &[firing(30)], at(40)),
+            Some(Severity::Sev2),
+            "another source says so too"
         );
-        let mut small = resolved(100);
-        small.spec.severity = Severity::Sev5;
-        let later = |seconds| super::raised(&small, &source(json!({})), &[firing(200)], at(seconds));
+        let later = |seconds| worst_news(&resolved(100), &source(json!({})), &[firing(200)], at(seconds));
         assert_eq!(later(700), Some(Severity::Sev2), "it opens again");
         assert_eq!(later(701), None, "another incident");
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
-use super::{changes, checks, duplicates, next, people, recovery, relapse, stakeholders};
+use super::{changes, checks, doubts, duplicates, next, people, recovery, relapse, stakeholders};
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
@@ -64,7 +64,8 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         status.checks = seen;
         status.changes = changes::known(incident, facts, &status);
         let proved = recovery::advance(incident, &mut status, checks::stable_for(&given), now);
-        plan.wake = earliest([soon, proved]);
+        let (_, silent) = doubts::stale(&status, facts, now);
+        plan.wake = earliest([soon, proved, silent]);
     }
     let state = recovery::state(incident, &status, next::is_repairing(incident, facts));
     status.state = Some(state);
@@ -77,7 +78,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     };
     let generation = incident.metadata.generation.unwrap_or_default();
     conditions::ready(&mut status, generation, now, ready);
-    recovery::conditions(&mut status, generation, now);
+    recovery::conditions(&mut status, facts, generation, now);
     status.runs = runs(incident, facts);
 
     // What another incident is about to take over is not worked on twice.
@@ -327,6 +328,6 @@ fn with(incident: &Incident, status: &IncidentStatus) -> Incident {
     current
 }
 
-fn earliest(times: [Option<Timestamp>; 2]) -> Option<Timestamp> {
+fn earliest<const N: usize>(times: [Option<Timestamp>; N]) -> Option<Timestamp> {
     times.into_iter().flatten().min()
 }

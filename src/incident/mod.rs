@@ -5,6 +5,7 @@ pub mod changes;
 pub mod checks;
 pub mod controller;
 pub mod decide;
+pub mod doubts;
 pub mod duplicates;
 pub mod facts;
 pub mod next;

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::facts::Facts;
 use super::recovery;
 use crate::api::Incident;
+use crate::api::common::is_true;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::change::people;
 use crate::runbook::outcome;
@@ -63,7 +64,8 @@ pub fn decide(
         IncidentState::Restored => match &status.lead {
             Some(lead) => next(&lead.user, "resolve".to_owned(), command("resolve")),
             None if recovery::is_noticed(incident, status) => {
-                next("nobody", "it resolves by itself".to_owned(), None)
+                let steady = if is_true(&status.conditions, "Flapping") { " once it is steady" } else { "" };
+                next("nobody", format!("it resolves by itself{steady}"), None)
             }
             None => {
                 let (who, what, verb) = match facts.is_governed(&namespace) {

@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::change_policy::ChangePolicySpec;
+use crate::api::common::Severity;
 use crate::api::incident::Commitment;
 use crate::api::incident_status::{IncidentStatus, Stamped};
 use crate::change::{binding, policy};
@@ -24,6 +25,7 @@ pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     led_before(status, former);
     // The ladder begins again at its first level.
     status.escalation = None;
+    status.known_severity = None;
     status.paged_anew = status.paged_anew.saturating_add(1);
 }
 
@@ -43,8 +45,18 @@ fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -
     said.map(|person| person.user.as_str())
 }
 
+/// A new signal says how bad it is. If that is worse than what people know, and nobody leads, they are paged anew;
+/// `said` is how bad it was said to be before.
+pub fn worsen(incident: &Incident, status: &mut IncidentStatus, said: Severity, worst: Severity) {
+    let known = status.known_severity.unwrap_or(said);
+    if worst.worse_than(known) && !is_led(incident, status) {
+        lapse(incident, status);
+        status.known_severity = Some(worst);
+    }
+}
+
 /// Whether somebody leads who has said so since the outage came back.
-pub fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
+fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
     counting(lead_of(incident), &mut status.lapsed_lead.clone()).is_some()
 }
 
@@ -55,8 +67,10 @@ pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, n
     // Claiming acknowledges.
     let answered =
         counting(incident.spec.acknowledgement.as_ref(), &mut status.lapsed_acknowledgement).or(lead);
+    status.known_severity.get_or_insert(incident.spec.severity);
     if let (None, Some(user)) = (&status.acknowledgement, answered) {
         status.acknowledgement = Some(stamp(user));
+        status.known_severity = Some(incident.spec.severity);
         timeline::add(status, now, user, "acknowledged");
     }
     if let Some(user) = lead {
@@ -103,6 +117,29 @@ mod tests {
     fn recorded(spec: Value, status: &mut IncidentStatus) -> [Option<String>; 2] {
         record(&incident(spec), &Facts::default(), status, Timestamp::UNIX_EPOCH);
         [&status.acknowledgement, &status.lead].map(|stamped| stamped.as_ref().map(|by| by.user.clone()))
+    }
+
+    #[test]
+    fn what_is_worse_than_people_know_pages_anew_whoever_raised_it_unless_somebody_leads() {
+        let answered = |roles: Value| {
+            let spec = json!({"severity": "SEV5", "acknowledgement": {"user": "emil"}, "roles": roles});
+            let mut status = IncidentStatus::default();
+            recorded(spec.clone(), &mut status);
+            (spec, status)
+        };
+        let (mut spec, mut status) = answered(json!({}));
+        // As after a conflict or a crash: the spec has been raised, and nobody knows.
+        spec["severity"] = json!("SEV2");
+        recorded(spec.clone(), &mut status);
+        worsen(&incident(spec.clone()), &mut status, Severity::Sev2, Severity::Sev2);
+        assert_eq!((&status.acknowledgement, status.paged_anew), (&None, 1));
+        worsen(&incident(spec.clone()), &mut status, Severity::Sev2, Severity::Sev2);
+        assert_eq!(status.paged_anew, 1, "once");
+        assert_eq!(recorded(spec, &mut status)[0], None, "emil answered for something smaller");
+
+        let (spec, mut status) = answered(json!({"lead": {"user": "lena"}}));
+        worsen(&incident(spec), &mut status, Severity::Sev5, Severity::Sev2);
+        assert_eq!(status.paged_anew, 0, "lena is on it");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::people;
+use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
+use super::{doubts, people};
 use crate::api::Incident;
 use crate::api::incident::{DetectionMethod, Outcome, Resolution};
 use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, Stamped};
@@ -26,10 +27,12 @@ pub fn advance(
     match (passes, status.healthy_since_time.clone()) {
         (true, None) => {
             status.healthy_since_time = Some(seconds(now));
+            doubts::turned(status, now);
             timeline::add(status, now, MAYDAY, "every check passes");
         }
         (false, Some(_)) => {
             status.healthy_since_time = None;
+            doubts::turned(status, now);
             let what = match status.restored_time.take() {
                 Some(_) => "a check fails again: not restored after all",
                 None => "a check fails again",
@@ -48,7 +51,7 @@ pub fn advance(
         }
     }
     resolve(incident, status, now);
-    wake
+    [wake, doubts::flaps_until(status, now)].into_iter().flatten().min()
 }
 
 /// The resolution of the spec, unless the outage has come back after it.
@@ -77,6 +80,7 @@ pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp)
         status.resolved = None;
         status.restored_time = None;
         status.healthy_since_time = None;
+        doubts::turned(status, now);
         status.relapses = status.relapses.saturating_add(1);
         status.lapsed_resolution = incident.spec.resolution.clone();
         people::lapse(incident, status);
@@ -96,8 +100,12 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
             let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             (user, format!("resolved as {:?}{reason}", resolution.outcome))
         }
-        // Without a lead it resolves by itself once it is proved.
-        None if status.restored_time.is_some() && status.lead.is_none() && is_noticed(incident, status) => {
+        // Without a lead it resolves by itself once it is proved, and does not come and go.
+        None if status.restored_time.is_some()
+            && status.lead.is_none()
+            && is_noticed(incident, status)
+            && doubts::flaps_until(status, now).is_none() =>
+        {
             (MAYDAY.to_owned(), "resolved by itself".to_owned())
         }
         None => return,
@@ -149,8 +157,15 @@ pub fn needs_review(incident: &Incident) -> bool {
 }
 
 /// The conditions of rules §5.
-pub fn conditions(status: &mut IncidentStatus, generation: i64, now: Timestamp) {
-    let facts = [
+pub fn conditions(status: &mut IncidentStatus, facts: &Facts, generation: i64, now: Timestamp) {
+    let goes_on = status.state.is_none_or(IncidentState::is_open);
+    let stale = if goes_on { doubts::stale(status, facts, now).0 } else { None };
+    let flapping = goes_on && doubts::flaps_until(status, now).is_some();
+    let needs_no_review = matches!(
+        status.state,
+        Some(IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate)
+    );
+    let rows = [
         (
             "Acknowledged",
             status.acknowledgement.is_some(),
@@ -176,8 +191,32 @@ pub fn conditions(status: &mut IncidentStatus, generation: i64, now: Timestamp) 
             "the checks have not passed for long enough",
         ),
         ("Resolved", status.resolved.is_some(), "Over", "GoesOn", "the outage is over", "the outage goes on"),
+        (
+            "Reviewed",
+            needs_no_review,
+            "NotNeeded",
+            "NotReviewed",
+            "it needs no review",
+            "nobody has written down what was learnt",
+        ),
+        (
+            "Flapping",
+            flapping,
+            "Unsteady",
+            "Steady",
+            "the checks begin and cease to pass again and again: it does not resolve by itself until they hold",
+            "the checks do not come and go",
+        ),
+        (
+            "SignalStale",
+            stale.is_some(),
+            "NotRepeated",
+            "Fresh",
+            stale.as_deref().unwrap_or_default(),
+            "what fires is repeated, or watched",
+        ),
     ];
-    for (kind, holds, yes, no, yes_message, no_message) in facts {
+    for (kind, holds, yes, no, yes_message, no_message) in rows {
         let (reason, message) = if holds { (yes, yes_message) } else { (no, no_message) };
         set(&mut status.conditions, kind, State::from(holds), reason, message, generation, now);
     }
@@ -186,6 +225,7 @@ pub fn conditions(status: &mut IncidentStatus, generation: i64, now: Timestamp) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::common::is_true;
     use serde_json::{Value, json};
 
     fn at(second: i64) -> Timestamp {
@@ -214,6 +254,23 @@ mod tests {
         relapse(incident, status, at(second));
         advance(incident, status, SignedDuration::from_secs(30), at(second));
         state(incident, status, false)
+    }
+
+    #[test]
+    fn what_comes_and_goes_does_not_resolve_by_itself_until_it_holds() {
+        let incident = incident(json!({}));
+        let mut status = with(CheckResult::Failing);
+        for second in 1..=7 {
+            let result = if second % 2 == 1 { CheckResult::Passing } else { CheckResult::Failing };
+            check(&mut status, result);
+            step(&incident, &mut status, second);
+        }
+        assert_eq!(step(&incident, &mut status, 37), IncidentState::Restored, "proved, and yet");
+        conditions(&mut status, &Facts::default(), 1, at(37));
+        assert!(is_true(&status.conditions, "Flapping"));
+        let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(38));
+        assert_eq!(wake, Some(at(5 + 1800)));
+        assert_eq!(step(&incident, &mut status, 5 + 1800), IncidentState::Resolved);
     }
 
     #[test]

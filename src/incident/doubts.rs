@@ -1,0 +1,135 @@
+//! What to doubt of what signals and checks say: a service that comes and goes, and a signal that nobody would clear
+//! (rules §5). Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use crate::api::common::is_true;
+use crate::api::incident_status::IncidentStatus;
+use crate::cluster::conditions::seconds;
+
+/// Changes of the checks older than this are another story.
+const WINDOW: SignedDuration = SignedDuration::from_mins(30);
+/// So many within the window are flapping: three times up and down.
+const BEGINS: usize = 6;
+/// It ends only with fewer than this, or it would flap itself.
+const ENDS: usize = 3;
+/// Most changes that are kept, as the schema allows.
+const KEPT: usize = 20;
+/// Alertmanager repeats what fires, by default every four hours; twice that without a word is doubtful.
+const SILENCE: SignedDuration = SignedDuration::from_hours(8);
+
+/// Remembers that the checks have begun or ceased to pass.
+pub fn turned(status: &mut IncidentStatus, now: Timestamp) {
+    status.turn_times.push(seconds(now));
+    let surplus = status.turn_times.len().saturating_sub(KEPT);
+    status.turn_times.drain(..surplus);
+}
+
+/// Until when the service is said to come and go if nothing changes; none if it does not.
+pub fn flaps_until(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp> {
+    let recent: Vec<Timestamp> = status
+        .turn_times
+        .iter()
+        .filter_map(|time| time.0.checked_add(WINDOW).ok())
+        .filter(|end| *end > now)
+        .collect();
+    let enough = if is_true(&status.conditions, "Flapping") { ENDS } else { BEGINS };
+    if recent.len() < enough {
+        return None;
+    }
+    recent.iter().rev().nth(ENDS - 1).copied()
+}
+
+/// Which firing signal nobody would clear, in words; and when to look again if none is so yet.
+pub fn stale(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+    let mut wake = None;
+    for signal in status.signals.iter().filter(|signal| signal.end_time.is_none()) {
+        let (name, source) = (&signal.name, &signal.source_ref.name);
+        let Some(found) = facts.sources.iter().find(|found| found.name_any() == *source) else {
+            let message = format!("asrc/{source} is gone: nobody will say that {name} has cleared");
+            return (Some(message), None);
+        };
+        // A condition is watched: there a silence says that nothing changes.
+        if found.spec.alertmanager.is_none() {
+            continue;
+        }
+        let due = signal.last_seen_time.0.checked_add(SILENCE).unwrap_or(Timestamp::MAX);
+        if due <= now {
+            let seen = signal.last_seen_time.0.strftime("%Y-%m-%d %H:%M UTC");
+            let message = format!(
+                "asrc/{source} has not repeated {name} since {seen}: either it is over, or monitoring is silent"
+            );
+            return (Some(message), None);
+        }
+        wake = [wake, Some(due)].into_iter().flatten().min();
+    }
+    (None, wake)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::conditions::set;
+    use serde_json::{Value, json};
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    #[test]
+    fn three_times_up_and_down_is_flapping_until_it_is_steady() {
+        let mut status = IncidentStatus::default();
+        for minute in 1..=5 {
+            turned(&mut status, at(minute));
+            assert_eq!(flaps_until(&status, at(minute)), None, "minute {minute}");
+        }
+        turned(&mut status, at(6));
+        assert_eq!(flaps_until(&status, at(6)), Some(at(34)), "the third newest leaves the window then");
+        set(&mut status.conditions, "Flapping", true, "Unsteady", "", 1, at(6));
+        assert_eq!(
+            flaps_until(&status, at(33)),
+            Some(at(34)),
+            "two have left the window, and it still flaps"
+        );
+        assert_eq!(flaps_until(&status, at(34)), None);
+        for minute in 100..200 {
+            turned(&mut status, at(minute));
+        }
+        assert_eq!(status.turn_times.len(), KEPT);
+    }
+
+    fn firing(source: &str, end: Value) -> IncidentStatus {
+        let signal = json!({"sourceRef": {"name": source}, "id": "a", "name": "CheckoutDown", "severity": "SEV2",
+            "startTime": "1970-01-01T00:00:00Z", "lastSeenTime": "1970-01-01T01:00:00Z", "endTime": end});
+        serde_json::from_value(json!({"signals": [signal]})).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_repeats_or_could_clear_is_doubted() {
+        let source = |name: &str, kind: Value| {
+            let mut object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "AlertSource",
+                "metadata": {"name": name, "namespace": "shop"}, "spec": {"severity": {"fixed": "SEV2"}, "service": {"byObject": {}}}});
+            json_patch::merge(&mut object, &json!({"spec": kind}));
+            Arc::new(serde_json::from_value(object).unwrap())
+        };
+        let condition = json!({"condition": {"apiVersion": "apps/v1", "kind": "Deployment", "selector": {},
+            "type": "Available", "status": "False", "holdFor": "20s"}});
+        let facts = Facts {
+            sources: vec![source("am", json!({"alertmanager": {}})), source("workloads", condition)],
+            ..Facts::default()
+        };
+        let said = |source: &str, end: Value, minute| stale(&firing(source, end), &facts, at(minute));
+        assert_eq!(said("am", Value::Null, 539), (None, Some(at(540))));
+        let (message, _) = said("am", Value::Null, 540);
+        assert!(
+            message.unwrap().starts_with("asrc/am has not repeated CheckoutDown since 1970-01-01 01:00 UTC")
+        );
+        assert_eq!(said("am", json!("1970-01-01T02:00:00Z"), 540), (None, None), "it has cleared");
+        assert_eq!(said("workloads", Value::Null, 540), (None, None));
+        assert!(said("gone", Value::Null, 61).0.unwrap().starts_with("asrc/gone is gone"));
+    }
+}
