@@ -109,9 +109,14 @@ fn decisions_and_runs_hold_though_the_guard_was_taken_away() {
     let run = admin.reads("run run");
     assert_eq!(run["spec"]["cancel"], true);
     assert_eq!(run["metadata"]["finalizers"], Value::Null);
-    let left =
-        admin.types("kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o name");
-    assert_eq!(left.passes(), "");
+    // Then the chart goes, and what people wrote stays, held by nothing.
+    cluster.script("uninstall", &[cluster.path()]);
+    let gates = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,\
+                 validatingadmissionpolicybindings,clusterroles";
+    let left = admin.types(&format!("kubectl get {gates} -o name")).passes();
+    assert!(!left.contains("mayday"), "{left}");
+    assert_eq!(admin.types("kubectl get crd -o name").passes().matches("mayday.dev").count(), 12);
+    admin.types("kubectl delete run/run chg/release --timeout=30s").passes();
     cluster.stop();
 }
 

@@ -50,7 +50,8 @@ impl Cluster {
         Cluster { dir: root().join("target/test").join(name) }
     }
 
-    fn path(&self) -> &str {
+    /// Its folder, as the scripts take it.
+    pub fn path(&self) -> &str {
         self.dir.to_str().unwrap()
     }
 
