@@ -1,4 +1,4 @@
-//! The API server's audit log, the judge of every story. It holds all writes and no reads.
+//! The API server's audit log, the judge of every story. It holds all writes, and of reads those of the operator.
 
 use std::path::Path;
 
@@ -39,7 +39,8 @@ impl Audit {
             let people = !user.starts_with("system:")
                 || user.starts_with(&format!("system:serviceaccount:{namespace}:"))
                 || user.starts_with("system:serviceaccount:mayday-system:");
-            object["namespace"] == namespace
+            !is_read(entry)
+                && object["namespace"] == namespace
                 && object["apiGroup"] != "mayday.dev"
                 && entry["responseStatus"]["code"].as_i64().is_some_and(|code| code < 300)
                 && !entry["requestURI"].as_str().unwrap_or_default().contains("dryRun=All")
@@ -60,7 +61,7 @@ impl Audit {
     }
 
     /// From the moment an alert was stored to the first write of a runbook's account: seconds, and the operator's
-    /// API calls in between.
+    /// API calls in between, reads and writes (its lease, its Events and its watches aside).
     pub fn alert_to_repair(&self, mark: usize, alert: &str, account: &str) -> Option<(f64, usize)> {
         let entries = || self.entries.iter().enumerate().skip(mark);
         let stores = |entry: &Value| {
@@ -68,13 +69,18 @@ impl Audit {
             actor(entry) == OPERATOR && signals.into_iter().flatten().any(|signal| signal["name"] == alert)
         };
         let (first, stored) = entries().find(|(_, entry)| stores(entry))?;
-        let (last, repair) = entries().find(|(_, entry)| actor(entry) == account)?;
+        let (last, repair) = entries().find(|(_, entry)| actor(entry) == account && !is_read(entry))?;
         let at = |entry: &Value| entry["requestReceivedTimestamp"].as_str()?.parse::<Timestamp>().ok();
         let seconds = at(repair)?.duration_since(at(stored)?).as_secs_f64();
         let calls = self.entries.get(first + 1..=last)?.iter();
         let calls = calls.filter(|entry| entry["user"]["username"] == OPERATOR).count();
         Some((seconds, calls))
     }
+}
+
+/// Whether nothing can have changed by it.
+fn is_read(entry: &Value) -> bool {
+    matches!(entry["verb"].as_str(), Some("get" | "list" | "watch"))
 }
 
 /// Who acted, through an impersonation too.

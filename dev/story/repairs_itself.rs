@@ -120,6 +120,6 @@ fn judge(scene: &Scene, place: usize) -> Result {
     let (seconds, calls) = audit
         .alert_to_repair(place, ALERT, &account)
         .ok_or_else(|| Failed::new("the alert and the repair in the audit log", "one is missing"))?;
-    println!("  From the stored alert to the first write of the repair: {seconds:.2} s, {calls} API writes.");
+    println!("  From the stored alert to the first write of the repair: {seconds:.2} s, {calls} API calls.");
     Ok(())
 }

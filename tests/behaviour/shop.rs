@@ -131,7 +131,8 @@ impl<'a> Shop<'a> {
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
             .filter(|entry| {
                 let object = &entry["objectRef"];
-                object["resource"] == "deployments"
+                !matches!(entry["verb"].as_str(), Some("get" | "list"))
+                    && object["resource"] == "deployments"
                     && object["namespace"] == "shop"
                     && object["subresource"].is_null()
                     && entry["stage"] == "ResponseComplete"

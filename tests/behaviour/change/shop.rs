@@ -163,6 +163,7 @@ impl Shop {
             let uri = event["requestURI"].as_str().unwrap_or_default();
             let user = event["user"]["username"].as_str().unwrap_or_default();
             event["stage"] == "ResponseComplete"
+                && !matches!(event["verb"].as_str(), Some("get" | "list"))
                 && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
                 && object["namespace"] == self.namespace.as_str()
                 && object["resource"] == "deployments"
