@@ -222,16 +222,17 @@ pub struct PortForwardChange {
     pub ports: Vec<i32>,
 }
 
-/// When a request may be carried out: a length from the last approval, or from and until.
+/// When a request may be carried out: a length from the last approval or from `notBefore`, whichever is later; or until
+/// an instant.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
     "has(self.duration) != has(self.notAfter)",
-    "set duration, or notAfter (and notBefore, if it does not begin at once)"
+    "set duration or notAfter, one of them (and notBefore, if it does not begin at once)"
 ))]
 pub struct Window {
-    /// So long from the last approval.
+    /// So long from the last approval, or from `notBefore` if that is later.
     pub duration: Option<Duration>,
     /// Not before then.
     pub not_before: Option<Time>,

@@ -126,11 +126,14 @@ impl Action {
             && known.all(is_credential)
     }
 
-    /// The version of the object before the action: its generation, which rises with every change of what it is to be,
-    /// or, for a kind that has none, its resourceVersion. None where there was no object.
+    /// The version of the object before the action: its generation, which rises with every change of what it is to be;
+    /// or its resourceVersion, for a kind that has none, and where only metadata changes, which raises none. None where
+    /// there was no object.
     pub fn version(&self) -> Option<String> {
         let metadata = self.before.get("metadata")?;
-        let generation = metadata["generation"].as_i64().map(|generation| format!("generation {generation}"));
+        let raises = self.delta.iter().any(|delta| !delta.path.starts_with("/metadata/"));
+        let generation = metadata["generation"].as_i64().filter(|_| raises);
+        let generation = generation.map(|generation| format!("generation {generation}"));
         generation.or_else(|| Some(format!("resourceVersion {}", metadata["resourceVersion"].as_str()?)))
     }
 

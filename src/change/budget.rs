@@ -9,7 +9,7 @@ use kube::core::{Selector, SelectorExt};
 /// What they say.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Budget {
-    /// None covers the pod.
+    /// None that is protected itself covers the pod.
     Absent,
     /// Every one that covers it allows a disruption now.
     Allows,
@@ -42,7 +42,7 @@ impl Budget {
     /// A sentence for whoever is refused.
     pub fn text(&self) -> String {
         match self {
-            Budget::Absent => "No PodDisruptionBudget covers the pod.".to_owned(),
+            Budget::Absent => "No protected PodDisruptionBudget covers the pod.".to_owned(),
             Budget::Allows => {
                 "Its PodDisruptionBudget allows it, but the policy wants every eviction approved.".to_owned()
             }

@@ -101,8 +101,9 @@ pub fn escape(name: &str) -> String {
 
 type Elements<'a> = BTreeMap<String, (Option<&'a Value>, Option<&'a Value>)>;
 
-/// The elements of both lists by their key; none if the list has no known key, a key is there twice, or what
-/// both have stands in another order (the order of containers and variables means something).
+/// The elements of both lists by their key; none if the list has no known key, a key is there twice, or the keys do
+/// not tell the order (the order of containers and variables means something): what both have stands in another
+/// order, or what only one has does not stand behind it, sorted.
 fn keyed<'a>(path: &str, old: &'a [Value], new: &'a [Value]) -> Option<Elements<'a>> {
     let list = path.rsplit('/').next().unwrap_or_default();
     let keys = keys_of(list, if new.is_empty() { old } else { new })?;
@@ -117,7 +118,13 @@ fn keyed<'a>(path: &str, old: &'a [Value], new: &'a [Value]) -> Option<Elements<
         let is_common = |name: &String| others.iter().any(|(other, _)| other == name);
         items.iter().map(|(name, _)| name.clone()).filter(is_common).collect()
     };
-    if common(&old, &new) != common(&new, &old) {
+    let both = common(&old, &new);
+    let tells_order = |items: &[(String, &'a Value)]| {
+        let names: Vec<&String> = items.iter().map(|(name, _)| name).collect();
+        let (head, tail) = names.split_at(both.len());
+        head.iter().copied().eq(&both) && tail.is_sorted()
+    };
+    if !tells_order(&old) || !tells_order(&new) {
         return None;
     }
     let mut elements = Elements::new();
@@ -254,6 +261,25 @@ mod tests {
         let mut after = before.clone();
         after["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().reverse();
         assert_eq!(paths(&diff(&before, &after)), ["/spec/template/spec/containers"]);
+    }
+
+    #[test]
+    fn what_is_added_or_removed_is_told_by_name_only_where_that_tells_its_place() {
+        let object = |names: &[&str]| {
+            let list: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+            json!({"spec": {"template": {"spec": {"initContainers": list}}}})
+        };
+        const LIST: &str = "/spec/template/spec/initContainers";
+        let whole = |before: &[&str], after: &[&str]| {
+            let deltas = diff(&object(before), &object(after));
+            deltas.iter().any(|delta| delta.path == LIST)
+        };
+        assert!(!whole(&["a"], &["a", "migrate", "seed"]));
+        assert!(whole(&["a"], &["seed", "a", "migrate"]), "it would say the same as the one above");
+        assert!(whole(&["a"], &["a", "seed", "migrate"]));
+        assert!(whole(&["a", "b", "c"], &["a", "c"]), "taking it back would not say where it was");
+        assert!(!whole(&["a", "b"], &["a"]));
+        assert!(!whole(&["a", "b"], &["a", "c"]));
     }
 
     #[test]

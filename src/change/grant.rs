@@ -33,7 +33,7 @@ pub fn window(spec: &ChangeRequestSpec, approved: Timestamp) -> (Timestamp, Time
     let length = window.duration.map_or(DEFAULT_WINDOW, |duration| duration.get());
     let until = match window.not_after {
         Some(time) => time.0,
-        None => approved.checked_add(length).unwrap_or(Timestamp::MAX),
+        None => from.checked_add(length).unwrap_or(Timestamp::MAX),
     };
     (from, until)
 }
@@ -64,6 +64,10 @@ pub fn standing(request: &ChangeRequest, outcome: &Outcome, now: Timestamp) -> R
     }
     if let Some(who) = &outcome.rejected_by {
         return Err(format!("{who} rejected it"));
+    }
+    // It was final when it was made, though who made it may not be eligible any more.
+    if is_true(&status.conditions, "Rejected") {
+        return Err("it was rejected".to_owned());
     }
     if super::weigh::digest_of(request).is_none() {
         return Err("it has no plan yet, or its plan is not the one its digest names".to_owned());

@@ -214,3 +214,40 @@ fn a_changed_value_makes_the_entry_stale() {
     let why = grant(&two, &image("v1", "v2"), now()).unwrap_err();
     assert_eq!(why, "/spec/replicas was changed meanwhile: ask again");
 }
+
+#[test]
+fn a_label_that_was_changed_back_and_forth_since_is_no_repeat() {
+    let label = |version: &str, from: &str, to: &str| {
+        let object = |colour: &str| json!({"metadata": {"generation": 3, "resourceVersion": version, "labels": {"colour": colour}}});
+        action(json!({"oldObject": object(from), "object": object(to)}))
+    };
+    // The image of the object is the same before and after.
+    let plain = |mut action: Action| {
+        action.delta.retain(|delta| delta.path.starts_with("/metadata/"));
+        action
+    };
+    let planned = json!([{"path": "/metadata/labels/colour", "before": "blue", "after": "green"}]);
+    let mut request = request(json!({}));
+    let status = request.status.as_mut().unwrap();
+    status.plan[0].delta = serde_json::from_value(planned).unwrap();
+    let first = plain(label("7", "blue", "green"));
+    let used = use_it(request, &first);
+    assert_eq!(grant(&used, &first, now()), Ok(Grant::Repeat));
+    let again = plain(label("9", "blue", "green"));
+    assert_eq!(grant(&used, &again, now()), Err("it was used 1 of 1 times: ask again".to_owned()));
+}
+
+#[test]
+fn a_rejection_stays_whatever_becomes_of_who_made_it() {
+    let condition = json!({"type": "Rejected", "status": "True", "reason": "Rejected", "message": "lena rejected it",
+        "lastTransitionTime": "2026-11-22T12:00:00Z"});
+    let rejected = request(json!({"status": {"conditions": [condition]}}));
+    assert_eq!(standing(&rejected, &approved(), now()), Err("it was rejected".to_owned()));
+}
+
+#[test]
+fn a_length_counts_from_when_the_window_begins() {
+    let spec =
+        request(json!({"spec": {"window": {"notBefore": "2026-11-23T12:00:00Z", "duration": "1h"}}})).spec;
+    assert_eq!(window(&spec, now()), (at("2026-11-23T12:00:00Z"), at("2026-11-23T13:00:00Z")));
+}

@@ -69,9 +69,7 @@ async fn owner(
         Api::all_with(context.client.clone(), &resource)
     };
     let namespace = if is_namespaced { action.namespace.as_str() } else { "" };
-    let resource = Resource { group, plural: &resource.plural, namespace };
-    let policies = context.stores.policies.state();
-    let protected = !policy::protecting(&policies, &resource, &context.config.namespace).is_empty();
+    let protected = is_protected(context, &Resource { group, plural: &resource.plural, namespace });
     let state = match api.get_opt(&reference.name).await? {
         Some(found) if found.uid().as_deref() != Some(&reference.uid) => OwnerState::Gone,
         Some(found) if found.metadata.deletion_timestamp.is_some() => OwnerState::Terminating,
@@ -81,6 +79,11 @@ async fn owner(
     Ok((state, protected))
 }
 
+fn is_protected(context: &Context, resource: &Resource<'_>) -> bool {
+    let policies = context.stores.policies.state();
+    !policy::protecting(&policies, resource, &context.config.namespace).is_empty()
+}
+
 async fn namespace_ends(context: &Context, action: &Action) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(context.client.clone());
     let namespace = api.get_opt(&action.namespace).await?;
@@ -88,6 +91,13 @@ async fn namespace_ends(context: &Context, action: &Action) -> Result<bool, Erro
 }
 
 async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, Error> {
+    // What anybody may write proves nothing.
+    if !is_protected(
+        context,
+        &Resource { group: "autoscaling", plural: "horizontalpodautoscalers", namespace: &action.namespace },
+    ) {
+        return Ok(Vec::new());
+    }
     let api: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), &action.namespace);
     let found = api.list(&ListParams::default()).await?;
     Ok(found
@@ -112,6 +122,13 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
 pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &action.namespace);
     let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(Budget::Absent) };
+    // What anybody may write allows nothing.
+    if !is_protected(
+        context,
+        &Resource { group: "policy", plural: "poddisruptionbudgets", namespace: &action.namespace },
+    ) {
+        return Ok(Budget::Absent);
+    }
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.client.clone(), &action.namespace);
     let budgets = budgets.list(&ListParams::default()).await?;
     Ok(Budget::of(pod.labels(), &budgets))

@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(
             said(Budget::Absent),
             format!(
-                "Refused: eviction of pod/checkout-1 in shop is not approved. No PodDisruptionBudget covers the pod. {next}"
+                "Refused: eviction of pod/checkout-1 in shop is not approved. No protected PodDisruptionBudget covers the pod. {next}"
             )
         );
         assert_eq!(

@@ -37,6 +37,14 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
             caller.user
         ));
     }
+    // Whoever may impersonate others would be two people: who starts it, and who approves it.
+    if !caller.direct && !facts.by_operator {
+        return Ruling::Refuse(
+            "Refused: a run is started only from a direct login, and this request is impersonated; log in as \
+             yourself, without --as: kubectl mayday run"
+                .to_owned(),
+        );
+    }
     let name = &new.spec.runbook_ref.name;
     let Some(runbook) = facts.runbook else {
         return Ruling::Refuse(format!(
@@ -128,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_starts_one_in_a_borrowed_name() {
+        let borrowed = Caller { user: "emil".into(), groups: Vec::new(), direct: false };
+        let facts = |by_operator| Facts {
+            caller: &borrowed,
+            by_operator,
+            runbook: Some(Box::leak(Box::new(runbook()))),
+            incident: None,
+        };
+        assert!(refusal(create(&run("emil", json!({})), &facts(false))).contains("direct login"));
+        assert_eq!(create(&run("emil", json!({})), &facts(true)), Ruling::Allow);
+    }
+
+    #[test]
     fn only_the_operator_starts_what_starts_by_itself() {
         let operator = "system:serviceaccount:mayday-system:mayday";
         assert_eq!(by(operator, true, &run(operator, json!({})), None), Ruling::Allow);
@@ -137,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_run_names_a_runbook_that_exists() {
-        let caller = Caller { user: "emil".into(), ..Caller::default() };
+        let caller = Caller { user: "emil".into(), direct: true, ..Caller::default() };
         let facts = Facts { caller: &caller, by_operator: false, runbook: None, incident: None };
         let message = refusal(create(&run("emil", json!({})), &facts));
         assert!(
