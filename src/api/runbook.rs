@@ -385,6 +385,11 @@ pub struct RunbookStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub decisions: Vec<CountedDecision>,
+    /// Contents that somebody entitled has rejected, newest last. A rejection is final for its digest, whatever becomes
+    /// of who made it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub rejections: Vec<Rejection>,
     /// When the approval lapses.
     pub approved_until_time: Option<Time>,
     /// When it last ran.
@@ -392,3 +397,23 @@ pub struct RunbookStatus {
 }
 
 crate::conditioned!(RunbookStatus);
+
+impl RunbookStatus {
+    /// Who rejected the content of a digest, if anybody has.
+    pub fn rejected_by(&self, digest: &str) -> Option<&str> {
+        let rejection = self.rejections.iter().find(|rejection| rejection.digest == digest);
+        rejection.map(|rejection| rejection.by.as_str())
+    }
+}
+
+/// A content that was rejected.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// Its digest.
+    #[schemars(length(max = 80))]
+    pub digest: String,
+    /// Who rejected it.
+    #[schemars(length(max = 253))]
+    pub by: String,
+}

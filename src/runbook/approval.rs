@@ -20,7 +20,7 @@ use crate::api::runbook::RunbookSpec;
 use crate::api::{Approval, BusinessService, ChangePolicy, Incident, OnCallRotation};
 use crate::change::binding::bindings;
 use crate::change::people;
-use crate::change::quorum::{Names, Rules, Subject, evaluate};
+use crate::change::quorum::{Names, Outcome, Rules, Subject, evaluate};
 
 /// How long an approval of a Runbook counts where it does not say.
 const DEFAULT_VALIDITY: SignedDuration = SignedDuration::from_hours(180 * 24);
@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub uid: &'a str,
     /// Digest that must be named.
     pub digest: &'a str,
+    /// Who rejected a Runbook's digest before, as its status remembers.
+    pub rejected_by: Option<&'a str>,
     /// The Approvals of the namespace.
     pub approvals: &'a [Arc<Approval>],
     /// All policies; those over the namespace are picked here.
@@ -51,6 +53,11 @@ impl<'a> Facts<'a> {
             .filter(|policy| covers(policy, self.namespace))
             .map(|policy| &policy.spec)
             .collect()
+    }
+
+    /// Who rejected the digest: now by the rules, or before, which was final.
+    fn rejection(&self, outcome: &Outcome) -> Option<String> {
+        outcome.rejected_by.clone().or_else(|| self.rejected_by.map(str::to_owned))
     }
 
     fn subject(&self, kind: SubjectKind, excluded: BTreeSet<String>) -> Subject<'a> {
@@ -99,7 +106,7 @@ pub fn of_runbook(facts: &Facts<'_>, authors: Option<&[String]>, now: Timestamp)
         outcome.counted.iter().any(|known| Some(&known.uid) == approval.uid().as_ref())
     };
     let until = facts.approvals.iter().filter(counted).filter_map(|approval| lapses(approval)).min();
-    let approved = match outcome.rejected_by.clone() {
+    let approved = match facts.rejection(&outcome) {
         Some(by) => Approved::Rejected(by),
         None if outcome.approved => Approved::Yes,
         None if authors.is_empty() => Approved::Missing(outcome.missing_phrase()),
@@ -119,7 +126,7 @@ pub fn still_stands(facts: &Facts<'_>, rested_on: &[CountedDecision], now: Times
     let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
     let subject = facts.subject(SubjectKind::Runbook, BTreeSet::new());
     let outcome = evaluate(&subject, &rules, &unlapsed(facts.approvals, now), now);
-    if let Some(by) = outcome.rejected_by {
+    if let Some(by) = facts.rejection(&outcome) {
         return Approved::Rejected(by);
     }
     if rested_on.is_empty() {

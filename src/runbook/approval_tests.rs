@@ -61,6 +61,7 @@ fn with<T>(
         name: "rb",
         uid: "rb-uid",
         digest: &digest,
+        rejected_by: None,
         approvals,
         policies,
         names: &names,
@@ -236,4 +237,17 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
     assert!(
         matches!(of(&[amir], None, &unled), Approved::Missing(who) if who.contains("kubectl mayday lead -n shop inc/i"))
     );
+}
+
+#[test]
+fn a_rejection_stays_whatever_becomes_of_who_made_it() {
+    let policies = [policy(json!({}))];
+    let both = [amir(), bea()];
+    let rested_on = count(&both, &["emil"]).decisions;
+    with(&policies, &both, |facts| {
+        let facts = Facts { rejected_by: Some("lena"), ..*facts };
+        let authors = ["emil".to_owned()];
+        assert_eq!(of_runbook(&facts, Some(&authors), now()).approved, Approved::Rejected("lena".into()));
+        assert_eq!(still_stands(&facts, &rested_on, now()), Approved::Rejected("lena".into()));
+    });
 }

@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 
 use super::permit::Approved;
 use super::{approval, validate};
-use crate::api::runbook::{AUTHORS_ANNOTATION, RunbookStatus};
+use crate::api::runbook::{AUTHORS_ANNOTATION, Rejection, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
 use crate::change::quorum::Names;
 use crate::cluster::conditions::{NotReady, ready, seconds, set};
@@ -22,6 +22,9 @@ use crate::cluster::{Context, Error, SharedContext, status};
 pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
 /// ServiceAccounts are not watched: one that is missing is looked for again after this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// Most rejected contents that are remembered, as the schema allows.
+const REJECTIONS: usize = 16;
 
 /// Users who changed what the digest covers since the last approved digest, as the guard webhook stamps them;
 /// `None` if nobody knows.
@@ -97,11 +100,15 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
                 name: &name,
                 uid: &uid,
                 digest: &digest,
+                rejected_by: status.rejected_by(&digest),
                 approvals: facts.approvals,
                 policies: facts.policies,
                 names: &facts.names,
             };
             let count = approval::of_runbook(&facts, authors(runbook).as_deref(), now);
+            if let Approved::Rejected(by) = &count.approved {
+                remember(&mut status, &digest, by);
+            }
             status.digest = Some(digest);
             count
         }
@@ -139,6 +146,16 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
     set(&mut status.conditions, "Suspended", runbook.spec.suspend, reason, message, generation, now);
     status.last_run_time = last_run(facts.runs, &name).or(status.last_run_time);
     (status, [until, look_again].into_iter().flatten().min())
+}
+
+/// Notes that a content was rejected; of many the oldest is forgotten.
+fn remember(status: &mut RunbookStatus, digest: &str, by: &str) {
+    if status.rejected_by(digest).is_some() {
+        return;
+    }
+    status.rejections.push(Rejection { digest: digest.to_owned(), by: by.to_owned() });
+    let surplus = status.rejections.len().saturating_sub(REJECTIONS);
+    status.rejections.drain(..surplus);
 }
 
 fn accepted(facts: &Facts<'_>, namespace: &str) -> Result<String, NotReady> {

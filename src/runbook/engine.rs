@@ -253,6 +253,9 @@ impl<'a> Work<'a> {
             name: &self.run.spec.runbook_ref.name,
             uid: &snapshot.uid,
             digest: &snapshot.digest,
+            rejected_by: runbook
+                .as_ref()
+                .and_then(|runbook| runbook.status.as_ref()?.rejected_by(&snapshot.digest)),
             approvals: &approvals,
             policies: &policies,
             names: &names,
