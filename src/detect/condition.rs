@@ -19,6 +19,8 @@ use super::signal::Observation;
 use crate::api::AlertSource;
 use crate::api::alert_source::ObjectCondition;
 use crate::api::common::ObjectRef;
+use crate::api::incident_status::Signal;
+use crate::change::binding::is_open;
 use crate::cluster::error::chain;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, SharedContext};
@@ -61,7 +63,8 @@ async fn look(context: &Context) -> Duration {
     for source in context.stores.sources.state() {
         let Some(condition) = &source.spec.condition else { continue };
         let objects = objects(context, &source, condition);
-        let sighting = decide(&source, condition, &objects, now);
+        let mut sighting = decide(&source, condition, &objects, now);
+        sighting.observations.extend(superseded(condition, &objects, &firing(context, &source), now));
         if let Some(next) = sighting.wake {
             wake = wake.min(Duration::try_from(next.duration_since(now)).unwrap_or(RETRY));
         }
@@ -121,6 +124,60 @@ fn decide(source: &AlertSource, condition: &ObjectCondition, objects: &[Value], 
     sighting
 }
 
+/// What the source has reported and nobody has cleared.
+fn firing(context: &Context, source: &AlertSource) -> Vec<Signal> {
+    let namespace = source.namespace().unwrap_or_default();
+    let incidents = in_namespace(&context.stores.incidents, &namespace);
+    let signals = incidents.iter().filter(|incident| is_open(incident)).filter_map(|incident| {
+        let signals = &incident.status.as_ref()?.signals;
+        Some(signals.iter().filter(|signal| signal.end_time.is_none()))
+    });
+    signals.flatten().filter(|signal| signal.source_ref.name == source.name_any()).cloned().collect()
+}
+
+/// The end of signals that the source can never clear: another object has taken the name, or it is not selected any
+/// more. What is there speaks for itself then. Of an object that is only gone the trouble goes on: missing data is
+/// not health. Pure.
+fn superseded(
+    condition: &ObjectCondition,
+    objects: &[Value],
+    firing: &[Signal],
+    now: Timestamp,
+) -> Vec<Observation> {
+    let text =
+        |object: &'_ Value, path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let is_watched = |signal: &&Signal| {
+        objects
+            .iter()
+            .filter(|object| is_selected(condition, object))
+            .any(|object| text(object, "/metadata/uid").is_some_and(|uid| signal.id == id(&uid, condition)))
+    };
+    let is_there = |object: &ObjectRef| {
+        object.kind == condition.kind
+            && objects.iter().any(|found| text(found, "/metadata/name").as_ref() == Some(&object.name))
+    };
+    firing
+        .iter()
+        .filter(|signal| !is_watched(signal) && signal.object.as_ref().is_some_and(is_there))
+        .map(|signal| Observation {
+            id: signal.id.clone(),
+            name: signal.name.clone(),
+            summary: signal.summary.clone(),
+            severity: signal.severity,
+            start: signal.start_time.0,
+            end: Some(now),
+            labels: signal.labels.clone(),
+            object: signal.object.clone(),
+            group: signal.id.split('/').next().unwrap_or_default().to_owned(),
+        })
+        .collect()
+}
+
+/// The identity of an object's condition.
+fn id(uid: &str, condition: &ObjectCondition) -> String {
+    format!("{uid}/{}", condition.type_)
+}
+
 fn observe(
     source: &AlertSource,
     condition: &ObjectCondition,
@@ -132,7 +189,7 @@ fn observe(
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
     Observation {
-        id: format!("{uid}/{}", condition.type_),
+        id: id(uid, condition),
         name: format!("{} {} is {}", condition.kind, condition.type_, condition.status),
         summary: (!message.is_empty()).then(|| flat(message, 500)),
         severity: source.spec.severity.fixed.or(source.spec.severity.default).unwrap_or_default(),
@@ -171,6 +228,25 @@ mod tests {
         let spec = json!({"condition": {"apiVersion": "apps/v1", "kind": "Deployment", "selector": {"matchLabels": {"app": "checkout"}},
             "type": "Available", "status": "False", "holdFor": "20s"}, "severity": {"fixed": "SEV2"}});
         AlertSource::new("workloads", serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn what_was_replaced_or_is_not_selected_any_more_is_over_and_what_is_only_gone_is_not() {
+        let source = source();
+        let condition = source.spec.condition.clone().unwrap();
+        let down = decide(&source, &condition, &[deployment("False", 0)], at(30)).observations;
+        let firing = [down[0].signal("workloads", at(30))];
+        let ends = |objects: &[Value]| -> Vec<Option<Timestamp>> {
+            superseded(&condition, objects, &firing, at(40)).iter().map(|seen| seen.end).collect()
+        };
+        let mut replaced = deployment("True", 35);
+        replaced["metadata"]["uid"] = json!("another");
+        let mut relabelled = deployment("False", 0);
+        relabelled["metadata"]["labels"]["app"] = json!("other");
+        assert_eq!(ends(&[replaced]), [Some(at(40))]);
+        assert_eq!(ends(&[relabelled]), [Some(at(40))]);
+        assert_eq!(ends(&[deployment("False", 0)]), [], "it clears by itself");
+        assert_eq!(ends(&[]), [], "missing data is not health");
     }
 
     fn deployment(status: &str, since: i64) -> Value {

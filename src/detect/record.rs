@@ -134,13 +134,18 @@ async fn record_of_group(
     let knows = |incident: &&Arc<Incident>| {
         let signals = incident.status.iter().flat_map(|status| &status.signals);
         let same = |id: &str| seen.iter().any(|observation| observation.id == id);
-        is_open(incident)
-            && signals
-                .into_iter()
-                .any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
+        signals.into_iter().any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
     };
-    if let Some(open) = cached.iter().find(knows)
+    let known: Vec<_> = cached.iter().filter(knows).collect();
+    if let Some(open) = known.iter().find(|incident| is_open(incident))
         && add(&incidents, &open.name_any(), source, seen, now, true).await?
+    {
+        return Ok(());
+    }
+    // One that is over and goes on: the latest.
+    let over = known.iter().filter(|incident| reopens(incident, source, seen, now));
+    if let Some(last) = over.max_by_key(|incident| incident.creation_timestamp())
+        && add(&incidents, &last.name_any(), source, seen, now, false).await?
     {
         return Ok(());
     }
@@ -286,12 +291,17 @@ fn source_of<'a>(
     signals.filter(move |signal| signal.source_ref.name == source.name_any())
 }
 
-/// Whether everything that fires is a late repeat of an episode that the incident has seen cleared. Pure.
+/// Whether everything that fires is a late repeat of an episode that the incident has seen cleared, or that people
+/// have said is none: it is a new outage only if it begins anew. Pure.
 fn is_late_repeat(last: &Incident, source: &AlertSource, seen: &[Observation]) -> bool {
+    let is_none = matches!(
+        last.status.as_ref().and_then(|status| status.state),
+        Some(IncidentState::FalseAlarm | IncidentState::Duplicate)
+    );
     seen.iter().filter(|observation| observation.end.is_none()).all(|observation| {
         source_of(last, source).any(|known| {
             known.id == observation.id
-                && known.end_time.is_some()
+                && (known.end_time.is_some() || is_none)
                 && observation.start.as_second() <= known.start_time.0.as_second()
         })
     })
@@ -383,6 +393,17 @@ mod tests {
         assert!(is_late_repeat(&resolved(100), &source(json!({})), &[firing(10)]));
         assert!(!reopens(&resolved(100), &source(json!({})), &[firing(10)], at(110)));
         assert!(!is_late_repeat(&resolved(100), &source(json!({})), &[firing(30)]));
+    }
+
+    #[test]
+    fn a_false_alarm_that_still_fires_is_no_new_outage_until_it_begins_anew() {
+        let mut whole = serde_json::to_value(resolved(100)).unwrap();
+        whole["status"]["signals"][0]["endTime"] = Value::Null;
+        whole["status"]["state"] = json!("FalseAlarm");
+        let last: Incident = serde_json::from_value(whole).unwrap();
+        assert!(is_late_repeat(&last, &source(json!({})), &[firing(10)]));
+        assert!(!is_late_repeat(&last, &source(json!({})), &[firing(30)]));
+        assert!(!is_late_repeat(&last, &AlertSource::new("other", source(json!({})).spec), &[firing(10)]));
     }
 
     #[test]
