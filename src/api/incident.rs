@@ -43,12 +43,12 @@ use super::review::Review;
     "a resolution stays: if the outage goes on, it is reopened by the next signal"
 ))]
 #[x_kube(validation = (
-    "(!has(oldSelf.updates) || oldSelf.updates.size() == 0) || (has(self.updates) && self.updates.size() >= oldSelf.updates.size() && oldSelf.updates.all(u, u in self.updates))",
-    "updates that were written stay as they are: add another one"
+    "(!has(oldSelf.updates) || oldSelf.updates.size() == 0) || (has(self.updates) && self.updates.size() >= oldSelf.updates.size() && oldSelf.updates.all(u, self.updates.indexOf(u) == oldSelf.updates.indexOf(u)) && self.updates.all(u, u in oldSelf.updates || self.updates.indexOf(u) >= oldSelf.updates.size()))",
+    "updates that were written stay as they are: add another one behind them"
 ))]
 #[x_kube(validation = (
-    "(!has(oldSelf.notes) || oldSelf.notes.size() == 0) || (has(self.notes) && self.notes.size() >= oldSelf.notes.size() && oldSelf.notes.all(n, n in self.notes))",
-    "notes that were written stay as they are: add another one"
+    "(!has(oldSelf.notes) || oldSelf.notes.size() == 0) || (has(self.notes) && self.notes.size() >= oldSelf.notes.size() && oldSelf.notes.all(n, self.notes.indexOf(n) == oldSelf.notes.indexOf(n)) && self.notes.all(n, n in oldSelf.notes || self.notes.indexOf(n) >= oldSelf.notes.size()))",
+    "notes that were written stay as they are: add another one behind them"
 ))]
 pub struct IncidentSpec {
     /// What is wrong, in a few words: `checkout is down`.

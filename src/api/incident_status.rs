@@ -100,6 +100,10 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub messages: Vec<Message>,
+    /// What was said once, by name, such as `0/open` or `update/3`: remembered also when the messages had to make room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 300)))]
+    pub told: Vec<String>,
     /// Runs for this incident, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]

@@ -63,8 +63,7 @@ pub fn binds(incident: &Incident, policy: &ChangePolicySpec) -> bool {
     let Some(rule) = &policy.incident else { return false };
     let began = match rule.binds_from {
         BindsFrom::Detected => true,
-        // Claiming the lead acknowledges.
-        BindsFrom::Acknowledged => is_acknowledged(incident) || lead(incident).is_some(),
+        BindsFrom::Acknowledged => is_answered(incident),
         BindsFrom::LeadClaimed => lead(incident).is_some(),
     };
     rule.severities.contains(&incident.spec.severity) && began && is_open(incident)
@@ -80,8 +79,10 @@ pub fn lead(incident: &Incident) -> Option<&str> {
     Some(incident.spec.roles.as_ref()?.lead.as_ref()?.user.as_str())
 }
 
-fn is_acknowledged(incident: &Incident) -> bool {
-    incident.spec.acknowledgement.is_some()
+/// Whether somebody has acknowledged. Claiming the lead acknowledges.
+pub fn is_answered(incident: &Incident) -> bool {
+    lead(incident).is_some()
+        || incident.spec.acknowledgement.is_some()
         || incident.status.as_ref().is_some_and(|status| status.acknowledgement.is_some())
 }
 

@@ -1,12 +1,14 @@
 //! What follows from what is known of an incident. Pure: reading this is understanding the kind.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::Value;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
-use super::{changes, checks, doubts, duplicates, next, people, recovery, relapse, stakeholders};
+use super::{changes, checks, doubts, duplicates, next, people, recovery, relapse, stakeholders, told};
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
@@ -16,8 +18,8 @@ use crate::oncall::{escalation, recipients};
 use crate::review;
 use crate::runbook::{matching, outcome};
 
-/// Most messages that are kept with an incident.
-const MESSAGES: usize = 100;
+/// Most runs that are remembered, as the schema allows.
+const RUNS: usize = 50;
 /// How long a page waits for what the source saw.
 const SIGNAL_DUE: SignedDuration = SignedDuration::from_secs(2);
 
@@ -49,7 +51,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let taken = duplicates::untaken(incident, &status, facts);
     plan.takeover = duplicates::takeover(incident, &status, &taken);
     if plan.takeover.is_none() {
-        for note in duplicates::remember(&mut status, &taken) {
+        for note in duplicates::remember(incident, &mut status, &taken) {
             timeline::add(&mut status, now, MAYDAY, &note);
         }
     }
@@ -79,7 +81,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let generation = incident.metadata.generation.unwrap_or_default();
     conditions::ready(&mut status, generation, now, ready);
     recovery::conditions(&mut status, facts, generation, now);
-    status.runs = runs(incident, facts);
+    status.runs = runs(incident, facts, &status.runs);
 
     // What another incident is about to take over is not worked on twice.
     if duplicates::original(incident, facts).is_none() {
@@ -87,8 +89,9 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
             repair(incident, facts, &mut status, &mut plan, now);
         }
         page(incident, facts, &mut status, &mut plan, now);
-        let messages = stakeholders::decide(incident, facts, &status, now);
-        recipients::append(&mut status.messages, messages, MESSAGES);
+        for (what, messages) in stakeholders::decide(incident, facts, &status, now) {
+            told::once(&mut status, &what, messages);
+        }
     }
 
     let proved_at = status
@@ -177,24 +180,25 @@ fn is_duplicate(incident: &Incident, facts: &Facts, status: &mut IncidentStatus,
     status.duplicate_of = Some(original);
 }
 
-fn runs(incident: &Incident, facts: &Facts) -> Vec<NameRef> {
+/// Its runs, oldest first, of those the newest. One that somebody has deleted is remembered: it has run.
+fn runs(incident: &Incident, facts: &Facts, known: &[NameRef]) -> Vec<NameRef> {
     let name = incident.name_any();
-    let mine = facts
+    let is_mine = |run: &&Arc<RunbookRun>| {
+        run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name)
+    };
+    let mut found: Vec<_> = facts
         .runs
         .iter()
-        .filter(|run| run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name));
-    let mut mine: Vec<_> = mine
+        .filter(is_mine)
         .map(|run| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), run.name_any()))
         .collect();
-    mine.sort();
-    mine.into_iter()
-        .map(|(_, name)| NameRef { name })
-        .rev()
-        .take(50)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-        .collect()
+    found.sort();
+    let mut runs = known.to_vec();
+    let fresh = found.into_iter().map(|(_, name)| NameRef { name });
+    runs.extend(fresh.filter(|run| !known.contains(run)));
+    let surplus = runs.len().saturating_sub(RUNS);
+    runs.drain(..surplus);
+    runs
 }
 
 /// The Runbooks that match, and those that start by themselves.
@@ -264,7 +268,7 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
             let key = format!("{}/run/{}", incident.uid().unwrap_or_default(), run.uid().unwrap_or_default());
             let messages =
                 recipients::messages(&people, &key, crate::api::message::Purpose::Page, &text, now);
-            recipients::append(&mut status.messages, messages, MESSAGES);
+            told::once(status, &format!("run/{}", run.uid().unwrap_or_default()), messages);
         }
     }
 }
@@ -330,4 +334,36 @@ fn with(incident: &Incident, status: &IncidentStatus) -> Incident {
 
 fn earliest<const N: usize>(times: [Option<Timestamp>; N]) -> Option<Timestamp> {
     times.into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_somebody_deleted_is_remembered_for_it_has_run() {
+        let incident: Incident = serde_json::from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i", "uid": "u"},
+            "spec": {"title": "t", "severity": "SEV2"}
+        }))
+        .unwrap();
+        let run = |name: &str, incident: &str| -> Arc<RunbookRun> {
+            Arc::new(
+                serde_json::from_value(json!({
+                    "apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": name},
+                    "spec": {"runbookRef": {"name": "rb"}, "incidentRef": {"name": incident}}
+                }))
+                .unwrap(),
+            )
+        };
+        let facts = Facts { runs: vec![run("b", "i"), run("a", "i"), run("c", "other")], ..Facts::default() };
+        let names = |known: &[&str]| -> Vec<String> {
+            let known: Vec<NameRef> = known.iter().map(|name| NameRef { name: (*name).to_owned() }).collect();
+            runs(&incident, &facts, &known).into_iter().map(|run| run.name).collect()
+        };
+        assert_eq!(names(&[]), ["a", "b"]);
+        assert_eq!(names(&["deleted", "a"]), ["deleted", "a", "b"]);
+    }
 }

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use super::changes::affected;
 use super::facts::Facts;
+use super::people;
 use crate::api::Incident;
 use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
 use crate::api::incident::IncidentSpec;
 use crate::api::incident_status::IncidentStatus;
-use crate::change::binding::is_open;
+use crate::change::binding::{self, is_open};
 use crate::detect::signal::join;
 use crate::text::cut;
 
@@ -43,8 +44,17 @@ pub fn duplicate_of(incident: &Incident, facts: &Facts) -> Option<NameRef> {
         let original = original(incident, facts)?;
         let taken = original.status.iter().flat_map(|status| &status.duplicates);
         taken.map(|duplicate| &duplicate.uid).find(|uid| Some(*uid) == incident.metadata.uid.as_ref())?;
+        holds_as_much(original, incident)?;
         Some(NameRef { name: original.name_any() })
     })
+}
+
+/// Whether the original binds changes wherever its duplicate does: somebody has answered there, or leads, if here.
+/// Until then the duplicate goes on binding.
+fn holds_as_much(original: &Incident, duplicate: &Incident) -> Option<()> {
+    let is_led = |incident| binding::lead(incident).is_some();
+    let answered = binding::is_answered(original) || !binding::is_answered(duplicate);
+    (answered && (is_led(original) || !is_led(duplicate))).then_some(())
 }
 
 /// The duplicates that this incident has not taken over yet, oldest first; none unless it is the oldest itself.
@@ -101,10 +111,18 @@ pub fn takeover(
     patch.as_object().is_some_and(|patch| !patch.is_empty()).then(|| json!({"spec": patch}))
 }
 
-/// Notes in the status that duplicates are taken over, with what monitoring says of them. The words for the timeline.
-pub fn remember(status: &mut IncidentStatus, duplicates: &[&Arc<Incident>]) -> Vec<String> {
+/// Notes in the status that duplicates are taken over, with what monitoring says of them. People are paged anew if one
+/// is worse than what they know, and nobody has answered there either. The words for the timeline.
+pub fn remember(
+    incident: &Incident,
+    status: &mut IncidentStatus,
+    duplicates: &[&Arc<Incident>],
+) -> Vec<String> {
     let mut notes = Vec::new();
     for duplicate in duplicates {
+        if !binding::is_answered(duplicate) {
+            people::worsen(incident, status, incident.spec.severity, duplicate.spec.severity);
+        }
         let known = duplicate.status.iter().flat_map(|status| status.signals.clone());
         for signal in known.filter(|signal| signal.end_time.is_none()) {
             join(&mut status.signals, &mut status.signals_left_out, signal);
@@ -125,15 +143,19 @@ pub fn remember(status: &mut IncidentStatus, duplicates: &[&Arc<Incident>]) -> V
 
 /// Other open incidents about the service of this open one.
 fn of_same_service<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
-    let Some(service) = facts.service(incident).filter(|_| is_open(incident)) else { return Vec::new() };
+    let Some(service) = service_uid(incident, facts).filter(|_| is_open(incident)) else { return Vec::new() };
     facts
         .incidents
         .iter()
         .filter(|other| other.metadata.uid != incident.metadata.uid && is_open(other))
-        .filter(|other| {
-            facts.service(other).is_some_and(|theirs| theirs.metadata.uid == service.metadata.uid)
-        })
+        .filter(|other| service_uid(other, facts).is_some_and(|theirs| theirs == service))
         .collect()
+}
+
+/// The service that an incident opened about: whatever its spec names since then, it stays an outage of that.
+fn service_uid<'a>(incident: &'a Incident, facts: &'a Facts) -> Option<&'a String> {
+    let copied = incident.status.as_ref().and_then(|status| status.service.as_ref());
+    copied.map(|service| &service.r#ref.uid).or_else(|| facts.service(incident)?.metadata.uid.as_ref())
 }
 
 /// By what the older one is told; the UID decides between those of one second.

@@ -112,7 +112,7 @@ fn the_younger_is_a_duplicate_once_the_older_says_so_and_stays_one() {
     let mut after = status(&all[0]);
     let untaken_before = untaken(&all[0], &after, &known);
     assert_eq!(
-        remember(&mut after, &untaken_before),
+        remember(&all[0], &mut after, &untaken_before),
         ["inc/b (SEV3, b is down) is about the same outage: taken over"]
     );
     assert_eq!(after.signals.iter().map(|signal| signal.id.as_str()).collect::<Vec<_>>(), ["fires"]);
@@ -124,4 +124,55 @@ fn the_younger_is_a_duplicate_once_the_older_says_so_and_stays_one() {
     all[1].status.as_mut().unwrap().duplicate_of = Some(original);
     all[0].status.as_mut().unwrap().state = Some(crate::api::incident_status::IncidentState::Closed);
     assert!(duplicate_of(&all[1], &facts(&all)).is_some(), "also when the older one is over");
+}
+
+#[test]
+fn a_duplicate_goes_on_binding_until_the_older_one_is_answered_and_led_as_well() {
+    let taken = json!({"status": {"duplicates": [{"name": "b", "uid": "b"}]}});
+    let answered = json!({"spec": {"acknowledgement": {"user": "emil"}}});
+    let led = json!({"spec": {"roles": {"lead": {"user": "lena"}}}});
+    let is_duplicate = |older: &[&Value], younger: &Value| {
+        let mut spec = taken.clone();
+        older.iter().for_each(|patch| json_patch::merge(&mut spec, patch));
+        let all = [incident("a", "03", spec), incident("b", "04", younger.clone())];
+        duplicate_of(&all[1], &facts(&all)).is_some()
+    };
+    assert!(is_duplicate(&[], &json!({})));
+    assert!(!is_duplicate(&[], &answered));
+    assert!(is_duplicate(&[&answered], &answered));
+    assert!(!is_duplicate(&[&answered], &led));
+    assert!(is_duplicate(&[&led], &led));
+    assert!(is_duplicate(&[&led], &answered), "claiming acknowledges");
+}
+
+#[test]
+fn an_incident_stays_about_the_service_that_it_opened_about() {
+    let about =
+        json!({"status": {"service": {"ref": {"name": "checkout", "uid": "checkout"}, "title": "Checkout"}}});
+    let mut led = about.clone();
+    json_patch::merge(&mut led, &json!({"spec": {"serviceRefs": [{"name": "till"}, {"name": "checkout"}]}}));
+    let till = json!({"spec": {"serviceRefs": [{"name": "till"}]}});
+    let all = [incident("till", "02", till), incident("led", "03", led), incident("b", "04", about)];
+    let known = facts(&all);
+    assert!(original(&all[1], &known).is_none(), "naming another service first frees nothing");
+    assert_eq!(original(&all[2], &known).map(|found| found.name_any()), Some("led".into()));
+}
+
+#[test]
+fn people_are_paged_anew_for_a_worse_one_that_nobody_has_answered() {
+    let older = incident(
+        "a",
+        "03",
+        json!({"spec": {"severity": "SEV1", "acknowledgement": {"user": "emil"}},
+        "status": {"knownSeverity": "SEV5", "acknowledgement": {"user": "emil", "time": "2026-11-22T02:04:04Z"}}}),
+    );
+    let paged_anew = |patch: Value| {
+        let mut after = status(&older);
+        remember(&older, &mut after, &[&Arc::new(incident("b", "04", patch))]);
+        (after.paged_anew, after.acknowledgement.is_some())
+    };
+    assert_eq!(paged_anew(json!({"spec": {"severity": "SEV1"}})), (1, false));
+    assert_eq!(paged_anew(json!({"spec": {"severity": "SEV5"}})), (0, true));
+    let answered = json!({"spec": {"severity": "SEV1", "acknowledgement": {"user": "bea"}}});
+    assert_eq!(paged_anew(answered), (0, true), "bea knows");
 }

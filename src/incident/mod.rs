@@ -14,3 +14,4 @@ pub mod recovery;
 pub mod relapse;
 pub mod stakeholders;
 pub mod timeline;
+pub mod told;

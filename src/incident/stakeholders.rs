@@ -18,8 +18,13 @@ const NEXT: SignedDuration = SignedDuration::from_mins(30);
 /// A message to stakeholders is of use for so long.
 const OF_USE: SignedDuration = SignedDuration::from_hours(4);
 
-/// Messages that are not in the status yet.
-pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: Timestamp) -> Vec<Message> {
+/// What is to be said now, each under the name by which it is said once.
+pub fn decide(
+    incident: &Incident,
+    facts: &Facts,
+    status: &IncidentStatus,
+    now: Timestamp,
+) -> Vec<(String, Vec<Message>)> {
     let Some(service) = &status.service else { return Vec::new() };
     // They hear of an outage once, from the incident that is not the duplicate.
     if status.duplicate_of.is_some() {
@@ -82,8 +87,8 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
         }
     }
     let uid = incident.uid().unwrap_or_default();
-    let mut messages = Vec::new();
-    for (audience, what, text, state) in said {
+    let messages = said.into_iter().map(|(audience, what, text, state)| {
+        let mut messages = Vec::new();
         for (index, stakeholder) in
             service.stakeholders.iter().enumerate().filter(|(_, s)| s.audience == audience)
         {
@@ -106,9 +111,9 @@ pub fn decide(incident: &Incident, facts: &Facts, status: &IncidentStatus, now: 
                 error: None,
             });
         }
-    }
-    messages.retain(|message| status.messages.iter().all(|known| known.id != message.id));
-    messages
+        (what, messages)
+    });
+    messages.collect()
 }
 
 fn how(incident: &Incident, status: &IncidentStatus) -> &'static str {

@@ -86,11 +86,11 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
 
     let rotation_ref = status.service.as_ref().and_then(|s| s.rotations.as_ref()?.on_call.clone());
     let Some(rotation_ref) = rotation_ref else {
-        return cannot_page(current, None, supersede, "its service names no on-call rotation");
+        return cannot_page(current, None, supersede, "its service names no on-call rotation", now);
     };
     let Some(rotation) = find(facts.rotations, &rotation_ref.name) else {
         let reason = format!("rotation {} is missing", rotation_ref.name);
-        return cannot_page(current, Some(rotation_ref), supersede, &reason);
+        return cannot_page(current, Some(rotation_ref), supersede, &reason, now);
     };
     // Without a zone nobody is on duty, but whom the levels name, and the fallback, are called all the same.
     let clock = LocalClock::named(&rotation.spec.time_zone).unwrap_or_else(LocalClock::utc);
@@ -113,16 +113,26 @@ fn is_open(status: &IncidentStatus) -> bool {
     status.resolved.is_none() && status.state.is_none_or(IncidentState::is_open)
 }
 
-/// Nobody can be paged; said once, and tried again whenever something changes.
+/// Nobody can be paged; said once, when somebody is due, and tried again whenever something changes: the time at
+/// which the next one is due stays, so it goes on from there.
 fn cannot_page(
     current: Option<Escalation>,
     rotation_ref: Option<NameRef>,
     supersede: Vec<String>,
     reason: &str,
+    now: Timestamp,
 ) -> Paging {
-    if current.is_some() {
-        let wake = current.as_ref().and_then(|current| current.next_time.as_ref().map(|next| next.0));
-        return Paging { supersede, escalation: current, wake, ..Paging::default() };
+    if let Some(current) = current {
+        let next = current.next_time.as_ref().map(|next| next.0);
+        let is_due = next.is_some_and(|next| next <= now);
+        let notes = (is_due && !current.exhausted).then(|| format!("nobody further can be paged: {reason}"));
+        return Paging {
+            supersede,
+            wake: next.filter(|_| !is_due),
+            notes: notes.into_iter().collect(),
+            escalation: Some(Escalation { exhausted: current.exhausted || is_due, ..current }),
+            ..Paging::default()
+        };
     }
     let escalation = Escalation { rotation_ref, level: NOT_BEGUN, exhausted: true, ..Escalation::default() };
     let notes = vec![format!("nobody can be paged: {reason}")];

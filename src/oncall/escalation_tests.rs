@@ -193,3 +193,18 @@ fn paging_begins_when_a_missing_rotation_appears() {
     assert!(run(&mut incident, &[], 1).notes.is_empty());
     assert_eq!(run(&mut incident, &rotations, 2).messages.len(), 2);
 }
+
+#[test]
+fn paging_goes_on_where_it_stood_once_a_rotation_that_vanished_is_back() {
+    let (mut incident, rotations) = (incident(), rotations());
+    run(&mut incident, &rotations, 0);
+    let early = run(&mut incident, &[], 1);
+    assert_eq!((early.notes.len(), early.wake), (0, Some(at(5))), "nobody is due yet");
+    let due = run(&mut incident, &[], 5);
+    assert_eq!(due.notes, ["nobody further can be paged: rotation payments is missing"]);
+    assert_eq!(due.wake, None, "a wake in the past would never let it rest");
+    assert!(due.escalation.unwrap().exhausted);
+    assert!(run(&mut incident, &[], 6).notes.is_empty(), "said once");
+    let back = run(&mut incident, &rotations, 7);
+    assert_eq!(back.escalation.map(|now| (now.level, now.exhausted)), Some((1, false)));
+}

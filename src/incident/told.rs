@@ -1,0 +1,64 @@
+//! What is said once about an incident: stored as messages, and remembered after these had to make room. Pure.
+
+use crate::api::incident_status::IncidentStatus;
+use crate::api::message::Message;
+use crate::oncall::recipients;
+
+/// Most messages that are kept with an incident, as the schema allows.
+const MESSAGES: usize = 100;
+/// Most names that are remembered, as the schema allows; what is said anew has another name with each relapse.
+const TOLD: usize = 256;
+
+/// Stores the messages that are said under a name, unless they have been said. Where there is no room for all of
+/// them, the rest is tried again.
+pub fn once(status: &mut IncidentStatus, what: &str, messages: Vec<Message>) {
+    if messages.is_empty() || status.told.iter().any(|told| told == what) {
+        return;
+    }
+    if recipients::append(&mut status.messages, messages, MESSAGES) > 0 {
+        return;
+    }
+    status.told.push(what.to_owned());
+    let surplus = status.told.len().saturating_sub(TOLD);
+    status.told.drain(..surplus);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::message::MessageState;
+
+    fn message(id: &str, state: &str) -> Message {
+        serde_json::from_value(
+            serde_json::json!({"id": id, "purpose": "Stakeholders", "channelRef": {"name": "room"},
+            "text": "t", "createdTime": "2026-11-22T02:04:00Z", "state": state, "attempts": 0}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn what_made_room_is_not_said_again() {
+        let mut status = IncidentStatus::default();
+        once(&mut status, "0/open", vec![message("open", "Queued")]);
+        for message in &mut status.messages {
+            message.state = MessageState::Sent;
+        }
+        for number in 0..MESSAGES {
+            once(&mut status, &format!("update/{number}"), vec![message(&format!("{number}"), "Sent")]);
+        }
+        assert!(status.messages.iter().all(|message| message.id != "open"), "it has made room");
+        once(&mut status, "0/open", vec![message("open", "Queued")]);
+        assert!(status.messages.iter().all(|message| message.id != "open"));
+    }
+
+    #[test]
+    fn what_had_no_room_is_tried_again() {
+        let waiting = (0..MESSAGES).map(|number| message(&format!("{number}"), "Queued")).collect();
+        let mut status = IncidentStatus { messages: waiting, ..IncidentStatus::default() };
+        once(&mut status, "0/open", vec![message("open", "Queued")]);
+        assert_eq!(status.told, Vec::<String>::new());
+        status.messages[0].state = MessageState::Sent;
+        once(&mut status, "0/open", vec![message("open", "Queued")]);
+        assert_eq!(status.told, ["0/open"]);
+    }
+}
