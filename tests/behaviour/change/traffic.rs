@@ -34,7 +34,7 @@ fn a_pod_that_goes_within_the_budget_is_replaced() {
     let said = admin.pipes(&evict, &command).is_refused();
     assert!(
         said.contains(&format!(
-            "Refused: eviction of pod/{pod} in {} is not approved. No PodDisruptionBudget covers the pod.",
+            "Refused: eviction of pod/{pod} in {} is not approved. No protected PodDisruptionBudget covers the pod.",
             shop.namespace
         )),
         "{said}"
