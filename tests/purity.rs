@@ -58,15 +58,16 @@ const ENDS: &[&str] = &[
 
 /// What a pure file does not say.
 const IMPURE: &[&str] = &[
+    "&Context",
     ".await",
     "Api::",
     "Client",
     "Instant::now",
+    "SharedContext",
     "SystemTime",
     "Timestamp::now",
     "Zoned::now",
     "async fn",
-    "cluster::Context",
     "getrandom",
     "rand::",
     "reqwest",

@@ -63,9 +63,11 @@ pub async fn run(
     let mut observed = Observed { version: None, since: Instant::now() };
     let mut renewed: Option<Instant> = None;
     loop {
+        // Counted from before the question: the answer may come long after others saw the lease renewed.
+        let asked = Instant::now();
         let attempt = tokio::time::timeout(GIVE_UP / 2, turn(&api, &identity, &mut observed)).await;
         match attempt {
-            Ok(Ok(true)) => renewed = Some(Instant::now()),
+            Ok(Ok(true)) => renewed = Some(asked),
             Ok(Ok(false)) => renewed = None,
             Ok(Err(error)) => {
                 tracing::warn!(error = %super::error::chain(&error), "the lease was not renewed")

@@ -114,11 +114,12 @@ fn untaken(why: Untaken) -> (StatusCode, String) {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {LIMIT} bytes; send fewer alerts at once"),
         ),
+        // What is to be sent again is answered by 503: Alertmanager tries no 4xx a second time.
         Untaken::TooSlow => {
-            (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, "the body did not arrive in time; send it again".to_owned())
         }
         Untaken::Broken => {
-            (StatusCode::BAD_REQUEST, "the body ended before its end; send it again".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, "the body ended before its end; send it again".to_owned())
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Deciding on every incident, and doing what follows. The one writer of `Incident.status` but its signals, and of
-//! what the spec takes over from a duplicate.
+//! Deciding on every incident, and doing what follows. The writer of `Incident.status`, but for what `detect` writes
+//! with a signal, and of what the spec takes over from a duplicate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

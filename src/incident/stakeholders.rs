@@ -11,6 +11,7 @@ use crate::api::incident::Audience;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::cluster::conditions::seconds;
+use crate::oncall::recipients;
 use crate::oncall::text::Stakeholders;
 
 /// When people hear next, if nobody says another time.
@@ -93,7 +94,7 @@ pub fn decide(
             service.stakeholders.iter().enumerate().filter(|(_, s)| s.audience == audience)
         {
             messages.push(Message {
-                id: format!("{uid}/stakeholders/{index}/{what}").chars().take(128).collect(),
+                id: recipients::id(&[&uid, "stakeholders", &index.to_string(), &what]),
                 purpose: Purpose::Stakeholders,
                 person: None,
                 user: None,

@@ -23,7 +23,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
 /// An override may hide another one, so that a change of one concerns its neighbours.
 fn map(change: &Change, context: &Context) -> Vec<ObjectRef<OnCallOverride>> {
     match change.kind {
-        "OnCallRotation" => controller::same_namespace(&context.stores.overrides, change),
+        "OnCallRotation" | "OnCallOverride" => controller::same_namespace(&context.stores.overrides, change),
         _ => Vec::new(),
     }
 }

@@ -125,7 +125,7 @@ pub fn messages(
 
 /// The id of a message: its parts joined; where that would be too long, the key and a hash of the whole, so that
 /// it is still seen what it is about.
-fn id(parts: &[&str]) -> String {
+pub fn id(parts: &[&str]) -> String {
     let joined = parts.join("/");
     if joined.len() <= MAX_ID && joined.is_ascii() {
         return joined;

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use crate::api::RunbookRun;
 use crate::api::incident_status::Next;
 use crate::api::runbook::{OnFailure, RunbookSpec};
-use crate::api::runbook_run::{Intent, RunState, StepState};
+use crate::api::runbook_run::{RunState, StepState};
 
 /// The Runbook as it was when the run began; `None` before that.
 pub fn snapshot_spec(run: &RunbookRun) -> Option<RunbookSpec> {
@@ -56,17 +56,6 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
     })
 }
 
-/// The acts that are announced and not settled: what the change gate lets through, for the stored actor, on the
-/// stored object, with exactly the stored delta. For a dry run only requests that are dry runs themselves.
-pub fn open_intents(run: &RunbookRun) -> impl Iterator<Item = &Intent> {
-    run.status
-        .iter()
-        .filter(|status| status.state == Some(RunState::Running))
-        .flat_map(|status| &status.steps)
-        .filter(|step| step.state == StepState::IntentRecorded)
-        .filter_map(|step| step.intent.as_ref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,12 +85,5 @@ mod tests {
         assert_eq!(escalation(&run("Failed", "Stop", "Failed")), None);
         assert!(escalation(&run("Unknown", "Stop", "Unknown")).is_some());
         assert_eq!(escalation(&run("Succeeded", "Escalate", "Succeeded")), None);
-    }
-
-    #[test]
-    fn only_stored_unsettled_intents_of_a_running_run_open_the_gate() {
-        assert_eq!(open_intents(&run("Running", "Stop", "IntentRecorded")).count(), 1);
-        assert_eq!(open_intents(&run("Running", "Stop", "Succeeded")).count(), 0);
-        assert_eq!(open_intents(&run("Cancelled", "Stop", "IntentRecorded")).count(), 0);
     }
 }

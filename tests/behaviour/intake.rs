@@ -155,7 +155,7 @@ fn who_sends_all_before_reading_hears_the_answer_too() {
     is_one_sentence(source.sends(&nobody, padded(large).as_bytes()), 401, "takes this token");
     let basic = format!("authorization: Basic {TOKEN}\r\ntransfer-encoding: chunked\r\n");
     is_one_sentence(source.sends(&basic, chunked(&body).as_bytes()), 401, "Authorization: Bearer");
-    is_one_sentence(source.sends(&in_chunks, b"zz\r\nno chunk"), 400, "the body ended before its end");
+    is_one_sentence(source.sends(&in_chunks, b"zz\r\nno chunk"), 503, "the body ended before its end");
     assert_eq!(source.incidents(), Vec::<Value>::new(), "nothing is half done");
 
     assert_eq!(source.sends(&in_chunks, chunked(&padded(LIMIT)).as_bytes()).0, 200, "just within the limit");
