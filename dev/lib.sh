@@ -39,6 +39,14 @@ state_dir() {
   (cd "$1" && pwd)
 }
 
+# Builds the product. Not where MAYDAY_BUILT says that it is built: cargo takes a binary away for a moment when it
+# links it again, and other tests are using it.
+build_product() {
+  [ -n "${MAYDAY_BUILT:-}" ] && return
+  note "building the operator, the plugin and the demo"
+  (cd "$root" && cargo build --bins --example demo)
+}
+
 # --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---
 
 # Empty for a dead process, also for one that nobody has reaped yet (Z): it still has its old start time.
