@@ -30,9 +30,12 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     let stop = CancellationToken::new();
     let mut watches = JoinSet::new();
     let client = client::calling(&kube)?;
+    let watches_of = client::watching(&kube)?;
+    let impersonate = Impersonator::new(kube, &config.namespace);
     let context = Arc::new(Context {
-        stores: Stores::start(&client::watching(&kube)?, &mut watches),
-        impersonate: Impersonator::new(kube, &config.namespace),
+        stores: Stores::start(&watches_of, &mut watches),
+        planner: impersonate.planner()?,
+        impersonate,
         events: Events::new(client.clone(), &identity),
         metrics: Metrics::new(),
         enforcement: Enforcement::default(),

@@ -1,5 +1,12 @@
 //! Texts that are stored or shown: bounded, and where other people wrote them, harmless. Pure.
 
+use jiff::Timestamp;
+
+/// An instant as it is told, to the second and with its date: `2026-11-22 02:04:10 UTC`.
+pub fn instant(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// A text of somebody else on one line: control characters and runs of white space become single spaces, and it
 /// is cut to `max` bytes on a character boundary.
 pub fn flat(text: &str, max: usize) -> String {

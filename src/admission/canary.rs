@@ -82,15 +82,8 @@ fn cut(message: &str) -> String {
 
 /// Tries the canary in every protected namespace until `stop`; for the lease holder.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
-    let planner = match context.impersonate.planner() {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(%error, "no canary can be sent");
-            return stop.cancelled().await;
-        }
-    };
     loop {
-        let refused = turn(&context, &planner).await;
+        let refused = turn(&context).await;
         let pause = if refused { EVERY } else { SOON };
         if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
@@ -99,12 +92,12 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
 }
 
 /// One try in every namespace of every policy; whether it was refused everywhere.
-async fn turn(context: &SharedContext, planner: &Client) -> bool {
+async fn turn(context: &SharedContext) -> bool {
     let mut everywhere = true;
     for protecting in context.stores.policies.state() {
         let mut result = Ok(());
         for namespace in policy::namespaces(&protecting, &context.config.namespace) {
-            let sent = send(planner, namespace).await;
+            let sent = send(&context.planner, namespace).await;
             result = result.and(judge(namespace, sent.as_ref().map(|_| ())));
         }
         everywhere &= result.is_ok();

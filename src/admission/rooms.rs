@@ -84,8 +84,8 @@ impl Judges for Rooms {
         judge::record_break_glass(&self.context, request).boxed()
     }
 
-    fn count(&self, webhook: &'static str, allowed: bool) {
-        self.context.metrics.reviewed(webhook, if allowed { "allowed" } else { "refused" });
+    fn count(&self, webhook: &'static str, verdict: &Verdict) {
+        self.context.metrics.reviewed(webhook, verdict.word());
     }
 }
 

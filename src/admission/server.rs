@@ -42,7 +42,7 @@ pub trait Judges: Send + Sync + 'static {
     /// `/break-glass`: records who broke the glass; its refusal would be ignored.
     fn break_glass<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
     /// Counts an answer of a webhook.
-    fn count(&self, webhook: &'static str, allowed: bool);
+    fn count(&self, webhook: &'static str, verdict: &Verdict);
 }
 
 struct Shared<J> {
@@ -75,20 +75,18 @@ async fn mutate<J: Judges>(State(shared): State<Arc<Shared<J>>>, body: Bytes) ->
         Ok(request) => request,
         Err(error) => return unreadable(&error),
     };
-    let span = span("guard-stamp", &request);
-    let judged = judge(&shared, shared.judges.stamp(&request)).instrument(span.clone()).await;
-    let answer = match judged.and_then(|stamped| stamped) {
-        Ok(patch) => {
-            record(&span, &Verdict::allow(), false);
-            review::stamped(&request, patch)
-        }
-        Err(verdict) => {
-            record(&span, &verdict, false);
-            shared.judges.count("guard", false);
-            review::answer(&request, &verdict)
-        }
-    };
-    Json(answer).into_response()
+    let webhook = "guard-stamp";
+    let span = span(webhook, &request);
+    let judged =
+        judge(&shared, &request, shared.judges.stamp(&request)).instrument(span.clone()).await.flatten();
+    let verdict = judged.as_ref().err().cloned().unwrap_or_else(Verdict::allow);
+    record(&span, &verdict, false);
+    shared.judges.count(webhook, &verdict);
+    Json(match judged {
+        Ok(patch) => review::stamped(&request, patch),
+        Err(verdict) => review::answer(&request, &verdict),
+    })
+    .into_response()
 }
 
 async fn validate<J: Judges, F>(
@@ -105,15 +103,19 @@ where
         Err(error) => return unreadable(&error),
     };
     let span = span(webhook, &request);
-    let judged = judge(&shared, by(&shared.judges, &request)).instrument(span.clone()).await;
+    let judged = judge(&shared, &request, by(&shared.judges, &request)).instrument(span.clone()).await;
     let verdict = judged.unwrap_or_else(|refusal| refusal);
     record(&span, &verdict, canary::refusal(&request).is_some());
-    shared.judges.count(webhook, verdict.is_allowed());
+    shared.judges.count(webhook, &verdict);
     Json(review::answer(&request, &verdict)).into_response()
 }
 
 /// The judgement, or the refusal where there is none in time.
-async fn judge<J, T>(shared: &Shared<J>, judgement: impl Future<Output = T>) -> Result<T, Verdict> {
+async fn judge<J, T>(
+    shared: &Shared<J>,
+    request: &Request,
+    judgement: impl Future<Output = T>,
+) -> Result<T, Verdict> {
     let Ok(_place) = shared.places.try_acquire() else {
         return Err(Verdict::Refuse {
             code: 429,
@@ -124,9 +126,11 @@ async fn judge<J, T>(shared: &Shared<J>, judgement: impl Future<Output = T>) -> 
         Ok(Ok(judged)) => Ok(judged),
         Ok(Err(_)) => {
             tracing::error!("a judgement broke off: a defect of Mayday");
-            Err(Verdict::unavailable(
-                "Refused: Mayday failed to judge this, which is a defect of it; its log says where. If it cannot wait: kubectl mayday break-glass",
-            ))
+            let namespace = request.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+            Err(Verdict::unavailable(format!(
+                "Refused: Mayday failed to judge this, which is a defect of it; its log says where. If it cannot \
+                 wait: kubectl mayday break-glass{namespace} --why … -- COMMAND"
+            )))
         }
         Err(_) => Err(Verdict::unavailable(
             "Refused: this was not judged in time; do the same again. If it happens again: kubectl get --raw /readyz, and the log of Mayday",
@@ -205,7 +209,7 @@ mod tests {
         fn break_glass<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Verdict> {
             async { Verdict::allow() }.boxed()
         }
-        fn count(&self, _: &'static str, _: bool) {}
+        fn count(&self, _: &'static str, _: &Verdict) {}
     }
 
     async fn post(router: Router, path: &str, body: String) -> (u16, Value) {

@@ -37,8 +37,34 @@ impl Verdict {
         Verdict::Refuse { code: 503, message: message.into() }
     }
 
+    /// The word for it in metrics: `allowed`, `refused`, or `failed` where it could not be judged.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Allow { .. } => "allowed",
+            Verdict::Refuse { code: 429 | 500.., .. } => "failed",
+            Verdict::Refuse { .. } => "refused",
+        }
+    }
+
     /// Whether the request passes.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Verdict::Allow { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_judged_has_failed() {
+        let busy = Verdict::Refuse { code: 429, message: String::new() };
+        let read_again = Verdict::Refuse { code: 409, message: String::new() };
+        let verdicts =
+            [Verdict::allow(), Verdict::refuse("no"), read_again, busy, Verdict::unavailable("no")];
+        assert_eq!(
+            verdicts.each_ref().map(Verdict::word),
+            ["allowed", "refused", "refused", "failed", "failed"]
+        );
     }
 }

@@ -25,6 +25,7 @@ use super::runbook::{RunApproval, Start};
     status = "ChangePolicyStatus",
     derive = "Default",
     derive = "PartialEq",
+    printcolumn(name = "Namespaces", type_ = "string", json_path = ".status.namespaces", priority = 1),
     printcolumn(name = "Enforcement", type_ = "string", json_path = ".spec.enforcement"),
     printcolumn(
         name = "Enforced",

@@ -261,9 +261,8 @@ pub struct ChangeRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Planning, Waiting, Approved, Rejected, Withdrawn, Expired, Stale, Spent or Invalid; for people and columns.
-    #[schemars(length(max = 32))]
-    pub state: Option<String>,
+    /// Where it stands; for people and columns.
+    pub state: Option<RequestState>,
     /// Whose approval is missing, for the column.
     #[schemars(length(max = 253))]
     pub missing: Option<String>,
@@ -302,6 +301,42 @@ pub struct ChangeRequestStatus {
 }
 
 crate::conditioned!(ChangeRequestStatus);
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum RequestState {
+    /// What it does has not been computed yet.
+    Planning,
+    /// Approvals are missing.
+    Waiting,
+    /// It may be carried out.
+    Approved,
+    /// Somebody said no, for good.
+    Rejected,
+    /// Whoever asked wants it no more.
+    Withdrawn,
+    /// Its time is over.
+    Expired,
+    /// Its target has changed since it was asked for.
+    Stale,
+    /// Everything was used as often as was asked for.
+    Spent,
+    /// It can never be planned.
+    Invalid,
+}
+
+impl RequestState {
+    /// Whether nothing can be decided or carried out any more.
+    pub fn is_over(self) -> bool {
+        !matches!(self, RequestState::Planning | RequestState::Waiting | RequestState::Approved)
+    }
+}
+
+impl std::fmt::Display for RequestState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
 
 /// What one change does.
 #[serde_with::skip_serializing_none]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::ReturnToService;
 use super::common::{NameRef, ObjectRef, Severity, UserRef, same_second};
-use super::incident_status::IncidentStatus;
+use super::incident_status::{IncidentState, IncidentStatus};
 use super::review::Review;
 
 /// One outage, from first signal to closed review. Monitoring, `kubectl mayday declare` and people create it;
@@ -95,6 +95,14 @@ pub struct IncidentSpec {
     pub resolution: Option<Resolution>,
     /// What was learnt; needed to close an incident of SEV1 or SEV2.
     pub review: Option<Review>,
+}
+
+impl Incident {
+    /// Whether the outage still goes on as far as anybody has said. One that the operator has not looked at yet is open:
+    /// missing data is not health.
+    pub fn is_open(&self) -> bool {
+        self.status.as_ref().and_then(|status| status.state).is_none_or(IncidentState::is_open)
+    }
 }
 
 /// How an outage was found.

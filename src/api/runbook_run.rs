@@ -58,6 +58,13 @@ pub struct RunbookRunSpec {
     pub started_by: Option<UserRef>,
 }
 
+impl RunbookRun {
+    /// Whether it was started for an incident of that name.
+    pub fn is_for(&self, incident: &str) -> bool {
+        self.spec.incident_ref.as_ref().is_some_and(|named| named.name == incident)
+    }
+}
+
 /// What has been done so far.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -66,12 +66,7 @@ pub fn binds(incident: &Incident, policy: &ChangePolicySpec) -> bool {
         BindsFrom::Acknowledged => is_answered(incident),
         BindsFrom::LeadClaimed => lead(incident).is_some(),
     };
-    rule.severities.contains(&incident.spec.severity) && began && is_open(incident)
-}
-
-/// Whether the outage still goes on as far as anybody has said.
-pub fn is_open(incident: &Incident) -> bool {
-    incident.status.as_ref().and_then(|status| status.state).is_none_or(|state| state.is_open())
+    rule.severities.contains(&incident.spec.severity) && began && incident.is_open()
 }
 
 /// Who leads an incident now.

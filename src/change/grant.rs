@@ -11,6 +11,7 @@ use crate::api::ChangeRequest;
 use crate::api::change_request::{ChangeRequestSpec, Delta, Partial, PlannedChange, Use, Window};
 use crate::api::common::is_true;
 use crate::cluster::conditions::seconds;
+use crate::text::instant;
 
 /// Window of a request that names none.
 const DEFAULT_WINDOW: SignedDuration = SignedDuration::from_hours(1);
@@ -78,16 +79,12 @@ pub fn standing(request: &ChangeRequest, outcome: &Outcome, now: Timestamp) -> R
     let complete = status.approved_time.as_ref().map(|time| time.0).or(outcome.complete_time);
     let (from, until) = window(&request.spec, complete.unwrap_or(now));
     if now < from {
-        return Err(format!("its window begins at {}", shown(from)));
+        return Err(format!("its window begins at {}", instant(from)));
     }
     if now >= until || is_true(&status.conditions, "Expired") {
-        return Err(format!("its window ended at {}", shown(until)));
+        return Err(format!("its window ended at {}", instant(until)));
     }
     Ok(())
-}
-
-fn shown(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Whether any entry of a request is about the object and verb of an action.

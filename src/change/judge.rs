@@ -28,7 +28,7 @@ use crate::api::change_policy::{
     Activation, ChangePolicySpec, Enforcement, Evictions, ExemptRule, Interactive, Operation as Verb,
     UnapprovedKind,
 };
-use crate::api::change_request::{Partial, PlannedChange};
+use crate::api::change_request::{Partial, PlannedChange, RequestState};
 use crate::api::runbook_run::StepState;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, RunbookRun};
 use crate::cluster::stores::in_namespace;
@@ -277,8 +277,8 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     let mut about = in_namespace(&context.stores.requests, namespace);
     about.retain(|request| grant::is_about(request, action));
     about.sort_by_key(|request| {
-        let state = request.status.as_ref().and_then(|status| status.state.as_deref());
-        (state == Some("Spent"), Reverse(request.creation_timestamp()))
+        let state = request.status.as_ref().and_then(|status| status.state);
+        (state == Some(RequestState::Spent), Reverse(request.creation_timestamp()))
     });
     about
         .iter()

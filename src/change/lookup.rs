@@ -1,6 +1,7 @@
 //! Looks up what proves system traffic: owners, namespaces, autoscalers, disruption budgets.
 //!
-//! Every read is live: a proof from a cache may be a proof of yesterday.
+//! Every read is live: a proof from a cache may be a proof of yesterday. It is made as the planner, whose rights teams
+//! widen for their own kinds.
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -16,6 +17,7 @@ use super::budget::Budget;
 use super::policy::{self, Resource};
 use super::system::{Bounds, Facts, Owner, OwnerState, Proof, Row};
 use crate::api::common::ObjectRef;
+use crate::cluster::error::chain;
 use crate::cluster::{Context, Error};
 
 /// What the proofs of these rows need.
@@ -45,8 +47,15 @@ async fn owners(context: &Context, action: &Action) -> Vec<Owner> {
         .unwrap_or_default();
     let mut owners = Vec::new();
     for reference in references {
-        let (state, protected) =
-            owner(context, action, &reference).await.unwrap_or((OwnerState::Unknown, false));
+        let (state, protected) = owner(context, action, &reference).await.unwrap_or_else(|error| {
+            let (kind, name, error) = (&reference.kind, &reference.name, chain(&error));
+            tracing::warn!(
+                namespace = action.namespace, kind, name, error,
+                "the owner of a protected object cannot be read, so its controllers are not let through; next: a \
+                 ClusterRole with the verb get for its kind and the label mayday.dev/aggregate-to-planner: \"true\""
+            );
+            (OwnerState::Unknown, false)
+        });
         let controller = reference.controller == Some(true);
         owners.push(Owner { kind: reference.kind, uid: reference.uid, controller, state, protected });
     }
@@ -61,12 +70,12 @@ async fn owner(
 ) -> Result<(OwnerState, bool), kube::Error> {
     let (group, version) = reference.api_version.split_once('/').unwrap_or(("", &reference.api_version));
     let kind = GroupVersionKind::gvk(group, version, &reference.kind);
-    let (resource, capabilities) = pinned_kind(&context.client, &kind).await?;
+    let (resource, capabilities) = pinned_kind(&context.planner, &kind).await?;
     let is_namespaced = capabilities.scope == Scope::Namespaced;
     let api: Api<DynamicObject> = if is_namespaced {
-        Api::namespaced_with(context.client.clone(), &action.namespace, &resource)
+        Api::namespaced_with(context.planner.clone(), &action.namespace, &resource)
     } else {
-        Api::all_with(context.client.clone(), &resource)
+        Api::all_with(context.planner.clone(), &resource)
     };
     let namespace = if is_namespaced { action.namespace.as_str() } else { "" };
     let protected = is_protected(context, &Resource { group, plural: &resource.plural, namespace });
@@ -85,7 +94,7 @@ fn is_protected(context: &Context, resource: &Resource<'_>) -> bool {
 }
 
 async fn namespace_ends(context: &Context, action: &Action) -> Result<bool, Error> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
+    let api: Api<Namespace> = Api::all(context.planner.clone());
     let namespace = api.get_opt(&action.namespace).await?;
     Ok(namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()))
 }
@@ -98,7 +107,7 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
     ) {
         return Ok(Vec::new());
     }
-    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), &action.namespace);
+    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(context.planner.clone(), &action.namespace);
     let found = api.list(&ListParams::default()).await?;
     Ok(found
         .into_iter()
@@ -120,7 +129,7 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
 /// # Errors
 /// When the API server does not answer.
 pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error> {
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &action.namespace);
+    let pods: Api<Pod> = Api::namespaced(context.planner.clone(), &action.namespace);
     let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(Budget::Absent) };
     // What anybody may write allows nothing.
     if !is_protected(
@@ -129,7 +138,7 @@ pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error>
     ) {
         return Ok(Budget::Absent);
     }
-    let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.client.clone(), &action.namespace);
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.planner.clone(), &action.namespace);
     let budgets = budgets.list(&ListParams::default()).await?;
     Ok(Budget::of(pod.labels(), &budgets))
 }

@@ -14,7 +14,7 @@ use super::weigh::{self, Facts};
 use super::{digest, people, plan, policy, validate};
 use crate::api::ChangeRequest;
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::change_request::{ChangeRequestStatus, PlannedChange};
+use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{self, Requeue};
@@ -99,13 +99,16 @@ async fn reconcile(request: Arc<ChangeRequest>, context: &Context) -> Result<Req
         concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
     };
     request_messages::update(&request, &mut decided.status, &weighed, &people, now);
-    let before = request.status.as_ref().and_then(|status| status.state.clone());
-    let after = decided.status.state.clone();
+    let before = request.status.as_ref().and_then(|status| status.state);
+    let after = decided.status.state;
     status::write(&context.client, &*request, decided.status).await?;
     if before != after
         && let Some(state) = after
     {
-        context.events.normal(&*request, &state, &format!("chg/{} is now {state}", request.name_any())).await;
+        context
+            .events
+            .normal(&*request, &state.to_string(), &format!("chg/{} is now {state}", request.name_any()))
+            .await;
     }
     Ok(decided.wake.into())
 }
@@ -142,8 +145,7 @@ async fn plan(
         let message = "nobody knows who asks: it was created past Mayday's webhook; delete it and ask again";
         return Ok(Err(NotReady::Stalled("Unstamped".to_owned(), message.to_owned())));
     }
-    let client = context.impersonate.planner()?;
-    let plan = plan::plan(&client, &request.spec, namespace, &context.config.namespace).await?;
+    let plan = plan::plan(&context.planner, &request.spec, namespace, &context.config.namespace).await?;
     let policies = context.stores.policies.state();
     let freezes = context.stores.freezes.state();
     let mut limits: Vec<(String, &ChangePolicySpec)> = Vec::new();
@@ -172,12 +174,12 @@ fn planned(
             let uid = request.uid().unwrap_or_default();
             next.digest = Some(digest::request(&uid, &request.spec, &plan)?);
             next.plan = plan;
-            next.state = Some("Planning".to_owned());
+            next.state = Some(RequestState::Planning);
             conditions::ready(&mut next, generation, now, Ok("the request is planned".to_owned()));
         }
         Err(why) => {
             let withdrawn = request.spec.withdrawn;
-            next.state = Some(if withdrawn { "Withdrawn" } else { "Invalid" }.to_owned());
+            next.state = Some(if withdrawn { RequestState::Withdrawn } else { RequestState::Invalid });
             conditions::ready(&mut next, generation, now, Err(why));
         }
     }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::weigh::Weighed;
 use super::{delta, grant};
 use crate::api::ChangeRequest;
-use crate::api::change_request::{ChangeRequestStatus, PlannedChange};
+use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
 use crate::api::incident_status::Next;
 use crate::cluster::conditions::{self, seconds, set};
-use crate::text::cut;
+use crate::text::{cut, instant};
 
 /// How a planned target is now, where a cache knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,13 +42,13 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
     let is_over = |status: &ChangeRequestStatus, kind| is_true(&status.conditions, kind);
     if is_over(&status, "Spent") || is_over(&status, "Expired") || is_over(&status, "Rejected") {
         // Over for good: what was decided stays as it was.
-        return finish(request, status, None);
+        return finish(request, status, None, None);
     }
     let outcome = &weighed.outcome;
     status.decisions = outcome.counted.clone();
     status.incidents = weighed.bindings.iter().map(|binding| binding.incident.clone()).collect();
     if request.spec.withdrawn {
-        return finish(request, status, None);
+        return finish(request, status, None, None);
     }
     let mark = |status: &mut ChangeRequestStatus, kind: &str, on: bool, reason: &str, message: String| {
         set(&mut status.conditions, kind, on, reason, message, generation, now);
@@ -56,7 +56,7 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
     if let Some(who) = &outcome.rejected_by {
         mark(&mut status, "Rejected", true, "Rejected", format!("{who} rejected it, for good: ask again"));
         mark(&mut status, "Approved", false, "Rejected", format!("{who} rejected it"));
-        return finish(request, status, None);
+        return finish(request, status, None, None);
     }
     let missing = outcome.missing_phrase();
     if outcome.approved {
@@ -79,11 +79,11 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
             "Spent",
             "every change was used as often as was asked for".to_owned(),
         );
-        return finish(request, status, None);
+        return finish(request, status, None, None);
     }
     if ends.is_some_and(|until| until <= now) {
         mark(&mut status, "Expired", true, "Expired", "its time is over: ask again".to_owned());
-        return finish(request, status, None);
+        return finish(request, status, None, None);
     }
     let stale: Vec<String> = status
         .plan
@@ -108,45 +108,45 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
     }
     let opens = (approved.is_some() && from > now).then_some(from);
     let wake = [opens, ends, outcome.lapses_time].into_iter().flatten().filter(|time| *time > now).min();
-    finish(request, status, wake)
+    finish(request, status, Some(&missing), wake)
 }
 
 /// Derives what people read from the conditions.
-fn finish(request: &ChangeRequest, mut status: ChangeRequestStatus, wake: Option<Timestamp>) -> Decided {
+fn finish(
+    request: &ChangeRequest,
+    mut status: ChangeRequestStatus,
+    missing: Option<&str>,
+    wake: Option<Timestamp>,
+) -> Decided {
     let is = |kind: &str| is_true(&status.conditions, kind);
     let state = match () {
-        () if is("Spent") => "Spent",
-        () if request.spec.withdrawn => "Withdrawn",
-        () if is("Rejected") => "Rejected",
-        () if is("Expired") => "Expired",
-        () if is("Stale") => "Stale",
-        () if is("Approved") => "Approved",
-        () => "Waiting",
+        () if is("Spent") => RequestState::Spent,
+        () if request.spec.withdrawn => RequestState::Withdrawn,
+        () if is("Rejected") => RequestState::Rejected,
+        () if is("Expired") => RequestState::Expired,
+        () if is("Stale") => RequestState::Stale,
+        () if is("Approved") => RequestState::Approved,
+        () => RequestState::Waiting,
     };
-    let missing = || {
-        let condition = status.conditions.iter().find(|condition| condition.type_ == "Approved");
-        let message = condition.map(|condition| condition.message.clone()).unwrap_or_default();
-        message.trim_end_matches(" must approve it").to_owned()
-    };
-    status.missing = (state == "Waiting").then(|| cut(&missing(), 253));
+    status.missing = missing.filter(|_| state == RequestState::Waiting).map(|missing| cut(missing, 253));
     status.next = next(request, &status, state);
-    status.state = Some(state.to_owned());
+    status.state = Some(state);
     Decided { status, wake }
 }
 
-fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: &str) -> Option<Next> {
+fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> Option<Next> {
     let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
     let requester = request.spec.requester.as_ref().map_or("the requester", |user| user.user.as_str());
     let command = |verb: &str| Some(format!("kubectl mayday {verb} {address}"));
     let next = match state {
-        "Waiting" => Next {
+        RequestState::Waiting => Next {
             who: status.missing.clone().unwrap_or_default(),
             what: "approve or reject it".to_owned(),
             command: command("approve"),
         },
-        "Approved" => {
+        RequestState::Approved => {
             let actors: Vec<&str> = request.spec.actors.iter().map(|user| user.user.as_str()).collect();
-            let until = status.expires_time.as_ref().map(|time| time.0.strftime("%H:%M:%S UTC").to_string());
+            let until = status.expires_time.as_ref().map(|time| instant(time.0));
             Next {
                 who: cut(&if actors.is_empty() { requester.to_owned() } else { actors.join(" or ") }, 253),
                 what: format!(
@@ -156,7 +156,7 @@ fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: &str) -> O
                 command: command("apply"),
             }
         }
-        "Stale" | "Rejected" | "Expired" => Next {
+        RequestState::Stale | RequestState::Rejected | RequestState::Expired => Next {
             who: requester.to_owned(),
             what: "ask again, if it is still needed".to_owned(),
             command: command("show"),
@@ -236,7 +236,7 @@ mod tests {
         with(Outcome { missing: vec!["lena (lead)".into(), "one of amir, bea".into()], ..Outcome::default() })
     }
 
-    fn state(request: &ChangeRequest, weighed: &Weighed) -> String {
+    fn state(request: &ChangeRequest, weighed: &Weighed) -> RequestState {
         decide(request, weighed, &[], now()).status.state.unwrap()
     }
 
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn an_approved_request_says_until_when_and_wakes_then() {
         let decided = decide(&request(json!({})), &approved(), &[], now());
-        assert_eq!(decided.status.state.as_deref(), Some("Approved"));
+        assert_eq!(decided.status.state, Some(RequestState::Approved));
         assert_eq!(decided.status.missing, None);
         assert_eq!(decided.wake, Some("2026-11-22T13:00:00Z".parse().unwrap()));
         assert!(decided.status.next.unwrap().what.contains("13:00:00 UTC"));
@@ -268,22 +268,25 @@ mod tests {
     fn an_approval_that_no_longer_counts_takes_the_approval_back() {
         let before = request(json!({"status": {"approvedTime": "2026-11-22T11:50:00Z"}}));
         let status = decide(&before, &waiting(), &[], now()).status;
-        assert_eq!((status.state.as_deref(), status.approved_time), (Some("Waiting"), None));
+        assert_eq!((status.state, status.approved_time), (Some(RequestState::Waiting), None));
     }
 
     #[test]
     fn each_end_has_its_state_and_is_final() {
-        assert_eq!(state(&request(json!({"spec": {"withdrawn": true}})), &approved()), "Withdrawn");
+        assert_eq!(
+            state(&request(json!({"spec": {"withdrawn": true}})), &approved()),
+            RequestState::Withdrawn
+        );
         let rejected = with(Outcome { rejected_by: Some("bea".into()), ..approved().outcome });
         let mut decided = request(json!({}));
         decided.status = Some(decide(&decided, &rejected, &[], now()).status);
-        assert_eq!(state(&decided, &approved()), "Rejected");
+        assert_eq!(state(&decided, &approved()), RequestState::Rejected);
         let mut late = request(json!({"status": {"approvedTime": "2026-11-22T10:00:00Z"}}));
         late.status = Some(decide(&late, &approved(), &[], now()).status);
-        assert_eq!(state(&late, &waiting()), "Expired");
+        assert_eq!(state(&late, &waiting()), RequestState::Expired);
         let mut spent = request(used_once());
         spent.status = Some(decide(&spent, &approved(), &[], now()).status);
-        assert_eq!(state(&spent, &waiting()), "Spent");
+        assert_eq!(state(&spent, &waiting()), RequestState::Spent);
     }
 
     #[test]
@@ -294,12 +297,12 @@ mod tests {
         };
         let state =
             |live: Live| decide(&request(json!({})), &approved(), &[live], now()).status.state.unwrap();
-        assert_eq!(state(object("du", "v1")), "Approved");
-        assert_eq!(state(object("du", "v2")), "Approved", "already as planned");
-        assert_eq!(state(object("du", "v7")), "Stale");
-        assert_eq!(state(object("later", "v1")), "Stale");
-        assert_eq!(state(Live::Gone), "Stale");
-        assert_eq!(state(Live::Unknown), "Approved");
+        assert_eq!(state(object("du", "v1")), RequestState::Approved);
+        assert_eq!(state(object("du", "v2")), RequestState::Approved, "already as planned");
+        assert_eq!(state(object("du", "v7")), RequestState::Stale);
+        assert_eq!(state(object("later", "v1")), RequestState::Stale);
+        assert_eq!(state(Live::Gone), RequestState::Stale);
+        assert_eq!(state(Live::Unknown), RequestState::Approved);
     }
 
     #[test]

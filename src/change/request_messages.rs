@@ -7,11 +7,11 @@ use super::audience::Audience;
 use super::weigh::Weighed;
 use super::{delta, digest, words};
 use crate::api::ChangeRequest;
-use crate::api::change_request::ChangeRequestStatus;
+use crate::api::change_request::{ChangeRequestStatus, RequestState};
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
 use crate::oncall::recipients::{self, Recipient};
-use crate::text::cut;
+use crate::text::{cut, instant};
 
 /// So many messages are kept.
 const MESSAGES: usize = 64;
@@ -40,8 +40,7 @@ pub fn update(
     people: &People<'_>,
     now: Timestamp,
 ) {
-    let state = status.state.clone().unwrap_or_default();
-    if state != "Waiting" {
+    if status.state != Some(RequestState::Waiting) {
         for message in &mut status.messages {
             if message.purpose == Purpose::ApprovalNeeded && message.state == MessageState::Queued {
                 message.state = MessageState::Superseded;
@@ -63,11 +62,10 @@ fn asked_or_told(
     people: &People<'_>,
     now: Timestamp,
 ) -> Vec<Message> {
-    let state = status.state.clone().unwrap_or_default();
     let uid = request.uid().unwrap_or_default();
     let requester = request.spec.requester.as_ref().map_or("", |user| user.user.as_str());
-    let (purpose, key, text, people) = match state.as_str() {
-        "Waiting" => {
+    let (purpose, key, text, people) = match status.state {
+        Some(RequestState::Waiting) => {
             // Other incidents ask for other approvals, and so for another message.
             let incidents: Vec<&str> =
                 status.incidents.iter().map(|incident| incident.uid.as_str()).collect();
@@ -82,10 +80,10 @@ fn asked_or_told(
                 asked(status, weighed, people, requester),
             )
         }
-        "Approved" | "Rejected" | "Expired" => {
+        Some(state @ (RequestState::Approved | RequestState::Rejected | RequestState::Expired)) => {
             let requester =
                 people.everybody.iter().filter(|person| person.user == requester).copied().collect();
-            (Purpose::Decision, state.to_lowercase(), decided(request, status, &state), requester)
+            (Purpose::Decision, state.to_string().to_lowercase(), decided(request, status, state), requester)
         }
         _ => return Vec::new(),
     };
@@ -110,7 +108,7 @@ fn taken_back(
             continue;
         };
         let by = used.restored_by.as_deref().unwrap_or("somebody");
-        let time = used.restored_time.as_ref().map(|time| time.0.strftime(" at %H:%M:%S UTC").to_string());
+        let time = used.restored_time.as_ref().map(|time| format!(" at {}", instant(time.0)));
         let place = planned.namespace.as_deref().unwrap_or_default();
         let text = format!(
             "{by} took back{} what chg/{name} had let through: {}. That was approved with it, once. Look: \
@@ -167,13 +165,13 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
     )
 }
 
-fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: &str) -> String {
+fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> String {
     let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
     let by: Vec<String> =
         status.decisions.iter().map(|decision| format!("{} ({})", decision.by, decision.role)).collect();
     let text = match state {
-        "Approved" => {
-            let until = status.expires_time.as_ref().map(|time| time.0.strftime("%H:%M:%S UTC").to_string());
+        RequestState::Approved => {
+            let until = status.expires_time.as_ref().map(|time| instant(time.0));
             let until = until.unwrap_or_else(|| "the end of its window".to_owned());
             format!(
                 "chg/{} is approved by {}: {}. Carry it out by {until}: kubectl mayday apply {address}",
@@ -182,7 +180,7 @@ fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: &str) -
                 what(status)
             )
         }
-        "Rejected" => format!(
+        RequestState::Rejected => format!(
             "chg/{} is rejected: {}. See why: kubectl mayday show {address}",
             request.name_any(),
             what(status)
@@ -227,7 +225,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(state: &str, lead: Option<&str>, status: &mut ChangeRequestStatus) -> Vec<String> {
+    fn told(state: RequestState, lead: Option<&str>, status: &mut ChangeRequestStatus) -> Vec<String> {
         let all: Vec<Person> = ["amir", "bea", "emil", "lena", "max"].map(person).into();
         let [amir, bea, emil, lena, max] = [&all[0], &all[1], &all[2], &all[3], &all[4]];
         let people = People {
@@ -247,7 +245,7 @@ mod tests {
             .into_iter()
             .collect();
         let weighed = Weighed { bindings, ..Weighed::default() };
-        status.state = Some(state.into());
+        status.state = Some(state);
         update(&request(), status, &weighed, &people, Timestamp::UNIX_EPOCH);
         status.messages.iter().map(|message| message.user.clone().unwrap()).collect()
     }
@@ -255,15 +253,15 @@ mod tests {
     #[test]
     fn approvers_are_asked_once_and_never_the_requester() {
         let mut status = ChangeRequestStatus::default();
-        assert_eq!(told("Waiting", None, &mut status), ["amir", "bea"]);
-        assert_eq!(told("Waiting", None, &mut status).len(), 2);
+        assert_eq!(told(RequestState::Waiting, None, &mut status), ["amir", "bea"]);
+        assert_eq!(told(RequestState::Waiting, None, &mut status).len(), 2);
         assert!(status.messages[0].text.contains("kubectl mayday approve -n shop chg/v2"));
     }
 
     #[test]
     fn the_lead_who_claimed_is_asked_too_and_no_other() {
         assert_eq!(
-            told("Waiting", Some("lena"), &mut ChangeRequestStatus::default()),
+            told(RequestState::Waiting, Some("lena"), &mut ChangeRequestStatus::default()),
             ["amir", "bea", "lena"]
         );
     }
@@ -271,8 +269,8 @@ mod tests {
     #[test]
     fn the_requester_hears_the_decision_and_the_approvers_are_left_alone() {
         let mut status = ChangeRequestStatus::default();
-        told("Waiting", None, &mut status);
-        assert_eq!(told("Approved", None, &mut status), ["amir", "bea", "emil"]);
+        told(RequestState::Waiting, None, &mut status);
+        assert_eq!(told(RequestState::Approved, None, &mut status), ["amir", "bea", "emil"]);
         assert_eq!(status.messages[0].state, MessageState::Superseded);
         assert_eq!(status.messages[2].state, MessageState::Queued);
         assert_eq!(status.messages[2].purpose, Purpose::Decision);
@@ -287,7 +285,7 @@ mod tests {
                 "restoredTime": "2026-11-22T11:58:00Z", "restoredBy": "emil"}]});
         let mut status: ChangeRequestStatus = serde_json::from_value(status).unwrap();
         for _ in 0..2 {
-            status.state = Some("Spent".into());
+            status.state = Some(RequestState::Spent);
             let concerned =
                 Audience { people: vec![person("lena")], rooms: vec![NameRef { name: "room".into() }] };
             let people = People { concerned, ..People::default() };
@@ -298,7 +296,7 @@ mod tests {
         assert_eq!(channels, ["room", "hook"]);
         assert_eq!(
             status.messages[0].text,
-            "emil took back at 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
+            "emil took back at 1970-01-01 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
              That was approved with it, once. Look: kubectl mayday show -n shop chg/v2"
         );
     }

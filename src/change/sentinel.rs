@@ -9,7 +9,7 @@ mod known;
 mod notes;
 mod survey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -28,7 +28,7 @@ use super::{digest, unapproved};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{UnapprovedChange, UnapprovedKind};
 use crate::api::common::ObjectRef;
-use crate::cluster::stores::in_namespace;
+use crate::cluster::stores::{Change, Missed, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, conditions};
 use crate::text::cut;
 
@@ -36,46 +36,79 @@ use crate::text::cut;
 const EVERY: Duration = Duration::from_secs(120);
 /// So many objects of a namespace are told one by one; more are told together.
 const ONE_BY_ONE: usize = 5;
+/// So many changes at most are looked at together.
+const BURST: usize = 1024;
+
+/// What is known, by namespace, as this process last read or wrote it.
+type Memory = BTreeMap<String, Known>;
+
 /// Compares once, then keeps what is known until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
     // Listen first, then look: what changes in between is looked at again.
-    let changes = context.stores.changes();
+    let changes = context.stores.changes().ready_chunks(BURST);
     futures::pin_mut!(changes);
+    let mut memory = Memory::new();
     let mut seen = protected(&context);
-    everywhere(&context, &seen, true).await;
+    everywhere(&context, &mut memory, &seen, true).await;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.reset();
     loop {
-        let change = tokio::select! {
+        let changes = tokio::select! {
             () = cancel.cancelled() => return,
             _ = ticks.tick() => {
-                everywhere(&context, &protected(&context), false).await;
+                // Read again what is known: somebody may have deleted it.
+                memory.clear();
+                everywhere(&context, &mut memory, &protected(&context), false).await;
                 continue;
             }
-            change = changes.next() => change,
+            changes = changes.next() => changes,
         };
-        let touched = match change {
-            None => return,
-            Some(Ok(change)) if matches!(change.kind, "Deployment" | "StatefulSet" | "DaemonSet") => {
-                change.namespace
+        let Some(changes) = changes else { return };
+        let touched = touched(&changes);
+        if touched.policies {
+            // What a new policy protects is known from its beginning.
+            let now = protected(&context);
+            let new: Vec<String> = now.iter().filter(|name| !seen.contains(name)).cloned().collect();
+            everywhere(&context, &mut memory, &new, false).await;
+            seen = now;
+        }
+        for namespace in protected(&context) {
+            if touched.everywhere || touched.namespaces.contains(namespace.as_str()) {
+                let looked = look(&context, &mut memory, &namespace, &survey::workloads(), false).await;
+                log(&namespace, looked);
             }
-            Some(Ok(change)) if matches!(change.kind, "ChangePolicy" | "Namespace") => {
-                // What a new policy protects is known from its beginning.
-                let now = protected(&context);
-                let new: Vec<String> = now.iter().filter(|name| !seen.contains(name)).cloned().collect();
-                everywhere(&context, &new, false).await;
-                seen = now;
-                continue;
-            }
-            Some(Ok(_)) => continue,
-            Some(Err(_)) => None,
-        };
-        for namespace in
-            protected(&context).into_iter().filter(|name| touched.as_ref().is_none_or(|t| t == name))
-        {
-            log(&namespace, look(&context, &namespace, &survey::workloads(), false).await);
         }
     }
+}
+
+/// Where something was changed that is followed at once.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Touched<'a> {
+    /// Namespaces whose workloads were changed.
+    namespaces: BTreeSet<&'a str>,
+    /// Some changes were missed.
+    everywhere: bool,
+    /// What is protected may be something else now.
+    policies: bool,
+}
+
+/// What a burst of changes touches. Pure.
+fn touched(changes: &[Result<Change, Missed>]) -> Touched<'_> {
+    let mut touched = Touched::default();
+    for change in changes {
+        match change {
+            Ok(Change { kind: "Deployment" | "StatefulSet" | "DaemonSet", namespace, .. }) => {
+                touched.namespaces.extend(namespace.as_deref());
+            }
+            Ok(Change { kind: "ChangePolicy" | "Namespace", .. }) => touched.policies = true,
+            Ok(_) => {}
+            Err(Missed) => {
+                touched.everywhere = true;
+                touched.policies = true;
+            }
+        }
+    }
+    touched
 }
 
 fn protected(context: &Context) -> Vec<String> {
@@ -83,14 +116,14 @@ fn protected(context: &Context) -> Vec<String> {
 }
 
 /// Looks at every kind in these namespaces.
-async fn everywhere(context: &Context, namespaces: &[String], announce: bool) {
+async fn everywhere(context: &Context, memory: &mut Memory, namespaces: &[String], announce: bool) {
     if namespaces.is_empty() {
         return;
     }
     match survey::kinds(&context.client).await {
         Ok(kinds) => {
             for namespace in namespaces {
-                log(namespace, look(context, namespace, &kinds, announce).await);
+                log(namespace, look(context, memory, namespace, &kinds, announce).await);
             }
         }
         Err(error) => {
@@ -109,6 +142,7 @@ fn log(namespace: &str, result: Result<(), Error>) {
 /// there now.
 async fn look(
     context: &Context,
+    memory: &mut Memory,
     namespace: &str,
     kinds: &[ApiResource],
     announce: bool,
@@ -116,8 +150,14 @@ async fn look(
     let found = survey::find(context, namespace, kinds, announce).await?;
     let name = format!("mayday-known-{namespace}");
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &context.config.namespace);
-    let map = api.get_opt(&name).await?;
-    let mut known = map.map(|map| Known::read(&map.data.unwrap_or_default())).unwrap_or_default();
+    // Taken out: after an error it is read again.
+    let mut known = match memory.remove(namespace) {
+        Some(known) => known,
+        None => {
+            let map = api.get_opt(&name).await?;
+            map.map(|map| Known::read(&map.data.unwrap_or_default())).unwrap_or_default()
+        }
+    };
     if announce {
         let differences = differences(&known, &found);
         let unexplained =
@@ -130,6 +170,7 @@ async fn look(
     });
     // Uses are stored to the second, and one of this second must not look older than what is known.
     if !known.learn(digests.collect(), conditions::seconds(Timestamp::now()).0) {
+        memory.insert(namespace.to_owned(), known);
         return Ok(());
     }
     let (data, left_out) = known.written();
@@ -142,6 +183,7 @@ async fn look(
     }
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
     api.patch(&name, &PatchParams::apply("mayday-sentinel").force(), &Patch::Apply(map)).await?;
+    memory.insert(namespace.to_owned(), known);
     Ok(())
 }
 
@@ -230,4 +272,27 @@ async fn announce(
     };
     unapproved::announce(context, over, &change, now).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_one_look_at_each_namespace() {
+        let change = |kind, namespace: Option<&str>| {
+            Ok(Change { kind, namespace: namespace.map(str::to_owned), name: "checkout".to_owned() })
+        };
+        let burst = [
+            change("Deployment", Some("shop")),
+            change("StatefulSet", Some("shop")),
+            change("Incident", Some("till")),
+            change("Deployment", Some("till")),
+        ];
+        let workloads = Touched { namespaces: BTreeSet::from(["shop", "till"]), ..Touched::default() };
+        assert_eq!(touched(&burst), workloads);
+        let policy = [change("ChangePolicy", None)];
+        assert_eq!(touched(&policy), Touched { policies: true, ..Touched::default() });
+        assert!(touched(&[Err(Missed)]).everywhere);
+    }
 }

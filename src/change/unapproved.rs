@@ -14,7 +14,7 @@ use crate::api::change_request::PlannedChange;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
 use crate::oncall::recipients;
-use crate::text::cut;
+use crate::text::{cut, instant};
 
 /// So many are kept, newest first.
 const KEPT: usize = 50;
@@ -94,7 +94,7 @@ pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, audience:
 }
 
 fn text(change: &UnapprovedChange) -> String {
-    let time = change.time.0.strftime("%H:%M:%S UTC");
+    let time = instant(change.time.0);
     let place = match change.object.kind.as_str() {
         "Namespace" => change.object.display(),
         _ => format!("-n {} {}", change.namespace, change.object.display()),

@@ -23,6 +23,8 @@ pub use error::Error;
 pub struct Context {
     /// Calls as the operator's own ServiceAccount, each with a timeout.
     pub client: kube::Client,
+    /// Reads and dry runs as the planner, whose rights teams widen for their own kinds.
+    pub planner: kube::Client,
     /// Makes clients that act as others.
     pub impersonate: client::Impersonator,
     /// The settings.

@@ -3,7 +3,7 @@
 //! Runs on the lease holder over the cached workloads: at every change, and when a condition has held for long
 //! enough. What it sees goes the same way as a posted alert.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ use crate::api::AlertSource;
 use crate::api::alert_source::ObjectCondition;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::Signal;
-use crate::change::binding::is_open;
 use crate::cluster::error::chain;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, SharedContext};
@@ -28,6 +27,8 @@ use crate::text::flat;
 
 /// Even if nothing changes.
 const EVERY: Duration = Duration::from_secs(60);
+/// So many changes at most are looked at together.
+const BURST: usize = 1024;
 /// After a failure to store.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -45,9 +46,11 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
             Err(_) => Some(()),
         }
     });
+    let changes = changes.ready_chunks(BURST);
     futures::pin_mut!(changes);
+    let mut reported = Reported::new();
     loop {
-        let pause = look(&context).await;
+        let pause = look(&context, &mut reported).await;
         tokio::select! {
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -56,27 +59,44 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     }
 }
 
+/// By namespace and name of a source: what it last reported as firing. A cache may not know it yet.
+type Reported = BTreeMap<(String, String), BTreeSet<String>>;
+
 /// Looks at every source once; how long until one must be looked at again.
-async fn look(context: &Context) -> Duration {
+async fn look(context: &Context, reported: &mut Reported) -> Duration {
     let now = Timestamp::now();
     let mut wake = EVERY;
+    let mut last = std::mem::take(reported);
     for source in context.stores.sources.state() {
         let Some(condition) = &source.spec.condition else { continue };
         let objects = objects(context, &source, condition);
+        let firing = firing(context, &source);
         let mut sighting = decide(&source, condition, &objects, now);
-        sighting.observations.extend(superseded(condition, &objects, &firing(context, &source), now));
+        sighting.observations.extend(superseded(condition, &objects, &firing, now));
+        let key = (source.namespace().unwrap_or_default(), source.name_any());
+        let before = last.remove(&key).unwrap_or_default();
+        sighting.observations.retain(|seen| is_news(seen, &firing, &before));
         if let Some(next) = sighting.wake {
             wake = wake.min(Duration::try_from(next.duration_since(now)).unwrap_or(RETRY));
         }
         if sighting.observations.is_empty() {
             continue;
         }
+        let fires = sighting.observations.iter().filter(|seen| seen.end.is_none());
+        let mut fires: BTreeSet<String> = fires.map(|seen| seen.id.clone()).collect();
         if let Err(error) = record::record(context, &source, sighting.observations).await {
+            fires.extend(before);
             tracing::warn!(source = %source.name_any(), error = %chain(&error), "what was seen was not stored; trying again");
             wake = wake.min(RETRY);
         }
+        reported.insert(key, fires);
     }
     wake
+}
+
+/// Whether anything could come of it: the end of what was not known to fire tells nothing. Pure.
+fn is_news(seen: &Observation, firing: &[Signal], reported: &BTreeSet<String>) -> bool {
+    seen.end.is_none() || reported.contains(&seen.id) || firing.iter().any(|signal| signal.id == seen.id)
 }
 
 fn objects(context: &Context, source: &AlertSource, condition: &ObjectCondition) -> Vec<Value> {
@@ -97,7 +117,7 @@ fn json<K: Resource + Serialize>(objects: &[Arc<K>]) -> Vec<Value> {
 /// What a look has shown.
 #[derive(Debug, Default, PartialEq)]
 struct Sighting {
-    /// Every object, firing or cleared: the recording drops what is nothing new.
+    /// Every object, firing or cleared.
     observations: Vec<Observation>,
     /// When a condition will have held for long enough.
     wake: Option<Timestamp>,
@@ -128,7 +148,7 @@ fn decide(source: &AlertSource, condition: &ObjectCondition, objects: &[Value], 
 fn firing(context: &Context, source: &AlertSource) -> Vec<Signal> {
     let namespace = source.namespace().unwrap_or_default();
     let incidents = in_namespace(&context.stores.incidents, &namespace);
-    let signals = incidents.iter().filter(|incident| is_open(incident)).filter_map(|incident| {
+    let signals = incidents.iter().filter(|incident| incident.is_open()).filter_map(|incident| {
         let signals = &incident.status.as_ref()?.signals;
         Some(signals.iter().filter(|signal| signal.end_time.is_none()))
     });
@@ -266,6 +286,18 @@ mod tests {
         let seen = look(deployment("False", 100), 120);
         assert_eq!((seen.observations[0].start, seen.observations[0].end), (at(100), None));
         assert_eq!(seen.observations[0].object.as_ref().unwrap().display(), "deployment/checkout");
+    }
+
+    #[test]
+    fn the_end_is_news_only_of_what_fires() {
+        let down = look(deployment("False", 0), 30).observations.remove(0);
+        let up = look(deployment("True", 40), 50).observations.remove(0);
+        let fires = down.signal("workloads", at(30));
+        let reported = BTreeSet::from([down.id.clone()]);
+        assert!(is_news(&down, &[], &BTreeSet::new()));
+        assert!(!is_news(&up, &[], &BTreeSet::new()));
+        assert!(is_news(&up, &[fires], &BTreeSet::new()));
+        assert!(is_news(&up, &[], &reported), "before the cache has it");
     }
 
     #[test]

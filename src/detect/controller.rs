@@ -11,7 +11,6 @@ use super::condition::WATCHED;
 use super::intake;
 use crate::api::alert_source::{AlertSourceSpec, AlertSourceStatus};
 use crate::api::{AlertSource, Incident};
-use crate::change::binding::is_open;
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::in_namespace;
@@ -87,7 +86,7 @@ fn decide(source: &AlertSource, incidents: &[Arc<Incident>], url: &str, now: Tim
             })
             .filter(|(_, signal)| signal.source_ref.name == name)
     };
-    let open = mine().filter(|(incident, signal)| is_open(incident) && signal.end_time.is_none()).count();
+    let open = mine().filter(|(incident, signal)| incident.is_open() && signal.end_time.is_none()).count();
     status.open = i32::try_from(open).unwrap_or(i32::MAX);
     let last = mine().map(|(_, signal)| signal.last_seen_time.clone()).max_by_key(|time| time.0);
     status.last_received_time = last.or(status.last_received_time);

@@ -14,7 +14,6 @@ use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentState;
 use crate::api::{AlertSource, BusinessService, Incident};
-use crate::change::binding::is_open;
 use crate::cluster::conditions::seconds;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error};
@@ -98,7 +97,7 @@ async fn record_of_service(
                     return Ok(());
                 }
             }
-            Some(last) if is_open(&last) || reopens(&last, source, seen, now) => {
+            Some(last) if last.is_open() || reopens(&last, source, seen, now) => {
                 if add(&incidents, &name, source, seen, now, false).await? {
                     return Ok(());
                 }
@@ -137,7 +136,7 @@ async fn record_of_group(
         signals.into_iter().any(|signal| signal.source_ref.name == source.name_any() && same(&signal.id))
     };
     let known: Vec<_> = cached.iter().filter(knows).collect();
-    if let Some(open) = known.iter().find(|incident| is_open(incident))
+    if let Some(open) = known.iter().find(|incident| incident.is_open())
         && add(&incidents, &open.name_any(), source, seen, now, true).await?
     {
         return Ok(());
@@ -181,7 +180,7 @@ async fn add(
     let mut raised = None;
     for _ in 0..TRIES {
         let Some(mut incident) = incidents.get_opt(name).await? else { return Ok(false) };
-        if must_be_open && !is_open(&incident) {
+        if must_be_open && !incident.is_open() {
             return Ok(false);
         }
         let worst = worst_news(&incident, source, seen, now);
@@ -205,7 +204,7 @@ async fn add(
             timeline::add(&mut status, now, timeline::MAYDAY, &what);
         }
         // Where it was over, people are paged anew anyway.
-        if let Some(severity) = worst.filter(|_| is_open(&incident)) {
+        if let Some(severity) = worst.filter(|_| incident.is_open()) {
             people::worsen(&incident, &mut status, said, severity);
         }
         for observation in seen {
@@ -242,7 +241,7 @@ fn worst_news(
     };
     let new = seen.iter().filter(|observation| observation.end.is_none() && !is_known(observation));
     let worst = new.map(|observation| observation.severity).min()?;
-    (is_open(incident) || reopens(incident, source, seen, now)).then_some(worst)
+    (incident.is_open() || reopens(incident, source, seen, now)).then_some(worst)
 }
 
 /// The incident that a first signal opens. Pure.

@@ -16,7 +16,6 @@ use super::decide::{Plan, decide};
 use super::facts::{Facts, key};
 use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
-use crate::change::binding::is_open;
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
@@ -36,7 +35,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
                 // Two that are open about one service become one.
                 "Incident" => {
                     let open = |incident: &Incident| {
-                        incident.metadata.namespace == change.namespace && is_open(incident)
+                        incident.metadata.namespace == change.namespace && incident.is_open()
                     };
                     incidents.state_filter(open).iter().map(|found| StoreRef::from_obj(&**found)).collect()
                 }

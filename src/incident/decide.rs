@@ -183,9 +183,7 @@ fn is_duplicate(incident: &Incident, facts: &Facts, status: &mut IncidentStatus,
 /// Its runs, oldest first, of those the newest. One that somebody has deleted is remembered: it has run.
 fn runs(incident: &Incident, facts: &Facts, known: &[NameRef]) -> Vec<NameRef> {
     let name = incident.name_any();
-    let is_mine = |run: &&Arc<RunbookRun>| {
-        run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name)
-    };
+    let is_mine = |run: &&Arc<RunbookRun>| run.is_for(&name);
     let mut found: Vec<_> = facts
         .runs
         .iter()
@@ -260,7 +258,7 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
     let Some(rotation) = rotation else { return };
     let name = incident.name_any();
     for run in &facts.runs {
-        let mine = run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name);
+        let mine = run.is_for(&name);
         if let Some(text) = outcome::escalation(run).filter(|_| mine) {
             let namespace = incident.namespace().unwrap_or_default();
             let text = format!("{text}. A lead is needed: kubectl mayday lead -n {namespace} inc/{name}");
@@ -302,10 +300,7 @@ fn finding(status: &IncidentStatus) -> Option<String> {
 /// What Mayday has done, as a sentence.
 fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan) -> String {
     let name = incident.name_any();
-    let mut mine = facts
-        .runs
-        .iter()
-        .filter(|run| run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name));
+    let mut mine = facts.runs.iter().filter(|run| run.is_for(&name));
     let runbook = plan
         .start
         .first()

@@ -8,6 +8,7 @@ use super::facts::Facts;
 use crate::api::common::is_true;
 use crate::api::incident_status::IncidentStatus;
 use crate::cluster::conditions::seconds;
+use crate::text::instant;
 
 /// Changes of the checks older than this are another story.
 const WINDOW: SignedDuration = SignedDuration::from_mins(30);
@@ -57,7 +58,7 @@ pub fn stale(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> (Option<
         }
         let due = signal.last_seen_time.0.checked_add(SILENCE).unwrap_or(Timestamp::MAX);
         if due <= now {
-            let seen = signal.last_seen_time.0.strftime("%Y-%m-%d %H:%M UTC");
+            let seen = instant(signal.last_seen_time.0);
             let message = format!(
                 "asrc/{source} has not repeated {name} since {seen}: either it is over, or monitoring is silent"
             );
@@ -126,7 +127,9 @@ mod tests {
         assert_eq!(said("am", Value::Null, 539), (None, Some(at(540))));
         let (message, _) = said("am", Value::Null, 540);
         assert!(
-            message.unwrap().starts_with("asrc/am has not repeated CheckoutDown since 1970-01-01 01:00 UTC")
+            message
+                .unwrap()
+                .starts_with("asrc/am has not repeated CheckoutDown since 1970-01-01 01:00:00 UTC")
         );
         assert_eq!(said("am", json!("1970-01-01T02:00:00Z"), 540), (None, None), "it has cleared");
         assert_eq!(said("workloads", Value::Null, 540), (None, None));

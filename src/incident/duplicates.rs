@@ -18,7 +18,7 @@ use crate::api::Incident;
 use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
 use crate::api::incident::IncidentSpec;
 use crate::api::incident_status::IncidentStatus;
-use crate::change::binding::{self, is_open};
+use crate::change::binding;
 use crate::detect::signal::join;
 use crate::text::cut;
 
@@ -143,11 +143,13 @@ pub fn remember(
 
 /// Other open incidents about the service of this open one.
 fn of_same_service<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
-    let Some(service) = service_uid(incident, facts).filter(|_| is_open(incident)) else { return Vec::new() };
+    let Some(service) = service_uid(incident, facts).filter(|_| incident.is_open()) else {
+        return Vec::new();
+    };
     facts
         .incidents
         .iter()
-        .filter(|other| other.metadata.uid != incident.metadata.uid && is_open(other))
+        .filter(|other| other.metadata.uid != incident.metadata.uid && other.is_open())
         .filter(|other| service_uid(other, facts).is_some_and(|theirs| theirs == service))
         .collect()
 }

@@ -8,11 +8,12 @@ use kube::ResourceExt;
 use super::facts::Facts;
 use super::recovery;
 use crate::api::Incident;
+use crate::api::change_request::RequestState;
 use crate::api::common::is_true;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::change::people;
 use crate::runbook::outcome;
-use crate::text::cut;
+use crate::text::{cut, instant};
 
 /// The next act; none once there is nothing left to do.
 pub fn decide(
@@ -57,8 +58,7 @@ pub fn decide(
                 })
         }
         IncidentState::Watching => {
-            let until =
-                proved_at.map_or_else(String::new, |at| format!(" until {}", at.strftime("%H:%M:%S UTC")));
+            let until = proved_at.map_or_else(String::new, |at| format!(" until {}", instant(at)));
             next("nobody", format!("the checks must go on passing{until}"), command("show"))
         }
         IncidentState::Restored => match &status.lead {
@@ -123,7 +123,7 @@ pub fn waiting_on(next: &Next) -> String {
 fn acting_run<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<crate::api::RunbookRun>> {
     let name = incident.name_any();
     facts.runs.iter().find(|run| {
-        run.spec.incident_ref.as_ref().is_some_and(|reference| reference.name == name)
+        run.is_for(&name)
             && (outcome::is_acting(run) || outcome::waits_for(run).is_some())
             && !run.spec.dry_run
     })
@@ -138,7 +138,7 @@ fn waiting_request(incident: &Incident, facts: &Facts, namespace: &str) -> Optio
     let uid = incident.uid()?;
     let request = facts.requests.iter().find(|request| {
         request.status.as_ref().is_some_and(|status| {
-            status.state.as_deref() == Some("Waiting")
+            status.state == Some(RequestState::Waiting)
                 && status.incidents.iter().any(|bound| bound.uid == uid)
         })
     })?;

@@ -53,9 +53,7 @@ pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<RunbookRun
             })
         },
         "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
-        "Incident" => |run: &RunbookRun, name: &str| {
-            run.spec.incident_ref.as_ref().is_some_and(|incident| incident.name == name)
-        },
+        "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
         // Approvals count for a Runbook or a run, runs hold targets, policies limit what may run.
         "Approval" | "RunbookRun" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
         _ => return Vec::new(),

@@ -113,7 +113,7 @@ pub fn covers(incident: &Incident, service: &BusinessService) -> bool {
         .affected
         .iter()
         .any(|object| service.spec.objects.iter().any(|known| known.same_object(object)));
-    crate::change::binding::is_open(incident) && (same || named || touches)
+    incident.is_open() && (same || named || touches)
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ pub struct ReconcileLabels {
 /// Which webhook, and what it said.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct ReviewLabels {
-    /// `guard`, `gate` or `break-glass`.
+    /// `guard-stamp`, `guard`, `gate` or `break-glass`.
     pub webhook: &'static str,
-    /// `allowed`, `refused` or `failed`.
+    /// `allowed`, `refused`, or `failed` where it could not be judged.
     pub verdict: &'static str,
 }
 

@@ -158,7 +158,7 @@ impl<'a> Gathered<'a> {
         let mut incidents = self.context.stores.incidents.state();
         incidents.retain(|incident| {
             incident.namespace().is_some_and(|namespace| namespaces.contains(namespace.as_str()))
-                && binding::is_open(incident)
+                && incident.is_open()
         });
         incidents
     }

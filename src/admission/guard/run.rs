@@ -1,7 +1,6 @@
 //! Who may start a run, and with what. Pure.
 
 use crate::admission::caller::Caller;
-use crate::api::incident_status::IncidentState;
 use crate::api::{Incident, Runbook, RunbookRun};
 use crate::runbook::validate;
 
@@ -53,9 +52,7 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
         ));
     };
     if let Some(named) = &new.spec.incident_ref {
-        let open = facts.incident.map(|incident| {
-            incident.status.as_ref().and_then(|status| status.state).is_none_or(IncidentState::is_open)
-        });
+        let open = facts.incident.map(Incident::is_open);
         if open != Some(true) {
             return Ruling::Refuse(format!(
                 "Refused: spec.incidentRef: {} {}; see which are open: kubectl get inc -n {namespace}",

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use mayday::api::ChangeRequest;
-use mayday::api::change_request::{Change, PatchType, UpdateChange};
+use mayday::api::change_request::{Change, PatchType, RequestState, UpdateChange};
 use mayday::api::common::{ObjectRef, is_true};
 use serde_json::{Value, json};
 
@@ -62,14 +62,15 @@ fn approved(request: &ChangeRequest) -> bool {
 }
 
 /// Why nothing more comes of the request.
-fn over(request: &ChangeRequest) -> Option<&str> {
-    let state = request.status.as_ref()?.state.as_deref()?;
-    ["Rejected", "Withdrawn", "Expired", "Stale", "Spent", "Invalid"].into_iter().find(|over| *over == state)
+fn over(request: &ChangeRequest) -> Option<RequestState> {
+    request.status.as_ref()?.state.filter(|state| state.is_over())
 }
 
 fn not_approved(session: &Session, name: &str, request: &ChangeRequest) -> Failure {
     let status = request.status.clone().unwrap_or_default();
-    let state = status.state.unwrap_or_else(|| "not looked at by the operator yet".to_owned());
+    let state = status
+        .state
+        .map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string());
     let missing = status.missing.map(|missing| format!(" Missing: {missing}.")).unwrap_or_default();
     Failure::new(format!("chg/{name} is {state}, so it lets nothing through.{missing}"))
         .then(session.command("show", &format!("chg/{name}")))
@@ -258,13 +259,13 @@ mod tests {
         };
         let status = mayday::api::change_request::ChangeRequestStatus {
             conditions: vec![condition],
-            state: Some("Approved".into()),
+            state: Some(RequestState::Approved),
             ..Default::default()
         };
         request.status = Some(status);
         assert!(approved(&request));
         if let Some(status) = &mut request.status {
-            status.state = Some("Expired".into());
+            status.state = Some(RequestState::Expired);
         }
         assert!(!approved(&request));
     }

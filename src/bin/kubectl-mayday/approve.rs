@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::approval::{ApprovalSpec, Decision, SubjectKind, SubjectRef};
+use mayday::api::change_request::RequestState;
 use mayday::api::{Approval, ChangeRequest, Runbook, RunbookRun};
 
 use crate::address::{Address, Kind};
@@ -71,7 +72,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         Kind::ChangeRequest => {
             let request: ChangeRequest = planned(session, name).await?;
             let status = request.status.clone().unwrap_or_default();
-            refuse_if_over(session, name, status.state.as_deref())?;
+            refuse_if_over(session, name, status.state)?;
             incidents = status.incidents;
             with_way_back = request.spec.lets_take_back();
             (
@@ -130,8 +131,8 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
 pub async fn planned(session: &Session, name: &str) -> Result<ChangeRequest, Failure> {
     let request: ChangeRequest = session.get(name).await?;
     let is_planned = |request: &ChangeRequest| {
-        let state = request.status.as_ref().and_then(|status| status.state.as_deref());
-        state.is_some_and(|state| state != "Planning")
+        let state = request.status.as_ref().and_then(|status| status.state);
+        state.is_some_and(|state| state != RequestState::Planning)
     };
     if is_planned(&request) {
         return Ok(request);
@@ -142,15 +143,13 @@ pub async fn planned(session: &Session, name: &str) -> Result<ChangeRequest, Fai
     }
 }
 
-fn refuse_if_over(session: &Session, name: &str, state: Option<&str>) -> Result<(), Failure> {
-    match state {
-        Some(over @ ("Rejected" | "Withdrawn" | "Expired" | "Stale" | "Spent" | "Invalid")) => {
-            Err(Failure::new(format!(
-                "chg/{name} is {over}: nothing can be decided any more. Ask again instead."
-            ))
-            .then(session.command("show", &format!("chg/{name}"))))
-        }
-        _ => Ok(()),
+fn refuse_if_over(session: &Session, name: &str, state: Option<RequestState>) -> Result<(), Failure> {
+    match state.filter(|state| state.is_over()) {
+        Some(over) => Err(Failure::new(format!(
+            "chg/{name} is {over}: nothing can be decided any more. Ask again instead."
+        ))
+        .then(session.command("show", &format!("chg/{name}")))),
+        None => Ok(()),
     }
 }
 

@@ -104,7 +104,7 @@ fn known_outage(service: &BusinessService, incidents: Vec<Incident>) -> Known {
     let first = service.status.as_ref().map_or(0, |status| status.episode);
     let mut names = (first..).map(|episode| incident_name(name_of(service), uid_of(service), episode));
     let name = names.find(|name| !is_taken(name)).unwrap_or_default();
-    match incidents.into_iter().find(|incident| is_open(incident) && of_service(incident)) {
+    match incidents.into_iter().find(|incident| incident.is_open() && of_service(incident)) {
         Some(open) => Known::Open(Box::new(open)),
         None => Known::Nothing(name),
     }
@@ -116,10 +116,6 @@ async fn tell_known(session: &Session, known: &Incident) -> Result<(), Failure> 
     show::incident::print(session, known).await?;
     say(&format!("\nAdd what you know: {} \"…\"", session.command("note", &address)));
     Ok(())
-}
-
-fn is_open(incident: &Incident) -> bool {
-    incident.status.as_ref().and_then(|status| status.state).is_none_or(|state| state.is_open())
 }
 
 /// The Incident that a report becomes.

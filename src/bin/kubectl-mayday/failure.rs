@@ -135,8 +135,8 @@ fn webhook_is_silent(webhook: &str, attempt: &Attempt<'_>) -> Failure {
     Failure::new(format!(
         "Refused: Mayday does not answer (webhook {webhook}), so you cannot {} now: what is protected stays as it \
          is until Mayday is back, and declaring, acknowledging and notes go on working; if it cannot wait, break \
-         the glass: kubectl mayday break-glass --why \"…\" -- COMMAND.",
-        attempt.what
+         the glass: kubectl mayday break-glass -n {} --why \"…\" -- COMMAND.",
+        attempt.what, attempt.namespace
     ))
     .then("kubectl -n mayday-system get deployment,pods")
 }

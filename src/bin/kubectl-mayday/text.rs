@@ -11,7 +11,7 @@ pub fn command(verb: &str, namespace: &str, rest: &str) -> String {
 /// An instant in UTC and, where it reads otherwise, in the person's zone:
 /// `2026-11-22 02:04:10 UTC (03:04:10 CET)`.
 pub fn instant(time: Timestamp, zone: &TimeZone) -> String {
-    let utc = time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let utc = mayday::text::instant(time);
     let local = time.to_zoned(zone.clone());
     if local.offset().is_zero() {
         return utc;

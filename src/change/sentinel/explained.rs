@@ -11,6 +11,7 @@ use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::{ChangeRequest, RunbookRun};
 use crate::change::delta;
+use crate::text::instant;
 
 /// Between the verdict and the note of the API server lies no more than a request may take.
 const SOON: SignedDuration = SignedDuration::from_secs(15);
@@ -41,7 +42,7 @@ impl Difference<'_> {
             How::Deleted => "was deleted",
         };
         let last = self.last.as_ref().map(|last| {
-            let time = last.time.strftime("%H:%M:%S UTC");
+            let time = instant(last.time);
             format!(", last by the field manager {} at {time}", last.manager)
         });
         let last = last.unwrap_or_default();
@@ -163,7 +164,7 @@ mod tests {
     fn it_says_what_is_known() {
         assert_eq!(
             difference(How::Changed, "03:04:05").text("shop"),
-            "configmap/limits was changed in shop while Mayday did not run, last by the field manager kubectl-edit at 03:04:05 UTC"
+            "configmap/limits was changed in shop while Mayday did not run, last by the field manager kubectl-edit at 1970-01-01 03:04:05 UTC"
         );
         let gone = Difference { last: None, ..difference(How::Deleted, "03:04:05") };
         assert_eq!(gone.text("shop"), "configmap/limits was deleted in shop while Mayday did not run");

@@ -126,13 +126,13 @@ pub async fn find(
     kinds: &[ApiResource],
     with_notes: bool,
 ) -> Result<BTreeMap<String, Kind>, Error> {
-    let (planner, workloads) = (context.impersonate.planner()?, workloads());
+    let workloads = workloads();
     let mut found = BTreeMap::new();
     for resource in kinds.iter().filter(|kind| is_protected(context, kind, namespace)) {
         let is_workload =
             workloads.iter().any(|known| known.group == resource.group && known.kind == resource.kind);
         let notes = match with_notes || !is_workload {
-            true => objects(&planner, resource, namespace).await?,
+            true => objects(&context.planner, resource, namespace).await?,
             false => None,
         };
         let mut of_kind = BTreeMap::new();

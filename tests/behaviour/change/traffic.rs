@@ -117,3 +117,40 @@ fn an_exempt_account_writes_what_the_policy_lists_and_nobody_in_its_place() {
     assert!(said.contains("Refused: image of deployment/checkout"), "{said}");
     assert_eq!(shop.writes_to_the_deployment().last().unwrap().0, user);
 }
+
+#[test]
+fn what_belongs_to_a_kind_of_ones_own_is_collected_once_its_owner_may_be_read() {
+    let shop = Shop::open();
+    let admin = shop.admin();
+    let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: boxes.example.com}, \
+                spec: {group: example.com, scope: Namespaced, names: {kind: Box, plural: boxes}, versions: [{name: v1, \
+                served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}";
+    admin.applies(kind).passes();
+    admin.types("kubectl wait crd/boxes.example.com --for=condition=Established --timeout=60s").passes();
+    let glass = format!("{GLASS} --as-group=system:masters");
+    let create = |manifest: &str| {
+        let manifest = manifest.replace("NS", &shop.namespace);
+        eventually("the glass is broken", || {
+            let created = admin.pipes(&manifest, &format!("kubectl create {glass} -f -"));
+            created.succeeded().then_some(())
+        });
+    };
+    create("{apiVersion: example.com/v1, kind: Box, metadata: {name: gift, namespace: NS}}");
+    let uid = admin.reads(&format!("box/gift -n {}", shop.namespace))["metadata"]["uid"].clone();
+    create(&format!(
+        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: card, namespace: NS, ownerReferences: [{{apiVersion: \
+         example.com/v1, kind: Box, name: gift, uid: {uid}}}]}}}}"
+    ));
+    shop.types(&admin, &format!("kubectl delete -n NS box/gift {glass}")).passes();
+
+    // What Mayday may not read proves nothing; it says what is missing.
+    let unread = "the owner of a protected object cannot be read";
+    eventually("the log says that the owner cannot be read", || {
+        let log = shop.cluster.operator(0).log();
+        log.lines().any(|line| line.contains(unread) && line.contains(&shop.namespace)).then_some(())
+    });
+    let role = "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: boxes-for-mayday, labels: \
+                {mayday.dev/aggregate-to-planner: 'true'}}, rules: [{apiGroups: [example.com], resources: [boxes], verbs: [get]}]}";
+    admin.applies(role).passes();
+    shop.types(&admin, "kubectl wait -n NS configmap/card --for=delete --timeout=120s").passes();
+}

@@ -97,9 +97,8 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
 /// Whether no incident is open here. During one the way back leads to what is broken, so it is not approved
 /// unsaid; nor where incidents cannot be read.
 async fn is_calm(session: &Session, args: &AskArgs) -> bool {
-    let is_open = |incident: &Incident| mayday::change::binding::is_open(incident);
     args.incident.is_none()
-        && session.list::<Incident>().await.is_ok_and(|incidents| !incidents.iter().any(is_open))
+        && session.list::<Incident>().await.is_ok_and(|incidents| !incidents.iter().any(Incident::is_open))
 }
 
 /// Shows the request, asks, stores it, and shows what the operator makes of it; gives its name.

@@ -92,7 +92,7 @@ async fn find_groups(session: &Session, me: &Me, namespace: &str) -> Result<Vec<
             "The policies cannot be read, so their break-glass group is not known. Groups that you may take: {}.",
             names(several.iter().map(String::as_str), "none")
         ))
-        .then("kubectl mayday break-glass --group NAME --why \"…\" -- COMMAND")),
+        .then(format!("kubectl mayday break-glass -n {namespace} --group NAME --why \"…\" -- COMMAND"))),
     }
 }
 
@@ -106,9 +106,7 @@ async fn record(session: &Session, namespace: &str, text: &str) {
         connection: session.connection.clone(),
     };
     let incidents: Vec<Incident> = there.list().await.unwrap_or_default();
-    let open = incidents.iter().filter(|incident| {
-        incident.status.as_ref().and_then(|status| status.state).is_none_or(|state| state.is_open())
-    });
+    let open = incidents.iter().filter(|incident| incident.is_open());
     let mut recorded = false;
     for incident in open {
         match note::add(&there, name_of(incident), text).await {

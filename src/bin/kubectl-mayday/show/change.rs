@@ -14,7 +14,9 @@ use crate::text::{indent, yaml};
 pub fn describe(request: &ChangeRequest, here: &Here) -> String {
     let none = ChangeRequestStatus::default();
     let status = request.status.as_ref().unwrap_or(&none);
-    let state = status.state.as_deref().unwrap_or("not looked at by the operator yet");
+    let state = status
+        .state
+        .map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string());
     let requester = request.spec.requester.as_ref().map_or("somebody", |requester| requester.user.as_str());
     let head = format!(
         "chg/{} in {}: {}\n  {state}, asked by {requester}",
@@ -128,7 +130,7 @@ fn window(window: Option<&Window>, status: &ChangeRequestStatus, here: &Here) ->
 mod tests {
     use super::*;
     use jiff::tz::TimeZone;
-    use mayday::api::change_request::{Change, ChangeRequestSpec, Rollback, ScaleChange};
+    use mayday::api::change_request::{Change, ChangeRequestSpec, RequestState, Rollback, ScaleChange};
     use mayday::api::common::{Empty, ObjectRef, UidRef, UserRef};
     use serde_json::json;
 
@@ -153,7 +155,7 @@ mod tests {
         };
         let mut request = ChangeRequest::new("checkout-sale", spec);
         request.status = Some(ChangeRequestStatus {
-            state: Some("Waiting".into()),
+            state: Some(RequestState::Waiting),
             plan: vec![PlannedChange {
                 resource: "deployments".into(),
                 operation: "Update".into(),

@@ -8,7 +8,8 @@ pub mod runbook;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mayday::api::incident_status::{IncidentState, Next};
+use mayday::api::change_request::RequestState;
+use mayday::api::incident_status::Next;
 use mayday::api::{ChangeRequest, Incident, Runbook, RunbookRun};
 
 use crate::address::{Address, Kind};
@@ -82,7 +83,7 @@ async fn overview(session: &Session) -> Result<(), Failure> {
 fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun], here: &Here) -> String {
     let mut parts = Vec::new();
     let rows: Vec<_> =
-        incidents.iter().filter(|incident| is_open(incident)).map(|i| incident_row(i, here)).collect();
+        incidents.iter().filter(|incident| incident.is_open()).map(|i| incident_row(i, here)).collect();
     if rows.is_empty() {
         parts.push(format!("No incident is open in namespace {}.", here.namespace));
     } else {
@@ -97,11 +98,6 @@ fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun],
         parts.push(table(&["RUN", "RUNBOOK", "STATE", "STEP", "INCIDENT"], &rows));
     }
     parts.join("\n\n")
-}
-
-/// An incident that the operator has not looked at yet is open: missing data is not health.
-fn is_open(incident: &Incident) -> bool {
-    incident.status.as_ref().and_then(|status| status.state).is_none_or(IncidentState::is_open)
 }
 
 fn incident_row(incident: &Incident, here: &Here) -> Vec<String> {
@@ -120,14 +116,14 @@ fn incident_row(incident: &Incident, here: &Here) -> Vec<String> {
 
 fn request_row(request: &ChangeRequest) -> Option<Vec<String>> {
     let status = request.status.clone().unwrap_or_default();
-    let state = status.state.unwrap_or_else(|| "Planning".to_owned());
-    if request.spec.withdrawn || !matches!(state.as_str(), "Planning" | "Waiting" | "Approved") {
+    let state = status.state.unwrap_or(RequestState::Planning);
+    if request.spec.withdrawn || state.is_over() {
         return None;
     }
     let requester = request.spec.requester.as_ref().map_or("-", |requester| requester.user.as_str());
     Some(vec![
         format!("chg/{}", name_of(request)),
-        state,
+        state.to_string(),
         status.missing.unwrap_or_else(|| "-".to_owned()),
         requester.to_owned(),
         status.uses.unwrap_or_else(|| "-".to_owned()),
@@ -167,7 +163,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use mayday::api::common::Severity;
     use mayday::api::incident::IncidentSpec;
-    use mayday::api::incident_status::{IncidentStatus, Stamped};
+    use mayday::api::incident_status::{IncidentState, IncidentStatus, Stamped};
 
     fn here(zone: &TimeZone) -> Here<'_> {
         Here { namespace: "shop", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
