@@ -15,7 +15,7 @@ pub fn flat(text: &str, max: usize) -> String {
 }
 
 /// Neither a control character nor one that turns the direction of the text around it.
-fn is_harmless(c: char) -> bool {
+pub fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,11 +1,15 @@
-//! The API server's audit log, the judge of every story. It holds all writes, and of reads those of the operator.
+//! What the API server's audit log says of a story.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use self::log::{actor, is_read, is_write};
 use crate::failed::{Failed, Result};
+
+#[path = "../../tests/behaviour/audit.rs"]
+mod log;
 
 /// The operator's own account.
 const OPERATOR: &str = "system:serviceaccount:mayday-system:mayday";
@@ -18,11 +22,8 @@ pub struct Audit {
 impl Audit {
     /// Reads it.
     pub fn read(dir: &Path) -> Result<Audit> {
-        let text = std::fs::read_to_string(dir.join("audit.log"))
-            .map_err(|error| Failed::new("the audit log", error.to_string()))?;
-        // The last line may be half written.
-        let entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(Audit { entries: entries.filter(|entry| entry["stage"] == "ResponseComplete").collect() })
+        let entries = log::read(dir).map_err(|error| Failed::new("the audit log", error.to_string()))?;
+        Ok(Audit { entries })
     }
 
     /// A place in the log.
@@ -39,11 +40,9 @@ impl Audit {
             let people = !user.starts_with("system:")
                 || user.starts_with(&format!("system:serviceaccount:{namespace}:"))
                 || user.starts_with("system:serviceaccount:mayday-system:");
-            !is_read(entry)
+            is_write(entry)
                 && object["namespace"] == namespace
                 && object["apiGroup"] != "mayday.dev"
-                && entry["responseStatus"]["code"].as_i64().is_some_and(|code| code < 300)
-                && !entry["requestURI"].as_str().unwrap_or_default().contains("dryRun=All")
                 && people
         };
         let line = |entry: &Value| {
@@ -76,15 +75,4 @@ impl Audit {
         let calls = calls.filter(|entry| entry["user"]["username"] == OPERATOR).count();
         Some((seconds, calls))
     }
-}
-
-/// Whether nothing can have changed by it.
-fn is_read(entry: &Value) -> bool {
-    matches!(entry["verb"].as_str(), Some("get" | "list" | "watch"))
-}
-
-/// Who acted, through an impersonation too.
-fn actor(entry: &Value) -> &str {
-    let user = entry["impersonatedUser"]["username"].as_str().or(entry["user"]["username"].as_str());
-    user.unwrap_or_default()
 }

@@ -89,6 +89,24 @@ pub enum SubjectKind {
     Incident,
 }
 
+impl SubjectKind {
+    /// Short name of the kind, as people write it: `chg`.
+    pub fn short(self) -> &'static str {
+        match self {
+            SubjectKind::ChangeRequest => "chg",
+            SubjectKind::Runbook => "rb",
+            SubjectKind::RunbookRun => "run",
+            SubjectKind::Incident => "inc",
+        }
+    }
+}
+
+impl std::fmt::Display for SubjectKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 /// The decision.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Decision {

@@ -396,7 +396,7 @@ pub struct Use {
     pub digest: String,
     /// Version of the object right before it was let through, or taken back: its generation, where it has one, else
     /// its resourceVersion. While the object is still that version, what was let through was not stored, and only then
-    /// the same again is a repeat.
+    /// the same again is a repeat; a resourceVersion, which any write moves, is taken for the same for ten seconds.
     #[schemars(length(max = 64))]
     pub version: Option<String>,
     /// Who used it.

@@ -43,11 +43,11 @@ use super::review::Review;
     "a resolution stays: if the outage goes on, it is reopened by the next signal"
 ))]
 #[x_kube(validation = (
-    "(!has(oldSelf.updates) || oldSelf.updates.size() == 0) || (has(self.updates) && self.updates.size() >= oldSelf.updates.size() && oldSelf.updates.all(u, self.updates.indexOf(u) == oldSelf.updates.indexOf(u)) && self.updates.all(u, u in oldSelf.updates || self.updates.indexOf(u) >= oldSelf.updates.size()))",
+    appended("updates", 50).as_str(),
     "updates that were written stay as they are: add another one behind them"
 ))]
 #[x_kube(validation = (
-    "(!has(oldSelf.notes) || oldSelf.notes.size() == 0) || (has(self.notes) && self.notes.size() >= oldSelf.notes.size() && oldSelf.notes.all(n, self.notes.indexOf(n) == oldSelf.notes.indexOf(n)) && self.notes.all(n, n in oldSelf.notes || self.notes.indexOf(n) >= oldSelf.notes.size()))",
+    appended("notes", 100).as_str(),
     "notes that were written stay as they are: add another one behind them"
 ))]
 pub struct IncidentSpec {
@@ -95,6 +95,18 @@ pub struct IncidentSpec {
     pub resolution: Option<Resolution>,
     /// What was learnt; needed to close an incident of SEV1 or SEV2.
     pub review: Option<Review>,
+}
+
+/// The rule that to a list of at most `most` items only others are added, behind them. It looks at each place once:
+/// the API server charges a search of a list by its text, and an object that is too dear to check can never be written
+/// again.
+fn appended(list: &str, most: usize) -> String {
+    let places: Vec<String> = (0..most).map(|place| place.to_string()).collect();
+    format!(
+        "!has(oldSelf.{list}) || oldSelf.{list}.size() == 0 || (has(self.{list}) && self.{list}.size() >= \
+         oldSelf.{list}.size() && [{}].all(i, i >= oldSelf.{list}.size() || self.{list}[i] == oldSelf.{list}[i]))",
+        places.join(",")
+    )
 }
 
 impl Incident {

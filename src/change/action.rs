@@ -11,6 +11,9 @@ use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::cluster::client::RUN_EXTRA;
 
+/// How a version by resourceVersion begins.
+pub const RESOURCE_VERSION: &str = "resourceVersion ";
+
 /// What a request does.
 #[derive(Clone, Debug)]
 pub struct Action {
@@ -134,7 +137,7 @@ impl Action {
         let raises = self.delta.iter().any(|delta| !delta.path.starts_with("/metadata/"));
         let generation = metadata["generation"].as_i64().filter(|_| raises);
         let generation = generation.map(|generation| format!("generation {generation}"));
-        generation.or_else(|| Some(format!("resourceVersion {}", metadata["resourceVersion"].as_str()?)))
+        generation.or_else(|| Some(format!("{RESOURCE_VERSION}{}", metadata["resourceVersion"].as_str()?)))
     }
 
     /// Whether a pod is evicted.

@@ -35,21 +35,11 @@ fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<Approval>> {
         match change.kind {
             "ChangePolicy" => true,
             "Incident" => same_namespace || subject.kind == SubjectKind::ChangeRequest,
-            kind => same_namespace && kind == short(subject.kind).1 && subject.name == change.name,
+            kind => same_namespace && kind == subject.kind.to_string() && subject.name == change.name,
         }
     };
     let found = context.stores.approvals.state_filter(is_concerned);
     found.iter().map(|approval| ObjectRef::from_obj(&**approval)).collect()
-}
-
-/// Short name and kind of a subject.
-fn short(kind: SubjectKind) -> (&'static str, &'static str) {
-    match kind {
-        SubjectKind::ChangeRequest => ("chg", "ChangeRequest"),
-        SubjectKind::Runbook => ("rb", "Runbook"),
-        SubjectKind::RunbookRun => ("run", "RunbookRun"),
-        SubjectKind::Incident => ("inc", "Incident"),
-    }
 }
 
 async fn reconcile(approval: Arc<Approval>, context: &Context) -> Result<Requeue, Error> {
@@ -66,7 +56,7 @@ async fn reconcile(approval: Arc<Approval>, context: &Context) -> Result<Requeue
     let subject = &approval.spec.subject_ref;
     let mut next: ApprovalStatus = approval.status.clone().unwrap_or_default();
     let generation = approval.metadata.generation.unwrap_or_default();
-    next.subject = Some(format!("{}/{}", short(subject.kind).0, subject.name));
+    next.subject = Some(format!("{}/{}", subject.kind.short(), subject.name));
     conditions::ready(&mut next, generation, now, Ok("the decision is recorded".to_owned()));
     conditions::set(&mut next.conditions, "Counted", counts, reason, message, generation, now);
     status::write(&context.client, &*approval, next).await?;
@@ -104,14 +94,14 @@ fn judged(
         SubjectKind::RunbookRun | SubjectKind::Incident => return answer(context, approval, namespace),
     };
     if copied.is_some_and(|decisions| decisions.iter().any(|decision| decision.uid == uid)) {
-        return (State::True, "Counted", format!("it counts for {}/{}", short(subject.kind).0, subject.name));
+        return (State::True, "Counted", format!("it counts for {}/{}", subject.kind.short(), subject.name));
     }
     // Their controllers look a moment later; until then only what can never count is told.
     match hindrance(context, approval, namespace, now) {
         Some(why) => (State::False, reason(why), why.message().to_owned()),
         None => {
             let look =
-                format!("kubectl mayday show -n {namespace} {}/{}", short(subject.kind).0, subject.name);
+                format!("kubectl mayday show -n {namespace} {}/{}", subject.kind.short(), subject.name);
             (State::Unknown, "NotRead", format!("it is not among the decisions that count yet; see: {look}"))
         }
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::core::admission::Operation;
 use serde_json::json;
 
-use super::action::Action;
+use super::action::{self, Action};
 use super::quorum::Outcome;
 use super::{delta, digest, words};
 use crate::api::ChangeRequest;
@@ -15,6 +15,9 @@ use crate::text::instant;
 
 /// Window of a request that names none.
 const DEFAULT_WINDOW: SignedDuration = SignedDuration::from_hours(1);
+
+/// The API server asks again about one request while others write the object; it gives up sooner than this.
+const API_SERVER_RETRIES: SignedDuration = SignedDuration::from_secs(10);
 
 /// How a request lets an action pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +144,7 @@ pub fn grant(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result
                 Ok(grant) => return Ok(grant),
                 Err(reason) => why = reason,
             },
-            Err(reason) => match restores(spec, &status.used, index, planned, action) {
+            Err(reason) => match restores(spec, &status.used, index, planned, action, now) {
                 Some(Ok(grant)) => return Ok(grant),
                 Some(Err(reason)) => why = reason,
                 None => why = reason,
@@ -217,8 +220,11 @@ fn used(
     let digest = use_digest(index, planned, action)?;
     let of_this = |used: &&Use| usize::try_from(used.change).is_ok_and(|change| change == index);
     // What was taken back or overwritten and is done again is a new use, or one use would open a way to and fro.
-    let is_repeat =
-        |used: &Use| used.digest == digest && used.restored_time.is_none() && is_not_stored(used, action);
+    let is_repeat = |used: &Use| {
+        used.digest == digest
+            && used.restored_time.is_none()
+            && is_not_stored(used, &used.by, used.time.0, action, now)
+    };
     if used.iter().filter(of_this).any(is_repeat) {
         return Ok(Grant::Repeat);
     }
@@ -238,15 +244,24 @@ fn used(
     }))
 }
 
-/// Whether what was let through has not come to be: the object is as it was before.
-fn is_not_stored(used: &Use, action: &Action) -> bool {
+/// Whether what was let through `by` somebody at a time has not come to be: the object is as it was before.
+fn is_not_stored(used: &Use, by: &str, time: Timestamp, action: &Action, now: Timestamp) -> bool {
     match action.operation {
         // Its UID says that it is the same object, and that it is still there.
         Operation::Delete => true,
         // An object that is not there may have been there meanwhile; so a creation that something else refused after
         // it was counted has cost a use.
         Operation::Create => false,
-        _ => used.version.is_some() && used.version == action.version(),
+        _ => {
+            let (Some(then), Some(version)) = (&used.version, action.version()) else { return false };
+            // Any write moves a resourceVersion, that of a status too, and the API server then asks again about the same
+            // request.
+            let is_asked_again =
+                [then, &version].iter().all(|text| text.starts_with(action::RESOURCE_VERSION))
+                    && by == action.caller.user
+                    && now.duration_since(time) <= API_SERVER_RETRIES;
+            *then == version || is_asked_again
+        }
     }
 }
 
@@ -257,6 +272,7 @@ fn restores(
     index: usize,
     planned: &PlannedChange,
     action: &Action,
+    now: Timestamp,
 ) -> Option<Result<Grant, String>> {
     let same = action.operation == Operation::Update
         && planned.operation == "Update"
@@ -278,9 +294,8 @@ fn restores(
     // Counted, and yet the value is the used one: either the restore was not stored and the same person tries again,
     // or somebody made the change anew since then. Only the first is a repeat.
     let is_retry = |used: &Use| {
-        used.restored_by.as_ref() == Some(&action.caller.user)
-            && used.restored_time.is_some()
-            && is_not_stored(used, action)
+        let (Some(by), Some(time)) = (&used.restored_by, &used.restored_time) else { return false };
+        *by == action.caller.user && is_not_stored(used, by, time.0, action, now)
     };
     Some(if used.iter().any(|used| fits(used) && is_retry(used)) {
         Ok(Grant::Repeat)

@@ -18,8 +18,8 @@ use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestStat
 use crate::api::common::is_true;
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, get, in_namespace};
-use crate::cluster::{Context, Error, SharedContext, status};
+use crate::cluster::stores::{Change, in_namespace};
+use crate::cluster::{Context, Error, SharedContext, status, workloads};
 
 /// Runs the controller until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -190,21 +190,13 @@ fn planned(
 fn live(context: &Context, planned: &PlannedChange) -> Live {
     let namespace = planned.namespace.as_deref().unwrap_or_default();
     let name = planned.target.name.as_str();
-    let value = match (planned.target.group(), planned.target.kind.as_str()) {
-        ("apps", "Deployment") => {
-            get(&context.stores.deployments, namespace, name).map(|object| serde_json::to_value(&*object))
-        }
-        ("apps", "StatefulSet") => {
-            get(&context.stores.stateful_sets, namespace, name).map(|object| serde_json::to_value(&*object))
-        }
-        ("apps", "DaemonSet") => {
-            get(&context.stores.daemon_sets, namespace, name).map(|object| serde_json::to_value(&*object))
-        }
-        _ => return Live::Unknown,
-    };
-    match value {
-        None => Live::Gone,
-        Some(Ok(object)) => Live::Object(object),
-        Some(Err(_)) => Live::Unknown,
+    let kind = planned.target.kind.as_str();
+    if !workloads::is_one(planned.target.group(), kind) {
+        return Live::Unknown;
+    }
+    match workloads::one(&context.stores, namespace, kind, name) {
+        Ok(None) => Live::Gone,
+        Ok(Some(object)) => Live::Object(object),
+        Err(_) => Live::Unknown,
     }
 }

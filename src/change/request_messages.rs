@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(channels, ["room", "hook"]);
         assert_eq!(
             status.messages[0].text,
-            "emil took back at 1970-01-01 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
+            "emil took back at 2026-11-22 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
              That was approved with it, once. Look: kubectl mayday show -n shop chg/v2"
         );
     }

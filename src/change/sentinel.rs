@@ -29,7 +29,7 @@ use crate::api::ChangePolicy;
 use crate::api::change_policy::{UnapprovedChange, UnapprovedKind};
 use crate::api::common::ObjectRef;
 use crate::cluster::stores::{Change, Missed, in_namespace};
-use crate::cluster::{Context, Error, SharedContext, conditions};
+use crate::cluster::{Context, Error, SharedContext, conditions, workloads};
 use crate::text::cut;
 
 /// So often what is known is brought up to date.
@@ -74,7 +74,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
         }
         for namespace in protected(&context) {
             if touched.everywhere || touched.namespaces.contains(namespace.as_str()) {
-                let looked = look(&context, &mut memory, &namespace, &survey::workloads(), false).await;
+                let looked = look(&context, &mut memory, &namespace, &survey::of_workloads(), false).await;
                 log(&namespace, looked);
             }
         }
@@ -97,7 +97,7 @@ fn touched(changes: &[Result<Change, Missed>]) -> Touched<'_> {
     let mut touched = Touched::default();
     for change in changes {
         match change {
-            Ok(Change { kind: "Deployment" | "StatefulSet" | "DaemonSet", namespace, .. }) => {
+            Ok(Change { kind, namespace, .. }) if workloads::KINDS.contains(kind) => {
                 touched.namespaces.extend(namespace.as_deref());
             }
             Ok(Change { kind: "ChangePolicy" | "Namespace", .. }) => touched.policies = true,

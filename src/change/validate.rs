@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::grant;
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::{Change, ChangeRequestSpec, PatchType};
+use crate::cluster::workloads;
 
 /// Fields that this version does not act on.
 pub fn not_implemented(spec: &ChangeRequestSpec) -> Vec<String> {
@@ -86,11 +87,8 @@ fn of_change(change: &Change, namespace: &str) -> Vec<(&'static str, String)> {
         if target.kind == "Secret" && target.group().is_empty() && change.delete.is_none() {
             problems.push((".target", SECRET.to_owned()));
         }
-        let restartable = ["Deployment", "StatefulSet", "DaemonSet"];
-        if change.restart.is_some()
-            && !(target.group() == "apps" && restartable.contains(&target.kind.as_str()))
-        {
-            let kinds = restartable.join(", ");
+        if change.restart.is_some() && !workloads::is_one(target.group(), &target.kind) {
+            let kinds = workloads::KINDS.join(", ");
             problems.push((".restart", format!("a {} cannot be restarted; {kinds} can", target.kind)));
         }
     }

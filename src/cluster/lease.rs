@@ -66,15 +66,19 @@ pub async fn run(
         // Counted from before the question: the answer may come long after others saw the lease renewed.
         let asked = Instant::now();
         let attempt = tokio::time::timeout(GIVE_UP / 2, turn(&api, &identity, &mut observed)).await;
-        match attempt {
-            Ok(Ok(true)) => renewed = Some(asked),
-            Ok(Ok(false)) => renewed = None,
+        let held = match attempt {
+            Ok(Ok(held)) => Some(held),
             Ok(Err(error)) => {
-                tracing::warn!(error = %super::error::chain(&error), "the lease was not renewed")
+                tracing::warn!(error = %super::error::chain(&error), "the lease was not renewed");
+                None
             }
-            Err(_) => tracing::warn!("the lease was not renewed in time"),
-        }
-        let holds = renewed.is_some_and(|at| at.elapsed() < GIVE_UP);
+            Err(_) => {
+                tracing::warn!("the lease was not renewed in time");
+                None
+            }
+        };
+        renewed = renewed_at(renewed, asked, held);
+        let holds = holds(renewed, Instant::now());
         holding.send_if_modified(|held| std::mem::replace(held, holds) != holds);
         tokio::select! {
             () = cancel.cancelled() => break,
@@ -85,6 +89,20 @@ pub async fn run(
     if renewed.is_some() {
         release(&api, &identity).await;
     }
+}
+
+/// From when the lease is this process's, if it is: `held` says what came of asking, or that nobody knows. Pure.
+fn renewed_at(before: Option<Instant>, asked: Instant, held: Option<bool>) -> Option<Instant> {
+    match held {
+        Some(true) => Some(asked),
+        Some(false) => None,
+        None => before,
+    }
+}
+
+/// Whether a process that renewed then may still act. Pure.
+fn holds(renewed: Option<Instant>, now: Instant) -> bool {
+    renewed.is_some_and(|at| now.saturating_duration_since(at) < GIVE_UP)
 }
 
 /// One look at the lease; whether this process holds it afterwards.
@@ -144,6 +162,18 @@ mod tests {
 
     fn lease(holder: &str) -> Lease {
         held(None, holder)
+    }
+
+    #[test]
+    fn who_cannot_renew_gives_up_before_another_may_take_it() {
+        let start = Instant::now();
+        let second = |count: u64| start + Duration::from_secs(count);
+        let renewed = renewed_at(None, second(0), Some(true));
+        let unknown = renewed_at(renewed, second(8), None);
+        assert!(holds(unknown, second(9)));
+        assert!(!holds(unknown, second(10)), "counted from before the question that was answered");
+        assert!(GIVE_UP < DURATION);
+        assert!(!holds(renewed_at(renewed, second(2), Some(false)), second(2)), "another holds it");
     }
 
     #[test]

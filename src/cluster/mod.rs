@@ -10,6 +10,7 @@ pub mod faults;
 pub mod lease;
 pub mod status;
 pub mod stores;
+pub mod workloads;
 
 use std::sync::Arc;
 

@@ -4,13 +4,11 @@
 //! enough. What it sees goes the same way as a posted alert.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use kube::{Resource, ResourceExt};
-use serde::Serialize;
+use kube::ResourceExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +20,7 @@ use crate::api::common::ObjectRef;
 use crate::api::incident_status::Signal;
 use crate::cluster::error::chain;
 use crate::cluster::stores::in_namespace;
-use crate::cluster::{Context, SharedContext};
+use crate::cluster::{Context, SharedContext, workloads};
 use crate::text::flat;
 
 /// Even if nothing changes.
@@ -32,16 +30,12 @@ const BURST: usize = 1024;
 /// After a failure to store.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Kinds that are watched: API group and kind.
-pub const WATCHED: [(&str, &str); 3] =
-    [("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet")];
-
 /// Runs until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
     let changes = context.stores.changes().filter_map(|change| async move {
         match change {
             Ok(change) => {
-                ["Deployment", "StatefulSet", "DaemonSet", "AlertSource"].contains(&change.kind).then_some(())
+                (change.kind == "AlertSource" || workloads::KINDS.contains(&change.kind)).then_some(())
             }
             Err(_) => Some(()),
         }
@@ -69,11 +63,14 @@ async fn look(context: &Context, reported: &mut Reported) -> Duration {
     let mut last = std::mem::take(reported);
     for source in context.stores.sources.state() {
         let Some(condition) = &source.spec.condition else { continue };
-        let objects = objects(context, &source, condition);
+        let namespace = source.namespace().unwrap_or_default();
+        // What cannot be read is missing, and says nothing.
+        let objects = workloads::all(&context.stores, &namespace, &condition.kind).unwrap_or_default();
         let firing = firing(context, &source);
         let mut sighting = decide(&source, condition, &objects, now);
-        sighting.observations.extend(superseded(condition, &objects, &firing, now));
-        let key = (source.namespace().unwrap_or_default(), source.name_any());
+        let ended = superseded(condition, &objects, &sighting.observations, &firing, now);
+        sighting.observations.extend(ended);
+        let key = (namespace, source.name_any());
         let before = last.remove(&key).unwrap_or_default();
         sighting.observations.retain(|seen| is_news(seen, &firing, &before));
         if let Some(next) = sighting.wake {
@@ -97,21 +94,6 @@ async fn look(context: &Context, reported: &mut Reported) -> Duration {
 /// Whether anything could come of it: the end of what was not known to fire tells nothing. Pure.
 fn is_news(seen: &Observation, firing: &[Signal], reported: &BTreeSet<String>) -> bool {
     seen.end.is_none() || reported.contains(&seen.id) || firing.iter().any(|signal| signal.id == seen.id)
-}
-
-fn objects(context: &Context, source: &AlertSource, condition: &ObjectCondition) -> Vec<Value> {
-    let namespace = source.namespace().unwrap_or_default();
-    let stores = &context.stores;
-    match condition.kind.as_str() {
-        "Deployment" => json(&in_namespace(&stores.deployments, &namespace)),
-        "StatefulSet" => json(&in_namespace(&stores.stateful_sets, &namespace)),
-        "DaemonSet" => json(&in_namespace(&stores.daemon_sets, &namespace)),
-        _ => Vec::new(),
-    }
-}
-
-fn json<K: Resource + Serialize>(objects: &[Arc<K>]) -> Vec<Value> {
-    objects.iter().filter_map(|object| serde_json::to_value(&**object).ok()).collect()
 }
 
 /// What a look has shown.
@@ -155,12 +137,13 @@ fn firing(context: &Context, source: &AlertSource) -> Vec<Signal> {
     signals.flatten().filter(|signal| signal.source_ref.name == source.name_any()).cloned().collect()
 }
 
-/// The end of signals that the source can never clear: another object has taken the name, or it is not selected any
-/// more. What is there speaks for itself then. Of an object that is only gone the trouble goes on: missing data is
-/// not health. Pure.
+/// The end of signals that the source can never clear: another object has taken the name and has been seen in trouble or
+/// in health, or it is not selected any more. Of an object that is only gone, or says nothing yet, the trouble goes on:
+/// missing data is not health. Pure.
 fn superseded(
     condition: &ObjectCondition,
     objects: &[Value],
+    seen: &[Observation],
     firing: &[Signal],
     now: Timestamp,
 ) -> Vec<Observation> {
@@ -172,13 +155,18 @@ fn superseded(
             .filter(|object| is_selected(condition, object))
             .any(|object| text(object, "/metadata/uid").is_some_and(|uid| signal.id == id(&uid, condition)))
     };
-    let is_there = |object: &ObjectRef| {
+    let speaks = |object: &ObjectRef| {
         object.kind == condition.kind
-            && objects.iter().any(|found| text(found, "/metadata/name").as_ref() == Some(&object.name))
+            && objects
+                .iter()
+                .filter(|found| text(found, "/metadata/name").as_ref() == Some(&object.name))
+                .any(|found| {
+                    !is_selected(condition, found) || seen.iter().any(|o| o.object.as_ref() == Some(object))
+                })
     };
     firing
         .iter()
-        .filter(|signal| !is_watched(signal) && signal.object.as_ref().is_some_and(is_there))
+        .filter(|signal| !is_watched(signal) && signal.object.as_ref().is_some_and(speaks))
         .map(|signal| Observation {
             id: signal.id.clone(),
             name: signal.name.clone(),
@@ -257,12 +245,19 @@ mod tests {
         let down = decide(&source, &condition, &[deployment("False", 0)], at(30)).observations;
         let firing = [down[0].signal("workloads", at(30))];
         let ends = |objects: &[Value]| -> Vec<Option<Timestamp>> {
-            superseded(&condition, objects, &firing, at(40)).iter().map(|seen| seen.end).collect()
+            let seen = decide(&source, &condition, objects, at(40)).observations;
+            superseded(&condition, objects, &seen, &firing, at(40)).iter().map(|seen| seen.end).collect()
         };
         let mut replaced = deployment("True", 35);
         replaced["metadata"]["uid"] = json!("another");
         let mut relabelled = deployment("False", 0);
         relabelled["metadata"]["labels"]["app"] = json!("other");
+        let mut silent = replaced.clone();
+        silent["status"] = json!({});
+        let mut young = replaced.clone();
+        young["status"]["conditions"][0]["status"] = json!("False");
+        assert_eq!(ends(&[silent]), [], "nobody knows yet how the new one is");
+        assert_eq!(ends(&[young]), [], "it has not been down for long enough, nor up");
         assert_eq!(ends(&[replaced]), [Some(at(40))]);
         assert_eq!(ends(&[relabelled]), [Some(at(40))]);
         assert_eq!(ends(&[deployment("False", 0)]), [], "it clears by itself");

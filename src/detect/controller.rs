@@ -7,14 +7,13 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
-use super::condition::WATCHED;
 use super::intake;
 use crate::api::alert_source::{AlertSourceSpec, AlertSourceStatus};
 use crate::api::{AlertSource, Incident};
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::in_namespace;
-use crate::cluster::{SharedContext, status};
+use crate::cluster::{SharedContext, status, workloads};
 
 /// Runs until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -109,15 +108,14 @@ fn decide(source: &AlertSource, incidents: &[Arc<Incident>], url: &str, now: Tim
 fn watched(spec: &AlertSourceSpec) -> Result<String, NotReady> {
     let Some(condition) = &spec.condition else { return Ok(String::new()) };
     let group = condition.api_version.split_once('/').map_or("", |(group, _)| group);
-    if WATCHED.contains(&(group, condition.kind.as_str())) {
+    if workloads::is_one(group, &condition.kind) {
         return Ok("The objects are watched".to_owned());
     }
-    let kinds: Vec<&str> = WATCHED.iter().map(|(_, kind)| *kind).collect();
     Err(NotReady::Stalled(
         "NotImplemented".to_owned(),
         format!(
             "spec.condition.kind: this version of Mayday watches {}, not {} {}",
-            kinds.join(", "),
+            workloads::KINDS.join(", "),
             condition.api_version,
             condition.kind
         ),

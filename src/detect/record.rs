@@ -102,7 +102,7 @@ async fn record_of_service(
                     return Ok(());
                 }
             }
-            Some(last) if is_late_repeat(&last, source, seen) => return Ok(()),
+            Some(last) if is_late_repeat(&last, is_none(&last, &cached), source, seen) => return Ok(()),
             // A new outage: the episode rises, by whoever is first.
             Some(_) => {
                 let mut next = stored;
@@ -146,6 +146,9 @@ async fn record_of_group(
     if let Some(last) = over.max_by_key(|incident| incident.creation_timestamp())
         && add(&incidents, &last.name_any(), source, seen, now, false).await?
     {
+        return Ok(());
+    }
+    if known.iter().any(|last| is_late_repeat(last, is_none(last, &cached), source, seen)) {
         return Ok(());
     }
     let firing = seen.iter().filter(|observation| observation.end.is_none());
@@ -290,13 +293,25 @@ fn source_of<'a>(
     signals.filter(move |signal| signal.source_ref.name == source.name_any())
 }
 
-/// Whether everything that fires is a late repeat of an episode that the incident has seen cleared, or that people
-/// have said is none: it is a new outage only if it begins anew. Pure.
-fn is_late_repeat(last: &Incident, source: &AlertSource, seen: &[Observation]) -> bool {
-    let is_none = matches!(
-        last.status.as_ref().and_then(|status| status.state),
-        Some(IncidentState::FalseAlarm | IncidentState::Duplicate)
-    );
+/// Whether an incident is no outage of its own: a false alarm, or a repeat of one that goes on or was a false alarm.
+/// Once the other one is over, what still fires is an outage. Pure.
+fn is_none(last: &Incident, incidents: &[Arc<Incident>]) -> bool {
+    let state = |incident: &Incident| incident.status.as_ref().and_then(|status| status.state);
+    let said = last.spec.resolution.as_ref().and_then(|said| said.duplicate_of.as_ref());
+    let found = last.status.as_ref().and_then(|status| status.duplicate_of.as_ref());
+    match state(last) {
+        Some(IncidentState::FalseAlarm) => true,
+        Some(IncidentState::Duplicate) => incidents
+            .iter()
+            .filter(|other| said.or(found).is_some_and(|named| named.name == other.name_any()))
+            .any(|other| other.is_open() || state(other) == Some(IncidentState::FalseAlarm)),
+        _ => false,
+    }
+}
+
+/// Whether everything that fires is a late repeat of an episode that the incident has seen cleared, or that is none: it
+/// is a new outage only if it begins anew. Pure.
+fn is_late_repeat(last: &Incident, is_none: bool, source: &AlertSource, seen: &[Observation]) -> bool {
     seen.iter().filter(|observation| observation.end.is_none()).all(|observation| {
         source_of(last, source).any(|known| {
             known.id == observation.id
@@ -312,7 +327,7 @@ fn reopens(last: &Incident, source: &AlertSource, seen: &[Observation], now: Tim
     let resolved = matches!(status.state, Some(IncidentState::Resolved | IncidentState::Closed));
     let Some(end) = status.resolved.as_ref().map(|resolved| resolved.time.0) else { return false };
     let within = source.spec.reopen_within.as_ref().map_or(REOPEN_WITHIN, |duration| duration.get());
-    resolved && now.duration_since(end) <= within && !is_late_repeat(last, source, seen)
+    resolved && now.duration_since(end) <= within && !is_late_repeat(last, false, source, seen)
 }
 
 #[cfg(test)]
@@ -389,9 +404,27 @@ mod tests {
 
     #[test]
     fn a_late_repeat_reopens_nothing() {
-        assert!(is_late_repeat(&resolved(100), &source(json!({})), &[firing(10)]));
+        assert!(is_late_repeat(&resolved(100), false, &source(json!({})), &[firing(10)]));
         assert!(!reopens(&resolved(100), &source(json!({})), &[firing(10)], at(110)));
-        assert!(!is_late_repeat(&resolved(100), &source(json!({})), &[firing(30)]));
+        assert!(!is_late_repeat(&resolved(100), false, &source(json!({})), &[firing(30)]));
+    }
+
+    #[test]
+    fn a_duplicate_is_an_outage_of_its_own_once_the_other_one_is_over() {
+        let incident = |name: &str, state: &str, of: Option<&str>| {
+            let mut whole = serde_json::to_value(resolved(100)).unwrap();
+            whole["metadata"]["name"] = json!(name);
+            whole["status"]["state"] = json!(state);
+            whole["status"]["duplicateOf"] = json!(of.map(|of| json!({"name": of})));
+            serde_json::from_value::<Incident>(whole).unwrap()
+        };
+        let last = incident("checkout", "Duplicate", Some("database"));
+        let other = |state: &str| [Arc::new(incident("database", state, None))];
+        assert!(is_none(&last, &other("Crisis")));
+        assert!(is_none(&last, &other("FalseAlarm")));
+        assert!(!is_none(&last, &other("Resolved")), "it still fires, and nobody works on it");
+        assert!(!is_none(&last, &[]));
+        assert!(!is_none(&resolved(100), &other("Crisis")));
     }
 
     #[test]
@@ -400,9 +433,15 @@ mod tests {
         whole["status"]["signals"][0]["endTime"] = Value::Null;
         whole["status"]["state"] = json!("FalseAlarm");
         let last: Incident = serde_json::from_value(whole).unwrap();
-        assert!(is_late_repeat(&last, &source(json!({})), &[firing(10)]));
-        assert!(!is_late_repeat(&last, &source(json!({})), &[firing(30)]));
-        assert!(!is_late_repeat(&last, &AlertSource::new("other", source(json!({})).spec), &[firing(10)]));
+        assert!(is_none(&last, &[]));
+        assert!(is_late_repeat(&last, true, &source(json!({})), &[firing(10)]));
+        assert!(!is_late_repeat(&last, true, &source(json!({})), &[firing(30)]));
+        assert!(!is_late_repeat(
+            &last,
+            true,
+            &AlertSource::new("other", source(json!({})).spec),
+            &[firing(10)]
+        ));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus, Stamped};
 use crate::change::digest;
 use crate::cluster::conditions::seconds;
+use crate::cluster::workloads;
 use crate::text::cut;
 
 /// How long all checks must pass, if nobody says.
@@ -29,8 +30,8 @@ pub fn of(incident: &Incident, status: &IncidentStatus) -> ReturnToService {
         } else {
             incident.spec.affected.clone()
         };
-        let workloads = objects.into_iter().filter(|object| is_workload(&object.kind));
-        given.checks = workloads
+        let rolled_out = objects.into_iter().filter(|object| workloads::is_one(object.group(), &object.kind));
+        given.checks = rolled_out
             .take(15)
             .enumerate()
             .map(|(index, target)| NamedCheck {
@@ -185,10 +186,6 @@ fn alerts(
         }
         _ => (CheckResult::Passing, "every signal has cleared".to_owned()),
     }
-}
-
-fn is_workload(kind: &str) -> bool {
-    matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet")
 }
 
 /// A workload runs its newest template on all its replicas, and all are available.

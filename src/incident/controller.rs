@@ -7,8 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::reflector::ObjectRef as StoreRef;
-use kube::{Api, Resource, ResourceExt};
-use serde::Serialize;
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,7 @@ use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{Change, in_namespace};
-use crate::cluster::{Context, Error, SharedContext, status};
+use crate::cluster::{Context, Error, SharedContext, status, workloads};
 
 /// Runs until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -32,8 +31,8 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
             match change.kind {
                 "ChangePolicy" => controller::all(&incidents),
                 "Namespace" | "Freeze" => Vec::new(),
-                // Two that are open about one service become one.
-                "Incident" => {
+                // Two that are open about one service become one, and what is over stays as it was.
+                kind if kind == "Incident" || workloads::KINDS.contains(&kind) => {
                     let open = |incident: &Incident| {
                         incident.metadata.namespace == change.namespace && incident.is_open()
                     };
@@ -90,10 +89,6 @@ async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> 
 fn gather(incident: &Incident, context: &Context) -> Facts {
     let namespace = incident.namespace().unwrap_or_default();
     let stores = &context.stores;
-    let mut workloads = BTreeMap::new();
-    add(&mut workloads, "Deployment", &in_namespace(&stores.deployments, &namespace));
-    add(&mut workloads, "StatefulSet", &in_namespace(&stores.stateful_sets, &namespace));
-    add(&mut workloads, "DaemonSet", &in_namespace(&stores.daemon_sets, &namespace));
     Facts {
         operator_namespace: context.config.namespace.clone(),
         policies: stores.policies.state(),
@@ -106,16 +101,20 @@ fn gather(incident: &Incident, context: &Context) -> Facts {
         runs: in_namespace(&stores.runs, &namespace),
         requests: in_namespace(&stores.requests, &namespace),
         approvals: in_namespace(&stores.approvals, &namespace),
-        workloads,
+        workloads: workloads_by_key(context, &namespace),
     }
 }
 
-fn add<K: Resource + Serialize>(workloads: &mut BTreeMap<String, Value>, kind: &str, objects: &[Arc<K>]) {
-    for object in objects {
-        let reference =
-            ObjectRef { api_version: "apps/v1".to_owned(), kind: kind.to_owned(), name: object.name_any() };
-        if let Ok(value) = serde_json::to_value(&**object) {
-            workloads.insert(key(&reference), value);
-        }
-    }
+/// The workloads of a namespace. What cannot be read is not known, which is not health.
+fn workloads_by_key(context: &Context, namespace: &str) -> BTreeMap<String, Value> {
+    let of_kind = |kind: &'static str| {
+        let found = workloads::all(&context.stores, namespace, kind).unwrap_or_default();
+        found.into_iter().map(move |object| {
+            let name =
+                object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let api_version = format!("{}/v1", workloads::GROUP);
+            (key(&ObjectRef { api_version, kind: kind.to_owned(), name }), object)
+        })
+    };
+    workloads::KINDS.into_iter().flat_map(of_kind).collect()
 }

@@ -180,7 +180,7 @@ fn is_duplicate(incident: &Incident, facts: &Facts, status: &mut IncidentStatus,
     status.duplicate_of = Some(original);
 }
 
-/// Its runs, oldest first, of those the newest. One that somebody has deleted is remembered: it has run.
+/// Its runs, oldest first, of those the newest. Those that somebody has deleted are remembered in front: they have run.
 fn runs(incident: &Incident, facts: &Facts, known: &[NameRef]) -> Vec<NameRef> {
     let name = incident.name_any();
     let is_mine = |run: &&Arc<RunbookRun>| run.is_for(&name);
@@ -191,9 +191,9 @@ fn runs(incident: &Incident, facts: &Facts, known: &[NameRef]) -> Vec<NameRef> {
         .map(|run| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), run.name_any()))
         .collect();
     found.sort();
-    let mut runs = known.to_vec();
-    let fresh = found.into_iter().map(|(_, name)| NameRef { name });
-    runs.extend(fresh.filter(|run| !known.contains(run)));
+    let found: Vec<NameRef> = found.into_iter().map(|(_, name)| NameRef { name }).collect();
+    let mut runs: Vec<NameRef> = known.iter().filter(|run| !found.contains(run)).cloned().collect();
+    runs.extend(found);
     let surplus = runs.len().saturating_sub(RUNS);
     runs.drain(..surplus);
     runs
@@ -360,5 +360,13 @@ mod tests {
         };
         assert_eq!(names(&[]), ["a", "b"]);
         assert_eq!(names(&["deleted", "a"]), ["deleted", "a", "b"]);
+        assert_eq!(names(&["a", "deleted", "b"]), ["deleted", "a", "b"]);
+
+        // Too many are the same ones in each look, or each look would write what the one before has undone.
+        let many = (0..RUNS + 2).map(|number| run(&format!("{number:03}"), "i")).collect();
+        let facts = Facts { runs: many, ..Facts::default() };
+        let first = runs(&incident, &facts, &[]);
+        assert_eq!(first.len(), RUNS);
+        assert_eq!(runs(&incident, &facts, &first), first);
     }
 }

@@ -143,21 +143,26 @@ pub fn remember(
 
 /// Other open incidents about the service of this open one.
 fn of_same_service<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
-    let Some(service) = service_uid(incident, facts).filter(|_| incident.is_open()) else {
+    let Some(service) = service(incident, facts).filter(|_| incident.is_open()) else {
         return Vec::new();
     };
+    // One that was deleted and made again has another UID, and is the same service.
+    let is_same = |theirs: UidRef| theirs.uid == service.uid || theirs.name == service.name;
     facts
         .incidents
         .iter()
         .filter(|other| other.metadata.uid != incident.metadata.uid && other.is_open())
-        .filter(|other| service_uid(other, facts).is_some_and(|theirs| theirs == service))
+        .filter(|other| self::service(other, facts).is_some_and(is_same))
         .collect()
 }
 
 /// The service that an incident opened about: whatever its spec names since then, it stays an outage of that.
-fn service_uid<'a>(incident: &'a Incident, facts: &'a Facts) -> Option<&'a String> {
+fn service(incident: &Incident, facts: &Facts) -> Option<UidRef> {
     let copied = incident.status.as_ref().and_then(|status| status.service.as_ref());
-    copied.map(|service| &service.r#ref.uid).or_else(|| facts.service(incident)?.metadata.uid.as_ref())
+    copied.map(|service| service.r#ref.clone()).or_else(|| {
+        let service = facts.service(incident)?;
+        Some(UidRef { name: service.name_any(), uid: service.uid()? })
+    })
 }
 
 /// By what the older one is told; the UID decides between those of one second.

@@ -156,6 +156,12 @@ fn an_incident_stays_about_the_service_that_it_opened_about() {
     let known = facts(&all);
     assert!(original(&all[1], &known).is_none(), "naming another service first frees nothing");
     assert_eq!(original(&all[2], &known).map(|found| found.name_any()), Some("led".into()));
+
+    let mut made_again = service("checkout").as_ref().clone();
+    made_again.metadata.uid = Some("another".into());
+    let all = [all[1].clone(), incident("c", "05", json!({}))];
+    let known = Facts { services: vec![Arc::new(made_again)], ..facts(&all) };
+    assert_eq!(original(&all[1], &known).map(|found| found.name_any()), Some("led".into()));
 }
 
 #[test]

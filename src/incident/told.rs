@@ -6,7 +6,7 @@ use crate::oncall::recipients;
 
 /// Most messages that are kept with an incident, as the schema allows.
 const MESSAGES: usize = 100;
-/// Most names that are remembered, as the schema allows; what is said anew has another name with each relapse.
+/// Most names that are remembered, as the schema allows; what is said anew after a relapse has its number in front.
 const TOLD: usize = 256;
 
 /// Stores the messages that are said under a name, unless they have been said. Where there is no room for all of
@@ -19,8 +19,15 @@ pub fn once(status: &mut IncidentStatus, what: &str, messages: Vec<Message>) {
         return;
     }
     status.told.push(what.to_owned());
-    let surplus = status.told.len().saturating_sub(TOLD);
-    status.told.drain(..surplus);
+    while status.told.len() > TOLD {
+        // What belongs to an earlier relapse is not asked for any more; all else is, in each look.
+        let relapses = status.relapses;
+        let is_past = |name: &String| {
+            name.split_once('/').and_then(|(of, _)| of.parse::<i32>().ok()).is_some_and(|of| of != relapses)
+        };
+        let past = status.told.iter().position(is_past).unwrap_or_default();
+        status.told.remove(past);
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +56,18 @@ mod tests {
         assert!(status.messages.iter().all(|message| message.id != "open"), "it has made room");
         once(&mut status, "0/open", vec![message("open", "Queued")]);
         assert!(status.messages.iter().all(|message| message.id != "open"));
+    }
+
+    #[test]
+    fn names_of_earlier_relapses_make_room_first() {
+        let mut status = IncidentStatus::default();
+        once(&mut status, "update/0", vec![message("update", "Sent")]);
+        for relapse in 0..=TOLD {
+            status.relapses = i32::try_from(relapse).unwrap();
+            once(&mut status, &format!("{relapse}/open"), vec![message(&format!("{relapse}"), "Sent")]);
+        }
+        assert_eq!(status.told.len(), TOLD);
+        assert!(status.told.contains(&"update/0".to_owned()), "it would be sent again");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepSta
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
 use crate::cluster::controller::Requeue;
 use crate::cluster::stores::{Change, get, in_namespace};
-use crate::cluster::{Context, Error, SharedContext, faults, status};
+use crate::cluster::{Context, Error, SharedContext, faults, status, workloads};
 use crate::oncall::answering;
 
 /// No pass of a run makes more moves than this; the next pass goes on.
@@ -41,7 +41,7 @@ pub struct Engine {
 /// Runs that a change of something else may concern.
 pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
     let relevant = match change.kind {
-        "Deployment" | "StatefulSet" | "DaemonSet" => |run: &RunbookRun, name: &str| {
+        kind if workloads::KINDS.contains(&kind) => |run: &RunbookRun, name: &str| {
             // Whatever it looks at is named in its snapshot.
             super::outcome::snapshot_spec(run).is_some_and(|spec| {
                 let mut targets = spec

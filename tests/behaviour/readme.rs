@@ -39,7 +39,10 @@ fn lines(readme: &str) -> Vec<&str> {
 /// A line that ends the script unless it does what it says.
 fn checked(line: &str) -> String {
     match line.split_once("# is refused") {
-        Some((line, _)) => format!("if {line}; then echo 'was not refused'; exit 1; fi\n"),
+        Some((line, _)) => format!(
+            "if said=$({line} 2>&1); then echo 'was not refused'; exit 1; fi\n\
+             [[ $said == *Refused:* ]] || {{ echo \"failed, but was not refused: $said\"; exit 1; }}\n"
+        ),
         None => format!("{line} || exit 1\n"),
     }
 }

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::receiver::Receiver;
 use crate::support::{Cluster, Person, condition, eventually, sample};
 
@@ -125,29 +125,16 @@ impl<'a> Shop<'a> {
 
     /// Who wrote the Deployment itself (never its status) with success, in order: the verb and the user.
     pub fn writes(&self) -> Vec<(String, String)> {
-        let log = fs::read_to_string(self.cluster.file("audit.log")).unwrap();
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        log.lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|entry| {
-                let object = &entry["objectRef"];
-                !matches!(entry["verb"].as_str(), Some("get" | "list"))
-                    && object["resource"] == "deployments"
-                    && object["namespace"] == "shop"
-                    && object["subresource"].is_null()
-                    && entry["stage"] == "ResponseComplete"
-                    && entry["responseStatus"]["code"].as_i64().is_some_and(|code| (200..300).contains(&code))
-                    && !entry["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun"))
-            })
-            .map(|entry| {
-                let user = if entry["impersonatedUser"].is_null() {
-                    &entry["user"]
-                } else {
-                    &entry["impersonatedUser"]
-                };
-                (text(&entry["verb"]), text(&user["username"]))
-            })
-            .filter(|(_, user)| user != "system:serviceaccount:kube-system:deployment-controller")
+        let entries = audit::read(&self.cluster.file("")).unwrap();
+        let mine = entries.iter().filter(|entry| {
+            let object = &entry["objectRef"];
+            audit::is_write(entry)
+                && object["resource"] == "deployments"
+                && object["namespace"] == "shop"
+                && object["subresource"].is_null()
+                && audit::actor(entry) != "system:serviceaccount:kube-system:deployment-controller"
+        });
+        mine.map(|entry| (entry["verb"].as_str().unwrap().to_owned(), audit::actor(entry).to_owned()))
             .collect()
     }
 

@@ -4,7 +4,7 @@
 //! the decisions suffice is computed anew whenever it matters, in `change`.
 
 use crate::admission::caller::Caller;
-use crate::api::approval::{Decision, SubjectKind, SubjectRef};
+use crate::api::approval::{Decision, SubjectRef};
 use crate::api::common::UidRef;
 use crate::api::{Approval, ChangePolicy};
 
@@ -246,12 +246,7 @@ pub fn delete(old: &Approval, caller: &Caller, by_operator: bool, orphaned: bool
 
 /// As people write a subject: `chg/checkout-v2`, `run/x step look`.
 fn address(subject: &SubjectRef) -> String {
-    let kind = match subject.kind {
-        SubjectKind::ChangeRequest => "chg",
-        SubjectKind::Runbook => "rb",
-        SubjectKind::RunbookRun => "run",
-        SubjectKind::Incident => "inc",
-    };
+    let kind = subject.kind.short();
     let part = |word: &str, part: &Option<String>| {
         part.as_ref().map(|name| format!(" {word} {name}")).unwrap_or_default()
     };

@@ -122,8 +122,11 @@ impl<'a> Gathered<'a> {
                 let named = run.as_ref().and_then(|run| run.spec.incident_ref.as_ref());
                 let named =
                     named.and_then(|named| get(&self.context.stores.incidents, &self.namespace, &named.name));
-                // The lead of every incident that binds must approve it, of the named one too.
-                incidents = self.open_incidents(&policies);
+                // The lead of every incident that binds must approve it, of the named one too. A question of a step is
+                // for whom that one concerns.
+                if reference.step.is_none() {
+                    incidents = self.open_incidents(&policies);
+                }
                 incidents.extend(named);
                 run.as_ref().map(|run| subject::run(run, reference))
             }

@@ -3,35 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The kinds of Mayday that commands are about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    Incident,
-    ChangeRequest,
-    Runbook,
-    RunbookRun,
-}
+/// The kinds of Mayday that commands are about: those that are decided on.
+pub use mayday::api::approval::SubjectKind as Kind;
 
-impl Kind {
-    /// Short name, as the API server knows it too.
-    pub fn short(self) -> &'static str {
-        match self {
-            Kind::Incident => "inc",
-            Kind::ChangeRequest => "chg",
-            Kind::Runbook => "rb",
-            Kind::RunbookRun => "run",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Kind> {
-        let word = word.strip_suffix(".mayday.dev").unwrap_or(word).to_ascii_lowercase();
-        match word.as_str() {
-            "inc" | "incident" | "incidents" => Some(Kind::Incident),
-            "chg" | "changerequest" | "changerequests" => Some(Kind::ChangeRequest),
-            "rb" | "runbook" | "runbooks" => Some(Kind::Runbook),
-            "run" | "runbookrun" | "runbookruns" => Some(Kind::RunbookRun),
-            _ => None,
-        }
+fn parse(word: &str) -> Option<Kind> {
+    let word = word.strip_suffix(".mayday.dev").unwrap_or(word).to_ascii_lowercase();
+    match word.as_str() {
+        "inc" | "incident" | "incidents" => Some(Kind::Incident),
+        "chg" | "changerequest" | "changerequests" => Some(Kind::ChangeRequest),
+        "rb" | "runbook" | "runbooks" => Some(Kind::Runbook),
+        "run" | "runbookrun" | "runbookruns" => Some(Kind::RunbookRun),
+        _ => None,
     }
 }
 
@@ -55,7 +37,7 @@ impl FromStr for Address {
         let unknown =
             || format!("{text:?} names nothing here: write inc/NAME, chg/NAME, rb/NAME or run/NAME");
         let (kind, name) = text.split_once('/').ok_or_else(unknown)?;
-        let kind = Kind::parse(kind).ok_or_else(unknown)?;
+        let kind = parse(kind).ok_or_else(unknown)?;
         Ok(Address { kind, name: checked_name(name)? })
     }
 }

@@ -1,7 +1,7 @@
 //! `answer`: a person on duty, or the lead, answers a question of an incident's checks or of a run's step.
 
 use clap::{Args, ValueEnum};
-use mayday::api::approval::{ApprovalSpec, Decision, SubjectKind, SubjectRef};
+use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::{Incident, RunbookRun};
 
 use crate::address::{Address, Kind};
@@ -48,12 +48,12 @@ pub async fn run(session: &Session, args: AnswerArgs) -> Result<(), Failure> {
         Kind::Incident => {
             let incident: Incident = session.get(name).await?;
             let question = of_incident(&incident, &args.question);
-            (uid_of(&incident).to_owned(), SubjectKind::Incident, None, Some(args.question.clone()), question)
+            (uid_of(&incident).to_owned(), Kind::Incident, None, Some(args.question.clone()), question)
         }
         Kind::RunbookRun => {
             let run: RunbookRun = session.get(name).await?;
             let question = of_run(&run, &args.question);
-            (uid_of(&run).to_owned(), SubjectKind::RunbookRun, Some(args.question.clone()), None, question)
+            (uid_of(&run).to_owned(), Kind::RunbookRun, Some(args.question.clone()), None, question)
         }
         Kind::ChangeRequest | Kind::Runbook => {
             return Err(Failure::usage(format!(

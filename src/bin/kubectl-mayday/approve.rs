@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use mayday::api::approval::{ApprovalSpec, Decision, SubjectKind, SubjectRef};
+use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::change_request::RequestState;
 use mayday::api::{Approval, ChangeRequest, Runbook, RunbookRun};
 
@@ -76,7 +76,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
             incidents = status.incidents;
             with_way_back = request.spec.lets_take_back();
             (
-                SubjectKind::ChangeRequest,
+                Kind::ChangeRequest,
                 uid_of(&request).to_owned(),
                 status.digest,
                 show::change::describe(&request, &here),
@@ -85,12 +85,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         Kind::Runbook => {
             let runbook: Runbook = session.get(name).await?;
             let digest = runbook.status.as_ref().and_then(|status| status.digest.clone());
-            (
-                SubjectKind::Runbook,
-                uid_of(&runbook).to_owned(),
-                digest,
-                show::runbook::describe(&runbook, &here),
-            )
+            (Kind::Runbook, uid_of(&runbook).to_owned(), digest, show::runbook::describe(&runbook, &here))
         }
         Kind::RunbookRun => {
             let run: RunbookRun = session.get(name).await?;
@@ -99,7 +94,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
             let snapshot = snapshot.map(|snapshot| crate::text::yaml(&snapshot.spec)).unwrap_or_default();
             let text =
                 format!("{}\n\n{}", show::run::describe(&run, &here), crate::text::indent(&snapshot, 2));
-            (SubjectKind::RunbookRun, uid_of(&run).to_owned(), digest, text)
+            (Kind::RunbookRun, uid_of(&run).to_owned(), digest, text)
         }
         Kind::Incident => {
             return Err(Failure::usage("An incident is not approved; the questions it asks are answered.")
@@ -234,7 +229,7 @@ mod tests {
     fn only_what_the_operator_said_counts() {
         let spec = ApprovalSpec {
             subject_ref: SubjectRef {
-                kind: SubjectKind::ChangeRequest,
+                kind: Kind::ChangeRequest,
                 name: "v2".into(),
                 uid: "u".into(),
                 step: None,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kube::core::Status;
+use mayday::cluster::error::chain;
 
 /// A refusal or a failure, as a person reads it: a sentence, then the next command.
 #[derive(Debug, Eq, PartialEq)]
@@ -76,7 +77,7 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> Failure {
         kube::Error::Api(status) => explain_status(status, attempt),
         other => Failure::new(format!(
             "The API server gives no answer: {}. You wanted to {}; look whether it happened before you try again.",
-            chain(other),
+            chain(other).trim_end_matches('.'),
             attempt.what
         ))
         .then("kubectl cluster-info"),
@@ -153,19 +154,6 @@ fn sentence(text: &str) -> String {
     } else {
         format!("{text}.")
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

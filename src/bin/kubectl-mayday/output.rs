@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use mayday::text::is_harmless;
+
 use crate::failure::Failure;
 
 /// Prints for the person; ends with a newline.
@@ -42,10 +44,7 @@ pub fn confirm(yes: bool, about_to: &str) -> Result<(), Failure> {
 /// Texts of alerts and people are printed, not obeyed: control characters could rewrite the screen above a
 /// question that somebody is about to answer.
 fn harmless(text: &str) -> String {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    // Directional overrides make a line read otherwise than it is.
-    let turns = |c: char| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if steers(c) || turns(c) { '\u{FFFD}' } else { c }).collect()
+    text.chars().map(|c| if matches!(c, '\n' | '\t') || is_harmless(c) { c } else { '\u{FFFD}' }).collect()
 }
 
 #[cfg(test)]

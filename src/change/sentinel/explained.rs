@@ -164,7 +164,7 @@ mod tests {
     fn it_says_what_is_known() {
         assert_eq!(
             difference(How::Changed, "03:04:05").text("shop"),
-            "configmap/limits was changed in shop while Mayday did not run, last by the field manager kubectl-edit at 1970-01-01 03:04:05 UTC"
+            "configmap/limits was changed in shop while Mayday did not run, last by the field manager kubectl-edit at 2026-11-22 03:04:05 UTC"
         );
         let gone = Difference { last: None, ..difference(How::Deleted, "03:04:05") };
         assert_eq!(gone.text("shop"), "configmap/limits was deleted in shop while Mayday did not run");

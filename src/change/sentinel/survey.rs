@@ -9,15 +9,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
 use kube::{Client, ResourceExt};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::known;
 use super::notes::{self, Written};
 use crate::change::policy::{self, Resource};
 use crate::change::{delta, digest};
-use crate::cluster::stores::{get_cluster, in_namespace};
-use crate::cluster::{Context, Error};
+use crate::cluster::stores::get_cluster;
+use crate::cluster::{Context, Error, workloads};
 
 /// So many objects are read at a time.
 const PAGE: u32 = 500;
@@ -107,7 +106,7 @@ async fn objects(
 }
 
 /// The kinds of workloads, of which a cache holds the content.
-pub fn workloads() -> Vec<ApiResource> {
+pub fn of_workloads() -> Vec<ApiResource> {
     vec![
         ApiResource::erase::<Deployment>(&()),
         ApiResource::erase::<StatefulSet>(&()),
@@ -126,18 +125,16 @@ pub async fn find(
     kinds: &[ApiResource],
     with_notes: bool,
 ) -> Result<BTreeMap<String, Kind>, Error> {
-    let workloads = workloads();
     let mut found = BTreeMap::new();
     for resource in kinds.iter().filter(|kind| is_protected(context, kind, namespace)) {
-        let is_workload =
-            workloads.iter().any(|known| known.group == resource.group && known.kind == resource.kind);
+        let is_workload = workloads::is_one(&resource.group, &resource.kind);
         let notes = match with_notes || !is_workload {
             true => objects(&context.planner, resource, namespace).await?,
             false => None,
         };
         let mut of_kind = BTreeMap::new();
         if is_workload {
-            for content in contents(context, namespace, &resource.kind)? {
+            for content in workloads::all(&context.stores, namespace, &resource.kind)? {
                 let name = content["metadata"]["name"].as_str().unwrap_or_default().to_owned();
                 let notes = notes.as_ref().and_then(|notes| notes.get(&name));
                 of_kind.insert(name, Found::by_content(content, notes)?);
@@ -159,19 +156,6 @@ pub async fn find(
         found.insert("namespaces".to_owned(), Kind { resource, objects });
     }
     Ok(found)
-}
-
-/// The workloads of one kind in a namespace.
-fn contents(context: &Context, namespace: &str, kind: &str) -> Result<Vec<Value>, Error> {
-    fn values<K: Serialize>(objects: Vec<std::sync::Arc<K>>) -> Result<Vec<Value>, Error> {
-        objects.iter().map(|object| Ok(serde_json::to_value(&**object)?)).collect()
-    }
-    let stores = &context.stores;
-    match kind {
-        "Deployment" => values(in_namespace(&stores.deployments, namespace)),
-        "StatefulSet" => values(in_namespace(&stores.stateful_sets, namespace)),
-        _ => values(in_namespace(&stores.daemon_sets, namespace)),
-    }
 }
 
 /// Digest of what people decide about an object.

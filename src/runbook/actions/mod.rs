@@ -9,6 +9,7 @@ pub mod wait;
 use crate::api::check::RolloutCheck;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::{CheckStep, ManualStep, Step, TargetStep, WaitStep};
+use crate::cluster::workloads;
 
 /// What a step does: its one member.
 #[derive(Clone, Copy, Debug)]
@@ -105,5 +106,5 @@ pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
 
 /// Whether it is a workload with a pod template that can be rolled out.
 pub fn is_workload(target: &ObjectRef) -> bool {
-    target.group() == "apps" && matches!(target.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+    workloads::is_one(target.group(), &target.kind)
 }

@@ -148,3 +148,43 @@ fn the_lead_is_handed_over_by_the_lead_to_one_person() {
     let said = shop.types(&shop.admin(), "kubectl delete -n NS inc/one").is_refused();
     is_one_sentence(&said, "Refused: inc/one is open");
 }
+
+#[test]
+fn an_incident_that_is_full_of_words_can_still_be_worked_on() {
+    let shop = Shop::open();
+    let (emil, lena) = (shop.emil(), shop.cluster.person("lena", &["shop-leads"]));
+    let note = |number: usize| json!({"text": format!("{number} {}", "ä".repeat(1990))});
+    let notes: Vec<Value> = (0..100).map(note).collect();
+    let update =
+        |number: usize| json!({"audience": "Internal", "text": format!("{number} {}", "ö".repeat(1990))});
+    let updates: Vec<Value> = (0..50).map(update).collect();
+    let spec = json!({"title": "many words", "severity": "SEV3", "notes": notes, "serviceRefs": [{"name": "checkout"}]});
+    shop.creates(&emil, &in_shop(stored("Incident", "words", spec))).passes();
+    eventually("Mayday has written its status", || {
+        read(&shop, "words")["status"]["state"].is_string().then_some(())
+    });
+    shop.types(&emil, "kubectl mayday ack -n NS inc/words --yes").passes();
+    shop.types(&lena, "kubectl mayday lead -n NS inc/words --yes").passes();
+    eventually("lena leads", || (read(&shop, "words")["status"]["lead"]["user"] == "lena").then_some(()));
+
+    let file = shop.cluster.file(&format!("{}-updates.json", shop.namespace));
+    let write = |updates: &[Value]| {
+        std::fs::write(&file, json!({"spec": {"updates": updates}}).to_string()).unwrap();
+        let patch = format!("kubectl patch -n NS inc/words --type merge --patch-file {}", file.display());
+        shop.types(&lena, &patch)
+    };
+    write(&updates).passes();
+    let mut other = updates.clone();
+    other[7]["text"] = json!("something else");
+    let said = write(&other).is_refused();
+    assert!(said.contains("updates that were written stay as they are"), "{said}");
+    let said = shop.types(&emil, "kubectl mayday note -n NS inc/words 'one more' --yes").is_refused();
+    assert!(said.contains("100"), "{said}");
+
+    let end = "kubectl mayday resolve -n NS inc/words --outcome false-alarm --reason 'a test' --yes";
+    shop.types(&lena, end).passes();
+    eventually("it is over and has its reports", || {
+        let status = read(&shop, "words")["status"].clone();
+        (status["state"] == "FalseAlarm" && status["reports"]["internal"].is_string()).then_some(())
+    });
+}

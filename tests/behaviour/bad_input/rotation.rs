@@ -89,3 +89,27 @@ fn with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged() {
     assert_eq!(page["person"], "bea");
     assert!(page["text"].as_str().unwrap().contains(" UTC"), "{page}");
 }
+
+#[test]
+fn an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace();
+    let apply = |object: Value| {
+        admin.pipes(&object.to_string(), &format!("kubectl apply -n {namespace} -f -")).passes();
+    };
+    apply(rotation("cover", "Europe/Berlin", json!([{"people": ["emil"]}])));
+    let now = jiff::Timestamp::now();
+    let hour = jiff::SignedDuration::from_hours(1);
+    let by = |name: &str, person: &str| {
+        let spec = json!({"rotationRef": {"name": "cover"}, "startTime": (now - hour).to_string(),
+            "endTime": (now + hour).to_string(), "replaceAll": {"by": [person]}});
+        stored("OnCallOverride", name, spec)
+    };
+    let older = format!("override/a-older -n {namespace}");
+    apply(by("a-older", "bea"));
+    assert_eq!(told(&older, "Active", "True"), "in force");
+    apply(by("b-younger", "emil"));
+    assert!(told(&older, "Active", "False").starts_with("changes nothing in cover"));
+    admin.types(&format!("kubectl delete override/b-younger -n {namespace}")).passes();
+    assert_eq!(told(&older, "Active", "True"), "in force");
+}

@@ -1,9 +1,8 @@
 //! A protected shop of one's own, and the people of the samples.
 
-use std::fs;
-
 use serde_json::Value;
 
+use crate::audit;
 use crate::support::{Cluster, Output, Person, condition, eventually, fresh, sample};
 
 /// Breaks the glass as admin, who may impersonate.
@@ -156,25 +155,20 @@ impl Shop {
 
     /// Successful writes to the Deployment since the start, without controllers and trials: who and what.
     pub fn writes_to_the_deployment(&self) -> Vec<(String, String, String)> {
-        let log = fs::read_to_string(self.cluster.file("audit.log")).unwrap();
-        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mine = events.filter(|event| {
-            let object = &event["objectRef"];
-            let uri = event["requestURI"].as_str().unwrap_or_default();
-            let user = event["user"]["username"].as_str().unwrap_or_default();
-            event["stage"] == "ResponseComplete"
-                && !matches!(event["verb"].as_str(), Some("get" | "list"))
-                && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
+        let entries = audit::read(&self.cluster.file("")).unwrap();
+        let mine = entries.iter().filter(|entry| {
+            let object = &entry["objectRef"];
+            let user = audit::actor(entry);
+            audit::is_write(entry)
                 && object["namespace"] == self.namespace.as_str()
                 && object["resource"] == "deployments"
-                && !uri.contains("dryRun=All")
                 && !user.starts_with("system:serviceaccount:kube-system:")
                 && !user.starts_with("system:kube-controller-manager")
         });
-        mine.map(|event| {
-            let container = &event["responseObject"]["spec"]["template"]["spec"]["containers"][0];
+        mine.map(|entry| {
+            let container = &entry["responseObject"]["spec"]["template"]["spec"]["containers"][0];
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            (text(&event["user"]["username"]), text(&event["verb"]), text(&container["image"]))
+            (audit::actor(entry).to_owned(), text(&entry["verb"]), text(&container["image"]))
         })
         .collect()
     }

@@ -1,0 +1,60 @@
+//! Deployments, StatefulSets and DaemonSets: what runs an application, and is kept in a cache each.
+
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::runtime::reflector::Store;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::stores::{Stores, get, in_namespace};
+
+/// Their API group.
+pub const GROUP: &str = "apps";
+/// Their kinds.
+pub const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
+
+/// Whether a kind is one of them.
+pub fn is_one(group: &str, kind: &str) -> bool {
+    group == GROUP && KINDS.contains(&kind)
+}
+
+/// The workloads of a kind in a namespace as the API server has them, by name; none for any other kind.
+///
+/// # Errors
+/// When one cannot be written as JSON.
+pub fn all(stores: &Stores, namespace: &str, kind: &str) -> Result<Vec<Value>, serde_json::Error> {
+    fn of<K>(store: &Store<K>, namespace: &str) -> Result<Vec<Value>, serde_json::Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
+    {
+        in_namespace(store, namespace).iter().map(|object| serde_json::to_value(&**object)).collect()
+    }
+    match kind {
+        "Deployment" => of(&stores.deployments, namespace),
+        "StatefulSet" => of(&stores.stateful_sets, namespace),
+        "DaemonSet" => of(&stores.daemon_sets, namespace),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The workload of that kind and name.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn one(
+    stores: &Stores,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+) -> Result<Option<Value>, serde_json::Error> {
+    fn of<K: Serialize>(found: Option<Arc<K>>) -> Result<Option<Value>, serde_json::Error> {
+        found.map(|object| serde_json::to_value(&*object)).transpose()
+    }
+    match kind {
+        "Deployment" => of(get(&stores.deployments, namespace, name)),
+        "StatefulSet" => of(get(&stores.stateful_sets, namespace, name)),
+        "DaemonSet" => of(get(&stores.daemon_sets, namespace, name)),
+        _ => Ok(None),
+    }
+}
