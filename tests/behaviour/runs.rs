@@ -126,6 +126,12 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.emil.pipes(&aside.to_string(), "kubectl create -f -").passes();
     assert_eq!(comes_to(&shop, "aside", "WaitingForApproval")["status"]["next"]["who"], "lena (lead)");
     shop.lena.types("kubectl mayday approve -n shop run/aside --yes").passes();
-    comes_to(&shop, "aside", "WaitingForPerson");
+    // Its question is for whoever is on duty: it names no incident that anybody leads.
+    let asks = comes_to(&shop, "aside", "WaitingForPerson");
+    assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
+    let answer = format!("{} --yes", asks["status"]["next"]["command"].as_str().unwrap());
+    shop.lena.types(&answer).is_refused();
+    shop.emil.types(&answer).passes();
+    comes_to(&shop, "aside", "Succeeded");
     cluster.stop();
 }
