@@ -50,6 +50,14 @@ use super::review::Review;
     appended("notes", 100).as_str(),
     "notes that were written stay as they are: add another one behind them"
 ))]
+#[x_kube(validation = (
+    "!has(self.notes) || self.notes.map(n, n.text.size()).sum() <= 65536",
+    "notes hold 65536 characters in all: write what is longer elsewhere, and link to it"
+))]
+#[x_kube(validation = (
+    "!has(self.updates) || self.updates.map(u, has(u.text) ? u.text.size() : 0).sum() <= 32768",
+    "updates hold 32768 characters in all: write what is longer elsewhere, and link to it"
+))]
 pub struct IncidentSpec {
     /// What is wrong, in a few words: `checkout is down`.
     #[schemars(length(min = 1, max = 200))]

@@ -146,6 +146,10 @@ async fn plan(
         return Ok(Err(NotReady::Stalled("Unstamped".to_owned(), message.to_owned())));
     }
     let plan = plan::plan(&context.planner, &request.spec, namespace, &context.config.namespace).await?;
+    let problems = validate::beyond_store(&request.spec, &plan);
+    if !problems.is_empty() {
+        return Ok(Err(invalid(problems)));
+    }
     let policies = context.stores.policies.state();
     let freezes = context.stores.freezes.state();
     let mut limits: Vec<(String, &ChangePolicySpec)> = Vec::new();

@@ -5,8 +5,17 @@ use serde_json::Value;
 
 use super::grant;
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::change_request::{Change, ChangeRequestSpec, PatchType};
+use crate::api::change_request::{Change, ChangeRequestSpec, PatchType, PlannedChange};
 use crate::cluster::workloads;
+
+/// Most values that one change may touch, as the schema of the plan allows.
+const VALUES: usize = 256;
+/// Longest path of a value, as the schema of the plan allows.
+const PATH: usize = 1024;
+/// Most uses of all changes together, as the schema of the status allows.
+const USES: usize = 200;
+/// Largest request with its plan and all uses: what is larger does not fit into one object of the API server.
+const BYTES: usize = 512 * 1024;
 
 /// Fields that this version does not act on.
 pub fn not_implemented(spec: &ChangeRequestSpec) -> Vec<String> {
@@ -73,6 +82,39 @@ pub fn beyond_limits(
                 limits.max_window
             ));
         }
+    }
+    problems
+}
+
+/// What of a planned request is more than can be stored: it could never be decided.
+pub fn beyond_store(spec: &ChangeRequestSpec, plan: &[PlannedChange]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (index, planned) in plan.iter().enumerate() {
+        let count = planned.delta.len();
+        if count > VALUES {
+            problems.push(format!(
+                "spec.changes[{index}]: it touches {count} values, and one change may touch {VALUES}: ask for it in parts"
+            ));
+        }
+        if planned.delta.iter().any(|delta| delta.path.len() > PATH) {
+            problems.push(format!("spec.changes[{index}]: the path of a value is longer than {PATH} bytes"));
+        }
+    }
+    let times = usize::try_from(spec.max_uses).unwrap_or_default();
+    let uses = times.saturating_mul(plan.len());
+    if uses > USES {
+        problems.push(format!(
+            "spec.maxUses: {uses} uses in all are more than {USES}: ask for fewer, or for fewer changes at once"
+        ));
+    }
+    let bytes = |value: Result<Vec<u8>, serde_json::Error>| value.map_or(usize::MAX, |text| text.len());
+    let of_plan = bytes(serde_json::to_vec(plan));
+    let all = of_plan.saturating_mul(times.saturating_add(1)).saturating_add(bytes(serde_json::to_vec(spec)));
+    if all > BYTES {
+        problems.push(format!(
+            "spec.changes: with what they replace and each use they take {all} bytes, and {BYTES} can be kept: ask for \
+             them in parts"
+        ));
     }
     problems
 }
@@ -209,6 +251,28 @@ mod tests {
             let problems = problems(&spec(changes), "shop");
             assert!(problems.iter().any(|problem| problem.contains(said)), "{said}: {problems:?}");
         }
+    }
+
+    #[test]
+    fn what_is_more_than_can_be_stored_is_named() {
+        let spec = |uses: i32| -> ChangeRequestSpec {
+            serde_json::from_value(json!({"reason": "r", "changes": [], "maxUses": uses})).unwrap()
+        };
+        let plan = |values: usize, size: usize| -> Vec<PlannedChange> {
+            let delta: Vec<Value> = (0..values)
+                .map(|value| json!({"path": format!("/data/{value}"), "after": "x".repeat(size)}))
+                .collect();
+            serde_json::from_value(json!([{"operation": "Update", "summary": "s", "delta": delta,
+                "target": {"apiVersion": "v1", "kind": "ConfigMap", "name": "c"}}]))
+            .unwrap()
+        };
+        assert_eq!(beyond_store(&spec(1), &plan(256, 10)), Vec::<String>::new());
+        assert!(beyond_store(&spec(1), &plan(257, 10))[0].contains("it touches 257 values"));
+        assert!(beyond_store(&spec(1), &plan(1, 300_000))[0].contains("524288 can be kept"));
+        assert!(beyond_store(&spec(100), &plan(1, 6_000))[0].contains("524288 can be kept"));
+        assert!(
+            beyond_store(&spec(100), &[plan(1, 1), plan(1, 1), plan(1, 1)].concat())[0].contains("300 uses")
+        );
     }
 
     #[test]

@@ -153,13 +153,16 @@ fn the_lead_is_handed_over_by_the_lead_to_one_person() {
 fn an_incident_that_is_full_of_words_can_still_be_worked_on() {
     let shop = Shop::open();
     let (emil, lena) = (shop.emil(), shop.cluster.person("lena", &["shop-leads"]));
-    let note = |number: usize| json!({"text": format!("{number} {}", "ä".repeat(1990))});
-    let notes: Vec<Value> = (0..100).map(note).collect();
-    let update =
-        |number: usize| json!({"audience": "Internal", "text": format!("{number} {}", "ö".repeat(1990))});
-    let updates: Vec<Value> = (0..50).map(update).collect();
-    let spec = json!({"title": "many words", "severity": "SEV3", "notes": notes, "serviceRefs": [{"name": "checkout"}]});
-    shop.creates(&emil, &in_shop(stored("Incident", "words", spec))).passes();
+    let notes = |length: usize| -> Vec<Value> {
+        (0..100).map(|number| json!({"text": format!("{number:03} {}", "🔥".repeat(length - 4))})).collect()
+    };
+    let declared = |notes: Vec<Value>| {
+        let spec = json!({"title": "many words", "severity": "SEV3", "notes": notes, "serviceRefs": [{"name": "checkout"}]});
+        shop.creates(&emil, &in_shop(stored("Incident", "words", spec)))
+    };
+    let said = declared(notes(2000)).is_refused();
+    assert!(said.contains("notes hold 65536 characters in all"), "{said}");
+    declared(notes(655)).passes();
     eventually("Mayday has written its status", || {
         read(&shop, "words")["status"]["state"].is_string().then_some(())
     });
@@ -167,6 +170,9 @@ fn an_incident_that_is_full_of_words_can_still_be_worked_on() {
     shop.types(&lena, "kubectl mayday lead -n NS inc/words --yes").passes();
     eventually("lena leads", || (read(&shop, "words")["status"]["lead"]["user"] == "lena").then_some(()));
 
+    let updates: Vec<Value> = (0..50)
+        .map(|number| json!({"audience": "Internal", "text": format!("{number:03} {}", "🔥".repeat(651))}))
+        .collect();
     let file = shop.cluster.file(&format!("{}-updates.json", shop.namespace));
     let write = |updates: &[Value]| {
         std::fs::write(&file, json!({"spec": {"updates": updates}}).to_string()).unwrap();
