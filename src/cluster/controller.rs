@@ -21,6 +21,8 @@ use super::{Context, SharedContext};
 const CONCURRENCY: u16 = 8;
 /// Even if nothing changes and nothing is planned.
 const RESYNC: Duration = Duration::from_secs(600);
+/// A failure is told in an Event once it is waited for so long.
+const TOLD_FROM: Duration = Duration::from_secs(4);
 /// After somebody else was faster.
 const CONFLICT: Duration = Duration::from_millis(50);
 
@@ -105,7 +107,7 @@ pub async fn run<K>(
             }))
         })
     };
-    let on_error = move |object: Arc<K>, error: &Error, _: SharedContext| {
+    let on_error = move |object: Arc<K>, error: &Error, context: SharedContext| {
         let key = ObjectRef::from_obj(&*object);
         match error.class() {
             Class::Conflict => Action::requeue(CONFLICT),
@@ -115,7 +117,16 @@ pub async fn run<K>(
             }
             Class::Transient => {
                 let wait = backoff.failed(key.clone());
-                tracing::warn!(controller = name, object = %key, error = %super::error::chain(error), ?wait, "trying again");
+                let said = super::error::chain(error);
+                tracing::warn!(controller = name, object = %key, error = said, ?wait, "trying again");
+                // An answer that stays the same is told where people look; no answer at all is nobody's object's affair.
+                if error.code().is_some() && wait >= TOLD_FROM {
+                    tokio::spawn(async move {
+                        let note =
+                            format!("Mayday cannot go on with it, and tries again in {wait:?}: {said}");
+                        context.events.warning(&*object, "ReconcileFailed", &note).await;
+                    });
+                }
                 Action::requeue(wait)
             }
         }

@@ -278,6 +278,9 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
+/// The operator, as an administrator can borrow it.
+pub const AS_OPERATOR: &str = "--as=system:serviceaccount:mayday-system:mayday";
+
 /// Looks until there is something to see; panics with what was waited for after a minute.
 #[track_caller]
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {

@@ -10,10 +10,8 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use crate::change::shop::GLASS;
-use crate::support::{Cluster, Person, eventually, fresh, sample};
+use crate::support::{AS_OPERATOR, Cluster, Person, eventually, fresh, sample};
 
-/// The operator, as an administrator can borrow it.
-const AS_OPERATOR: &str = "--as=system:serviceaccount:mayday-system:mayday";
 const GUARD: &str = "failed calling webhook \"guard.mayday.dev\"";
 const GATE: &str = "failed calling webhook \"change-gate.mayday.dev\"";
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{is_one_sentence, stored};
 use crate::change::shop::Shop;
-use crate::support::{Output, Person, eventually};
+use crate::support::{AS_OPERATOR, Output, Person, eventually};
 
 /// An incident that is declared so.
 fn declared(shop: &Shop, name: &str) {
@@ -193,4 +193,51 @@ fn an_incident_that_is_full_of_words_can_still_be_worked_on() {
         let status = read(&shop, "words")["status"].clone();
         (status["state"] == "FalseAlarm" && status["reports"]["internal"].is_string()).then_some(())
     });
+}
+
+#[test]
+fn what_mayday_cannot_write_is_told_where_people_look() {
+    let shop = Shop::open();
+    let name = format!("unwritable-{}", shop.namespace);
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name}, "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["mayday.dev"], "apiVersions": ["*"],
+                "operations": ["UPDATE"], "resources": ["incidents/status"]}]},
+            "matchConditions": [{"name": "this", "expression": format!("object.metadata.name == '{name}'")}],
+            "validations": [{"expression": "false", "message": "the disk is full of words"}]}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+    let spec = json!({"title": "nobody can pay", "severity": "SEV3"});
+    shop.creates(&shop.emil(), &in_shop(stored("Incident", &name, spec))).passes();
+    let open = eventually("it is open", || {
+        Some(read(&shop, &name)).filter(|found| found["status"]["state"].is_string())
+    });
+    for object in [policy, binding] {
+        shop.admin().applies(&object.to_string()).passes();
+    }
+    let path =
+        format!("/apis/mayday.dev/v1alpha1/namespaces/{}/incidents/{name}/status?dryRun=All", shop.namespace);
+    let write = format!("kubectl replace --raw {path} -f - {AS_OPERATOR}");
+    eventually("the policy is in force", || {
+        let mut tried = read(&shop, &name);
+        tried["status"] = open["status"].clone();
+        let tried = shop.admin().pipes(&tried.to_string(), &write);
+        (!tried.succeeded() && tried.is_refused().contains("the disk is full")).then_some(())
+    });
+
+    // What is noted belongs into the timeline, which cannot be written.
+    shop.types(&shop.emil(), &format!("kubectl mayday note -n NS inc/{name} 'no till works' --yes")).passes();
+    let event = eventually("an Event says it", || {
+        let events = shop.admin().reads(&format!("events -n {}", shop.namespace));
+        events["items"].as_array()?.iter().find(|event| event["reason"] == "ReconcileFailed").cloned()
+    });
+    let note = event["message"].as_str().unwrap();
+    assert!(
+        note.contains("Mayday cannot go on with it") && note.contains("the disk is full of words"),
+        "{note}"
+    );
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        shop.admin().types(&format!("kubectl delete {kind} {name}")).passes();
+    }
+    eventually("it goes on", || (read(&shop, &name)["status"]["notesTold"] == 1).then_some(()));
 }
