@@ -105,8 +105,12 @@ where
     let span = span(webhook, &request);
     let judged = judge(&shared, &request, by(&shared.judges, &request)).instrument(span.clone()).await;
     let verdict = judged.unwrap_or_else(|refusal| refusal);
-    record(&span, &verdict, canary::refusal(&request).is_some());
-    shared.judges.count(webhook, &verdict);
+    let is_canary = canary::refusal(&request).is_some();
+    record(&span, &verdict, is_canary);
+    // Refusing the canary is no news, and would hide what people are refused.
+    if !is_canary {
+        shared.judges.count(webhook, &verdict);
+    }
     Json(review::answer(&request, &verdict)).into_response()
 }
 
