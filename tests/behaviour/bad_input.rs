@@ -11,7 +11,7 @@
 //! | an unknown time zone | `bad_input::rotation::with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged` |
 //! | an unknown person, in a turn or an override | `bad_input::rotation::an_unknown_person_is_named_and_the_lower_layer_stays_on_duty` |
 //! | a request with no changes, a wildcard or foreign-namespace target, a window beyond the limit, a null in a patch, Secret data | `change::requests::a_request_that_cannot_be_meant_is_refused_and_nothing_of_it_is_stored` |
-//! | a request for a target that is not there, or belongs to no namespace | `change::requests::a_request_whose_target_cannot_be_changed_from_here_is_never_approvable` |
+//! | a request for a target that is not there, or belongs to no namespace; of more values or bytes than can be kept | `change::requests::a_request_whose_target_cannot_be_changed_from_here_is_never_approvable` |
 //! | an Approval for a digest that does not exist, by the requester, by a service account, under impersonation | `change::approvals::a_decision_that_cannot_count_is_refused_with_the_reason` |
 //! | an Approval edited or deleted afterwards | `change::approvals::a_decision_is_never_edited_and_only_its_author_takes_it_back` |
 //! | a Reject deleted afterwards | `change::approvals::a_rejection_is_final` |
@@ -20,6 +20,9 @@
 //! | the same while Mayday is down | `without_mayday::nobody_answers_leads_or_ends_for_somebody_else` |
 //! | somebody else's lead; a hand-over without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
 //! | an incident lowered, shrunk, proved by less, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
+//! | an incident with as many words as it may hold, and more | `bad_input::incident::an_incident_that_is_full_of_words_can_still_be_worked_on` |
+//! | a status that the API server does not take | `bad_input::incident::what_mayday_cannot_write_is_told_where_people_look` |
+//! | an override that another one hides | `bad_input::rotation::an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone` |
 //! | a policy naming a namespace that does not exist | `bad_input::policy::a_namespace_that_does_not_exist_is_said_and_the_others_are_protected` |
 //! | a policy loosened by whom it binds; an approved loosening | `bad_input::policy::whom_a_policy_binds_loosens_it_only_with_its_approvals` |
 
