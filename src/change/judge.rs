@@ -276,21 +276,22 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     };
     let mut about = in_namespace(&context.stores.requests, namespace);
     about.retain(|request| grant::is_about(request, action));
-    about.sort_by_key(|request| {
-        let state = request.status.as_ref().and_then(|status| status.state);
-        (state == Some(RequestState::Spent), Reverse(request.creation_timestamp()))
-    });
+    about.sort_by_key(|request| (is_over(request), Reverse(request.creation_timestamp())));
     about
         .iter()
         .map(|request| Candidate { namespace: namespace.to_owned(), name: request.name_any() })
         .collect()
 }
 
+fn is_over(request: &ChangeRequest) -> bool {
+    request.status.as_ref().and_then(|status| status.state).is_some_and(RequestState::is_over)
+}
+
 /// What a request made of an action.
 enum Used {
     /// It lets it pass, and that is stored.
     Passes,
-    /// It stands and does not, for this reason.
+    /// It does not, for this reason, which nobody's approval changes.
     No(String),
     /// It holds exactly this and does not stand, for this reason: who must still approve it.
     Waits(String),
@@ -311,7 +312,11 @@ async fn use_request(context: &SharedContext, candidate: &Candidate, action: &Ac
         let weighed = weigh::request(&request, &facts, now);
         if let Err(why) = grant::standing(&request, &weighed.outcome, now) {
             let holds = matches!(grant::grant(&request, action, now), Ok(Grant::Use(_)));
-            return Ok(if holds { Used::Waits(why) } else { Used::Unrelated });
+            return Ok(match holds {
+                true if is_over(&request) => Used::No(why),
+                true => Used::Waits(why),
+                false => Used::Unrelated,
+            });
         }
         let granted = match grant::grant(&request, action, now) {
             Ok(granted) => granted,

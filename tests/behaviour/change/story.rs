@@ -61,6 +61,8 @@ fn a_change_is_refused_asked_for_approved_by_two_and_passes_once() {
 #[test]
 fn a_use_is_taken_back_once_and_a_second_use_is_refused() {
     let shop = Shop::open();
+    shop.asks_for_v2("z-withdrawn");
+    shop.types(&shop.emil(), "kubectl mayday withdraw -n NS chg/z-withdrawn --yes").passes();
     shop.asks_for_v2("once");
     shop.is_approved("once");
     shop.types(&shop.emil(), IMAGE).passes();
@@ -70,6 +72,8 @@ fn a_use_is_taken_back_once_and_a_second_use_is_refused() {
     shop.types(&shop.emil(), &back).passes();
     let said = shop.types(&shop.emil(), IMAGE).is_refused();
     assert!(said.contains("shop/checkout:v1 → shop/checkout:v2, is not approved"), "{said}");
+    let nearest = "The request chg/once does not let it pass: it was used 1 of 1 times: ask again.";
+    assert!(said.contains(nearest), "of two that are over the latest is named: {said}");
 }
 
 #[test]
