@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificates::store::CertificateStore;
 use super::webhooks::fill::{GATE, Webhooks};
-use super::webhooks::rules;
+use super::webhooks::rules::{self, Filled};
 use crate::cluster::error::chain;
 use crate::cluster::{Error, SharedContext};
 
@@ -25,15 +25,24 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often the own server is tried until it answers.
 const KNOCK: Duration = Duration::from_millis(50);
 
-/// Works until `stop`: at every change of a policy or of the gate, and every half minute.
+/// What may have changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wake {
+    /// The policies, or only their status.
+    Policies,
+    /// What the API server asks about.
+    Gate,
+}
+
+/// Works until `stop`: whenever the policies ask for another gate, or somebody changes it, and every half minute.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
     let changes = context.stores.changes().filter_map(|change| async move {
         match change {
-            Ok(change) => matches!(change.kind, "ChangePolicy").then_some(()),
-            Err(_) => Some(()),
+            Ok(change) => (change.kind == "ChangePolicy").then_some(Wake::Policies),
+            Err(_) => Some(Wake::Policies),
         }
     });
-    let wakes = futures::stream::select(changes, gate_changes(&context.client));
+    let wakes = futures::stream::select(changes, gate_changes(&context.client).map(|()| Wake::Gate));
     futures::pin_mut!(wakes);
     if stop.run_until_cancelled(serving(&context)).await.is_none() {
         return;
@@ -45,30 +54,45 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
     );
     let webhooks = Webhooks::new(&context.client);
     loop {
-        let pause = match turn(&context, &store, &webhooks).await {
-            Ok(()) => EVERY,
-            Err(Error::Conflict(_)) => Duration::ZERO,
+        let (filled, pause) = match turn(&context, &store, &webhooks).await {
+            Ok(gate) => (Some(gate), EVERY),
+            Err(Error::Conflict(_)) => (None, Duration::ZERO),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the webhooks are not up to date; trying again");
-                RETRY
+                (None, RETRY)
             }
         };
+        // A status that was written asks for the same gate.
+        let needed =
+            |wake: Option<Wake>| wake != Some(Wake::Policies) || filled.as_ref() != Some(&wanted(&context));
+        let woken = async { while !needed(wakes.next().await) {} };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            _ = wakes.next() => {}
+            () = woken => {}
         }
     }
 }
 
-async fn turn(context: &SharedContext, store: &CertificateStore, webhooks: &Webhooks) -> Result<(), Error> {
+/// What the gate must be asked about, by the policies.
+fn wanted(context: &SharedContext) -> [Filled; 2] {
+    let policies = context.stores.policies.state();
+    rules::gate(policies.iter().map(|policy| &**policy), &context.config.namespace)
+}
+
+/// Brings everything up to date; what the gate is asked about now.
+async fn turn(
+    context: &SharedContext,
+    store: &CertificateStore,
+    webhooks: &Webhooks,
+) -> Result<[Filled; 2], Error> {
     let now = Timestamp::now();
     let stored = store.obtain(now).await?;
     let published = webhooks.trust(&stored.bundle()).await?;
     let certificates = store.turn(now, published).await?;
-    let policies = context.stores.policies.state();
-    let gate = rules::gate(policies.iter().map(|policy| &**policy), &context.config.namespace);
-    webhooks.fill(&certificates.bundle(), &gate).await
+    let gate = wanted(context);
+    webhooks.fill(&certificates.bundle(), &gate).await?;
+    Ok(gate)
 }
 
 /// Returns once this process's own server answers: before that nobody must be told to ask it.
