@@ -35,7 +35,7 @@ fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<Approval>> {
         match change.kind {
             "ChangePolicy" => true,
             "Incident" => same_namespace || subject.kind == SubjectKind::ChangeRequest,
-            kind => same_namespace && kind == subject.kind.to_string() && subject.name == change.name,
+            kind => same_namespace && subject.name == change.name && kind == subject.kind.to_string(),
         }
     };
     let found = context.stores.approvals.state_filter(is_concerned);

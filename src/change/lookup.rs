@@ -88,7 +88,8 @@ async fn owner(
     Ok((state, protected))
 }
 
-fn is_protected(context: &Context, resource: &Resource<'_>) -> bool {
+/// Whether any policy protects such objects.
+pub fn is_protected(context: &Context, resource: &Resource<'_>) -> bool {
     let policies = context.stores.policies.state();
     !policy::protecting(&policies, resource, &context.config.namespace).is_empty()
 }

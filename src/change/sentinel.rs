@@ -72,6 +72,10 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
             everywhere(&context, &mut memory, &new, false).await;
             seen = now;
         }
+        // Most changes touch no workload.
+        if !touched.everywhere && touched.namespaces.is_empty() {
+            continue;
+        }
         for namespace in protected(&context) {
             if touched.everywhere || touched.namespaces.contains(namespace.as_str()) {
                 let looked = look(&context, &mut memory, &namespace, &survey::of_workloads(), false).await;

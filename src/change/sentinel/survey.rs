@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::known;
 use super::notes::{self, Written};
-use crate::change::policy::{self, Resource};
-use crate::change::{delta, digest};
+use crate::change::policy::Resource;
+use crate::change::{delta, digest, lookup};
 use crate::cluster::stores::get_cluster;
 use crate::cluster::{Context, Error, workloads};
 
@@ -65,13 +65,6 @@ pub async fn kinds(client: &Client) -> Result<Vec<ApiResource>, Error> {
         .map(|(kind, _)| kind)
         .filter(|kind| !(kind.group.is_empty() && kind.plural == "secrets"))
         .collect())
-}
-
-/// Whether any policy protects a kind in a namespace.
-fn is_protected(context: &Context, kind: &ApiResource, namespace: &str) -> bool {
-    let policies = context.stores.policies.state();
-    let resource = Resource { group: &kind.group, plural: &kind.plural, namespace };
-    !policy::protecting(&policies, &resource, &context.config.namespace).is_empty()
 }
 
 /// The metadata of every object of a kind in a namespace, by name; none if the planner may not list them.
@@ -126,7 +119,10 @@ pub async fn find(
     with_notes: bool,
 ) -> Result<BTreeMap<String, Kind>, Error> {
     let mut found = BTreeMap::new();
-    for resource in kinds.iter().filter(|kind| is_protected(context, kind, namespace)) {
+    let is_protected = |kind: &&ApiResource| {
+        lookup::is_protected(context, &Resource { group: &kind.group, plural: &kind.plural, namespace })
+    };
+    for resource in kinds.iter().filter(is_protected) {
         let is_workload = workloads::is_one(&resource.group, &resource.kind);
         let notes = match with_notes || !is_workload {
             true => objects(&context.planner, resource, namespace).await?,
