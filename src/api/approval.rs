@@ -145,7 +145,7 @@ pub struct ApprovalStatus {
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
     /// The subject, for the column: `chg/checkout-v2`.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 300))]
     pub subject: Option<String>,
 }
 

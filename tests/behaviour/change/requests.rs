@@ -106,4 +106,15 @@ fn a_request_whose_target_cannot_be_changed_from_here_is_never_approvable() {
         assert!(shop.request(name)["status"]["digest"].is_null(), "nothing to approve");
         shop.approves(&shop.amir(), name).is_refused();
     }
+    // The longest name there may be fits in everything that is said of it.
+    let long = "a".repeat(253);
+    shop.creates(&shop.emil(), &request(&long, &deployment("restart: {}"), "")).passes();
+    eventually("it is planned", || shop.request(&long)["status"]["digest"].is_string().then_some(()));
+    shop.is_approved(&long);
+    eventually("each approval is shown with its subject", || {
+        let approvals = shop.admin().reads(&format!("appr -n {}", shop.namespace));
+        let subject = format!("chg/{long}");
+        let all = approvals["items"].as_array()?;
+        (all.len() == 2 && all.iter().all(|one| one["status"]["subject"] == subject.as_str())).then_some(())
+    });
 }
