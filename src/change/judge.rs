@@ -92,6 +92,12 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
     }
     let (mut nearest, mut waiting) = (None, None);
     for candidate in candidates(context, action) {
+        if let Some(said) = as_known(&candidate, action, Timestamp::now()) {
+            if let Used::No(why) = said {
+                nearest = nearest.or(Some((candidate.name, why)));
+            }
+            continue;
+        }
         match use_request(context, &candidate, action).await? {
             Used::Passes => {
                 return Ok(Verdict::Allow {
@@ -263,6 +269,7 @@ fn holds_intent(run: &RunbookRun, action: &Action) -> bool {
 struct Candidate {
     namespace: String,
     name: String,
+    known: Arc<ChangeRequest>,
 }
 
 /// Requests that are about the object; those of cluster-scoped objects are in the operator's namespace. Those that
@@ -279,7 +286,11 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     about.sort_by_key(|request| (is_over(request), Reverse(request.creation_timestamp())));
     about
         .iter()
-        .map(|request| Candidate { namespace: namespace.to_owned(), name: request.name_any() })
+        .map(|known| Candidate {
+            namespace: namespace.to_owned(),
+            name: known.name_any(),
+            known: Arc::clone(known),
+        })
         .collect()
 }
 
@@ -299,6 +310,17 @@ enum Used {
     Unrelated,
     /// Others write the request all the time.
     Busy,
+}
+
+/// What is known of a request without asking: a plan never changes once it is made, and uses only grow, so what does not
+/// hold an action will not. Everything else is asked for, each time anew. Pure.
+fn as_known(candidate: &Candidate, action: &Action, now: Timestamp) -> Option<Used> {
+    let why = grant::grant(&candidate.known, action, now).err()?;
+    let state = candidate.known.status.as_ref().and_then(|status| status.state);
+    Some(match state {
+        Some(RequestState::Approved | RequestState::Spent) => Used::No(why),
+        _ => Used::Unrelated,
+    })
 }
 
 async fn use_request(context: &SharedContext, candidate: &Candidate, action: &Action) -> Result<Used, Error> {

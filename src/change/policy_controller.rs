@@ -133,8 +133,15 @@ fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]
         .filter(|runbook| runbook.namespace().is_some_and(|namespace| namespaces.contains(&namespace)))
         .filter_map(|runbook| runbook.status.as_ref())
         .flat_map(|status| &status.decisions);
-    let yes = |decision: &&CountedDecision| decision.decision == Decision::Approve;
-    of_requests.chain(of_runbooks).filter(yes).map(|decision| decision.time.clone()).min_by_key(|time| time.0)
+    let of_all = of_requests.chain(of_runbooks).filter(|decision| counts_under(policy, decision));
+    of_all.map(|decision| decision.time.clone()).min_by_key(|time| time.0)
+}
+
+/// Whether a decision that counted can have done so under this policy: it was made since there is the policy. Or a slip in
+/// a new one would be in force at once, by what was decided under another. Pure.
+fn counts_under(policy: &ChangePolicy, decision: &CountedDecision) -> bool {
+    let is_since = policy.metadata.creation_timestamp.as_ref().is_none_or(|made| decision.time.0 >= made.0);
+    decision.decision == Decision::Approve && is_since
 }
 
 /// The status that follows. Pure.
@@ -229,6 +236,20 @@ mod tests {
             reason(&Facts { refused: vec!["kube-system".into()], ..Facts::default() }),
             "RefusedScope"
         );
+    }
+
+    #[test]
+    fn what_was_decided_before_there_was_the_policy_puts_it_not_in_force() {
+        let mut made = policy();
+        made.metadata.creation_timestamp = Some(Time(now()));
+        let counts = |seconds: i64, decision: &str| {
+            let time = Timestamp::from_second(1_000_000 + seconds).unwrap().to_string();
+            let decision = json!({"name": "a", "uid": "a", "by": "amir", "decision": decision, "role": "peers", "time": time});
+            counts_under(&made, &serde_json::from_value(decision).unwrap())
+        };
+        assert!(counts(0, "Approve"));
+        assert!(!counts(-1, "Approve"));
+        assert!(!counts(9, "Reject"));
     }
 
     #[test]
