@@ -318,7 +318,7 @@ fn as_known(candidate: &Candidate, action: &Action, now: Timestamp) -> Option<Us
     let why = grant::grant(&candidate.known, action, now).err()?;
     let state = candidate.known.status.as_ref().and_then(|status| status.state);
     Some(match state {
-        Some(RequestState::Approved | RequestState::Spent) => Used::No(why),
+        Some(RequestState::Approved | RequestState::Spent | RequestState::Stale) => Used::No(why),
         _ => Used::Unrelated,
     })
 }
