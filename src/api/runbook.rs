@@ -394,6 +394,11 @@ pub struct RunbookStatus {
     pub approved_until_time: Option<Time>,
     /// When it last ran.
     pub last_run_time: Option<Time>,
+    /// The runs that began last, newest last, as many as `limits.runs.max`: by these the limits are kept, whatever
+    /// becomes of the RunbookRuns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub recent_runs: Vec<RecentRun>,
 }
 
 crate::conditioned!(RunbookStatus);
@@ -404,6 +409,23 @@ impl RunbookStatus {
         let rejection = self.rejections.iter().find(|rejection| rejection.digest == digest);
         rejection.map(|rejection| rejection.by.as_str())
     }
+}
+
+/// A run that began.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentRun {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its UID.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// When it began.
+    pub start_time: Time,
+    /// When it ended, or was seen to be gone; absent while it is at work.
+    pub end_time: Option<Time>,
 }
 
 /// A content that was rejected.

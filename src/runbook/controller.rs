@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::ObjectRef as Reference;
 use kube::{Api, ResourceExt};
 
 use super::permit::Approved;
-use super::{approval, validate};
+use super::{approval, limits, validate};
 use crate::api::runbook::{AUTHORS_ANNOTATION, Rejection, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
 use crate::change::quorum::Names;
@@ -58,7 +57,7 @@ pub async fn reconcile(runbook: Arc<Runbook>, context: SharedContext) -> Result<
         account: account.as_ref(),
         approvals: &in_namespace(&context.stores.approvals, &namespace),
         policies: &context.stores.policies.state(),
-        runs: &in_namespace(&context.stores.runs, &namespace),
+        runs: &runs_of(&runbook, &context, &namespace).await?,
         names: approval::names(
             &in_namespace(&context.stores.services, &namespace),
             &in_namespace(&context.stores.rotations, &namespace),
@@ -68,6 +67,24 @@ pub async fn reconcile(runbook: Arc<Runbook>, context: SharedContext) -> Result<
     let (decided, wake) = decide(&facts, now);
     status::write(&context.client, &*runbook, decided).await?;
     Ok(wake.into())
+}
+
+/// The runs of the namespace, and those that the Runbook remembers as being at work though the cache does not know
+/// them: what is not there either is gone.
+async fn runs_of(
+    runbook: &Runbook,
+    context: &Context,
+    namespace: &str,
+) -> Result<Vec<Arc<RunbookRun>>, Error> {
+    let mut runs = in_namespace(&context.stores.runs, namespace);
+    let remembered = runbook.status.iter().flat_map(|status| &status.recent_runs);
+    for run in remembered.filter(|run| run.end_time.is_none()) {
+        if runs.iter().all(|known| known.uid().as_ref() != Some(&run.uid)) {
+            let api: Api<RunbookRun> = Api::namespaced(context.client.clone(), namespace);
+            runs.extend(api.get_opt(&run.name).await?.map(Arc::new));
+        }
+    }
+    Ok(runs)
 }
 
 /// What is known of a Runbook.
@@ -144,7 +161,10 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
         ("NotSuspended", "it may start")
     };
     set(&mut status.conditions, "Suspended", runbook.spec.suspend, reason, message, generation, now);
-    status.last_run_time = last_run(facts.runs, &name).or(status.last_run_time);
+    let run = |uid: &str| facts.runs.iter().find(|run| run.uid().as_deref() == Some(uid)).map(|run| &**run);
+    limits::note_ends(&mut status.recent_runs, run, now);
+    let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
+    status.last_run_time = last.or(status.last_run_time);
     (status, [until, look_again].into_iter().flatten().min())
 }
 
@@ -186,11 +206,4 @@ fn accepted(facts: &Facts<'_>, namespace: &str) -> Result<String, NotReady> {
         }
         Some(_) => Ok(format!("its steps act as serviceaccount/{account}")),
     }
-}
-
-fn last_run(runs: &[Arc<RunbookRun>], name: &str) -> Option<Time> {
-    runs.iter()
-        .filter(|run| run.spec.runbook_ref.name == name && !run.spec.dry_run)
-        .filter_map(|run| run.status.as_ref()?.start_time.clone())
-        .max_by_key(|time| time.0)
 }

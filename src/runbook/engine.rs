@@ -17,7 +17,7 @@ use super::hands::Hands;
 use super::journal;
 use super::machine::{self, Facts, Move, Pass, Sent};
 use super::permit::{self, Approved, Permit};
-use super::{approval, prepare};
+use super::{approval, limits, prepare};
 use crate::api::approval::CountedDecision;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
@@ -301,7 +301,15 @@ impl<'a> Work<'a> {
             },
             now,
         );
-        self.remember(begins && permit == Permit::Go, rested_on, own.decisions);
+        let begins = begins && permit == Permit::Go;
+        // Remembered before it begins: what is remembered and never begins costs a run, the other way round would
+        // give one away.
+        if let Some(runbook) = runbook.as_ref().filter(|_| begins && !self.run.spec.dry_run)
+            && let Some(next) = limits::with_run(runbook, &self.run, now)
+        {
+            status::write(self.client(), runbook, next).await?;
+        }
+        self.remember(begins, rested_on, own.decisions);
         self.pass.permit = Some(permit);
         Ok(())
     }

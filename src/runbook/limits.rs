@@ -1,4 +1,7 @@
-//! Limits, cooldown and locks, computed from stored runs, so that a restart of the operator resets nothing. Pure.
+//! Limits and cooldown, by the runs that the Runbook's status remembers, and locks, by the runs at work. Pure.
+//!
+//! A run is remembered before it begins, so that neither a restart of the operator nor a deletion of runs resets
+//! what was approved.
 
 use std::sync::Arc;
 
@@ -7,9 +10,11 @@ use kube::ResourceExt;
 
 use super::actions::changed_targets;
 use super::outcome::snapshot_spec;
-use crate::api::RunbookRun;
 use crate::api::common::ObjectRef;
-use crate::api::runbook::Limits;
+use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
+use crate::api::{Runbook, RunbookRun};
+use crate::cluster::conditions::seconds;
+use crate::text::instant;
 
 /// What stands in the way of a run for now.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,70 +27,90 @@ pub struct Obstacle {
     pub until: Option<Timestamp>,
 }
 
-/// Runs that did, or do, something: neither dry, nor still waiting to begin.
-fn began<'a>(
-    runs: &'a [Arc<RunbookRun>],
-    except: Option<&'a str>,
-) -> impl Iterator<Item = (&'a RunbookRun, Timestamp)> {
-    runs.iter()
-        .filter(move |run| !run.spec.dry_run && (except.is_none() || run.uid().as_deref() != except))
-        .filter_map(|run| {
-            let start = run.status.as_ref()?.start_time.as_ref()?;
-            Some((&**run, start.0))
-        })
+/// The limits of a Runbook, by its recent runs except `except` (a UID).
+pub fn reached(runbook: &Runbook, except: Option<&str>, now: Timestamp) -> Option<Obstacle> {
+    let limits = runbook.spec.limits.as_ref()?;
+    let recent = runbook.status.iter().flat_map(|status| &status.recent_runs);
+    let recent: Vec<&RecentRun> = recent.filter(|run| Some(run.uid.as_str()) != except).collect();
+    too_many(limits, &recent, now).or_else(|| cooling_down(limits, &recent, now))
+}
+
+fn too_many(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Option<Obstacle> {
+    let limit = limits.runs.as_ref()?;
+    let since = now.checked_sub(limit.per.get()).unwrap_or(Timestamp::MIN);
+    let mut starts: Vec<Timestamp> =
+        recent.iter().map(|run| run.start_time.0).filter(|start| *start > since).collect();
+    starts.sort();
+    // Free again once so many of them have left the window that fewer than `max` remain.
+    let surplus = starts.len().checked_sub(usize::try_from(limit.max).unwrap_or(0))?;
+    Some(Obstacle {
+        reason: "LimitReached",
+        message: format!("it ran {} times within {}; its limit is {}", starts.len(), limit.per, limit.max),
+        until: starts.get(surplus).and_then(|start| start.checked_add(limit.per.get()).ok()),
+    })
+}
+
+fn cooling_down(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Option<Obstacle> {
+    let cooldown = limits.cooldown.as_ref()?;
+    if let Some(run) = recent.iter().find(|run| run.end_time.is_none()) {
+        return Some(Obstacle {
+            reason: "CoolingDown",
+            message: format!("run/{} has not ended; after it, it rests for {cooldown}", run.name),
+            until: None,
+        });
+    }
+    let ended = recent.iter().filter_map(|run| run.end_time.as_ref().map(|time| time.0)).max()?;
+    let until = ended.checked_add(cooldown.get()).unwrap_or(Timestamp::MAX);
+    (until > now).then(|| Obstacle {
+        reason: "CoolingDown",
+        message: format!("its last run ended at {}; it rests for {cooldown}", instant(ended)),
+        until: Some(until),
+    })
+}
+
+/// The status of a Runbook that remembers a run as begun; none if it does already.
+pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<RunbookStatus> {
+    let mut next = runbook.status.clone().unwrap_or_default();
+    let uid = run.uid().unwrap_or_default();
+    if next.recent_runs.iter().any(|known| known.uid == uid) {
+        return None;
+    }
+    next.recent_runs.push(RecentRun { name: run.name_any(), uid, start_time: seconds(now), end_time: None });
+    let limits = runbook.spec.limits.as_ref();
+    let needed = limits.and_then(|limits| limits.runs.as_ref()).map_or(1, |limit| limit.max);
+    let surplus = next.recent_runs.len().saturating_sub(usize::try_from(needed).unwrap_or(1));
+    next.recent_runs.drain(..surplus);
+    Some(next)
+}
+
+/// Notes the end of the recent runs that are settled, or gone: `find` gives a run by its UID.
+pub fn note_ends<'a>(
+    recent: &mut [RecentRun],
+    find: impl Fn(&str) -> Option<&'a RunbookRun>,
+    now: Timestamp,
+) {
+    for known in recent.iter_mut().filter(|run| run.end_time.is_none()) {
+        match find(&known.uid) {
+            Some(run) if !is_settled(run) => {}
+            Some(run) => {
+                let ended = run.status.as_ref().and_then(|status| status.end_time.clone());
+                known.end_time = Some(ended.unwrap_or_else(|| seconds(now)));
+            }
+            None => known.end_time = Some(seconds(now)),
+        }
+    }
 }
 
 fn is_settled(run: &RunbookRun) -> bool {
     run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
 }
 
-/// The limits of a Runbook, by all its runs except `except` (a UID).
-pub fn reached(
-    limits: Option<&Limits>,
-    runbook: &str,
-    runs: &[Arc<RunbookRun>],
-    except: Option<&str>,
-    now: Timestamp,
-) -> Option<Obstacle> {
-    let limits = limits?;
-    let of_this = || began(runs, except).filter(|(run, _)| run.spec.runbook_ref.name == runbook);
-    if let Some(limit) = &limits.runs {
-        let since = now.checked_sub(limit.per.get()).unwrap_or(Timestamp::MIN);
-        let mut starts: Vec<Timestamp> =
-            of_this().map(|(_, start)| start).filter(|start| *start > since).collect();
-        starts.sort();
-        let max = usize::try_from(limit.max).unwrap_or(0);
-        if starts.len() >= max {
-            // Free again once so many of them have left the window that fewer than `max` remain.
-            let until =
-                starts.get(starts.len() - max).and_then(|start| start.checked_add(limit.per.get()).ok());
-            return Some(Obstacle {
-                reason: "LimitReached",
-                message: format!(
-                    "it ran {} times within {}; its limit is {}",
-                    starts.len(),
-                    limit.per,
-                    limit.max
-                ),
-                until,
-            });
-        }
-    }
-    let cooldown = limits.cooldown.as_ref()?;
-    let ended =
-        of_this().filter_map(|(run, _)| run.status.as_ref()?.end_time.as_ref().map(|time| time.0)).max()?;
-    let until = ended.checked_add(cooldown.get()).unwrap_or(Timestamp::MAX);
-    (until > now).then(|| Obstacle {
-        reason: "CoolingDown",
-        message: format!("its last run ended at {ended}; it rests for {cooldown}"),
-        until: Some(until),
-    })
-}
-
 /// Another run that has begun and changes one of the targets. It holds them until it is settled; there is no
 /// other way for a lock to end.
 pub fn busy(targets: &[&ObjectRef], runs: &[Arc<RunbookRun>], except: Option<&str>) -> Option<Obstacle> {
-    began(runs, except).filter(|(run, _)| !is_settled(run)).find_map(|(run, _)| {
+    let has_begun = |run: &RunbookRun| run.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    let others = runs.iter().filter(|run| except.is_none() || run.uid().as_deref() != except);
+    others.filter(|run| !run.spec.dry_run && has_begun(run) && !is_settled(run)).find_map(|run| {
         let spec = snapshot_spec(run)?;
         let held = changed_targets(&spec.steps);
         let shared = targets.iter().find(|target| held.iter().any(|held| held.same_object(target)))?;
@@ -122,38 +147,60 @@ mod tests {
         )
     }
 
-    fn limits(value: serde_json::Value) -> Limits {
-        serde_json::from_value(value).unwrap()
+    fn runbook(limits: serde_json::Value, recent: &[(&str, i64, Option<i64>)]) -> Runbook {
+        let recent: Vec<_> = recent
+            .iter()
+            .map(|(uid, start, end)| json!({"name": uid, "uid": uid, "startTime": at(*start), "endTime": end.map(at)}))
+            .collect();
+        serde_json::from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "restart", "namespace": "shop"},
+            "spec": {"summary": "s", "serviceAccountName": "sa", "steps": [], "limits": limits},
+            "status": {"recentRuns": recent},
+        }))
+        .unwrap()
     }
 
     #[test]
-    fn the_limit_counts_stored_runs_in_a_sliding_window() {
-        let limits = limits(json!({"runs": {"max": 2, "per": "1h"}}));
-        let runs = [run("a", 0, Some(10)), run("b", 100, Some(110)), run("c", 200, Some(210))];
-        let found = reached(Some(&limits), "restart", &runs, None, at(3_000)).unwrap();
+    fn the_limit_counts_what_is_remembered_in_a_sliding_window() {
+        let limits = || json!({"runs": {"max": 2, "per": "1h"}});
+        let two = runbook(limits(), &[("b", 100, Some(110)), ("c", 200, Some(210))]);
+        let found = reached(&two, None, at(3_000)).unwrap();
         assert_eq!((found.reason, found.until), ("LimitReached", Some(at(3_700))));
-        assert_eq!(reached(Some(&limits), "restart", &runs, None, at(3_700)), None);
-        assert_eq!(reached(Some(&limits), "other", &runs, None, at(3_000)), None);
-        assert_eq!(reached(None, "restart", &runs, None, at(3_000)), None);
-    }
-
-    #[test]
-    fn a_run_does_not_count_against_itself_and_a_dry_run_not_at_all() {
-        let limits = limits(json!({"runs": {"max": 1, "per": "1h"}}));
-        let runs = [run("a", 0, None)];
-        assert!(reached(Some(&limits), "restart", &runs, None, at(10)).is_some());
-        assert_eq!(reached(Some(&limits), "restart", &runs, Some("a"), at(10)), None);
-        let mut dry = (*runs[0]).clone();
-        dry.spec.dry_run = true;
-        assert_eq!(reached(Some(&limits), "restart", &[Arc::new(dry)], None, at(10)), None);
+        assert_eq!(reached(&two, None, at(3_700)), None);
+        assert_eq!(reached(&two, Some("c"), at(3_000)), None, "a run does not count against itself");
+        assert_eq!(reached(&runbook(json!(null), &[("a", 0, None)]), None, at(1)), None);
     }
 
     #[test]
     fn the_cooldown_begins_with_the_end_of_the_last_run() {
-        let limits = limits(json!({"cooldown": "1m"}));
-        let runs = [run("a", 0, Some(100))];
-        assert_eq!(reached(Some(&limits), "restart", &runs, None, at(159)).unwrap().until, Some(at(160)));
-        assert_eq!(reached(Some(&limits), "restart", &runs, None, at(160)), None);
+        let limits = || json!({"cooldown": "1m"});
+        let ended = runbook(limits(), &[("a", 0, Some(100))]);
+        assert_eq!(reached(&ended, None, at(159)).unwrap().until, Some(at(160)));
+        assert_eq!(reached(&ended, None, at(160)), None);
+        assert_eq!(reached(&runbook(limits(), &[("a", 0, None)]), None, at(999)).unwrap().until, None);
+    }
+
+    #[test]
+    fn a_run_is_remembered_once_and_as_many_as_the_limit_needs() {
+        let full = runbook(json!({"runs": {"max": 2, "per": "1h"}}), &[("a", 0, Some(1)), ("b", 2, Some(3))]);
+        let names =
+            |status: RunbookStatus| status.recent_runs.into_iter().map(|run| run.name).collect::<Vec<_>>();
+        assert_eq!(with_run(&full, &run("b", 2, None), at(9)), None);
+        assert_eq!(with_run(&full, &run("c", 9, None), at(9)).map(names), Some(vec!["b".into(), "c".into()]));
+    }
+
+    #[test]
+    fn a_run_that_is_gone_has_ended() {
+        let runs = [run("at-work", 0, None), run("settled", 0, Some(7))];
+        let mut recent =
+            runbook(json!(null), &[("at-work", 0, None), ("settled", 0, None), ("gone", 0, None)])
+                .status
+                .unwrap()
+                .recent_runs;
+        let find = |uid: &str| runs.iter().find(|run| run.name_any() == uid).map(|run| &**run);
+        note_ends(&mut recent, find, at(9));
+        let ends: Vec<_> = recent.iter().map(|run| run.end_time.as_ref().map(|time| time.0)).collect();
+        assert_eq!(ends, [None, Some(at(7)), Some(at(9))]);
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn stands_in_the_way(facts: &Facts<'_>, runbook: &Runbook, now: Timestamp) -> Re
     if runbook.spec.start == Start::Automatic && is_true(&status.conditions, "Mitigated") {
         return Err("every check passes already".to_owned().into());
     }
-    let in_the_way = limits::reached(runbook.spec.limits.as_ref(), &name, facts.runs, None, now)
+    let in_the_way = limits::reached(runbook, None, now)
         .or_else(|| limits::busy(&changed_targets(&runbook.spec.steps), facts.runs, None));
     in_the_way.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
 }

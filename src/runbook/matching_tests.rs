@@ -208,14 +208,11 @@ fn a_manual_runbook_is_shown_and_never_started() {
 
 #[test]
 fn a_cooldown_holds_it_back_until_it_ends() {
-    let earlier: RunbookRun = serde_json::from_value(json!({
-        "apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r-earlier", "namespace": "shop"},
-        "spec": {"runbookRef": {"name": "r"}},
-        "status": {"state": "Succeeded", "startTime": Timestamp::from_second(NOW - 50).unwrap(), "endTime": Timestamp::from_second(NOW - 20).unwrap()},
-    }))
-    .unwrap();
-    let cooling = runbook("r", json!({"spec": {"limits": {"cooldown": "1m"}}}));
-    let decided = matched(&incident(json!({})), &[cooling], &[Arc::new(earlier)]);
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    let earlier =
+        json!({"name": "r-earlier", "uid": "earlier", "startTime": at(NOW - 50), "endTime": at(NOW - 20)});
+    let limited = json!({"spec": {"limits": {"cooldown": "1m"}}, "status": {"recentRuns": [earlier]}});
+    let decided = matched(&incident(json!({})), &[runbook("r", limited)], &[]);
     assert_eq!(decided.start, []);
-    assert_eq!(decided.wake, Some(Timestamp::from_second(NOW + 40).unwrap()));
+    assert_eq!(decided.wake, Some(at(NOW + 40)));
 }

@@ -112,7 +112,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     }
     if !begun {
         let uid = run.uid();
-        let in_the_way = limits::reached(facts.spec.limits.as_ref(), name, facts.runs, uid.as_deref(), now)
+        let in_the_way = facts
+            .runbook
+            .and_then(|runbook| limits::reached(runbook, uid.as_deref(), now))
             .or_else(|| limits::busy(&changed_targets(&facts.spec.steps), facts.runs, uid.as_deref()));
         if let Some(obstacle) = in_the_way {
             // Where no instant is known it is the end of another run, and each change of a run wakes the others.

@@ -53,11 +53,19 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         "guards": [{"expression": "object.spec.replicas > 5", "message": "fewer than six replicas",
             "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}});
     let standing = json!({"spec": {"approval": "Standing"}});
+    let limited = json!({"spec": {"approval": "Standing", "limits": {"runs": {"max": 1, "per": "1h"}},
+        "steps": [{"name": "pause", "wait": {"duration": "1s"}}]}});
     // Where nothing is protected, an account comes later than the Runbook that acts as it.
     shop.admin.types("kubectl create namespace depot").passes();
     let late = json!({"metadata": {"namespace": "depot"}, "spec": {"serviceAccountName": "late"}});
-    for (name, change) in [("careful", json!({})), ("guarded", guard), ("standing", standing), ("late", late)]
-    {
+    let named = [
+        ("careful", json!({})),
+        ("guarded", guard),
+        ("standing", standing),
+        ("limited", limited),
+        ("late", late),
+    ];
+    for (name, change) in named {
         shop.admin.applies(&runbook(name, &change)).passes();
     }
     let missing = becomes(&shop, "depot", "late", "Ready", "False");
@@ -72,7 +80,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let unapproved = becomes(&shop, "shop", "careful", "Approved", "False");
     let who = condition(&unapproved, "Approved").unwrap()["message"].as_str().unwrap();
     assert!(who.starts_with("amir and bea"), "by name, not only by group: {who}");
-    for name in ["careful", "guarded", "standing"] {
+    for name in ["careful", "guarded", "standing", "limited"] {
         for approver in [&shop.amir, &shop.bea] {
             approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
         }
@@ -113,6 +121,13 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.was_restarted_exactly_once();
 
     becomes(&shop, "depot", "late", "Ready", "True");
+
+    // What a limit counts is not forgotten with the runs.
+    let run = starts(&shop, "limited");
+    comes_to(&shop, &run, "Succeeded");
+    shop.admin.types(&format!("kubectl delete -n shop run/{run} --timeout=60s")).passes();
+    let blocked = comes_to(&shop, &starts(&shop, "limited"), "Blocked");
+    assert_eq!(condition(&blocked, "Blocked").unwrap()["reason"], "LimitReached", "{blocked:#}");
 
     // While somebody leads, what was approved beforehand waits for the lead, also where it names no incident.
     let declare =
