@@ -115,7 +115,7 @@ pub struct Change {
     /// A new object.
     pub create: Option<CreateChange>,
     /// The object goes.
-    pub delete: Option<Empty>,
+    pub delete: Option<DeleteChange>,
     /// A command in a pod.
     pub exec: Option<ExecChange>,
     /// Attaching to a pod.
@@ -128,6 +128,33 @@ pub struct Change {
     pub evict: Option<Empty>,
 }
 
+/// The object goes.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteChange {
+    /// What becomes of the objects that it owns. Default: they go too.
+    pub propagation_policy: Option<PropagationPolicy>,
+}
+
+impl DeleteChange {
+    /// Whether what the object owns stays.
+    pub fn orphans(&self) -> bool {
+        self.propagation_policy == Some(PropagationPolicy::Orphan)
+    }
+}
+
+/// What becomes of the objects that a deleted one owns, as `kubectl delete --cascade` has it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum PropagationPolicy {
+    /// They go afterwards.
+    Background,
+    /// They go first.
+    Foreground,
+    /// They stay, without an owner.
+    Orphan,
+}
+
 /// A patch, what is to go, or both. (That one of them is set is checked by the guard: CEL cannot see a field
 /// that may be of any type.)
 #[serde_with::skip_serializing_none]
@@ -138,6 +165,7 @@ pub struct UpdateChange {
     #[serde(default)]
     pub patch_type: PatchType,
     /// The patch, without nulls: what is to go stands in `remove`.
+    #[serde(default)]
     #[schemars(schema_with = "super::common::free_value")]
     pub patch: Option<Value>,
     /// JSON pointers of what is to go.

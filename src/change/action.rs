@@ -3,8 +3,8 @@
 use kube::core::admission::Operation;
 use serde_json::{Value, json};
 
+use super::delta;
 use super::policy::Resource;
-use super::{delta, drawn};
 use crate::admission::caller::Caller;
 use crate::admission::review::Request;
 use crate::api::change_request::Delta;
@@ -41,6 +41,8 @@ pub struct Action {
     pub delta: Vec<Delta>,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+    /// Whether a deletion leaves behind what belongs to the object.
+    pub orphans: bool,
 }
 
 impl Action {
@@ -73,13 +75,17 @@ impl Action {
         };
         let is_namespace = group.is_empty() && plural == "namespaces";
         let api_version = if group.is_empty() { version } else { format!("{group}/{version}") };
-        let delta = match (&request.operation, subresource.as_str()) {
+        let mut delta = match (&request.operation, subresource.as_str()) {
             (Operation::Delete | Operation::Connect, _) => Vec::new(),
             (_, "scale") => scale(&before, &after),
-            (Operation::Create, "") => delta::diff(&Value::Null, &drawn::settled(&after)),
+            (Operation::Create, "") => delta::of_new(&group, &after),
             (Operation::Create, _) => Vec::new(),
+            (Operation::Update, "") => delta::diff_with_status(&before, &after),
             (Operation::Update, _) => delta::diff(&before, &after),
         };
+        if group.is_empty() && plural == "secrets" {
+            delta.iter_mut().for_each(hide);
+        }
         Ok(Action {
             caller: Caller::new(&request.user_info, marker),
             run: extra(request, RUN_EXTRA),
@@ -91,6 +97,7 @@ impl Action {
             },
             uid: if request.operation == Operation::Create { String::new() } else { text("/metadata/uid") },
             dry_run: request.dry_run || asks_for_dry_run(&after, &subresource),
+            orphans: request.operation == Operation::Delete && orphans(request),
             target: ObjectRef { api_version, kind, name },
             plural,
             subresource,
@@ -196,6 +203,22 @@ fn scale(before: &Value, after: &Value) -> Vec<Delta> {
         &json!({"spec": {"replicas": replicas(before)}}),
         &json!({"spec": {"replicas": replicas(after)}}),
     )
+}
+
+/// Content of a Secret is told to nobody: what changes ends up in refusals, messages and the audit log. No request holds
+/// any, so nothing is compared with it.
+fn hide(delta: &mut Delta) {
+    if ["/data", "/stringData"].iter().any(|place| delta::is_under(&delta.path, place)) {
+        for value in [&mut delta.before, &mut delta.after].into_iter().flatten() {
+            *value = json!("hidden");
+        }
+    }
+}
+
+/// As `kubectl delete --cascade=orphan` has it, and older clients.
+fn orphans(request: &Request) -> bool {
+    let options = request.options.as_ref().map_or(&Value::Null, |options| &options.0);
+    options["propagationPolicy"] == "Orphan" || options["orphanDependents"] == true
 }
 
 /// An eviction may ask for a dry run in its body alone.
@@ -319,6 +342,45 @@ pub(crate) mod tests {
         let edited =
             action(json!({"oldObject": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}}));
         assert!(!edited.only_lets_go(), "parked with a finalizer, then edited");
+    }
+
+    #[test]
+    fn the_content_of_a_secret_is_told_to_nobody() {
+        let secret = |password: &str| {
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "db", "namespace": "shop"}, "spec": null, "data": {"password": password}})
+        };
+        let changed = action(
+            json!({"kind": {"group": "", "kind": "Secret"}, "resource": {"group": "", "resource": "secrets"},
+            "oldObject": secret("b2xk"), "object": secret("bmV3")}),
+        );
+        assert!(!changed.changes_nothing());
+        let told = format!("{:?}", changed.delta);
+        assert!(
+            told.contains("/data/password") && !told.contains("b2xk") && !told.contains("bmV3"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_status_counts_where_it_is_a_field_like_others_and_not_where_it_is_written_by_itself() {
+        let with = |ready: bool| json!({"metadata": {"name": "till", "namespace": "shop"}, "spec": null, "status": {"ready": ready}});
+        let written = |subresource: &str| {
+            action(json!({"subResource": subresource, "oldObject": with(false), "object": with(true)}))
+        };
+        assert!(!written("").changes_nothing());
+        assert!(written("status").changes_nothing());
+    }
+
+    #[test]
+    fn a_deletion_may_leave_behind_what_belongs_to_the_object() {
+        let deletion = |options: Value| {
+            action(json!({"operation": "DELETE", "object": null, "options": options})).orphans
+        };
+        assert!(deletion(json!({"propagationPolicy": "Orphan"})));
+        assert!(deletion(json!({"orphanDependents": true})));
+        assert!(!deletion(json!({"propagationPolicy": "Foreground"})));
+        assert!(!deletion(json!(null)));
     }
 
     #[test]

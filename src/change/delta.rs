@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::{built_in, drawn};
 use crate::api::change_request::{Delta, Partial};
 
 /// Fields that the API server keeps, or that say nothing about the object.
 const IGNORED: &[&str] = &[
     "/apiVersion",
     "/kind",
-    "/status",
     "/metadata/managedFields",
     "/metadata/resourceVersion",
     "/metadata/generation",
@@ -45,8 +45,16 @@ fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
     has(keys[0]).then_some(keys)
 }
 
-/// Every value that differs, leaf by leaf, in the order of their paths.
+/// Every value that differs, leaf by leaf, in the order of their paths; without the status, which is an observation.
 pub fn diff(before: &Value, after: &Value) -> Vec<Delta> {
+    let mut deltas = diff_with_status(before, after);
+    deltas.retain(|delta| !is_under(&delta.path, "/status"));
+    deltas
+}
+
+/// As [`diff`], with what a write of the object itself changes of its status: nothing where the status is a subresource,
+/// as the API server takes it from the stored object before it asks anybody; all of it where it is a field like others.
+pub fn diff_with_status(before: &Value, after: &Value) -> Vec<Delta> {
     let mut deltas = Vec::new();
     compare("", Some(before), Some(after), &mut deltas);
     deltas.retain(|delta| !IGNORED.iter().any(|ignored| is_under(&delta.path, ignored)));
@@ -56,6 +64,12 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Delta> {
 /// Whether a path is that place, or within it.
 pub fn is_under(path: &str, place: &str) -> bool {
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Every value of a new object, as admission or a dry run shows it.
+pub fn of_new(group: &str, object: &Value) -> Vec<Delta> {
+    let diff = if built_in::is(group) { diff } else { diff_with_status };
+    diff(&Value::Null, &drawn::settled(object))
 }
 
 fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, deltas: &mut Vec<Delta>) {

@@ -12,6 +12,9 @@ pub const DRAWN: &str = "drawn by the API server";
 
 /// Single values of a Service that are drawn.
 const OF_A_SERVICE: &[&str] = &["clusterIP", "clusterIPs", "healthCheckNodePort"];
+/// Labels by which a Job knows its pods.
+const OF_A_JOB: &[&str] =
+    &["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
 /// How the volume begins through which a pod gets its token.
 const TOKEN_VOLUME: &str = "kube-api-access-";
 
@@ -34,6 +37,7 @@ pub fn settled(object: &Value) -> Value {
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {
         (Some("v1"), Some("Service")) => service(&mut settled["spec"], &notes),
         (Some("v1"), Some("Pod")) => pod(&mut settled["spec"], &notes),
+        (Some("batch/v1"), Some("Job")) => job(&mut settled["metadata"], &notes),
         _ => {}
     }
     settled
@@ -74,6 +78,21 @@ fn pod(spec: &mut Value, notes: &[&Value]) {
     let drawn: Vec<&str> = names.filter(|name| name.starts_with(TOKEN_VOLUME) && !is_stated(name)).collect();
     if let [name] = drawn.as_slice() {
         replace(spec, name);
+    }
+}
+
+/// A Job without labels of its own takes those of its pods, but only after it was admitted: a dry run shows them, a
+/// request does not yet.
+fn job(metadata: &mut Value, notes: &[&Value]) {
+    let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) else { return };
+    let is_stated = |label: &str| {
+        notes.iter().any(|note| note["f:metadata"]["f:labels"].get(format!("f:{label}")).is_some())
+    };
+    labels.retain(|label, _| !OF_A_JOB.contains(&label.as_str()) || is_stated(label));
+    if labels.is_empty()
+        && let Some(fields) = metadata.as_object_mut()
+    {
+        fields.remove("labels");
     }
 }
 
@@ -127,6 +146,16 @@ mod tests {
     fn without_notes_nothing_is_taken_for_drawn() {
         let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"uid": "u"}, "spec": {"clusterIP": "10.0.0.7"}});
         assert_eq!(settled(&object), object);
+    }
+
+    #[test]
+    fn what_a_job_takes_from_its_pods_once_it_is_admitted_is_left_out() {
+        let job = |labels: Value| {
+            let object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": "u", "name": "load", "labels": labels}});
+            settled(&with_notes(object, json!({"f:metadata": {"f:labels": {"f:app": {}}}})))["metadata"]["labels"].clone()
+        };
+        assert_eq!(job(json!({"job-name": "load", "batch.kubernetes.io/controller-uid": "u"})), Value::Null);
+        assert_eq!(job(json!({"job-name": "load", "app": "load"})), json!({"app": "load"}));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::action::{self, Action};
 use super::quorum::Outcome;
 use super::{delta, digest, words};
 use crate::api::ChangeRequest;
-use crate::api::change_request::{ChangeRequestSpec, Delta, Partial, PlannedChange, Use, Window};
+use crate::api::change_request::{
+    ChangeRequestSpec, DeleteChange, Delta, Partial, PlannedChange, Use, Window,
+};
 use crate::api::common::is_true;
 use crate::cluster::conditions::seconds;
 use crate::text::instant;
@@ -121,16 +123,22 @@ fn operation(operation: &Operation) -> &'static str {
 /// # Errors
 /// Why none does, in words; the reason of the entry that comes nearest.
 pub fn grant(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result<Grant, String> {
+    let granted = by_content(request, action, now)?;
     let spec = &request.spec;
     let requester = spec.requester.iter().map(|user| &user.user);
-    let actors: Vec<&String> = match spec.actors.as_slice() {
-        [] => requester.collect(),
-        actors => actors.iter().map(|user| &user.user).collect(),
+    let actors: Vec<&str> = match spec.actors.as_slice() {
+        [] => requester.map(String::as_str).collect(),
+        actors => actors.iter().map(|user| user.user.as_str()).collect(),
     };
-    if !actors.contains(&&action.caller.user) {
-        let names: Vec<&str> = actors.iter().map(|user| user.as_str()).collect();
-        return Err(format!("{} may carry it out, not {}", names.join(" or "), action.caller.user));
+    match actors.contains(&action.caller.user.as_str()) {
+        true => Ok(granted),
+        false => Err(format!("{} may carry it out, not {}", actors.join(" or "), action.caller.user)),
     }
+}
+
+/// As [`grant`], whoever acts.
+fn by_content(request: &ChangeRequest, action: &Action, now: Timestamp) -> Result<Grant, String> {
+    let spec = &request.spec;
     // Only the object itself and its scale: whatever else is done to it was never planned.
     if !matches!(action.subresource.as_str(), "" | "scale") {
         return Err(format!("it does not hold {}", action.subresource));
@@ -171,7 +179,18 @@ fn fits(
         ));
     }
     match action.operation {
-        Operation::Delete => return Ok(()),
+        Operation::Delete => {
+            let orphans = spec
+                .changes
+                .get(index)
+                .and_then(|change| change.delete.as_ref())
+                .is_some_and(DeleteChange::orphans);
+            return if orphans == action.orphans {
+                Ok(())
+            } else {
+                Err(format!("it holds {}", planned.summary))
+            };
+        }
         Operation::Connect => return Err("it holds no such access".to_owned()),
         // All of a new object was approved, or nothing.
         Operation::Create => return all(delta::uncovered(&planned.delta, &action.delta, Partial::Forbidden)),

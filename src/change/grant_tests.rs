@@ -82,6 +82,26 @@ fn a_creation_is_never_a_repeat() {
 }
 
 #[test]
+fn what_belongs_to_an_object_stays_only_where_that_was_asked_for() {
+    let asked = |delete: Value| {
+        request(
+            json!({"spec": {"changes": [{"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+            "delete": delete}]},
+            "status": {"plan": [{"operation": "Delete", "resource": "deployments", "namespace": "shop", "uid": "du",
+            "summary": "deletion of it", "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}}),
+        )
+    };
+    let delete = |policy: &str| {
+        action(json!({"operation": "DELETE", "object": null, "options": {"propagationPolicy": policy}}))
+    };
+    let (all, alone) = (asked(json!({})), asked(json!({"propagationPolicy": "Orphan"})));
+    assert!(grant(&all, &delete("Foreground"), now()).is_ok());
+    assert_eq!(grant(&all, &delete("Orphan"), now()), Err("it holds deletion of it".to_owned()));
+    assert!(grant(&alone, &delete("Orphan"), now()).is_ok());
+    assert!(grant(&alone, &delete("Background"), now()).is_err());
+}
+
+#[test]
 fn anything_else_does_not_pass() {
     let standing = request(json!({}));
     for (what, action) in [
@@ -103,6 +123,8 @@ fn anything_else_does_not_pass() {
 fn named_actors_carry_it_out_instead_of_the_requester() {
     let for_amir = request(json!({"spec": {"actors": [{"user": "amir"}]}}));
     assert!(grant(&for_amir, &image("v1", "v2"), now()).unwrap_err().starts_with("amir may carry it out"));
+    let other = grant(&for_amir, &image("v1", "v9"), now()).unwrap_err();
+    assert!(other.starts_with("it does not hold"), "what it does not hold nobody may carry out: {other}");
     assert!(grant(&for_amir, &action(json!({"userInfo": {"username": "amir"}})), now()).is_ok());
 }
 

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -35,7 +36,9 @@ use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
 
 /// So often a use is tried to be stored while others write the same request.
-const TRIES: usize = 3;
+const TRIES: u32 = 8;
+/// The pause after the first of them; after each further one it is longer by as much.
+const PAUSE: Duration = Duration::from_millis(15);
 
 /// Judges a request for a protected object, or for an object of ours whose change takes a quorum.
 pub async fn judge(context: &SharedContext, request: &Request) -> Verdict {
@@ -91,14 +94,17 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
         }
     }
     let (mut nearest, mut waiting) = (None, None);
+    let mut open = Vec::new();
     for candidate in candidates(context, action) {
-        if let Some(said) = as_known(&candidate, action, Timestamp::now()) {
-            if let Used::No(why) = said {
-                nearest = nearest.or(Some((candidate.name, why)));
-            }
-            continue;
+        match as_known(&candidate, action, Timestamp::now()) {
+            None => open.push(candidate),
+            Some(Used::No(why)) => nearest = nearest.or(Some(Named::over(candidate.name, why))),
+            Some(_) => {}
         }
-        match use_request(context, &candidate, action).await? {
+    }
+    let facts = live_facts(context, &open).await?;
+    for candidate in open {
+        match use_request(context, &candidate, &facts, action).await? {
             Used::Passes => {
                 return Ok(Verdict::Allow {
                     warnings: Vec::new(),
@@ -114,8 +120,10 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
                     ),
                 });
             }
-            Used::No(why) => nearest = nearest.or(Some((candidate.name, why))),
-            Used::Waits(why) => waiting = waiting.or(Some((candidate.name, why))),
+            Used::No(why) => nearest = nearest.or(Some(Named::over(candidate.name, why))),
+            Used::Waits { why, lacks_approval } => {
+                waiting = waiting.or(Some(Named { name: candidate.name, why, lacks_approval }));
+            }
             Used::Unrelated => {}
         }
     }
@@ -273,7 +281,7 @@ struct Candidate {
 }
 
 /// Requests that are about the object; those of cluster-scoped objects are in the operator's namespace. Those that
-/// are used up come last, and the youngest first: a refusal names the first that is near.
+/// are approved come first, those that are over last, and the youngest first: a refusal names the first that is near.
 fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     let is_namespace = action.target.kind == "Namespace" && action.target.group().is_empty();
     let namespace = if is_namespace || action.namespace.is_empty() {
@@ -283,7 +291,10 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
     };
     let mut about = in_namespace(&context.stores.requests, namespace);
     about.retain(|request| grant::is_about(request, action));
-    about.sort_by_key(|request| (is_over(request), Reverse(request.creation_timestamp())));
+    about.sort_by_key(|request| {
+        let is_approved = state(request) == Some(RequestState::Approved);
+        (!is_approved, is_over(request), Reverse(request.creation_timestamp()))
+    });
     about
         .iter()
         .map(|known| Candidate {
@@ -294,8 +305,27 @@ fn candidates(context: &Context, action: &Action) -> Vec<Candidate> {
         .collect()
 }
 
+fn state(request: &ChangeRequest) -> Option<RequestState> {
+    request.status.as_ref().and_then(|status| status.state)
+}
+
 fn is_over(request: &ChangeRequest) -> bool {
-    request.status.as_ref().and_then(|status| status.state).is_some_and(RequestState::is_over)
+    state(request).is_some_and(RequestState::is_over)
+}
+
+/// A request that a refusal names.
+struct Named {
+    name: String,
+    /// Why it does not let the action pass.
+    why: String,
+    /// Whether it holds exactly this and only lacks approvals.
+    lacks_approval: bool,
+}
+
+impl Named {
+    fn over(name: String, why: String) -> Named {
+        Named { name, why, lacks_approval: false }
+    }
 }
 
 /// What a request made of an action.
@@ -304,8 +334,13 @@ enum Used {
     Passes,
     /// It does not, for this reason, which nobody's approval changes.
     No(String),
-    /// It holds exactly this and does not stand, for this reason: who must still approve it.
-    Waits(String),
+    /// It holds exactly this and does not stand yet.
+    Waits {
+        /// Why: who must still approve it, or when its window begins.
+        why: String,
+        /// Whether it is for want of approvals.
+        lacks_approval: bool,
+    },
     /// It is of another day: there is nothing to say about it.
     Unrelated,
     /// Others write the request all the time.
@@ -316,30 +351,35 @@ enum Used {
 /// hold an action will not. Everything else is asked for, each time anew. Pure.
 fn as_known(candidate: &Candidate, action: &Action, now: Timestamp) -> Option<Used> {
     let why = grant::grant(&candidate.known, action, now).err()?;
-    let state = candidate.known.status.as_ref().and_then(|status| status.state);
-    Some(match state {
+    Some(match state(&candidate.known) {
         Some(RequestState::Approved | RequestState::Spent | RequestState::Stale) => Used::No(why),
         _ => Used::Unrelated,
     })
 }
 
-async fn use_request(context: &SharedContext, candidate: &Candidate, action: &Action) -> Result<Used, Error> {
+/// Tries to use one request. What has a say was read a moment ago, `facts`; it is read again with every further try.
+async fn use_request(
+    context: &SharedContext,
+    candidate: &Candidate,
+    facts: &Facts,
+    action: &Action,
+) -> Result<Used, Error> {
+    // Of what stands between a request and its use only the approvals come and go: one that does not stand as it is
+    // known does not stand as it is stored.
+    if let Err(stands_not) = stands(&candidate.known, facts) {
+        return Ok(not_standing(&candidate.known, action, stands_not));
+    }
     let api: Api<ChangeRequest> = Api::namespaced(context.client.clone(), &candidate.namespace);
-    for _ in 0..TRIES {
-        let now = Timestamp::now();
+    let mut newer;
+    let mut facts = facts;
+    for attempt in 1..=TRIES {
         let Some(request) = api.get_opt(&candidate.name).await? else {
             return Ok(Used::Unrelated);
         };
-        let facts = live_facts(context, &candidate.namespace, &request).await?;
-        let weighed = weigh::request(&request, &facts, now);
-        if let Err(why) = grant::standing(&request, &weighed.outcome, now) {
-            let holds = matches!(grant::grant(&request, action, now), Ok(Grant::Use(_)));
-            return Ok(match holds {
-                true if is_over(&request) => Used::No(why),
-                true => Used::Waits(why),
-                false => Used::Unrelated,
-            });
+        if let Err(stands_not) = stands(&request, facts) {
+            return Ok(not_standing(&request, action, stands_not));
         }
+        let now = Timestamp::now();
         let granted = match grant::grant(&request, action, now) {
             Ok(granted) => granted,
             Err(why) => return Ok(Used::No(why)),
@@ -349,11 +389,31 @@ async fn use_request(context: &SharedContext, candidate: &Candidate, action: &Ac
         }
         match store(context, &request, granted, action, now).await {
             Ok(()) => return Ok(Used::Passes),
-            Err(Error::Conflict(_)) => continue,
+            Err(Error::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
+        // Mayday itself writes the request after each use.
+        tokio::time::sleep(PAUSE * attempt).await;
+        newer = live_facts(context, std::slice::from_ref(candidate)).await?;
+        facts = &newer;
     }
     Ok(Used::Busy)
+}
+
+/// Whether a request stands; else why not, and whether it is for want of approvals.
+fn stands(request: &ChangeRequest, facts: &Facts) -> Result<(), (String, bool)> {
+    let now = Timestamp::now();
+    let outcome = weigh::request(request, facts, now).outcome;
+    grant::standing(request, &outcome, now).map_err(|why| (why, !outcome.approved))
+}
+
+/// What is said of a request that does not stand.
+fn not_standing(request: &ChangeRequest, action: &Action, (why, lacks_approval): (String, bool)) -> Used {
+    match matches!(grant::grant(request, action, Timestamp::now()), Ok(Grant::Use(_))) {
+        true if is_over(request) => Used::No(why),
+        true => Used::Waits { why, lacks_approval },
+        false => Used::Unrelated,
+    }
 }
 
 async fn store(
@@ -386,11 +446,13 @@ async fn store(
     Ok(())
 }
 
-/// What has a say, with everything that may revoke an approval read live.
-async fn live_facts(context: &Context, namespace: &str, request: &ChangeRequest) -> Result<Facts, Error> {
+/// What has a say in requests of one namespace, with everything that may revoke an approval read live.
+async fn live_facts(context: &Context, candidates: &[Candidate]) -> Result<Facts, Error> {
+    let Some(Candidate { namespace, .. }) = candidates.first() else { return Ok(Facts::default()) };
     let approvals: Api<Approval> = Api::namespaced(context.client.clone(), namespace);
-    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
-    let namespaces: BTreeSet<&str> = plan.iter().map(policy::namespace_of).collect();
+    let plans = candidates.iter().filter_map(|candidate| candidate.known.status.as_ref());
+    let namespaces: BTreeSet<&str> =
+        plans.flat_map(|status| &status.plan).map(policy::namespace_of).collect();
     let mut incidents = Vec::new();
     for namespace in namespaces {
         let api: Api<Incident> = match namespace {
@@ -415,8 +477,8 @@ async fn refusal_text(
     action: &Action,
     over: &[&ChangePolicy],
     incidents: &[Arc<Incident>],
-    waiting: Option<(String, String)>,
-    nearest: Option<(String, String)>,
+    waiting: Option<Named>,
+    nearest: Option<Named>,
 ) -> Result<String, Error> {
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
     let bindings: Vec<Binding> = binding::bindings(incidents, &specs, &action.namespace);
@@ -439,14 +501,23 @@ async fn refusal_text(
         Some(_) => String::new(),
         None => quorum::evaluate(&subject, &rules, &[], Timestamp::now()).missing_phrase(),
     };
-    let request = waiting.or(nearest);
+    let named = waiting.or(nearest);
+    let lacks_approval = named.as_ref().is_some_and(|named| named.lacks_approval);
+    let request = named.map(|named| (named.name, named.why));
     let operator_namespace = &context.config.namespace;
     let budget = if action.is_eviction() { Some(lookup::budget(context, action).await?) } else { None };
     let only_direct = !over.is_empty()
         && !action.caller.direct
         && over.iter().all(|policy| is_exempt(&policy.spec, action));
-    let circumstances =
-        Circumstances { bindings: &bindings, missing, operator_namespace, request, only_direct, budget };
+    let circumstances = Circumstances {
+        bindings: &bindings,
+        missing,
+        operator_namespace,
+        request,
+        lacks_approval,
+        only_direct,
+        budget,
+    };
     Ok(refusal::text(action, &circumstances))
 }
 

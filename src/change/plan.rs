@@ -2,14 +2,14 @@
 //!
 //! Everything here acts as the planner, whose every write must be a dry run.
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use kube::discovery::{ApiResource, Scope, pinned_kind};
+use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{delta, drawn, words};
-use crate::api::change_request::{Change, ChangeRequestSpec, Delta, PatchType, PlannedChange, UpdateChange};
+use super::{delta, patching, words};
+use crate::api::change_request::{Change, ChangeRequestSpec, Delta, PlannedChange};
 use crate::api::common::ObjectRef;
 use crate::cluster::Error;
 
@@ -55,8 +55,8 @@ async fn one(
     operator_namespace: &str,
 ) -> Result<PlannedChange, Error> {
     let target = target(change)?;
-    let (resource, scope) = discover(client, &target).await?;
-    let is_namespaced = scope == Scope::Namespaced;
+    let (resource, capabilities) = discover(client, &target).await?;
+    let is_namespaced = capabilities.scope == Scope::Namespaced;
     if !is_namespaced && namespace != operator_namespace {
         return Err(Error::Terminal(format!(
             "{} belongs to no namespace: ask from the operator's own, -n {operator_namespace}",
@@ -80,11 +80,11 @@ async fn one(
             .map_err(|error| Error::Terminal(format!("create.manifest: {error}")))?;
         let created = api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await?;
         planned.operation = "Create".to_owned();
-        planned.delta = delta::diff(&Value::Null, &drawn::settled(&serde_json::to_value(created)?));
+        planned.delta = delta::of_new(target.group(), &serde_json::to_value(created)?);
         planned.summary = words::creation(&target, place);
         return Ok(planned);
     }
-    if change.delete.is_some() {
+    if let Some(delete) = &change.delete {
         // Nothing but the UID is needed, so nothing is read: a Secret's content stays where it is.
         let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
         let answer = api.delete(&target.name, &params).await?;
@@ -97,7 +97,7 @@ async fn one(
             )));
         }
         planned.operation = "Delete".to_owned();
-        planned.summary = words::deletion(&target, place);
+        planned.summary = words::deletion(&target, place, delete.orphans());
         return Ok(planned);
     }
     let live = api.get(&target.name).await?;
@@ -110,8 +110,13 @@ async fn one(
             vec![Delta { path: words::RESTARTED_AT.to_owned(), before, after: Some(json!(AT_THAT_TIME)) }];
     } else {
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
-        let patched = api.patch(&target.name, &params, &patch(change, &target)?).await?;
-        planned.delta = delta::diff(&live, &serde_json::to_value(patched)?);
+        let patched =
+            api.patch(&target.name, &params, &patching::of(change).map_err(Error::Terminal)?).await?;
+        let patched = serde_json::to_value(patched)?;
+        let has_status = capabilities.subresources.iter().any(|(resource, _)| resource.plural == "status");
+        // A status of its own moves between the two looks, and the patch cannot touch it.
+        let diff = if has_status { delta::diff } else { delta::diff_with_status };
+        planned.delta = diff(&live, &patched);
         if planned.delta.is_empty() {
             return Err(Error::Terminal(format!("{} is already so: nothing would change", target.display())));
         }
@@ -136,93 +141,14 @@ fn target(change: &Change) -> Result<ObjectRef, Error> {
     Ok(target)
 }
 
-async fn discover(client: &Client, target: &ObjectRef) -> Result<(ApiResource, Scope), Error> {
+async fn discover(client: &Client, target: &ObjectRef) -> Result<(ApiResource, ApiCapabilities), Error> {
     let version = target.api_version.rsplit('/').next().unwrap_or_default();
     let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
     match pinned_kind(client, &kind).await {
-        Ok((resource, capabilities)) => Ok((resource, capabilities.scope)),
+        Ok(found) => Ok(found),
         Err(kube::Error::Discovery(error)) => {
             Err(Error::Terminal(format!("{} {}: {error}", target.api_version, target.kind)))
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The patch that carries out a change of values.
-fn patch(change: &Change, target: &ObjectRef) -> Result<Patch<Value>, Error> {
-    if let Some(scale) = &change.scale {
-        return Ok(Patch::Merge(json!({"spec": {"replicas": scale.replicas}})));
-    }
-    match &change.update {
-        Some(update) => update_patch(update),
-        None => Err(Error::Terminal(format!("nothing is said that could be done to {}", target.display()))),
-    }
-}
-
-fn update_patch(update: &UpdateChange) -> Result<Patch<Value>, Error> {
-    let removals = || update.remove.iter().map(|path| json!({"op": "remove", "path": path}));
-    let Some(body) = update.patch.clone() else { return json_patch(removals().collect()) };
-    match update.patch_type {
-        PatchType::Json => match body {
-            Value::Array(operations) => json_patch(operations.into_iter().chain(removals()).collect()),
-            _ => Err(Error::Terminal("update.patch: a JSON patch is a list of operations".to_owned())),
-        },
-        PatchType::Strategic => Ok(Patch::Strategic(with_nulls(body, &update.remove))),
-        PatchType::Merge => Ok(Patch::Merge(with_nulls(body, &update.remove))),
-    }
-}
-
-fn json_patch(operations: Vec<Value>) -> Result<Patch<Value>, Error> {
-    let patch = serde_json::from_value(Value::Array(operations))
-        .map_err(|error| Error::Terminal(format!("update.patch: no JSON patch: {error}")))?;
-    Ok(Patch::Json(patch))
-}
-
-/// The patch with a null at each pointer, which is how a merge patch says that something goes.
-fn with_nulls(mut patch: Value, remove: &[String]) -> Value {
-    for pointer in remove {
-        let segments = pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"));
-        let names: Vec<String> = segments.collect();
-        let goes = names.iter().rev().fold(Value::Null, |inner, name| json!({ name.as_str(): inner }));
-        overlay(&mut patch, goes);
-    }
-    patch
-}
-
-fn overlay(value: &mut Value, over: Value) {
-    match (value, over) {
-        (Value::Object(fields), Value::Object(over)) => {
-            for (name, over) in over {
-                overlay(fields.entry(name).or_insert_with(|| json!({})), over);
-            }
-        }
-        (value, over) => *value = over,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_goes_is_a_null_in_a_merge_patch_and_an_operation_in_a_json_patch() {
-        let merged = with_nulls(json!({"spec": {"paused": true}}), &["/metadata/labels/a~1b".to_owned()]);
-        assert_eq!(merged, json!({"spec": {"paused": true}, "metadata": {"labels": {"a/b": null}}}));
-        let update = UpdateChange { remove: vec!["/spec/paused".into()], ..UpdateChange::default() };
-        let Ok(Patch::Json(operations)) = update_patch(&update) else { panic!("no JSON patch") };
-        assert_eq!(
-            serde_json::to_value(operations).unwrap(),
-            json!([{"op": "remove", "path": "/spec/paused"}])
-        );
-    }
-
-    #[test]
-    fn a_json_patch_that_is_none_is_named() {
-        let update = UpdateChange {
-            patch_type: PatchType::Json,
-            patch: Some(json!({"op": "add"})),
-            ..UpdateChange::default()
-        };
-        assert!(matches!(update_patch(&update), Err(Error::Terminal(_))));
     }
 }

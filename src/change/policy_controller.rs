@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::enforcement::Sighting;
 use super::{binding, policy};
-use crate::api::ChangePolicy;
 use crate::api::approval::{CountedDecision, Decision};
+use crate::api::{Approval, ChangePolicy};
 use crate::cluster::conditions::{self, NotReady, State, set};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::Change;
@@ -109,7 +109,10 @@ fn gather(policy: &ChangePolicy, context: &Context) -> Facts {
         .iter()
         .map(|namespace| binding::bindings(&incidents, &[&policy.spec], namespace).len())
         .sum();
-    facts.first_counted = first_counted(policy, context, &facts.namespaces);
+    // Once known it is stored for good.
+    if policy.status.as_ref().is_none_or(|status| status.in_force_since_time.is_none()) {
+        facts.first_counted = first_counted(policy, context, &facts.namespaces);
+    }
     facts
 }
 
@@ -133,15 +136,24 @@ fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]
         .filter(|runbook| runbook.namespace().is_some_and(|namespace| namespaces.contains(&namespace)))
         .filter_map(|runbook| runbook.status.as_ref())
         .flat_map(|status| &status.decisions);
-    let of_all = of_requests.chain(of_runbooks).filter(|decision| counts_under(policy, decision));
+    let approval = |decision: &CountedDecision| {
+        context.stores.approvals.find(|approval| approval.metadata.uid.as_ref() == Some(&decision.uid))
+    };
+    let counts = |decision: &&CountedDecision| counts_under(policy, decision, approval(decision).as_deref());
+    let of_all = of_requests.chain(of_runbooks).filter(counts);
     of_all.map(|decision| decision.time.clone()).min_by_key(|time| time.0)
 }
 
-/// Whether a decision that counted can have done so under this policy: it was made since there is the policy. Or a slip in
-/// a new one would be in force at once, by what was decided under another. Pure.
-fn counts_under(policy: &ChangePolicy, decision: &CountedDecision) -> bool {
+/// Whether a decision that counted did so under this policy: it was made since there is the policy, by somebody of the
+/// groups that it names. Or a slip in a new one, such as a group that does not exist, would be in force by what was
+/// decided under another, and nobody could take it back. Pure.
+fn counts_under(policy: &ChangePolicy, decision: &CountedDecision, approval: Option<&Approval>) -> bool {
     let is_since = policy.metadata.creation_timestamp.as_ref().is_none_or(|made| decision.time.0 >= made.0);
-    decision.decision == Decision::Approve && is_since
+    let groups = approval.and_then(|approval| approval.spec.by.as_ref()).map_or(&[][..], |by| &by.groups);
+    let is_named = |group: &String| groups.contains(group);
+    decision.decision == Decision::Approve
+        && is_since
+        && policy.spec.approval.required.iter().any(|entry| entry.groups.iter().any(is_named))
 }
 
 /// The status that follows. Pure.
@@ -239,17 +251,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_decided_before_there_was_the_policy_puts_it_not_in_force() {
+    fn only_what_was_decided_under_a_policy_puts_it_in_force() {
         let mut made = policy();
         made.metadata.creation_timestamp = Some(Time(now()));
-        let counts = |seconds: i64, decision: &str| {
+        let counts = |seconds: i64, decision: &str, group: &str| {
             let time = Timestamp::from_second(1_000_000 + seconds).unwrap().to_string();
-            let decision = json!({"name": "a", "uid": "a", "by": "amir", "decision": decision, "role": "peers", "time": time});
-            counts_under(&made, &serde_json::from_value(decision).unwrap())
+            let counted = json!({"name": "a", "uid": "a", "by": "amir", "decision": decision, "role": "peers", "time": time});
+            let approval = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Approval", "metadata": {"name": "a"},
+                "spec": {"subjectRef": {"kind": "ChangeRequest", "name": "c", "uid": "c"}, "digest": "d", "decision": decision,
+                    "by": {"user": "amir", "groups": [group]}}});
+            let approval: Approval = serde_json::from_value(approval).unwrap();
+            counts_under(&made, &serde_json::from_value(counted).unwrap(), Some(&approval))
         };
-        assert!(counts(0, "Approve"));
-        assert!(!counts(-1, "Approve"));
-        assert!(!counts(9, "Reject"));
+        assert!(counts(0, "Approve", "g"));
+        assert!(!counts(-1, "Approve", "g"), "before there was the policy");
+        assert!(!counts(9, "Reject", "g"));
+        assert!(!counts(9, "Approve", "of-another-policy"));
     }
 
     #[test]

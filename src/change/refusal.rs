@@ -2,10 +2,16 @@
 
 use kube::core::admission::Operation;
 
+use serde_json::{Value, json};
+
 use super::action::Action;
 use super::binding::Binding;
 use super::budget::Budget;
-use super::words;
+use super::{patching, words};
+use crate::api::change_request::Delta;
+
+/// The longest patch that a sentence holds.
+const PATCH: usize = 240;
 
 /// What a refusal says besides what was refused.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +24,8 @@ pub struct Circumstances<'a> {
     pub operator_namespace: &'a str,
     /// Why a request that is about this object does not let it pass, with its name; the best one.
     pub request: Option<(String, String)>,
+    /// Whether that request holds exactly this and only lacks approvals.
+    pub lacks_approval: bool,
     /// Whether the caller is exempt, but only by a login of its own.
     pub only_direct: bool,
     /// For an eviction: what the PodDisruptionBudgets say.
@@ -55,7 +63,13 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
             .push("This account is exempt only where it logs in itself, not under impersonation.".to_owned());
     }
     sentences.extend(circumstances.budget.as_ref().map(Budget::text));
-    sentences.push(next(action, circumstances.operator_namespace));
+    sentences.push(match &circumstances.request {
+        Some((name, _)) if circumstances.lacks_approval => {
+            let namespace = namespace_of_request(action, circumstances.operator_namespace);
+            format!("Approve: kubectl mayday approve -n {namespace} chg/{name}")
+        }
+        _ => next(action, circumstances.operator_namespace),
+    });
     sentences.join(" ")
 }
 
@@ -74,7 +88,7 @@ pub fn what(action: &Action) -> String {
     }
     match action.operation {
         Operation::Create => words::creation(&action.target, &action.namespace),
-        Operation::Delete => words::deletion(&action.target, &action.namespace),
+        Operation::Delete => words::deletion(&action.target, &action.namespace, action.orphans),
         Operation::Connect => format!("access to {place}"),
         Operation::Update => words::update(&action.target, &action.namespace, &action.delta),
     }
@@ -90,9 +104,18 @@ fn is_not_approved(action: &Action) -> &'static str {
     }
 }
 
-/// Whether a request can hold it.
+/// Whether a request can hold it: it holds no content of a Secret, and no access to a pod.
 fn is_askable(action: &Action) -> bool {
-    matches!(action.subresource.as_str(), "" | "scale") && action.operation != Operation::Connect
+    let is_secret = action.target.group().is_empty() && action.target.kind == "Secret";
+    matches!(action.subresource.as_str(), "" | "scale")
+        && action.operation != Operation::Connect
+        && (!is_secret || action.operation == Operation::Delete)
+}
+
+/// Where a request for the object is made.
+fn namespace_of_request<'a>(action: &'a Action, operator_namespace: &'a str) -> &'a str {
+    let is_in_none = action.target.kind == "Namespace" || action.namespace.is_empty();
+    if is_in_none { operator_namespace } else { &action.namespace }
 }
 
 /// The next command: the one that asks for exactly this, or the nearest there is.
@@ -113,16 +136,12 @@ fn next(action: &Action, operator_namespace: &str) -> String {
 
 /// The command that asks for exactly this change.
 pub fn ask(action: &Action, operator_namespace: &str) -> String {
-    let namespace = if action.target.kind == "Namespace" || action.namespace.is_empty() {
-        format!("-n {operator_namespace}")
-    } else {
-        format!("-n {}", action.namespace)
-    };
+    let namespace = namespace_of_request(action, operator_namespace);
     let why = "--why \"…\"";
     let target = target(action);
     match flags(action) {
-        Some(flags) => format!("kubectl mayday ask {namespace} {target} {flags} {why}"),
-        None => format!("kubectl mayday ask {namespace} -f FILE {why}"),
+        Some(flags) => format!("kubectl mayday ask -n {namespace} {target} {flags} {why}"),
+        None => format!("kubectl mayday ask -n {namespace} -f FILE {why}"),
     }
 }
 
@@ -137,27 +156,45 @@ fn target(action: &Action) -> String {
     format!("{kind}/{}", action.target.name)
 }
 
-/// The flags that say the change, if flags can.
+/// The flags that say the change, if flags can: as one change, since what two changes hold passes in two writes only.
 fn flags(action: &Action) -> Option<String> {
     match action.operation {
+        Operation::Delete if action.orphans => return Some("--delete --orphan".to_owned()),
         Operation::Delete => return Some("--delete".to_owned()),
         Operation::Update if !action.delta.is_empty() => {}
         _ => return None,
     }
-    let mut flags = Vec::new();
-    for delta in &action.delta {
-        let after = delta.after.as_ref()?;
-        if let Some(container) = words::image_container(&delta.path) {
-            flags.push(format!("--image {container}={}", after.as_str()?));
-        } else if delta.path == words::REPLICAS {
-            flags.push(format!("--scale {}", after.as_i64()?));
-        } else if delta.path == words::RESTARTED_AT {
-            flags.push("--restart".to_owned());
-        } else {
+    if words::is_restart(&action.delta) {
+        return Some("--restart".to_owned());
+    }
+    if let [delta] = action.delta.as_slice()
+        && delta.path == words::REPLICAS
+    {
+        return Some(format!("--scale {}", delta.after.as_ref()?.as_i64()?));
+    }
+    let image = |delta: &Delta| {
+        let container = words::image_container(&delta.path)?;
+        Some(format!("--image {container}={}", delta.after.as_ref()?.as_str()?))
+    };
+    let images: Option<Vec<String>> = action.delta.iter().map(image).collect();
+    images.map(|images| images.join(" ")).or_else(|| patch(&action.delta))
+}
+
+/// The change as a merge patch, where one can say it and a line can hold it.
+fn patch(deltas: &[Delta]) -> Option<String> {
+    let mut patch = json!({});
+    for delta in deltas {
+        let value = delta.after.clone().unwrap_or_default();
+        // What lists hold, a merge patch says in another way for each kind.
+        if delta.path.contains("/[") || value.is_array() || delta.before.as_ref().is_some_and(Value::is_array)
+        {
             return None;
         }
+        patching::put(&mut patch, &delta.path, value);
     }
-    Some(flags.join(" "))
+    let text = patch.to_string();
+    let fits = text.len() <= PATCH && !text.contains(['\'', '\\']) && text.chars().all(|c| !c.is_control());
+    fits.then(|| format!("--patch '{text}'"))
 }
 
 #[cfg(test)]
@@ -165,7 +202,7 @@ mod tests {
     use super::*;
     use crate::api::common::{Severity, UidRef};
     use crate::change::action::tests::action;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn crisis() -> Vec<Binding> {
         vec![Binding {
@@ -209,6 +246,47 @@ mod tests {
         assert_eq!(
             ask(&scale, "mayday-system"),
             "kubectl mayday ask -n shop deploy/checkout --scale 8 --why \"…\""
+        );
+    }
+
+    #[test]
+    fn other_values_are_asked_for_with_a_patch_where_one_line_can_hold_it() {
+        let labels = |labels: Value| json!({"metadata": {"labels": labels}, "spec": null});
+        let asked = |before: Value, after: Value| {
+            let action = action(json!({"oldObject": labels(before), "object": labels(after)}));
+            ask(&action, "mayday-system")
+        };
+        let patch = "kubectl mayday ask -n shop deploy/checkout --patch '{\"metadata\":{\"labels\":{\"a/b\":null,\"c\":\"d\"}}}' --why \"…\"";
+        assert_eq!(asked(json!({"a/b": "x"}), json!({"c": "d"})), patch);
+        let file = "kubectl mayday ask -n shop -f FILE --why \"…\"";
+        assert_eq!(asked(json!({}), json!({"c": "d'e"})), file);
+        assert_eq!(asked(json!({}), json!({"c": "x".repeat(PATCH)})), file);
+    }
+
+    #[test]
+    fn what_lacks_approvals_alone_is_not_asked_for_again() {
+        let circumstances = Circumstances {
+            request: Some(("v2".into(), "one of amir, bea must approve it".into())),
+            lacks_approval: true,
+            ..Circumstances::default()
+        };
+        let text = text(&action(json!({})), &circumstances);
+        assert!(text.ends_with("Approve: kubectl mayday approve -n shop chg/v2"), "{text}");
+    }
+
+    #[test]
+    fn the_content_of_a_secret_is_never_asked_for() {
+        let secret = |value: &str| json!({"kind": "Secret", "metadata": {"name": "db"}, "spec": null, "data": {"a": value}});
+        let edit = action(
+            json!({"kind": {"group": "", "kind": "Secret"}, "resource": {"group": "", "resource": "secrets"},
+            "name": "db", "oldObject": secret("x"), "object": secret("y")}),
+        );
+        let text = text(&edit, &Circumstances { missing: "amir".into(), ..Circumstances::default() });
+        assert!(
+            text.contains(
+                "/data/a of secret/db in shop, hidden → hidden, is not approved. No request can hold it"
+            ),
+            "{text}"
         );
     }
 

@@ -30,7 +30,8 @@ pub fn told_values(deltas: &[Delta]) -> usize {
     if is_restart(deltas) { 0 } else { deltas.len() }
 }
 
-fn is_restart(deltas: &[Delta]) -> bool {
+/// Whether a change of values is what `kubectl rollout restart` does.
+pub fn is_restart(deltas: &[Delta]) -> bool {
     !deltas.is_empty() && deltas.iter().all(|delta| delta.path == RESTARTED_AT)
 }
 
@@ -39,9 +40,10 @@ pub fn creation(target: &ObjectRef, namespace: &str) -> String {
     format!("creation of {}", place(target, namespace))
 }
 
-/// An object that goes: `deletion of configmap/limits in shop`.
-pub fn deletion(target: &ObjectRef, namespace: &str) -> String {
-    format!("deletion of {}", place(target, namespace))
+/// An object that goes: `deletion of configmap/limits in shop`; `orphans` says that what it owns stays.
+pub fn deletion(target: &ObjectRef, namespace: &str, orphans: bool) -> String {
+    let without = if orphans { " without what belongs to it" } else { "" };
+    format!("deletion of {}{without}", place(target, namespace))
 }
 
 /// An object and where it is: `deployment/checkout in shop`.

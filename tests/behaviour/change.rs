@@ -2,6 +2,7 @@
 
 mod approvals;
 mod entries;
+mod files;
 mod freeze;
 mod requests;
 pub mod shop;

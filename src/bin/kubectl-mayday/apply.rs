@@ -3,10 +3,15 @@
 use clap::Args;
 use jiff::Timestamp;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
 use mayday::api::ChangeRequest;
-use mayday::api::change_request::{Change, PatchType, RequestState, UpdateChange};
+use mayday::api::change_request::{
+    Change, PlannedChange, PropagationPolicy as Propagation, RequestState, UpdateChange,
+};
 use mayday::api::common::{ObjectRef, is_true};
+use mayday::change::patching;
 use serde_json::{Value, json};
 
 use crate::address;
@@ -88,8 +93,7 @@ async fn carry_out(session: &Session, name: &str, request: &ChangeRequest) -> Re
             say(&format!("{}. {summary}: used already, left alone", index + 1));
             continue;
         }
-        let uid = planned.and_then(|planned| planned.uid.as_deref());
-        if let Err(failure) = act(session, change, uid, &summary).await {
+        if let Err(failure) = act(session, name, change, planned, &summary).await {
             let done = format!(" Done before it: {index} of {count} changes of chg/{name}.");
             return Err(Failure { sentence: format!("{}{done}", failure.sentence), ..failure });
         }
@@ -99,8 +103,18 @@ async fn carry_out(session: &Session, name: &str, request: &ChangeRequest) -> Re
     Ok(())
 }
 
-async fn act(session: &Session, change: &Change, uid: Option<&str>, summary: &str) -> Result<(), Failure> {
-    let attempt = Attempt { next: session.command("show", ""), ..session.attempt(summary, "edit") };
+async fn act(
+    session: &Session,
+    name: &str,
+    change: &Change,
+    planned: Option<&PlannedChange>,
+    summary: &str,
+) -> Result<(), Failure> {
+    let what = format!("carry out chg/{name} ({summary})");
+    // What belongs to no namespace no role of one allows.
+    let role = planned.is_none_or(|planned| planned.namespace.is_some()).then_some("edit");
+    let next = session.command("show", &format!("chg/{name}"));
+    let attempt = Attempt { role, next, ..session.attempt(&what, "edit") };
     let refused = |error: kube::Error| explain(&error, &attempt);
     if let Some(create) = &change.create {
         let target = manifest_target(&create.manifest)?;
@@ -130,10 +144,15 @@ async fn act(session: &Session, change: &Change, uid: Option<&str>, summary: &st
             .map(|_| ())
             .map_err(refused);
     }
-    if change.delete.is_some() {
-        let preconditions =
-            uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None });
-        let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
+    if let Some(delete) = &change.delete {
+        let uid = planned.and_then(|planned| planned.uid.as_ref());
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.clone()), resource_version: None });
+        let propagation_policy = delete.propagation_policy.map(|policy| match policy {
+            Propagation::Background => PropagationPolicy::Background,
+            Propagation::Foreground => PropagationPolicy::Foreground,
+            Propagation::Orphan => PropagationPolicy::Orphan,
+        });
+        let parameters = DeleteParams { preconditions, propagation_policy, ..DeleteParams::default() };
         return api.delete(&target.name, &parameters).await.map(|_| ()).map_err(refused);
     }
     Err(Failure::new(format!("{summary}: this is done with its own kubectl command, which passes now.")))
@@ -145,56 +164,10 @@ async fn update(
     update: &UpdateChange,
     attempt: &Attempt<'_>,
 ) -> Result<(), Failure> {
-    let refused = |error: kube::Error| explain(&error, attempt);
-    let name = target.name.as_str();
-    if update.patch_type == PatchType::Json {
-        let live = api.get(name).await.map_err(refused)?;
-        let next = patched(live, update)?;
-        return api.replace(name, &post(), &next).await.map(|_| ()).map_err(refused);
-    }
-    let patch = with_removals(update)?;
-    let patch = match update.patch_type {
-        PatchType::Strategic => Patch::Strategic(&patch),
-        _ => Patch::Merge(&patch),
-    };
-    api.patch(name, &patch_params(), &patch).await.map(|_| ()).map_err(refused)
-}
-
-/// The object after a JSON patch, still with the version that was read: if somebody is faster, nothing happens.
-fn patched(live: DynamicObject, update: &UpdateChange) -> Result<DynamicObject, Failure> {
-    let wrong =
-        |error: &dyn std::fmt::Display| Failure::new(format!("The patch does not fit the object: {error}."));
-    let mut operations = update.patch.clone().unwrap_or_else(|| json!([]));
-    if let Some(list) = operations.as_array_mut() {
-        list.extend(update.remove.iter().map(|path| json!({"op": "remove", "path": path})));
-    }
-    let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|error| wrong(&error))?;
-    let mut object = serde_json::to_value(live).map_err(|error| wrong(&error))?;
-    json_patch::patch(&mut object, &patch).map_err(|error| wrong(&error))?;
-    serde_json::from_value(object).map_err(|error| wrong(&error))
-}
-
-/// The patch with a null for everything in `remove`, which is how merge patches delete.
-fn with_removals(update: &UpdateChange) -> Result<Value, Failure> {
-    let mut patch = update.patch.clone().unwrap_or_else(|| json!({}));
-    for pointer in &update.remove {
-        let mut place = &mut patch;
-        for field in pointer.split('/').skip(1).map(|field| field.replace("~1", "/").replace("~0", "~")) {
-            if place.is_null() {
-                *place = json!({});
-            }
-            // An element of a list has no name in a merge patch.
-            let fields =
-                place.as_object_mut().filter(|_| field.parse::<u32>().is_err()).ok_or_else(|| {
-                    Failure::new(format!(
-                        "{pointer} cannot be removed by a merge patch: use kubectl patch --type json."
-                    ))
-                })?;
-            place = fields.entry(field).or_insert(Value::Null);
-        }
-        *place = Value::Null;
-    }
-    Ok(patch)
+    let patch = patching::of_update(update)
+        .map_err(|why| Failure::new(format!("The change of {} cannot be made: {why}.", target.display())))?;
+    let patched = api.patch(&target.name, &patch_params(), &patch).await;
+    patched.map(|_| ()).map_err(|error| explain(&error, attempt))
 }
 
 fn restart(now: Timestamp) -> Value {
@@ -220,22 +193,6 @@ fn patch_params() -> PatchParams {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn removals_become_nulls_beside_the_patch() {
-        let update = UpdateChange {
-            patch: Some(json!({"metadata": {"labels": {"a": "b"}}})),
-            remove: vec!["/metadata/labels/c".into(), "/metadata/annotations/example.org~1x".into()],
-            ..UpdateChange::default()
-        };
-        assert_eq!(
-            with_removals(&update).unwrap(),
-            json!({"metadata": {"labels": {"a": "b", "c": null}, "annotations": {"example.org/x": null}}})
-        );
-        let in_list =
-            UpdateChange { remove: vec!["/spec/containers/0/image".into()], ..UpdateChange::default() };
-        assert!(with_removals(&in_list).unwrap_err().sentence.contains("--type json"));
-    }
 
     #[test]
     fn a_restart_is_only_its_annotation() {

@@ -114,7 +114,7 @@ impl Session {
 
     /// What is tried, for the words of a refusal.
     pub fn attempt<'a>(&'a self, what: &'a str, role: &'static str) -> Attempt<'a> {
-        Attempt { what, role, namespace: &self.namespace, next: self.command("show", "") }
+        Attempt { what, role: Some(role), namespace: &self.namespace, next: self.command("show", "") }
     }
 
     /// The object, or what exists instead.

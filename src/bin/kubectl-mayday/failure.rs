@@ -57,8 +57,8 @@ impl fmt::Display for Failure {
 pub struct Attempt<'a> {
     /// In words: `approve chg/back-to-v1`.
     pub what: &'a str,
-    /// The ClusterRole that allows it.
-    pub role: &'static str,
+    /// The ClusterRole that allows it in a namespace, if one does.
+    pub role: Option<&'static str>,
     pub namespace: &'a str,
     /// What to do if the server does not say.
     pub next: String,
@@ -97,11 +97,15 @@ pub fn explain_status(status: &Status, attempt: &Attempt<'_>) -> Failure {
         return refused(sentence, attempt);
     }
     match status.code {
-        401 => Failure::new("The API server does not know who you are: your credentials are missing or have expired.")
-            .then("kubectl auth whoami"),
+        401 => Failure::new(
+            "The API server does not know who you are: your credentials are missing or have expired.",
+        )
+        .then("kubectl auth whoami"),
         403 => Failure::new(format!(
-            "Refused: you may not {}. Whoever administers {} can bind you to the ClusterRole {}. The API server says: {}",
-            attempt.what, attempt.namespace, attempt.role, sentence(message)
+            "Refused: you may not {}. {} The API server says: {}",
+            attempt.what,
+            who_can_allow(attempt),
+            sentence(message)
         ))
         .then(format!("kubectl auth can-i --list -n {}", attempt.namespace)),
         // A missing object has details; a missing kind has none.
@@ -118,6 +122,15 @@ pub fn explain_status(status: &Status, attempt: &Attempt<'_>) -> Failure {
                 .then(attempt.next.clone())
         },
         _ => refused(message, attempt),
+    }
+}
+
+fn who_can_allow(attempt: &Attempt<'_>) -> String {
+    match attempt.role {
+        Some(role) => {
+            format!("Whoever administers {} can bind you to the ClusterRole {role}.", attempt.namespace)
+        }
+        None => "Whoever administers the cluster can allow it.".to_owned(),
     }
 }
 
@@ -163,7 +176,7 @@ mod tests {
     fn attempt() -> Attempt<'static> {
         Attempt {
             what: "approve chg/v2",
-            role: role::APPROVER,
+            role: Some(role::APPROVER),
             namespace: "shop",
             next: "kubectl mayday show -n shop chg/v2".into(),
         }

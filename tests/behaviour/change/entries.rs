@@ -53,11 +53,13 @@ fn creates(shop: &Shop, object: &Value) -> crate::support::Output {
 fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
     let shop = furnished();
     let emil = shop.emil();
+    let mut orphans = gone("Deployment", "checkout");
+    orphans["delete"] = json!({"propagationPolicy": "Orphan"});
     let changes = json!([
         {"create": {"manifest": service(json!({}))}},
         gone("Secret", "key"),
         gone("ConfigMap", "old-a"),
-        gone("Deployment", "checkout"),
+        orphans,
     ]);
     asks(&shop, "tidy", changes);
     assert!(!shop.request("tidy").to_string().contains("hidden-word"));
@@ -86,13 +88,85 @@ fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
     // The last entry; its ReplicaSet outlives it, and the garbage collector lets go of it.
     let before = shop.columns("tidy").join(" ");
     assert!(before.contains("Approved") && before.contains("3/4"), "{before}");
-    shop.types(&emil, "kubectl delete -n NS deploy/checkout --cascade=orphan --timeout=60s").passes();
+    let delete = "kubectl delete -n NS deploy/checkout --timeout=60s";
+    let said = shop.types(&emil, delete).is_refused();
+    assert!(said.contains("without what belongs to it"), "what was approved leaves it: {said}");
+    shop.types(&emil, &format!("{delete} --cascade=orphan")).passes();
     eventually("the ReplicaSet has no owner", || {
         let sets = shop.admin().reads(&format!("replicasets -n {}", shop.namespace));
         sets["items"][0]["metadata"]["ownerReferences"].is_null().then_some(())
     });
     shop.reaches("tidy", "Spent");
     assert_eq!(shop.ready_pods().len(), 3, "the pods stay");
+}
+
+#[test]
+fn what_an_application_is_made_of_is_asked_for_with_a_file_and_created_as_it_was_asked_for() {
+    let shop = Shop::open();
+    let pod = || json!({"containers": [{"name": "app", "image": "shop/load:v1"}]});
+    let template = |name: &str| json!({"metadata": {"labels": {"app": name}}, "spec": pod()});
+    let of = |name: &str| json!({"matchLabels": {"app": name}});
+    let job = || json!({"template": {"spec": {"containers": pod()["containers"], "restartPolicy": "Never"}}});
+    let scaled = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let backend = json!({"service": {"name": "plain", "port": {"number": 80}}});
+    let parts = [
+        ("v1", "ConfigMap", "limits", json!({"data": {"a": "b"}})),
+        ("v1", "Service", "plain", json!({"spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}})),
+        ("v1", "PersistentVolumeClaim", "disk", json!({"spec": claim})),
+        ("v1", "Pod", "lone", json!({"spec": pod()})),
+        (
+            "apps/v1",
+            "Deployment",
+            "web",
+            json!({"spec": {"selector": of("web"), "template": template("web")}}),
+        ),
+        (
+            "apps/v1",
+            "StatefulSet",
+            "store",
+            json!({"spec": {"serviceName": "plain", "selector": of("store"), "template": template("store")}}),
+        ),
+        (
+            "apps/v1",
+            "DaemonSet",
+            "each",
+            json!({"spec": {"selector": of("each"), "template": template("each")}}),
+        ),
+        ("batch/v1", "Job", "unlabelled", json!({"spec": job()})),
+        ("batch/v1", "Job", "labelled", json!({"metadata": {"labels": {"app": "load"}}, "spec": job()})),
+        (
+            "batch/v1",
+            "CronJob",
+            "nightly",
+            json!({"spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": job()}}}),
+        ),
+        ("networking.k8s.io/v1", "Ingress", "door", json!({"spec": {"defaultBackend": backend}})),
+        ("networking.k8s.io/v1", "NetworkPolicy", "closed", json!({"spec": {"podSelector": {}}})),
+        (
+            "autoscaling/v2",
+            "HorizontalPodAutoscaler",
+            "web",
+            json!({"spec": {"maxReplicas": 5, "scaleTargetRef": scaled}}),
+        ),
+        (
+            "policy/v1",
+            "PodDisruptionBudget",
+            "web",
+            json!({"spec": {"minAvailable": 1, "selector": of("web")}}),
+        ),
+    ];
+    let manifests = parts.map(|(api_version, kind, name, more)| {
+        let mut manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": shop.namespace}});
+        json_patch::merge(&mut manifest, &more);
+        manifest.to_string()
+    });
+    let file = manifests.join("\n---\n");
+    let ask = format!("kubectl mayday ask -n {} -f - --why 'a new part' --name parts --yes", shop.namespace);
+    shop.emil().pipes(&file, &ask).passes();
+    shop.is_approved("parts");
+    shop.creates(&shop.emil(), &file).passes();
+    shop.reaches("parts", "Spent");
 }
 
 #[test]

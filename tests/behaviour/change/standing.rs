@@ -1,7 +1,9 @@
 //! Requests that no longer stand, and requests of pipelines.
 
+use serde_json::json;
+
 use super::shop::{GLASS, Shop};
-use crate::support::eventually;
+use crate::support::{condition, eventually};
 
 const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
 
@@ -72,4 +74,69 @@ fn a_pipeline_asks_and_applies_where_the_policy_names_it() {
     );
     shop.types(&pipeline, scale).passes();
     shop.reaches(&asked, "Spent");
+}
+
+#[test]
+fn a_crowd_of_requests_for_the_same_does_not_hold_up_the_one_that_is_approved() {
+    let shop = Shop::open();
+    let crowd: Vec<_> = (0..40)
+        .map(|number| {
+            json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+                "metadata": {"name": format!("crowd-{number}"), "namespace": shop.namespace},
+                "spec": {"reason": "release", "changes": [{"scale": {"replicas": 4},
+                    "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}})
+        })
+        .collect();
+    shop.creates(&shop.emil(), &json!({"apiVersion": "v1", "kind": "List", "items": crowd}).to_string())
+        .passes();
+    let scale = "kubectl scale -n NS deploy/checkout --replicas 4";
+    eventually("all of them wait", || {
+        let requests = shop.admin().reads(&format!("chg -n {}", shop.namespace));
+        let states: Vec<_> =
+            requests["items"].as_array()?.iter().map(|item| &item["status"]["state"]).collect();
+        states.iter().all(|state| **state == "Waiting").then_some(())
+    });
+    let said = shop.types(&shop.emil(), scale).is_refused();
+    assert!(said.contains("Approve: kubectl mayday approve -n"), "{said}");
+    shop.is_approved("crowd-7");
+    shop.types(&shop.emil(), scale).passes();
+    shop.reaches("crowd-7", "Spent");
+}
+
+#[test]
+fn one_person_uses_a_request_as_often_and_as_fast_as_it_says() {
+    let shop = Shop::open();
+    let emil = shop.emil();
+    let ask = "kubectl mayday ask -n NS deploy/checkout --scale 4 --uses 10 --with-way-back --why x --name often --yes";
+    shop.types(&emil, ask).passes();
+    shop.is_approved("often");
+    for replicas in [4, 3].into_iter().cycle().take(20) {
+        shop.types(&emil, &format!("kubectl scale -n NS deploy/checkout --replicas {replicas}")).passes();
+    }
+    let said = shop.types(&emil, "kubectl scale -n NS deploy/checkout --replicas 4").is_refused();
+    assert!(said.contains("it was used 10 of 10 times"), "{said}");
+}
+
+#[test]
+fn a_slip_in_a_new_policy_can_be_taken_back() {
+    let shop = Shop::open();
+    let admin = shop.admin();
+    let slip = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy",
+        "metadata": {"name": format!("slip-{}", shop.namespace)},
+        "spec": {"scope": {"namespaces": {"names": [shop.namespace]}},
+            "approval": {"required": [{"name": "peers", "groups": ["shop-aprovers"], "count": 1}]}}});
+    admin.applies(&slip.to_string()).passes();
+    let slip = format!("cpol/slip-{}", shop.namespace);
+    eventually("the slip is enforced", || {
+        condition(&admin.reads(&slip), "Enforced").filter(|enforced| enforced["status"] == "True").map(|_| ())
+    });
+    shop.asks_for_v2("stuck");
+    shop.approves(&shop.amir(), "stuck").passes();
+    eventually("it counts under the policy that it is meant for", || {
+        let policy = admin.reads(&format!("cpol/{}", shop.policy));
+        policy["status"]["inForceSinceTime"].is_string().then_some(())
+    });
+    admin.types(&format!("kubectl delete {slip}")).passes();
+    shop.approves(&shop.bea(), "stuck").passes();
+    shop.reaches("stuck", "Approved");
 }

@@ -154,3 +154,25 @@ fn what_belongs_to_a_kind_of_ones_own_is_collected_once_its_owner_may_be_read() 
     admin.applies(role).passes();
     shop.types(&admin, "kubectl wait -n NS configmap/card --for=delete --timeout=120s").passes();
 }
+
+#[test]
+fn a_status_that_is_a_field_like_others_and_finalizers_are_protected() {
+    let shop = Shop::open();
+    let admin = shop.admin();
+    let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: crates.example.com}, \
+                spec: {group: example.com, scope: Namespaced, names: {kind: Crate, plural: crates}, versions: [{name: v1, \
+                served: true, storage: true, schema: {openAPIV3Schema: {type: object, \
+                x-kubernetes-preserve-unknown-fields: true}}}]}}";
+    admin.applies(kind).passes();
+    let manifest = "{apiVersion: example.com/v1, kind: Crate, metadata: {name: gift, namespace: NS}, status: {open: false}}";
+    eventually("the glass is broken", || {
+        let glass = format!("kubectl create {GLASS} --as-group=system:masters -f -");
+        admin.pipes(&manifest.replace("NS", &shop.namespace), &glass).succeeded().then_some(())
+    });
+    let opened = r#"kubectl patch -n NS crate/gift --type merge -p '{"status":{"open":true}}'"#;
+    let said = shop.types(&admin, opened).is_refused();
+    assert!(said.contains("/status/open of crate/gift"), "{said}");
+    let parked = r#"kubectl patch -n NS deploy/checkout --subresource status --type merge -p '{"metadata":{"finalizers":["example.com/never"]}}'"#;
+    let said = shop.types(&admin, parked).is_refused();
+    assert!(said.contains("/metadata/finalizers of deployment/checkout"), "{said}");
+}

@@ -3,7 +3,8 @@
 use kube::api::ObjectMeta;
 use mayday::api::ChangeRequest;
 use mayday::api::change_request::{
-    Change, ChangeRequestSpec, PatchType, Rollback, ScaleChange, UpdateChange, Window,
+    Change, ChangeRequestSpec, DeleteChange, PatchType, PropagationPolicy, Rollback, ScaleChange,
+    UpdateChange, Window,
 };
 use mayday::api::common::{Empty, NameRef, ObjectRef, UserRef};
 use serde_json::{Value, json};
@@ -56,7 +57,9 @@ pub fn of_target(args: &AskArgs, target: &ObjectRef, live: Option<&Value>) -> Re
         changes.push(manifest::patch(target.clone(), patch)?);
     }
     if args.delete {
-        changes.push(on(Change { delete: Some(Empty {}), ..Change::default() }));
+        let propagation_policy = args.orphan.then_some(PropagationPolicy::Orphan);
+        let delete = Some(DeleteChange { propagation_policy });
+        changes.push(on(Change { delete, ..Change::default() }));
     }
     Ok(changes)
 }
@@ -246,7 +249,7 @@ mod tests {
         let request = built(&["deploy/checkout", "--patch", r#"{"spec":{"paused":true}}"#, "--why", "x"]);
         assert_eq!(request.pointer("/spec/changes/0/update/patch"), Some(&json!({"spec": {"paused": true}})));
         assert_eq!(request.pointer("/spec/changes/0/target/name"), Some(&json!("checkout")));
-        for wrong in [r#"{"spec":{"paused":null}}"#, "{", "{}", "7"] {
+        for wrong in [r#"{"spec":{"args":[null]}}"#, "{", "{}", "7"] {
             let args = ask(&["deploy/checkout", "--patch", wrong, "--why", "x"]);
             assert_eq!(of_target(&args, &checkout(), None).unwrap_err().code, 2, "{wrong}");
         }

@@ -1,6 +1,7 @@
 //! Which kind a word of the command line means. Pure.
 
-use kube::discovery::ApiResource;
+use kube::core::discovery::v2::APIGroupDiscovery;
+use mayday::change::built_in;
 
 /// Words that need no look-up: short name, singular, plural; API version; kind.
 const KNOWN: &[(&[&str], &str, &str)] = &[
@@ -33,27 +34,6 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     (&["frz", "freeze", "freezes"], "mayday.dev/v1alpha1", "Freeze"),
 ];
 
-/// API groups that the API server itself serves: the only ones that know strategic merge patches.
-const BUILT_IN: &[&str] = &[
-    "",
-    "admissionregistration.k8s.io",
-    "apps",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "coordination.k8s.io",
-    "discovery.k8s.io",
-    "events.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "networking.k8s.io",
-    "node.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "resource.k8s.io",
-    "scheduling.k8s.io",
-    "storage.k8s.io",
-];
-
 /// API version and kind of a word that everybody uses; a group behind a dot must be the one meant.
 pub fn known(word: &str) -> Option<(String, String)> {
     let word = word.to_ascii_lowercase();
@@ -65,19 +45,57 @@ pub fn known(word: &str) -> Option<(String, String)> {
     Some(((*api_version).to_owned(), (*kind).to_owned()))
 }
 
+/// A kind that the cluster serves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Served {
+    group: String,
+    api_version: String,
+    kind: String,
+    plural: String,
+    short_names: Vec<String>,
+}
+
+/// The kinds of these groups, each in the version that its group prefers.
+pub fn served(groups: impl Iterator<Item = APIGroupDiscovery>) -> Vec<Served> {
+    let mut all: Vec<Served> = Vec::new();
+    for group in groups {
+        let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+        for found in group.versions {
+            let version = found.version.unwrap_or_default();
+            let api_version = if name.is_empty() { version } else { format!("{name}/{version}") };
+            for resource in found.resources {
+                let served = Served {
+                    group: name.clone(),
+                    api_version: api_version.clone(),
+                    kind: resource.response_kind.and_then(|kind| kind.kind).unwrap_or_default(),
+                    plural: resource.resource.unwrap_or_default(),
+                    short_names: resource.short_names,
+                };
+                // The versions come in the order in which they are preferred.
+                if !all.iter().any(|known| (&known.group, &known.plural) == (&served.group, &served.plural)) {
+                    all.push(served);
+                }
+            }
+        }
+    }
+    all
+}
+
 /// The one kind among those served that the word means.
 ///
 /// # Errors
 /// In words, when none or several are meant.
-pub fn choose(word: &str, served: impl Iterator<Item = ApiResource>) -> Result<(String, String), String> {
+pub fn choose(word: &str, served: &[Served]) -> Result<(String, String), String> {
     let word = word.to_ascii_lowercase();
     let (name, group) =
         word.split_once('.').map_or((word.as_str(), None), |(name, group)| (name, Some(group)));
-    let meant = |resource: &ApiResource| {
-        (resource.kind.eq_ignore_ascii_case(name) || resource.plural == name)
-            && group.is_none_or(|group| group == resource.group)
+    let meant = |served: &&Served| {
+        let is_named = served.kind.eq_ignore_ascii_case(name)
+            || served.plural == name
+            || served.short_names.iter().any(|short| short == name);
+        is_named && group.is_none_or(|group| group == served.group)
     };
-    let found: Vec<ApiResource> = served.filter(meant).collect();
+    let found: Vec<&Served> = served.iter().filter(meant).collect();
     match found.as_slice() {
         [] => Err(format!("The cluster has no kind {word:?}: write it in full, such as deployment/NAME.")),
         [one] => Ok((one.api_version.clone(), one.kind.clone())),
@@ -91,7 +109,7 @@ pub fn choose(word: &str, served: impl Iterator<Item = ApiResource>) -> Result<(
 
 /// Whether strategic merge patches work on objects of that API version.
 pub fn knows_strategic_merge(api_version: &str) -> bool {
-    BUILT_IN.contains(&group_of(api_version))
+    built_in::is(group_of(api_version))
 }
 
 fn group_of(api_version: &str) -> &str {
@@ -102,9 +120,17 @@ fn group_of(api_version: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn resource(group: &str, kind: &str, plural: &str) -> ApiResource {
-        let gvk = kube::core::GroupVersionKind::gvk(group, "v1", kind);
-        ApiResource::from_gvk_with_plural(&gvk, plural)
+    fn group(name: &str, resources: serde_json::Value) -> APIGroupDiscovery {
+        let version = |version: &str| serde_json::json!({"version": version, "resources": resources});
+        serde_json::from_value(
+            serde_json::json!({"metadata": {"name": name}, "versions": [version("v1"), version("v1beta1")]}),
+        )
+        .unwrap()
+    }
+
+    fn widgets(name: &str) -> APIGroupDiscovery {
+        let kind = serde_json::json!({"group": name, "version": "v1", "kind": "Widget"});
+        group(name, serde_json::json!([{"resource": "widgets", "responseKind": kind, "shortNames": ["wd"]}]))
     }
 
     #[test]
@@ -118,13 +144,17 @@ mod tests {
 
     #[test]
     fn a_word_that_may_mean_two_kinds_is_not_guessed() {
-        let served = || {
-            [resource("a.example", "Widget", "widgets"), resource("b.example", "Widget", "widgets")]
-                .into_iter()
-        };
-        assert!(choose("widget", served()).unwrap_err().contains("widgets.a.example or widgets.b.example"));
-        assert_eq!(choose("widgets.b.example", served()).unwrap().0, "b.example/v1");
-        assert!(choose("gadget", served()).is_err());
+        let both = served([widgets("a.example"), widgets("b.example")].into_iter());
+        assert!(choose("widget", &both).unwrap_err().contains("widgets.a.example or widgets.b.example"));
+        assert_eq!(choose("widgets.b.example", &both).unwrap().0, "b.example/v1");
+        assert_eq!(choose("wd.a.example", &both).unwrap().0, "a.example/v1");
+        assert!(choose("gadget", &both).is_err());
+    }
+
+    #[test]
+    fn a_short_name_of_the_cluster_is_known() {
+        let one = served([widgets("a.example")].into_iter());
+        assert_eq!(choose("wd", &one), Ok(("a.example/v1".to_owned(), "Widget".to_owned())));
     }
 
     #[test]

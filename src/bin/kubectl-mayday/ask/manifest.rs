@@ -2,9 +2,12 @@
 
 use mayday::api::change_request::{Change, CreateChange, PatchType, UpdateChange};
 use mayday::api::common::ObjectRef;
+use mayday::change::patching;
+use mayday::change::validate::null_in;
 use serde_json::{Value, json};
 
 use super::kinds::knows_strategic_merge;
+use super::merge;
 use crate::failure::Failure;
 
 /// Fields of `metadata` that say which object it is, or that the API server writes.
@@ -48,7 +51,6 @@ pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
         ))
         .then(crate::text::command("ask", other, "-f FILE --why \"…\"")));
     }
-    refuse_nulls(&target, manifest)?;
     let secret = target.group().is_empty() && target.kind == "Secret";
     if secret && (manifest.get("data").is_some() || manifest.get("stringData").is_some()) {
         return Err(Failure::usage(format!(
@@ -60,36 +62,64 @@ pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
     Ok(target)
 }
 
-/// The manifest as a patch of the object that is there.
-pub fn update(target: ObjectRef, mut manifest: Value) -> Result<Change, Failure> {
+/// What applying the manifest would change of the object that is there; none if nothing. `live` is that object.
+pub fn update(target: ObjectRef, mut manifest: Value, live: &Value) -> Result<Option<Change>, Failure> {
+    keep_content(&mut manifest);
+    // What is applied always has annotations: that of what was applied last.
+    if live.pointer("/metadata/annotations").is_some() && manifest["metadata"]["annotations"].is_null() {
+        manifest["metadata"]["annotations"] = json!({});
+    }
+    let by_key = knows_strategic_merge(&target.api_version);
+    let wanted = merge::applied(last_applied(live).as_ref(), &manifest, live, by_key);
+    let operations = serde_json::to_value(json_patch::diff(live, &wanted))
+        .map_err(|error| Failure::new(format!("{} cannot be compared: {error}.", target.display())))?;
+    if operations.as_array().is_none_or(Vec::is_empty) {
+        return Ok(None);
+    }
+    let update =
+        UpdateChange { patch_type: PatchType::Json, patch: Some(operations), ..UpdateChange::default() };
+    Ok(Some(Change { target: Some(target), update: Some(update), ..Change::default() }))
+}
+
+/// The manifest that was applied last, as `kubectl apply` notes it: what it holds and the new one does not, goes.
+fn last_applied(live: &Value) -> Option<Value> {
+    let noted = live.pointer("/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration")?;
+    let mut last = serde_json::from_str(noted.as_str()?).ok()?;
+    keep_content(&mut last);
+    Some(last)
+}
+
+/// Takes away what is no content of an object.
+fn keep_content(manifest: &mut Value) {
     if let Some(fields) = manifest.as_object_mut() {
-        for field in ["apiVersion", "kind", "status"] {
-            fields.remove(field);
-        }
+        fields.remove("status");
     }
     if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !NOT_A_CHANGE.contains(&field.as_str()));
-        if metadata.is_empty()
-            && let Some(fields) = manifest.as_object_mut()
-        {
-            fields.remove("metadata");
-        }
     }
-    patch(target, manifest)
 }
 
-/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere.
-pub fn patch(target: ObjectRef, patch: Value) -> Result<Change, Failure> {
-    if patch.as_object().is_none_or(|fields| fields.is_empty()) {
+/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere. What is null in it
+/// goes.
+pub fn patch(target: ObjectRef, mut patch: Value) -> Result<Change, Failure> {
+    let remove = patching::take_nulls(&mut patch);
+    let is_empty = patch.as_object().is_none_or(serde_json::Map::is_empty);
+    if !patch.is_object() || (is_empty && remove.is_empty()) {
         return Err(Failure::usage(format!(
             "Nothing of {} would change: a patch is an object.",
             target.display()
         )));
     }
-    refuse_nulls(&target, &patch)?;
+    if let Some(place) = null_in(&patch, String::new()) {
+        return Err(Failure::usage(format!(
+            "{} has a null at {place}, within a list, where it says nothing: leave it out.",
+            target.display()
+        )));
+    }
     let patch_type =
         if knows_strategic_merge(&target.api_version) { PatchType::Strategic } else { PatchType::Merge };
-    let update = UpdateChange { patch_type, patch: Some(patch), ..UpdateChange::default() };
+    let patch = (!is_empty).then_some(patch);
+    let update = UpdateChange { patch_type, patch, remove, ..UpdateChange::default() };
     Ok(Change { target: Some(target), update: Some(update), ..Change::default() })
 }
 
@@ -98,34 +128,14 @@ pub fn create(mut manifest: Value, namespace: Option<&str>) -> Result<Change, Fa
     if let Some(fields) = manifest.as_object_mut() {
         fields.remove("status");
     }
+    // A null in a new object says nothing.
+    patching::take_nulls(&mut manifest);
     if let (Some(namespace), Some(metadata)) =
         (namespace, manifest.get_mut("metadata").and_then(Value::as_object_mut))
     {
         metadata.insert("namespace".to_owned(), json!(namespace));
     }
     Ok(Change { create: Some(CreateChange { manifest }), ..Change::default() })
-}
-
-fn refuse_nulls(target: &ObjectRef, value: &Value) -> Result<(), Failure> {
-    let Some(place) = null_in(value, "") else { return Ok(()) };
-    Err(Failure::usage(format!(
-        "{} has a null at {place}: a request holds none, because a null would delete without being seen.",
-        target.display()
-    )))
-}
-
-/// Where the first null stands.
-fn null_in(value: &Value, path: &str) -> Option<String> {
-    match value {
-        Value::Null => Some(path.to_owned()),
-        Value::Array(items) => {
-            items.iter().enumerate().find_map(|(index, item)| null_in(item, &format!("{path}/{index}")))
-        }
-        Value::Object(fields) => {
-            fields.iter().find_map(|(field, value)| null_in(value, &format!("{path}/{field}")))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -151,12 +161,44 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_there_is_patched_with_what_the_manifest_says() {
-        let manifest = documents(LIMITS, "f").unwrap().remove(0);
-        let target = target(&manifest, "shop").unwrap();
-        let change = update(target, manifest).unwrap().update.unwrap();
-        assert_eq!(change.patch_type, PatchType::Strategic);
-        assert_eq!(change.patch, Some(json!({"data": {"maxCart": "50"}})));
+    fn of_an_object_that_is_there_only_the_difference_is_asked_for() {
+        let manifest = || documents(LIMITS, "f").unwrap().remove(0);
+        let about = || target(&manifest(), "shop").unwrap();
+        let live = |max: &str| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"maxCart": max, "left": "alone"},
+            "metadata": {"name": "checkout-limits", "namespace": "shop", "uid": "u"}})
+        };
+        let change = update(about(), manifest(), &live("40")).unwrap().unwrap().update.unwrap();
+        assert_eq!(change.patch_type, PatchType::Json);
+        assert_eq!(change.patch, Some(json!([{"op": "replace", "path": "/data/maxCart", "value": "50"}])));
+        assert_eq!(update(about(), manifest(), &live("50")).unwrap(), None);
+        let mut applied = live("50");
+        let last =
+            r#"{"metadata":{"annotations":{"a":"b"},"name":"checkout-limits"},"data":{"left":"alone"}}"#;
+        applied["metadata"]["annotations"] =
+            json!({"a": "b", "c": "d", "kubectl.kubernetes.io/last-applied-configuration": last});
+        let gone = update(about(), manifest(), &applied).unwrap().unwrap().update.unwrap().patch.unwrap();
+        let removal = |path: &str| json!({"op": "remove", "path": path});
+        let operations = gone.as_array().unwrap();
+        assert_eq!(operations.len(), 2, "{gone}");
+        assert!(
+            operations.contains(&removal("/data/left"))
+                && operations.contains(&removal("/metadata/annotations/a"))
+        );
+    }
+
+    #[test]
+    fn a_null_of_a_patch_is_what_goes() {
+        let about = || target(&documents(LIMITS, "f").unwrap().remove(0), "shop").unwrap();
+        let asked = |value: Value| patch(about(), value).unwrap().update.unwrap();
+        let goes = asked(json!({"metadata": {"labels": {"tier": null}}}));
+        assert_eq!((goes.patch, goes.remove), (None, vec!["/metadata/labels/tier".to_owned()]));
+        let both = asked(json!({"data": {"a": "1", "b": null}}));
+        assert_eq!(
+            (both.patch, both.remove),
+            (Some(json!({"data": {"a": "1"}})), vec!["/data/b".to_owned()])
+        );
+        assert!(patch(about(), json!({"x": [null]})).unwrap_err().sentence.contains("null at /x/0"));
     }
 
     #[test]
@@ -177,7 +219,6 @@ mod tests {
             manifest
         };
         assert!(refused(json!({"kind": "ConfigMap"})).contains("metadata.name"));
-        assert!(refused(object("ConfigMap", json!({"data": {"a": null}}))).contains("null at /data/a"));
         assert!(
             refused(object("Secret", json!({"stringData": {"a": "b"}})))
                 .contains("never goes into a request")

@@ -3,6 +3,7 @@
 mod build;
 mod kinds;
 mod manifest;
+mod merge;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
-use kube::discovery::{ApiCapabilities, ApiResource, Discovery, Scope, pinned_kind};
+use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client};
 use mayday::api::change_request::Change;
 use mayday::api::common::ObjectRef;
@@ -43,13 +44,16 @@ pub struct AskArgs {
     /// Restart, as kubectl rollout restart does
     #[arg(long, requires = "target")]
     pub restart: bool,
-    /// A patch as JSON, without nulls
+    /// A patch as JSON; what is null in it goes
     #[arg(long, value_name = "JSON", requires = "target")]
     pub patch: Option<String>,
     /// Delete the object
     #[arg(long, requires = "target", conflicts_with_all = ["image", "scale", "restart", "patch"])]
     pub delete: bool,
-    /// Manifests as they would be applied (- for standard input); may be repeated
+    /// Leave what belongs to it, as kubectl delete --cascade=orphan does
+    #[arg(long, requires = "delete")]
+    pub orphan: bool,
+    /// What applying these manifests would change (- for standard input); may be repeated
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
     /// Why
@@ -136,8 +140,11 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
     }
     for file in &args.file {
         for document in manifest::documents(&contents(file)?, &file.display().to_string())? {
-            changes.push(of_manifest(session, document).await?);
+            changes.extend(of_manifest(session, document).await?);
         }
+    }
+    if changes.is_empty() && !args.file.is_empty() {
+        return Err(Failure::new("Nothing would change, so there is nothing to ask for."));
     }
     if changes.is_empty() {
         return Err(Failure::usage(
@@ -147,8 +154,8 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
     Ok(changes)
 }
 
-/// A manifest updates the object that is there, and otherwise creates it.
-async fn of_manifest(session: &Session, document: Value) -> Result<Change, Failure> {
+/// A manifest updates the object that is there, and otherwise creates it; none, and said, if nothing would change.
+async fn of_manifest(session: &Session, document: Value) -> Result<Option<Change>, Failure> {
     let target = manifest::target(&document, &session.namespace)?;
     let (resource, capabilities) = served(session, &target).await?;
     let api = dynamic(session, &resource, &capabilities);
@@ -156,7 +163,13 @@ async fn of_manifest(session: &Session, document: Value) -> Result<Change, Failu
     let what = format!("read {}", target.display());
     let there = there.map_err(|error| explain(&error, &session.attempt(&what, role::VIEWER)))?;
     let namespace = matches!(capabilities.scope, Scope::Namespaced).then_some(session.namespace.as_str());
-    if there.is_some() { manifest::update(target, document) } else { manifest::create(document, namespace) }
+    let Some(live) = there else { return manifest::create(document, namespace).map(Some) };
+    let name = target.display();
+    let change = manifest::update(target, document, &as_value(&live, &name)?)?;
+    if change.is_none() {
+        say(&format!("{name} is so already: nothing of it is asked for."));
+    }
+    Ok(change)
 }
 
 async fn create(
@@ -202,12 +215,11 @@ async fn resolve(
 }
 
 async fn discover(session: &Session, word: &str) -> Result<(String, String), Failure> {
-    let discovery = Discovery::new(session.client.clone()).run_aggregated().await;
-    let discovery = discovery
-        .map_err(|error| explain(&error, &session.attempt("list the kinds of the cluster", role::VIEWER)))?;
-    let served = discovery.groups().flat_map(|group| group.recommended_resources());
-    kinds::choose(word, served.map(|(resource, _)| resource))
-        .map_err(|why| Failure::usage(why).then("kubectl api-resources"))
+    let failed = |error| explain(&error, &session.attempt("list the kinds of the cluster", role::VIEWER));
+    let core = session.client.list_core_api_versions_aggregated().await.map_err(failed)?;
+    let others = session.client.list_api_groups_aggregated().await.map_err(failed)?;
+    let served = kinds::served(core.items.into_iter().chain(others.items));
+    kinds::choose(word, &served).map_err(|why| Failure::usage(why).then("kubectl api-resources"))
 }
 
 async fn served(session: &Session, target: &ObjectRef) -> Result<(ApiResource, ApiCapabilities), Failure> {
@@ -255,8 +267,7 @@ async fn read(
     let found = api.get_opt(&target.name).await;
     let found = found.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
     match found {
-        Some(object) => serde_json::to_value(object)
-            .map_err(|error| Failure::new(format!("{} cannot be read: {error}.", target.display()))),
+        Some(object) => as_value(&object, &target.display()),
         None => {
             let others =
                 api.list(&ListParams::default().limit(50)).await.map(|list| list.items).unwrap_or_default();
@@ -270,6 +281,10 @@ async fn read(
             .then(format!("kubectl get {} -A", resource.plural)))
         }
     }
+}
+
+fn as_value(object: &DynamicObject, name: &str) -> Result<Value, Failure> {
+    serde_json::to_value(object).map_err(|error| Failure::new(format!("{name} cannot be read: {error}.")))
 }
 
 fn contents(file: &PathBuf) -> Result<String, Failure> {
