@@ -168,6 +168,7 @@ fn reason(why: NotCounted) -> &'static str {
         No::BreakGlass => "BreakGlass",
         No::Excluded => "Requester",
         No::NotEligible => "NotEligible",
+        No::NoPolicy => "NoPolicy",
         No::OtherIncidents => "OtherIncidents",
         No::Lapsed => "Lapsed",
         No::Withdrawn => "Withdrawn",

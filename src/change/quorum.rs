@@ -78,6 +78,8 @@ pub enum NotCounted {
     Excluded,
     /// Not in any of the groups, and not the lead.
     NotEligible,
+    /// No policy is over the subject.
+    NoPolicy,
     /// It does not name every incident that binds.
     OtherIncidents,
     /// Its time is over.
@@ -102,6 +104,9 @@ impl NotCounted {
                 "it is by the requester or an author, who never count: somebody else must approve"
             }
             NotCounted::NotEligible => "its author is in none of the groups that approve, and does not lead",
+            NotCounted::NoPolicy => {
+                "no ChangePolicy is over its subject: without one nobody can approve here"
+            }
             NotCounted::OtherIncidents => "it does not name every incident that binds now: approve again",
             NotCounted::Lapsed => "its time is over: approve again",
             NotCounted::Withdrawn => "it is being deleted",
@@ -222,7 +227,11 @@ pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
         .iter()
         .any(|policy| policy.approval.required.iter().any(|entry| in_any(&entry.groups)));
     let leads = rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user));
-    if member || leads { Ok(()) } else { Err(NotCounted::NotEligible) }
+    match (member || leads, rules.policies.is_empty()) {
+        (true, _) => Ok(()),
+        (false, true) => Err(NotCounted::NoPolicy),
+        (false, false) => Err(NotCounted::NotEligible),
+    }
 }
 
 /// The one name that stands for a person under several user names.

@@ -92,6 +92,15 @@ fn normally_every_entry_reaches_its_count() {
 }
 
 #[test]
+fn without_a_policy_nobody_approves_and_that_is_the_reason() {
+    let case = Case { policies: Vec::new(), ..Case::quiet() };
+    assert!(!case.by(&["amir", "bea"]).approved);
+    let rules = Rules { policies: &[], bindings: &[], names: &Names::default(), one_peer: false };
+    let by = approval("amir").spec.by.clone().unwrap();
+    assert_eq!(eligible(&by, &rules), Err(NotCounted::NoPolicy));
+}
+
+#[test]
 fn the_requester_never_counts() {
     let case = Case { requester: "amir", ..Case::quiet() };
     assert!(!case.by(&["amir", "bea"]).approved);

@@ -12,13 +12,13 @@ use super::request_decide::{self, Live};
 use super::request_messages::{self, People};
 use super::weigh::{self, Facts};
 use super::{digest, people, plan, policy, validate};
-use crate::api::ChangeRequest;
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
+use crate::api::{self, ChangeRequest};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, in_namespace};
+use crate::cluster::stores::{Change, get, get_cluster, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 
 /// Runs the controller until `cancel`.
@@ -47,6 +47,7 @@ fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>
         let namespace = request.metadata.namespace.as_deref();
         match change.kind {
             "ChangePolicy" => true,
+            "Freeze" | "Namespace" => namespace == Some(operator_namespace),
             // What leads a namespace also leads the changes of its policy, which are asked for elsewhere.
             "Incident" if namespace == Some(operator_namespace) => true,
             _ => is_of_namespace && namespace == change.namespace.as_deref(),
@@ -190,17 +191,24 @@ fn planned(
     Ok(next)
 }
 
-/// How a target is now, for the kinds that are cached.
+/// How a target is now, for the kinds that are cached; of others than workloads only whether it is still there.
 fn live(context: &Context, planned: &PlannedChange) -> Live {
-    let namespace = planned.namespace.as_deref().unwrap_or_default();
-    let name = planned.target.name.as_str();
-    let kind = planned.target.kind.as_str();
-    if !workloads::is_one(planned.target.group(), kind) {
-        return Live::Unknown;
+    let (namespace, name) = (planned.namespace.as_deref().unwrap_or_default(), planned.target.name.as_str());
+    let (group, kind) = (planned.target.group(), planned.target.kind.as_str());
+    let stores = &context.stores;
+    if workloads::is_one(group, kind) {
+        return match workloads::one(stores, namespace, kind, name) {
+            Ok(None) => Live::Gone,
+            Ok(Some(object)) => Live::Object(object),
+            Err(_) => Live::Unknown,
+        };
     }
-    match workloads::one(&context.stores, namespace, kind, name) {
-        Ok(None) => Live::Gone,
-        Ok(Some(object)) => Live::Object(object),
-        Err(_) => Live::Unknown,
-    }
+    let uid = match (group, kind) {
+        ("", "Namespace") => get_cluster(&stores.namespaces, name).and_then(|object| object.uid()),
+        (api::GROUP, "ChangePolicy") => get_cluster(&stores.policies, name).and_then(|object| object.uid()),
+        (api::GROUP, "Freeze") => get_cluster(&stores.freezes, name).and_then(|object| object.uid()),
+        (api::GROUP, "Incident") => get(&stores.incidents, namespace, name).and_then(|object| object.uid()),
+        _ => return Live::Unknown,
+    };
+    if uid == planned.uid { Live::Unknown } else { Live::Gone }
 }

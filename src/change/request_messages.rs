@@ -65,7 +65,8 @@ fn asked_or_told(
     let uid = request.uid().unwrap_or_default();
     let requester = request.spec.requester.as_ref().map_or("", |user| user.user.as_str());
     let (purpose, key, text, people) = match status.state {
-        Some(RequestState::Waiting) => {
+        // One that was used did what it was asked for; whether it is needed again its requester says.
+        Some(RequestState::Waiting) if status.used.is_empty() => {
             // Other incidents ask for other approvals, and so for another message.
             let incidents: Vec<&str> =
                 status.incidents.iter().map(|incident| incident.uid.as_str()).collect();
@@ -256,6 +257,13 @@ mod tests {
         assert_eq!(told(RequestState::Waiting, None, &mut status), ["amir", "bea"]);
         assert_eq!(told(RequestState::Waiting, None, &mut status).len(), 2);
         assert!(status.messages[0].text.contains("kubectl mayday approve -n shop chg/v2"));
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_request_that_was_used() {
+        let used = json!([{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z"}]);
+        let mut status: ChangeRequestStatus = serde_json::from_value(json!({"used": used})).unwrap();
+        assert_eq!(told(RequestState::Waiting, Some("lena"), &mut status), Vec::<String>::new());
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! | somebody else's acknowledgement | `people::the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead` |
 //! | the same while Mayday is down | `without_mayday::nobody_answers_leads_or_ends_for_somebody_else` |
 //! | somebody else's lead; a hand-over without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
-//! | an incident lowered, shrunk, proved by less, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
+//! | an incident lowered, shrunk, proved by less, begun later or in the future, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
 //! | an incident with as many words as it may hold, and more | `bad_input::incident::an_incident_that_is_full_of_words_can_still_be_worked_on` |
 //! | a status that the API server does not take | `bad_input::incident::what_mayday_cannot_write_is_told_where_people_look` |
 //! | an override that another one hides | `bad_input::rotation::an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone` |

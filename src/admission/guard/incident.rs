@@ -183,6 +183,9 @@ fn milder(facts: &Facts<'_>) -> Ruling {
     if weaker(&checks(facts.old, old), &checks(facts.old, new)) {
         what.push("weakening the checks that prove the return to service".to_owned());
     }
+    if is_later(facts) {
+        what.push("letting it begin later".to_owned());
+    }
     if what.is_empty() || leads(facts) {
         return Ruling::Allow;
     }
@@ -191,6 +194,18 @@ fn milder(facts: &Facts<'_>) -> Ruling {
         by_quorum(facts, &what.join(" and ")),
         address(facts.old).1
     ))
+}
+
+/// Whether the outage would have begun later than was known: it would become shorter. Without a start of its own an
+/// incident began with its first signal, whenever that was.
+fn is_later(facts: &Facts<'_>) -> bool {
+    let known = facts.old.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let known = known.or(facts.old.metadata.creation_timestamp.as_ref());
+    match (facts.old.spec.start_time.as_ref().or(known), &facts.new.spec.start_time) {
+        (Some(before), Some(after)) => after.0 > before.0,
+        (None, _) => false,
+        (Some(_), None) => facts.old.spec.start_time.is_some(),
+    }
 }
 
 /// The objects that are out: those named, else those of the service.

@@ -115,6 +115,24 @@ fn making_it_milder_takes_the_lead_or_the_quorum() {
 }
 
 #[test]
+fn everybody_knows_an_earlier_start_and_nobody_alone_a_later_one() {
+    let moved = |before: Value, after: Value| {
+        let write =
+            Write { by: "emil", before, patch: json!({"spec": {"startTime": after}}), may_lead: false };
+        ruling(write)
+    };
+    let said = || json!({"spec": {"startTime": "2026-11-22T02:00:00Z"}});
+    let seen = || json!({"status": {"startTime": "2026-11-22T02:00:00Z"}});
+    for known in [said(), seen()] {
+        assert_eq!(moved(known.clone(), json!("2026-11-22T01:00:00Z")), Ruling::Allow);
+        assert!(quorum(moved(known, json!("2026-11-22T02:00:01Z"))).contains("letting it begin later"));
+    }
+    assert!(quorum(moved(said(), json!(null))).contains("letting it begin later"));
+    let declared = json!({"metadata": {"creationTimestamp": "2026-11-22T02:00:00Z"}});
+    assert!(quorum(moved(declared, json!("2026-11-22T02:01:00Z"))).contains("letting it begin later"));
+}
+
+#[test]
 fn where_no_policy_governs_whoever_may_edit_it_ends_it() {
     let (old, emil) = (incident(json!({})), caller("emil"));
     let ends = |spec: Value| {

@@ -34,11 +34,13 @@ fn read(shop: &Shop, incident: &str) -> Value {
 }
 
 /// Every way to make it milder, and the words for it.
-fn milder() -> [(Value, &'static str); 8] {
+fn milder() -> [(Value, &'static str); 9] {
     let checkout = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
     let one = json!([{"name": "checkout", "rollout": {"target": checkout}}]);
     let checks = "weakening the checks that prove the return to service";
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(2);
     [
+        (json!({"startTime": soon}), "letting it begin later"),
         (json!({"severity": "SEV4"}), "lowering SEV2 to SEV4"),
         (json!({"serviceRefs": [{"name": "checkout"}]}), "taking services away"),
         (json!({"serviceRefs": null}), "taking services away"),
@@ -84,6 +86,12 @@ fn an_incident_is_made_milder_by_nobody_alone() {
             &format!("Refused: inc/one is open; resolve it first: kubectl mayday resolve -n {ns} inc/one"),
         );
     }
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let said = patches(&shop, &emil, "one", &json!({"startTime": later})).is_refused();
+    is_one_sentence(&said, "Refused: spec.startTime: an outage began before it was declared");
+    let spec = json!({"title": "nobody will be able to pay", "severity": "SEV2", "startTime": later});
+    let said = shop.creates(&emil, &in_shop(stored("Incident", "tomorrow", spec))).is_refused();
+    is_one_sentence(&said, "Refused: spec.startTime: an outage began before it was declared");
     assert_eq!(read(&shop, "one")["spec"], before, "nothing is half done");
 
     // The quorum: asked for like any other change, and then exactly that.
