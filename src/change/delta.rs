@@ -25,7 +25,7 @@ const IGNORED: &[&str] = &[
 ];
 
 /// Known keys of lists by the name of the list, as the built-in kinds have them.
-fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
+pub fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
     let has = |key: &str| items.iter().all(|item| item.get(key).is_some());
     let keys: &[&str] = match list {
         "containers"
@@ -151,7 +151,8 @@ fn keyed<'a>(path: &str, old: &'a [Value], new: &'a [Value]) -> Option<Elements<
     Some(elements)
 }
 
-fn element(keys: &[&str], item: &Value) -> Option<String> {
+/// The element of a list as a segment of a path, by its keys; none if it lacks one.
+pub fn element(keys: &[&str], item: &Value) -> Option<String> {
     let parts: Vec<String> = keys
         .iter()
         .map(|key| match item.get(key) {

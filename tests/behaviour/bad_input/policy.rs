@@ -80,10 +80,9 @@ fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
 
     // The command that the refusal names: the policy as it is to be, asked for, approved by two, and no other.
     let file = shop.cluster.file(&format!("{policy}.yaml"));
-    let milder = json!({
-        "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": policy},
-        "spec": {"enforcement": "Warn"},
-    });
+    let mut milder = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": policy},
+        "spec": spec(&shop)});
+    milder["spec"]["enforcement"] = json!("Warn");
     fs::write(&file, milder.to_string()).unwrap();
     let ask = format!(
         "kubectl mayday ask -n mayday-system -f {} --why trial --name {policy} --yes",

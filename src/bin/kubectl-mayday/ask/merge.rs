@@ -1,7 +1,11 @@
 //! The object as it would be once a manifest is applied: what the manifest says, without what the one before it said and
 //! this one does not, and everything else as it is. Pure.
 
+use mayday::change::delta;
 use serde_json::{Map, Value};
+
+/// Unions of the built-in kinds, which a change replaces: the strategy of a Deployment, and each volume.
+const UNIONS: [&str; 2] = ["strategy", "volumes"];
 
 /// The object after applying. `by_key` says whether lists are merged element by element, as the kinds that the API server
 /// itself serves have it; elsewhere a list is one value.
@@ -9,41 +13,21 @@ pub fn applied(last: Option<&Value>, manifest: &Value, live: &Value, by_key: boo
     merge("", last, manifest, Some(live), by_key)
 }
 
-/// By which field the elements of a list are told apart when it is patched.
-fn key_of(list: &str, items: &[Value]) -> Option<&'static str> {
-    let has = |key: &str| items.iter().all(|item| item.get(key).is_some());
-    let key = match list {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "resourceClaims"
-        | "secrets" => "name",
-        "volumeMounts" => "mountPath",
-        "volumeDevices" => "devicePath",
-        "hostAliases" => "ip",
-        "ports" if has("containerPort") => "containerPort",
-        "ports" => "port",
-        _ => return None,
-    };
-    has(key).then_some(key)
-}
-
 fn merge(name: &str, last: Option<&Value>, new: &Value, live: Option<&Value>, by_key: bool) -> Value {
     match (new, live) {
         (Value::Object(new), live) => {
             let empty = Map::new();
             let live = live.and_then(Value::as_object).unwrap_or(&empty);
-            Value::Object(fields(last.and_then(Value::as_object), new, live, by_key))
+            let mut merged = fields(last.and_then(Value::as_object), new, live, by_key);
+            if by_key && UNIONS.contains(&name) && merged != *live {
+                merged.retain(|field, _| new.contains_key(field));
+            }
+            Value::Object(merged)
         }
         (Value::Array(new), Some(Value::Array(live))) if by_key => {
             let last = last.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            match key_of(name, new).filter(|key| live.iter().all(|item| item.get(key).is_some())) {
-                Some(key) => Value::Array(elements(key, last, new, live)),
-                None => Value::Array(new.clone()),
-            }
+            let merged = delta::keys_of(name, new).and_then(|keys| elements(name, keys, last, new, live));
+            Value::Array(merged.unwrap_or_else(|| new.clone()))
         }
         (new, _) => new.clone(),
     }
@@ -70,30 +54,31 @@ fn fields(
     merged
 }
 
-/// The elements of a list in the order of the new one; what only the live one has stays where it stands.
-fn elements(key: &str, last: &[Value], new: &[Value], live: &[Value]) -> Vec<Value> {
-    // One key may be there twice, a port for TCP and for UDP: then the protocol tells them apart.
-    let same = |one: &Value, other: &Value| {
-        let protocol = |item: &Value| item.get("protocol").cloned().unwrap_or_else(|| "TCP".into());
-        one[key] == other[key] && (!key.to_lowercase().ends_with("port") || protocol(one) == protocol(other))
+/// The elements of a list in the order of the new one; what only the live one has stays where it stands. None if an element
+/// has no key.
+fn elements(list: &str, keys: &[&str], last: &[Value], new: &[Value], live: &[Value]) -> Option<Vec<Value>> {
+    let named = |items: &[Value]| -> Option<Vec<String>> {
+        items.iter().map(|item| delta::element(keys, item)).collect()
     };
-    let find = |items: &'_ [Value], item: &Value| items.iter().position(|other| same(item, other));
-    let stays = |item: &&Value| find(new, item).is_none() && find(last, item).is_none();
-    let mut others = live.iter().filter(stays).peekable();
+    let (last_names, new_names, live_names) = (named(last)?, named(new)?, named(live)?);
+    let is_elsewhere = |at: &usize| {
+        let name = &live_names[*at];
+        !new_names.contains(name) && !last_names.contains(name)
+    };
+    let mut others = (0..live.len()).filter(is_elsewhere).peekable();
+    let place = |names: &[String], name: &String| names.iter().position(|known| known == name);
     let mut merged = Vec::new();
-    for item in new {
-        let place = find(live, item);
+    for (item, name) in new.iter().zip(&new_names) {
+        let at = place(&live_names, name);
         // What only the live list has comes before what stands behind it there, or is new.
-        let comes_first =
-            |other: &&Value| place.is_none_or(|place| find(live, other).is_some_and(|at| at < place));
-        while let Some(other) = others.next_if(comes_first) {
-            merged.push(other.clone());
+        while let Some(other) = others.next_if(|other| at.is_none_or(|at| *other < at)) {
+            merged.push(live[other].clone());
         }
-        let before = find(last, item).and_then(|at| last.get(at));
-        merged.push(merge("", before, item, place.and_then(|at| live.get(at)), true));
+        let before = place(&last_names, name).map(|at| &last[at]);
+        merged.push(merge(list, before, item, at.map(|at| &live[at]), true));
     }
-    merged.extend(others.cloned());
-    merged
+    merged.extend(others.map(|other| live[other].clone()));
+    Some(merged)
 }
 
 #[cfg(test)]
@@ -147,6 +132,15 @@ mod tests {
         );
         let custom = applied(None, &pod(json!([{"name": "app"}])), &live, false);
         assert_eq!(custom, pod(json!([{"name": "app"}])), "a list of a custom resource is one value");
+    }
+
+    #[test]
+    fn another_member_of_a_union_replaces_the_one_before() {
+        let live = json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
+            "volumes": [{"name": "work", "emptyDir": {}}]});
+        let other = json!({"strategy": {"type": "Recreate"}, "volumes": [{"name": "work", "secret": {"secretName": "s"}}]});
+        assert_eq!(applied(None, &other, &live, true), other);
+        assert_eq!(applied(None, &json!({"strategy": {"type": "RollingUpdate"}}), &live, true), live);
     }
 
     #[test]
