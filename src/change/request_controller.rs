@@ -15,11 +15,13 @@ use super::{digest, people, plan, policy, validate};
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
+use crate::api::incident_status::Next;
 use crate::api::{self, ChangeRequest};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{Change, get, get_cluster, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::text::cut;
 
 /// Runs the controller until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -185,6 +187,13 @@ fn planned(
         Err(why) => {
             let withdrawn = request.spec.withdrawn;
             next.state = Some(if withdrawn { RequestState::Withdrawn } else { RequestState::Invalid });
+            let requester =
+                request.spec.requester.as_ref().map_or("whoever asked", |user| user.user.as_str());
+            next.next = (!withdrawn).then(|| Next {
+                who: requester.to_owned(),
+                what: cut(&format!("ask again without what is wrong: {}", why.message()), 500),
+                command: None,
+            });
             conditions::ready(&mut next, generation, now, Err(why));
         }
     }

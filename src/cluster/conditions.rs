@@ -84,6 +84,12 @@ pub enum NotReady {
 }
 
 impl NotReady {
+    /// In a sentence.
+    pub fn message(&self) -> &str {
+        let (NotReady::Stalled(_, message) | NotReady::Waiting(_, message)) = self;
+        message
+    }
+
     /// A field that no controller acts on yet.
     pub fn not_implemented(fields: &[String]) -> NotReady {
         let fields = fields.join(", ");

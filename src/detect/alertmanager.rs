@@ -76,17 +76,14 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
             }
         };
         let labels = bounded_labels(&alert.labels);
-        let name = alert.labels.get("alertname").map_or_else(|| "alert".to_owned(), |name| flat(name, 200));
-        let summary = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
-        let id = if alert.fingerprint.is_empty() {
-            self::group(&alert.labels)
-        } else {
-            flat(&alert.fingerprint, 128)
-        };
+        let name = said(alert.labels.get("alertname"), 200).unwrap_or_else(|| "alert".to_owned());
+        let annotation = |name: &str| said(alert.annotations.get(name), 500);
+        let summary = annotation("summary").or_else(|| annotation("description"));
+        let id = said(Some(&alert.fingerprint), 128).unwrap_or_else(|| self::group(&alert.labels));
         observations.push(Observation {
             id,
             name,
-            summary: summary.map(|summary| flat(summary, 500)),
+            summary,
             severity,
             start,
             end,
@@ -124,14 +121,18 @@ pub fn severity(rule: &SeverityRule, labels: &BTreeMap<String, String>) -> Optio
     }
 }
 
+/// A text on one line, if it says anything: what is empty is as good as not there.
+fn said(text: Option<&String>, most: usize) -> Option<String> {
+    text.map(|text| flat(text, most)).filter(|text| !text.trim().is_empty())
+}
+
 /// An instant; year 1 stands for none.
 fn time(text: &str) -> Result<Option<Timestamp>, String> {
     if text.starts_with("0001-01-01T00:00:00") {
         return Ok(None);
     }
-    text.parse()
-        .map(Some)
-        .map_err(|_| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", flat(text, 60)))
+    let known = text.parse().ok().filter(|time: &Timestamp| *time >= Timestamp::UNIX_EPOCH);
+    known.map(Some).ok_or_else(|| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", flat(text, 60)))
 }
 
 #[cfg(test)]
@@ -194,7 +195,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_empty_is_as_good_as_not_there() {
+        let empty = json!({"labels": {"alertname": " ", "deployment": ""}, "annotations": {"summary": "\n", "description": "d"},
+            "fingerprint": ""});
+        let seen = &parse(&message(empty)).unwrap()[0];
+        assert_eq!((seen.name.as_str(), seen.summary.as_deref(), &seen.object), ("alert", Some("d"), &None));
+        assert_eq!(seen.id.len(), 32, "by its labels");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
+        assert!(parse(&message(json!({"startsAt": "-000001-01-01T00:00:00Z"}))).is_err());
         assert!(
             parse(&message(json!({"startsAt": "yesterday"}))).unwrap_err().starts_with("alerts[0].startsAt")
         );

@@ -267,7 +267,8 @@ fn opened<'a>(
         severity,
         service_refs: subject.into_iter().map(|name| NameRef { name }).collect(),
         affected,
-        start_time: Some(seconds(first.start)),
+        // A clock that is ahead makes no outage of the future.
+        start_time: Some(seconds(first.start.min(now))),
         start_time_source: Some(format!("{} by {}", first.name, source.name_any())),
         detection: Some(Detection { method, reporter: Some(source.name_any()), time: Some(seconds(now)) }),
         ..IncidentSpec::default()
@@ -456,5 +457,8 @@ mod tests {
         assert_eq!(spec.service_refs[0].name, "checkout");
         let alone = opened(&source(json!({})), None, &seen[0], seen.iter(), at(30));
         assert_eq!(alone.title, "does not answer");
+        let ahead = [firing(99)];
+        let spec = opened(&source(json!({})), None, &ahead[0], ahead.iter(), at(30));
+        assert_eq!(spec.start_time.unwrap().0, at(30), "a clock that is ahead");
     }
 }

@@ -138,7 +138,9 @@ fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Ti
         status.detected_time = Some(detected);
     }
     let first = status.signals.iter().map(|signal| signal.start_time.clone()).min_by_key(|time| time.0);
-    status.start_time = incident.spec.start_time.clone().or(first).or_else(|| status.detected_time.clone());
+    let start = incident.spec.start_time.clone().or(first);
+    // What is known has begun, whatever the clock of who says so.
+    status.start_time = start.into_iter().chain(status.detected_time.clone()).min_by_key(|time| time.0);
     if status.service.is_none() {
         status.service = facts.service(incident).map(|service| ServiceCopy {
             r#ref: UidRef { name: service.name_any(), uid: service.uid().unwrap_or_default() },

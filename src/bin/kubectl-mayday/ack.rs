@@ -20,19 +20,31 @@ pub struct AckArgs {
 
 pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     let incident: Incident = session.get(&args.incident).await?;
+    let address = format!("inc/{}", args.incident);
+    if let Some(over) = over(&incident) {
+        say(&format!(
+            "{address} is {over}: nobody needs to answer it any more.\nNext: {}",
+            session.command("show", &address)
+        ));
+        return Ok(());
+    }
     let me = session.me().await?;
     confirm(session.connection.yes, &about_to(&incident, &args.incident, &me.user))?;
     let what = format!("acknowledge inc/{}", args.incident);
     let _: Incident = session.patch(&args.incident, &patch(&me.user, session.now()), &what).await?;
-    let address = format!("inc/{}", args.incident);
     say(&format!(
-        "{} has answered inc/{}: the paging stops.\nNext: {}\n  or call a lead: {}",
+        "{} has answered {address}: the paging stops.\nNext: {}\n  or call a lead: {}",
         me.user,
-        args.incident,
         session.command("show", &address),
         session.command("lead", &address)
     ));
     Ok(())
+}
+
+/// How an incident that is over ended: `Resolved`.
+pub fn over(incident: &Incident) -> Option<String> {
+    let state = incident.status.as_ref().and_then(|status| status.state)?;
+    (!state.is_open()).then(|| format!("{state:?}"))
 }
 
 /// What the acknowledgement writes. Its time makes it another one than that of before a relapse.

@@ -203,7 +203,10 @@ async fn next_of_request(session: &Session, subject: &Address, approval: &str) -
         decisions.into_iter().any(|decision| decision.uid == approval)
     };
     match until::<ChangeRequest>(session, &subject.name, Some(PATIENCE), knows).await {
-        Ok(Waited::Done(request)) => Some(show::next(request.status?.next.as_ref())),
+        Ok(Waited::Done(request)) => {
+            let status = request.status?;
+            Some(show::next(status.next.as_ref(), status.state.is_some_and(RequestState::is_over)))
+        }
         _ => None,
     }
 }

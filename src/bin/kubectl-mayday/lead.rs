@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use mayday::api::Incident;
 use serde_json::{Value, json};
 
+use crate::ack::over;
 use crate::address;
 use crate::clock::whole_seconds;
 use crate::cluster::Session;
@@ -38,6 +39,10 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
         let next = session.command("update", &format!("{address} \"…\""));
         say(&format!("{user} speaks to stakeholders.\nNext: {user}: {next}"));
         return Ok(());
+    }
+    if let Some(over) = over(&incident) {
+        return Err(Failure::new(format!("{address} is {over}: nobody leads it any more."))
+            .then(session.command("show", &address)));
     }
     match args.to {
         Some(to) => {

@@ -83,7 +83,10 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     let what = format!("resolve {address}");
     let patch = json!({"spec": {"resolution": resolution}});
     let resolved: Result<Incident, Failure> = session.patch(&args.incident, &patch, &what).await;
-    resolved.map_err(|failure| match failure.sentence.contains("--ask") {
+    let other = "--outcome unproved";
+    let is_for_this =
+        |said: &str| said.contains("--ask") && (args.outcome == Ending::Unproved || !said.contains(other));
+    resolved.map_err(|failure| match is_for_this(&failure.sentence) {
         // This command knows the words that the refusal leaves out.
         true => failure.then(session.command("resolve", &asking(&args))),
         false => failure,

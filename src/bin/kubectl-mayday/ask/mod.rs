@@ -13,7 +13,7 @@ use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client};
-use mayday::api::change_request::Change;
+use mayday::api::change_request::{Change, RequestState};
 use mayday::api::common::ObjectRef;
 use mayday::api::{ChangeRequest, Duration, Incident};
 use serde_json::Value;
@@ -123,8 +123,19 @@ pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> R
     let name = name_of(&stored).to_owned();
     say(&format!("Asked: chg/{name}."));
     let request = planned(session, &name).await?;
+    if let Some(why) = never(&request) {
+        return Err(Failure::new(format!("chg/{name} can never be approved: {why}."))
+            .then(session.command("show", &format!("chg/{name}"))));
+    }
     say(&show::change::describe(&request, &Here::of(session)));
     Ok(name)
+}
+
+/// Why a request cannot be carried out as it is written, if so.
+fn never(request: &ChangeRequest) -> Option<&str> {
+    let status = request.status.as_ref().filter(|status| status.state == Some(RequestState::Invalid))?;
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some(&ready.message)
 }
 
 async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failure> {

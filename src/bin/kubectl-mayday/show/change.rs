@@ -2,7 +2,7 @@
 
 use mayday::api::ChangeRequest;
 use mayday::api::approval::CountedDecision;
-use mayday::api::change_request::{ChangeRequestStatus, Delta, Partial, PlannedChange, Window};
+use mayday::api::change_request::{ChangeRequestStatus, Delta, Partial, PlannedChange, RequestState, Window};
 use mayday::change::{delta, words};
 use serde_json::Value;
 
@@ -24,13 +24,15 @@ pub fn describe(request: &ChangeRequest, here: &Here) -> String {
         here.namespace,
         request.spec.reason
     );
-    [head, changes(request, status), terms(request, status, here), next(status.next.as_ref())].join("\n\n")
+    let is_over = status.state.is_some_and(RequestState::is_over);
+    let next = next(status.next.as_ref(), is_over);
+    [head, changes(request, status), terms(request, status, here), next].join("\n\n")
 }
 
 fn changes(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
     if status.plan.is_empty() {
         // Without a plan the effect is not known; what was asked for is.
-        return format!("Changes, not planned yet\n{}", indent(&yaml(&request.spec.changes), 2));
+        return format!("Changes, not planned\n{}", indent(&yaml(&request.spec.changes), 2));
     }
     let used =
         |index: usize| status.used.iter().filter(|usage| usize::try_from(usage.change) == Ok(index)).count();
@@ -205,7 +207,7 @@ mod tests {
     fn without_a_plan_what_was_asked_for_is_shown_as_such() {
         let request = ChangeRequest { status: None, ..request() };
         let text = describe(&request, &here(&TimeZone::UTC));
-        assert!(text.contains("not planned yet"), "{text}");
+        assert!(text.contains("not planned"), "{text}");
         assert!(text.contains("replicas: 8"), "{text}");
     }
 }

@@ -41,7 +41,8 @@ fn belongs_to(run: &RunbookRun, incident: &Incident) -> bool {
 pub fn describe(incident: &Incident, runbooks: &[Runbook], runs: &[RunbookRun], here: &Here) -> String {
     let none = IncidentStatus::default();
     let status = incident.status.as_ref().unwrap_or(&none);
-    let mut parts = vec![head(incident, status, here), next(status.next.as_ref())];
+    let is_over = status.state.is_some_and(|state| !state.is_open());
+    let mut parts = vec![head(incident, status, here), next(status.next.as_ref(), is_over)];
     let mut section = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             parts.push(format!("{title}\n{}", indent(&lines.join("\n"), 2)));

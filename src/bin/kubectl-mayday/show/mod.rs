@@ -146,9 +146,10 @@ fn run_row(run: &RunbookRun) -> Option<Vec<String>> {
     ])
 }
 
-/// Who must do what next, with the command.
-pub fn next(next: Option<&Next>) -> String {
+/// Who must do what next, with the command; nothing of what is over.
+pub fn next(next: Option<&Next>, is_over: bool) -> String {
     match next {
+        None if is_over => "Next: nothing; it is over.".to_owned(),
         None => "Next: not known yet; the operator has not looked at it.".to_owned(),
         Some(next) => {
             let command = next.command.as_ref().map(|command| format!("\n  {command}")).unwrap_or_default();

@@ -38,7 +38,7 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
     let settled = status.state.is_some_and(|state| state.is_settled());
     // A run that works on nobody's answer, and one that is over, wait for nobody.
     if status.next.is_some() || status.state.is_none() {
-        parts.push(next(status.next.as_ref()));
+        parts.push(next(status.next.as_ref(), settled));
     } else if !settled {
         parts.push(format!(
             "Next: nobody; to stop it: {}",
