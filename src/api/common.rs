@@ -47,6 +47,13 @@ impl ObjectRef {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
+    /// Whether an object can have that name, as the schema has it.
+    pub fn takes_name(name: &str) -> bool {
+        let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let all = name.chars().all(|c| is_inner(c) || matches!(c, '-' | '.' | ':'));
+        all && name.len() <= 253 && name.starts_with(is_inner) && name.ends_with(is_inner)
+    }
+
     /// Whether both name the same object, whatever the version.
     pub fn same_object(&self, other: &ObjectRef) -> bool {
         self.group() == other.group() && self.kind == other.kind && self.name == other.name

@@ -12,10 +12,11 @@ use super::quorum::{self, Names, NotCounted, Rules, Subject};
 use super::{policy, request_controller, weigh};
 use crate::api::approval::{ApprovalStatus, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
+use crate::api::runbook_run::RunState;
 use crate::api::{Approval, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::cluster::conditions::{self, State};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, get};
+use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 
 /// Runs the controller until `cancel`.
@@ -32,7 +33,13 @@ fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<Approval>> {
     let is_concerned = |approval: &Approval| {
         let subject = &approval.spec.subject_ref;
         let same_namespace = approval.metadata.namespace == change.namespace;
+        let is_of_lost_runbook = || {
+            let namespace = approval.metadata.namespace.as_deref().unwrap_or_default();
+            subject.kind == SubjectKind::Runbook
+                && get(&context.stores.runbooks, namespace, &subject.name).is_none()
+        };
         match change.kind {
+            "RunbookRun" if same_namespace && is_of_lost_runbook() => true,
             "ChangePolicy" => true,
             "Incident" => same_namespace || subject.kind == SubjectKind::ChangeRequest,
             kind => same_namespace && subject.name == change.name && kind == subject.kind.to_string(),
@@ -49,7 +56,10 @@ async fn reconcile(approval: Arc<Approval>, context: &Context) -> Result<Requeue
     let now = Timestamp::now();
     let namespace = approval.namespace().unwrap_or_default();
     if is_gone(context, &approval, &namespace).await? {
-        delete(context, &approval, &namespace).await?;
+        // The end of the run comes here again.
+        if !is_rested_on(context, &approval, &namespace) {
+            delete(context, &approval, &namespace).await?;
+        }
         return Ok(Requeue::Never);
     }
     let (counts, reason, message) = judged(context, &approval, &namespace, now);
@@ -197,6 +207,18 @@ async fn is_gone(context: &Context, approval: &Approval, namespace: &str) -> Res
         SubjectKind::Incident => uid_of::<Incident>(context, namespace, name).await?,
     };
     Ok(live.as_deref() != Some(&subject.uid))
+}
+
+/// Whether a run that is at work rests on the approval of a Runbook that is gone: a run keeps what it began with.
+fn is_rested_on(context: &Context, approval: &Approval, namespace: &str) -> bool {
+    let subject = &approval.spec.subject_ref;
+    let rests = |run: &Arc<RunbookRun>| {
+        run.status.as_ref().is_some_and(|status| {
+            let is_of_it = status.snapshot.as_ref().is_some_and(|snapshot| snapshot.uid == subject.uid);
+            is_of_it && !status.state.is_some_and(RunState::is_settled)
+        })
+    };
+    subject.kind == SubjectKind::Runbook && in_namespace(&context.stores.runs, namespace).iter().any(rests)
 }
 
 async fn uid_of<K>(context: &Context, namespace: &str, name: &str) -> Result<Option<String>, Error>

@@ -204,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn what_no_object_is_called_names_none() {
+        let named = |name: &str| {
+            let seen = parse(&message(json!({"labels": {"deployment": name}}))).unwrap();
+            seen[0].object.as_ref().map(|object| object.name.clone())
+        };
+        assert_eq!(named("till-2.eu"), Some("till-2.eu".to_owned()));
+        for other in ["a b", "Till", "../till", "till-", &"t".repeat(300)] {
+            assert_eq!(named(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
         assert!(parse(&message(json!({"startsAt": "-000001-01-01T00:00:00Z"}))).is_err());
         assert!(

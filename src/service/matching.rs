@@ -17,7 +17,7 @@ pub fn object(
 ) -> Option<ObjectRef> {
     let by_object = rule.and_then(|rule| rule.by_object.as_ref());
     let named = by_object.and_then(|by| {
-        let name = labels.get(by.name_from_label.as_ref()?).filter(|name| !name.trim().is_empty())?;
+        let name = labels.get(by.name_from_label.as_ref()?).filter(|name| ObjectRef::takes_name(name))?;
         Some(ObjectRef { api_version: by.api_version.clone()?, kind: by.kind.clone()?, name: name.clone() })
     });
     named.or_else(|| watched.cloned())

@@ -115,10 +115,17 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.bea.types(&format!("kubectl mayday approve -n shop run/{run} --yes")).passes();
     let asks = comes_to(&shop, &run, "WaitingForPerson");
     assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
+    // What it began with is what it ends with, though the Runbook is gone by now.
+    shop.admin.types("kubectl delete -n shop rb/careful").passes();
     let answer = asks["status"]["next"]["command"].as_str().unwrap();
     shop.emil.types(&format!("{answer} --yes")).passes();
     comes_to(&shop, &run, "Succeeded");
     shop.was_restarted_exactly_once();
+    eventually("the approvals of the Runbook are gone too", || {
+        let approvals = shop.admin.reads("approvals -n shop");
+        let about = |approval: &Value| approval["spec"]["subjectRef"]["name"] == "careful";
+        (!approvals["items"].as_array()?.iter().any(about)).then_some(())
+    });
 
     becomes(&shop, "depot", "late", "Ready", "True");
 
