@@ -22,14 +22,32 @@ pub struct Circumstances<'a> {
     pub missing: String,
     /// Where requests for cluster-scoped objects are made.
     pub operator_namespace: &'a str,
-    /// Why a request that is about this object does not let it pass, with its name; the best one.
-    pub request: Option<(String, String)>,
-    /// Whether that request holds exactly this and only lacks approvals.
-    pub lacks_approval: bool,
+    /// The request that comes nearest to letting it pass.
+    pub near: Option<Near>,
     /// Whether the caller is exempt, but only by a login of its own.
     pub only_direct: bool,
     /// For an eviction: what the PodDisruptionBudgets say.
     pub budget: Option<Budget>,
+}
+
+/// A request about the object, which does not let it pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Near {
+    /// Its name.
+    pub name: String,
+    /// Why it does not.
+    pub why: String,
+    /// Whether it holds exactly this and does not stand yet.
+    pub waits: bool,
+    /// Whether that is for want of approvals.
+    pub lacks_approval: bool,
+}
+
+impl Near {
+    /// One that no approval makes let it pass.
+    pub fn over(name: String, why: String) -> Near {
+        Near { name, why, ..Near::default() }
+    }
 }
 
 /// The sentences: what, why, and the next command.
@@ -55,7 +73,7 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
         (None, Some(missing)) => Some(format!("To let it pass, {missing}.")),
         (None, None) => None,
     });
-    if let Some((name, why)) = &circumstances.request {
+    if let Some(Near { name, why, .. }) = &circumstances.near {
         sentences.push(format!("The request chg/{name} does not let it pass: {why}."));
     }
     if circumstances.only_direct {
@@ -63,8 +81,8 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
             .push("This account is exempt only where it logs in itself, not under impersonation.".to_owned());
     }
     sentences.extend(circumstances.budget.as_ref().map(Budget::text));
-    sentences.push(match &circumstances.request {
-        Some((name, _)) if circumstances.lacks_approval => {
+    sentences.push(match &circumstances.near {
+        Some(Near { name, lacks_approval: true, .. }) => {
             let namespace = namespace_of_request(action, circumstances.operator_namespace);
             format!("Approve: kubectl mayday approve -n {namespace} chg/{name}")
         }
@@ -266,8 +284,11 @@ mod tests {
     #[test]
     fn what_lacks_approvals_alone_is_not_asked_for_again() {
         let circumstances = Circumstances {
-            request: Some(("v2".into(), "one of amir, bea must approve it".into())),
-            lacks_approval: true,
+            near: Some(Near {
+                waits: true,
+                lacks_approval: true,
+                ..Near::over("v2".into(), "one of amir, bea must approve it".into())
+            }),
             ..Circumstances::default()
         };
         let text = text(&action(json!({})), &circumstances);
@@ -293,7 +314,7 @@ mod tests {
     #[test]
     fn a_request_that_does_not_fit_is_named_with_the_reason() {
         let circumstances = Circumstances {
-            request: Some(("v2".into(), "its window is over".into())),
+            near: Some(Near::over("v2".into(), "its window is over".into())),
             ..Circumstances::default()
         };
         let text = text(&action(json!({})), &circumstances);

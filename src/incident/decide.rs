@@ -249,6 +249,7 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
     plan.wake = earliest([plan.wake, paging.wake]);
     for note in &paging.notes {
         timeline::add(status, now, MAYDAY, note);
+        plan.events.push(("Paging", note.clone()));
     }
     paging.apply(status);
     if !status.state.is_some_and(IncidentState::is_open) {

@@ -31,6 +31,11 @@ pub fn decide(
     };
     let on_it = status.acknowledgement.as_ref().map(|person| person.user.clone()).unwrap_or_default();
     match state {
+        IncidentState::Open if nobody_is_paged(status) => next(
+            "anybody",
+            "acknowledge; nobody can be paged, and the timeline says why".to_owned(),
+            command("ack"),
+        ),
         IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command("ack")),
         IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name).or_else(|| {
             match facts.is_governed(&namespace) {
@@ -96,6 +101,11 @@ pub fn decide(
         }
         IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
     }
+}
+
+/// Whether the paging ended without having found anybody.
+fn nobody_is_paged(status: &IncidentStatus) -> bool {
+    status.escalation.as_ref().is_some_and(|escalation| escalation.exhausted && escalation.people.is_empty())
 }
 
 /// Who is being paged.
@@ -197,6 +207,18 @@ mod tests {
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.namespace = Some("shop".into());
         decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None).unwrap()
+    }
+
+    #[test]
+    fn where_nobody_can_be_paged_nobody_is_waited_for_by_name() {
+        let who = |escalation: Value| {
+            let status: IncidentStatus = serde_json::from_value(json!({"escalation": escalation})).unwrap();
+            let incident = Incident::new("i", Default::default());
+            decide(&incident, &Facts::default(), &status, IncidentState::Open, None).unwrap().who
+        };
+        assert_eq!(who(json!({"level": -1, "round": 0, "exhausted": true})), "anybody");
+        assert_eq!(who(json!({"level": 1, "round": 1, "exhausted": true, "people": ["emil"]})), "emil");
+        assert_eq!(who(json!(null)), "whoever is on duty");
     }
 
     #[test]
