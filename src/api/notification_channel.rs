@@ -36,6 +36,10 @@ use super::duration::Duration;
     "[has(self.webhook), has(self.email), has(self.slack), has(self.pagerDuty), has(self.teams), has(self.ntfy), has(self.matrix), has(self.twilio), has(self.alertmanager)].filter(x, x).size() == 1",
     "set exactly one of webhook, email, slack, pagerDuty, teams, ntfy, matrix, twilio, alertmanager"
 ))]
+#[x_kube(validation = (
+    "!has(self.timeout) || duration(self.timeout) <= duration('1m')",
+    "timeout: a receiver is waited for 1m at most; what it needs longer for, it does after it has answered"
+))]
 pub struct NotificationChannelSpec {
     /// A POST to a URL, signed by the Standard Webhooks scheme.
     pub webhook: Option<Webhook>,
@@ -55,7 +59,7 @@ pub struct NotificationChannelSpec {
     pub twilio: Option<Empty>,
     /// An alert in Alertmanager.
     pub alertmanager: Option<Empty>,
-    /// How long one attempt may take. Default 10s.
+    /// How long one attempt may take, at most 1m. Default 10s.
     pub timeout: Option<Duration>,
 }
 

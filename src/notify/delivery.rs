@@ -77,15 +77,16 @@ pub async fn deliver(context: &Context, about: &About, message: &Message, now: T
 pub async fn webhook_secret(
     context: &Context,
     namespace: &str,
-    webhook: &Webhook,
+    channel: &Webhook,
 ) -> Result<(String, SigningKey), String> {
-    let secret = &webhook.secret_ref.name;
+    let secret = &channel.secret_ref.name;
     let words = |error: CredentialError| error.to_string();
     let credential = Credential::read(&context.client, namespace, secret).await.map_err(words)?;
-    let url = credential.text("url").map_err(words)?.to_owned();
+    let url = credential.text("url").map_err(words)?;
+    webhook::parse(url).map_err(|error| format!("Secret {secret}: url: {error}"))?;
     let key = credential.text("signingKey").map_err(words)?;
     let key = SigningKey::parse(key).map_err(|error| format!("Secret {secret}: signingKey {error}"))?;
-    Ok((url, key))
+    Ok((url.to_owned(), key))
 }
 
 /// The member that is set, as it is written in a manifest.

@@ -3,13 +3,16 @@
 //! At least once: a crash between the send and the record repeats a message with the same id, which receivers drop
 //! by. Only the entry of that id is written, over the version just read.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use kube::api::PostParams;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,13 +21,17 @@ use tokio_util::sync::CancellationToken;
 use crate::api::message::{Message, Purpose};
 use crate::api::{ChangePolicy, ChangeRequest, Incident};
 use crate::cluster::controller::{self, Requeue};
+use crate::cluster::stores::Stores;
 use crate::cluster::{Error, SharedContext};
 
 use super::delivery::{self, About};
 use super::schedule::{self, Outcome};
 
 /// At most so many messages of one object at once.
-const CONCURRENCY: usize = 8;
+const AT_ONCE: usize = 64;
+/// While messages of an object are under way, so often it is looked whether others came due: none waits for a receiver
+/// that hangs.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often a record is tried anew over a newer version.
 const RECORD_ATTEMPTS: usize = 20;
 
@@ -36,10 +43,12 @@ trait Subject:
     fn messages(&self) -> &[Message];
     fn messages_mut(&mut self) -> &mut [Message];
     fn about(&self) -> About;
+    /// The object as it is known by now.
+    fn known(&self, stores: &Stores) -> Option<Arc<Self>>;
 }
 
 macro_rules! subject {
-    ($kind:ty, $short:literal, $api:expr, $severity:expr) => {
+    ($kind:ty, $short:literal, $store:ident, $api:expr, $severity:expr) => {
         impl Subject for $kind {
             fn api(&self, client: Client) -> Api<Self> {
                 $api(self, client)
@@ -57,6 +66,9 @@ macro_rules! subject {
                     severity: $severity(self),
                 }
             }
+            fn known(&self, stores: &Stores) -> Option<Arc<Self>> {
+                stores.$store.get(&ObjectRef::from_obj(self))
+            }
         }
     };
 }
@@ -68,9 +80,9 @@ where
     Api::namespaced(client, object.namespace().unwrap_or_default().as_str())
 }
 
-subject!(Incident, "inc", namespaced, |incident: &Incident| Some(incident.spec.severity.as_str()));
-subject!(ChangeRequest, "chg", namespaced, |_| None);
-subject!(ChangePolicy, "cpol", |_, client| Api::all(client), |_| None);
+subject!(Incident, "inc", incidents, namespaced, |incident: &Incident| Some(incident.spec.severity.as_str()));
+subject!(ChangeRequest, "chg", requests, namespaced, |_| None);
+subject!(ChangePolicy, "cpol", policies, |_, client| Api::all(client), |_| None);
 
 /// Sends messages until `cancel`; for the holder of the lease.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -108,33 +120,61 @@ async fn reconcile<K: Subject>(object: Arc<K>, context: SharedContext) -> Result
     // The cache may lie behind: what was sent a moment ago, or answered, is seen only in the stored object.
     let api = object.api(context.client.clone());
     let Some(stored) = api.get_opt(&object.name_any()).await? else { return Ok(Requeue::Never) };
-    let now = Timestamp::now();
-    let mut due: Vec<Message> = stored
-        .messages()
-        .iter()
-        .filter(|message| schedule::due(message).is_some_and(|due| due <= now))
-        .cloned()
-        .collect();
-    due.sort_by_key(|message| message.purpose != Purpose::Page);
-
+    let begun = Timestamp::now();
     let about = stored.about();
-    let mut attempts = stream::iter(due)
-        .map(|message| attempt(Arc::clone(&context), about.clone(), message))
-        .buffer_unordered(CONCURRENCY);
+    let mut under_way = BTreeSet::new();
+    let mut attempts = FuturesUnordered::new();
+    for message in due(&stored, &under_way, AT_ONCE) {
+        under_way.insert(message.id.clone());
+        attempts.push(attempt(Arc::clone(&context), about.clone(), message));
+    }
     // A record that fails must not cut short the sends under way, or they would be repeated too.
     let mut failure = None;
-    while let Some((message, outcome)) = attempts.next().await {
-        tell(&context, &about, &message, &outcome);
-        match record(&api, &stored.name_any(), &message.id, &outcome).await {
-            Ok(()) => {}
-            Err(error) => failure = Some(error),
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            Some((message, outcome)) = attempts.next() => {
+                tell(&context, &about, &message, &outcome);
+                match record(&api, &stored.name_any(), &message.id, &outcome).await {
+                    Ok(()) => { under_way.remove(&message.id); }
+                    // It stays under way, as far as this batch knows, so that it is not repeated at once.
+                    Err(error) => failure = Some(error),
+                }
+            }
+            _ = look.tick(), if !attempts.is_empty() => {
+                let room = AT_ONCE.saturating_sub(attempts.len());
+                let is_more = |known: Arc<K>| !due(&*known, &under_way, room).is_empty();
+                if !object.known(&context.stores).is_some_and(is_more) {
+                    continue;
+                }
+                let newer = match api.get_opt(&stored.name_any()).await {
+                    Ok(Some(newer)) => newer,
+                    Ok(None) => continue,
+                    Err(error) => { failure = Some(error.into()); continue }
+                };
+                for message in due(&newer, &under_way, room) {
+                    under_way.insert(message.id.clone());
+                    attempts.push(attempt(Arc::clone(&context), about.clone(), message));
+                }
+            }
+            else => break,
         }
     }
     match failure {
         Some(error) => Err(error),
         // Every record wakes the object once more; this is for what is due only later.
-        None => Ok(schedule::next(stored.messages()).filter(|next| *next > now).into()),
+        None => Ok(schedule::next(stored.messages()).filter(|next| *next > begun).into()),
     }
+}
+
+/// The messages of an object that are due now and not under way, pages first.
+fn due<K: Subject>(object: &K, under_way: &BTreeSet<String>, most: usize) -> Vec<Message> {
+    let now = Timestamp::now();
+    let is_due = |message: &&Message| schedule::due(message).is_some_and(|due| due <= now);
+    let mut due: Vec<&Message> = object.messages().iter().filter(is_due).collect();
+    due.retain(|message| !under_way.contains(&message.id));
+    due.sort_by_key(|message| message.purpose != Purpose::Page);
+    due.into_iter().take(most).cloned().collect()
 }
 
 async fn attempt(context: SharedContext, about: About, message: Message) -> (Message, Outcome) {

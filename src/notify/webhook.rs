@@ -63,7 +63,7 @@ pub async fn post(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Outco
 }
 
 async fn attempt(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Result<Outcome, Outcome> {
-    let url = parse(target.url)?;
+    let url = parse(target.url).map_err(|why| retry(format!("the url in the Secret: {why}")))?;
     let host = url.host_str().unwrap_or_default().to_owned();
     let address = vetted(&url, target.allow_loopback).await?;
     let payload =
@@ -117,15 +117,16 @@ fn wait(text: &str, now: Timestamp) -> Option<SignedDuration> {
 }
 
 /// The URL, if it is one that a message may be sent to.
-fn parse(text: &str) -> Result<Url, Outcome> {
-    let url = Url::parse(text).map_err(|_| failed("the url in the Secret is not a URL".to_owned()))?;
+///
+/// # Errors
+/// Why it is not, in words. The Secret can be mended, so that is no end.
+pub fn parse(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(failed("the url in the Secret is not an http or https URL".to_owned()));
+        return Err("it is no http or https URL".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(failed(
-            "the url in the Secret holds a user or password, which is not supported".to_owned(),
-        ));
+        return Err("it holds a user or password, which is not supported".to_owned());
     }
     Ok(url)
 }

@@ -22,7 +22,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
 
 fn map(change: &Change, context: &Context) -> Vec<ObjectRef<OnCallRotation>> {
     match change.kind {
-        "OnCallOverride" | "NotificationChannel" => {
+        "OnCallOverride" | "NotificationChannel" | "OnCallRotation" => {
             controller::same_namespace(&context.stores.rotations, change)
         }
         _ => Vec::new(),
@@ -33,7 +33,9 @@ async fn reconcile(rotation: Arc<OnCallRotation>, context: SharedContext) -> Res
     let namespace = rotation.namespace().unwrap_or_default();
     let overrides = in_namespace(&context.stores.overrides, &namespace);
     let channels = in_namespace(&context.stores.channels, &namespace);
-    let (next, wake) = rotation_status::decide(&rotation, &overrides, &channels, Timestamp::now());
+    let rotations = in_namespace(&context.stores.rotations, &namespace);
+    let (next, wake) =
+        rotation_status::decide(&rotation, &overrides, &channels, &rotations, Timestamp::now());
     status::write(&context.client, &*rotation, next).await?;
     Ok(wake.into())
 }

@@ -24,6 +24,7 @@ pub fn decide(
     rotation: &OnCallRotation,
     overrides: &[Arc<OnCallOverride>],
     channels: &[Arc<NotificationChannel>],
+    rotations: &[Arc<OnCallRotation>],
     now: Timestamp,
 ) -> (OnCallRotationStatus, Option<Timestamp>) {
     let mut status = rotation.status.clone().unwrap_or_default();
@@ -37,8 +38,15 @@ pub fn decide(
     let mut set = |kind: &str, state: State, reason: &str, message: String| {
         conditions::set(&mut status.conditions, kind, state, reason, message, generation, now);
     };
-    let (reachable, message) = reachable(spec, channels);
-    set("Reachable", reachable.into(), if reachable { "Reachable" } else { "NoChannel" }, message);
+    let (reachable, reason, message) = match dangling(spec, channels, rotations).as_slice() {
+        [] => reachable(spec, channels),
+        names => {
+            let message =
+                format!("spec.escalation names what does not exist: {}; mend the name", names.join(", "));
+            (false, "UnknownTarget", message)
+        }
+    };
+    set("Reachable", reachable.into(), reason, message);
     let Ok(schedule) = Schedule::of_known(spec, stand_ins) else {
         let message =
             "who is on duty cannot be told; only levels that name people, and the fallback, are called";
@@ -81,8 +89,35 @@ fn joined(names: &[String]) -> String {
     if names.is_empty() { "nobody".to_owned() } else { cut(&names.join(", "), MAX_NAMES) }
 }
 
+/// What the escalation names and is not there: nobody would be called.
+fn dangling(
+    spec: &OnCallRotationSpec,
+    channels: &[Arc<NotificationChannel>],
+    rotations: &[Arc<OnCallRotation>],
+) -> Vec<String> {
+    let Some(escalation) = &spec.escalation else { return Vec::new() };
+    let targets = escalation.levels.iter().flat_map(|level| &level.notify).chain(&escalation.fallback);
+    let mut missing = Vec::new();
+    for target in targets {
+        let rotation = target.rotation.as_ref().map(|named| &named.name);
+        if let Some(name) = rotation.filter(|name| rotations.iter().all(|known| known.name_any() != **name)) {
+            missing.push(format!("oncall/{name}"));
+        }
+        let channel = target.channel.as_ref().map(|named| &named.name);
+        if let Some(name) = channel.filter(|name| channels.iter().all(|known| known.name_any() != **name)) {
+            missing.push(format!("chan/{name}"));
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    missing
+}
+
 /// Whether everybody has a contact whose channel can deliver.
-fn reachable(spec: &OnCallRotationSpec, channels: &[Arc<NotificationChannel>]) -> (bool, String) {
+fn reachable(
+    spec: &OnCallRotationSpec,
+    channels: &[Arc<NotificationChannel>],
+) -> (bool, &'static str, String) {
     let usable = |name: &str| {
         channels.iter().any(|channel| {
             channel.name_any() == name
@@ -96,10 +131,12 @@ fn reachable(spec: &OnCallRotationSpec, channels: &[Arc<NotificationChannel>]) -
         .map(|person| person.name.as_str())
         .collect();
     if unreachable.is_empty() {
-        return (true, "everybody has a channel that is Ready".to_owned());
+        return (true, "Reachable", "everybody has a channel that is Ready".to_owned());
     }
     let names = unreachable.join(", ");
-    (false, format!("no contact with a NotificationChannel that is Ready: {names}; see kubectl get chan"))
+    let message =
+        format!("no contact with a NotificationChannel that is Ready: {names}; see kubectl get chan");
+    (false, "NoChannel", message)
 }
 
 /// Whether somebody is on duty at every instant of the time ahead.

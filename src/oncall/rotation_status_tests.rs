@@ -28,6 +28,10 @@ fn now() -> Timestamp {
     "2026-01-14T12:00:00Z".parse().unwrap()
 }
 
+fn others() -> Vec<Arc<OnCallRotation>> {
+    Vec::new()
+}
+
 fn reason(status: &OnCallRotationStatus, kind: &str) -> String {
     let condition = status.conditions.iter().find(|c| c.type_ == kind).unwrap();
     format!("{} {}", condition.status, condition.reason)
@@ -39,14 +43,14 @@ fn message(status: &OnCallRotationStatus, kind: &str) -> String {
 
 #[test]
 fn says_who_since_when_until_when_and_who_is_next() {
-    let (status, wake) = decide(&rotation(|_| {}), &[], &channels(), now());
+    let (status, wake) = decide(&rotation(|_| {}), &[], &channels(), &others(), now());
     assert_eq!(status.on_duty, [OnDuty { name: "bea".to_owned(), user: "bea@x".to_owned() }]);
     assert_eq!(status.since_time.unwrap().0, "2026-01-12T08:00:00Z".parse().unwrap());
     assert_eq!(status.until_time.unwrap().0, "2026-01-19T08:00:00Z".parse().unwrap());
     assert_eq!(status.next_names.as_deref(), Some("emil"));
     assert_eq!(wake, "2026-01-19T08:00:00Z".parse().ok());
     assert_eq!(status.observed_generation, 3);
-    let (status, _) = decide(&rotation(|_| {}), &[], &channels(), now());
+    let (status, _) = decide(&rotation(|_| {}), &[], &channels(), &others(), now());
     assert_eq!(
         ["Ready", "Covered", "Reachable"].map(|kind| reason(&status, kind)),
         ["True Accepted", "True Covered", "True Reachable"]
@@ -56,15 +60,30 @@ fn says_who_since_when_until_when_and_who_is_next() {
 #[test]
 fn a_gap_is_told_before_it_comes() {
     let later = rotation(|r| r["spec"]["layers"][0]["turns"][0]["people"] = serde_json::json!([]));
-    let (status, _) = decide(&later, &[], &channels(), now());
+    let (status, _) = decide(&later, &[], &channels(), &others(), now());
     assert_eq!(reason(&status, "Covered"), "False UncoveredLater");
     assert!(message(&status, "Covered").contains("from 2026-01-19 09:00 CET until 2026-01-26 09:00 CET"));
     assert_eq!(status.next_names.as_deref(), Some("nobody"));
 }
 
 #[test]
+fn an_escalation_to_what_does_not_exist_is_told_before_an_outage() {
+    let slip = rotation(|r| {
+        r["spec"]["escalation"] = serde_json::json!({"levels": [{"wait": "5m", "notify": [{"onDuty": {}}, {"rotation": {"name": "leedz"}}]}],
+            "fallback": [{"channel": {"name": "nochan"}}]});
+    });
+    let (status, _) = decide(&slip, &[], &channels(), &others(), now());
+    assert_eq!(reason(&status, "Reachable"), "False UnknownTarget");
+    assert!(
+        message(&status, "Reachable").contains("chan/nochan, oncall/leedz"),
+        "{}",
+        message(&status, "Reachable")
+    );
+}
+
+#[test]
 fn whom_no_channel_reaches_is_named() {
-    let (status, _) = decide(&rotation(|_| {}), &[], &channels()[1..], now());
+    let (status, _) = decide(&rotation(|_| {}), &[], &channels()[1..], &others(), now());
     assert_eq!(reason(&status, "Reachable"), "False NoChannel");
     assert!(message(&status, "Reachable").contains("emil, bea"));
     assert_eq!(reason(&status, "Ready"), "True Accepted");
@@ -83,7 +102,7 @@ fn bad_input_is_named_with_its_place() {
         ("exists twice there", &|r| r["spec"]["layers"][0]["start"] = "2026-10-25T02:30".into()),
     ];
     for (expected, change) in cases {
-        let (status, _) = decide(&rotation(change), &[], &channels(), now());
+        let (status, _) = decide(&rotation(change), &[], &channels(), &others(), now());
         assert_eq!(reason(&status, "Ready"), "False Invalid");
         assert!(message(&status, "Ready").contains(expected), "{}", message(&status, "Ready"));
         assert_eq!(reason(&status, "Covered"), "Unknown Invalid");
@@ -96,6 +115,7 @@ fn an_unknown_person_is_named_and_leaves_the_others_on_duty() {
         &rotation(|r| r["spec"]["layers"][0]["turns"][0]["people"] = serde_json::json!(["zoe"])),
         &[],
         &channels(),
+        &others(),
         now(),
     );
     assert_eq!(reason(&status, "Ready"), "False Invalid");
@@ -109,16 +129,16 @@ fn an_offset_says_which_of_two_is_meant() {
     let second = rotation(|r| r["spec"]["layers"][0]["start"] = "2025-10-26T02:30+01:00".into());
     let start: Timestamp = "2025-10-26T01:30:00Z".parse().unwrap();
     let before = start - SignedDuration::from_secs(1);
-    let (status, _) = decide(&second, &[], &channels(), before);
+    let (status, _) = decide(&second, &[], &channels(), &others(), before);
     assert_eq!(status.on_duty_names.as_deref(), Some("nobody"));
-    let (status, _) = decide(&second, &[], &channels(), start);
+    let (status, _) = decide(&second, &[], &channels(), &others(), start);
     assert_eq!(status.on_duty_names.as_deref(), Some("emil"));
 }
 
 #[test]
 fn active_for_weeks_is_not_built_and_says_so() {
     let active = rotation(|r| r["spec"]["layers"][0]["advance"] = "Active".into());
-    let (status, _) = decide(&active, &[], &channels(), now());
+    let (status, _) = decide(&active, &[], &channels(), &others(), now());
     assert_eq!(reason(&status, "Ready"), "False NotImplemented");
     assert!(message(&status, "Ready").starts_with("spec.layers[0].advance"));
 }

@@ -25,8 +25,19 @@ fn is_refused(output: Output, words: &str) {
 fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() {
     let cluster = Cluster::start("people");
     let shop = Shop::open(&cluster, &[("wait: 5m", "wait: 5s"), ("wait: 10m", "wait: 10s")]);
+    // The receiver of the first one hangs, which holds up nobody else.
+    shop.receiver.hangs_for("emil");
     shop.alerts(&checkout_down(&json!({})));
     let incident = name(&shop.incident("it is open", |incident| incident["status"]["state"] == "Open"));
+    shop.incident("the next level is paged while the first attempt goes on", |incident| {
+        let messages = incident["status"]["messages"].as_array().unwrap();
+        let of = |user: &str| {
+            messages.iter().find(|message| message["user"] == user && message["purpose"] == "Page")
+        };
+        let is_tried = |message: &Value| message["attempts"].as_i64().unwrap_or_default() > 0;
+        of("bea").is_some_and(|page| page["state"] == "Sent")
+            && of("emil").is_some_and(|page| !is_tried(page))
+    });
     let pages = eventually("the next level is paged", || Some(shop.pages()).filter(|pages| pages.len() >= 3));
     assert_eq!(pages[0].0, "emil", "first who is on duty");
     let mut next = [pages[1].0.as_str(), pages[2].0.as_str()];

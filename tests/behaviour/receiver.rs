@@ -1,6 +1,6 @@
 //! Where messages arrive in tests and in the demo: a receiver of Standard Webhooks that checks every signature.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -39,6 +39,7 @@ impl Received {
 pub struct Receiver {
     port: u16,
     received: Arc<Mutex<Vec<Received>>>,
+    unanswered: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Receiver {
@@ -48,13 +49,21 @@ impl Receiver {
         let port = listener.local_addr().unwrap().port();
         let received = Arc::new(Mutex::new(Vec::new()));
         let inbox = Arc::clone(&received);
+        let unanswered = Arc::new(Mutex::new(BTreeSet::new()));
+        let hanging = Arc::clone(&unanswered);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let inbox = Arc::clone(&inbox);
-                std::thread::spawn(move || answer(stream, &inbox));
+                let (inbox, hanging) = (Arc::clone(&inbox), Arc::clone(&hanging));
+                std::thread::spawn(move || answer(stream, &inbox, &hanging));
             }
         });
-        Receiver { port, received }
+        Receiver { port, received, unanswered }
+    }
+
+    /// From now on what is for this address arrives and is never answered.
+    #[allow(dead_code, reason = "the demo's receiver always answers")]
+    pub fn hangs_for(&self, address: &str) {
+        self.unanswered.lock().unwrap().insert(address.to_owned());
     }
 
     /// Where to post to.
@@ -64,17 +73,23 @@ impl Receiver {
 
     /// Everything that arrived so far, in order, each message once.
     pub fn messages(&self) -> Vec<Received> {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let all = self.received.lock().unwrap();
         all.iter().filter(|message| seen.insert(message.id.clone())).cloned().collect()
     }
 }
 
-fn answer(mut stream: TcpStream, inbox: &Mutex<Vec<Received>>) {
+fn answer(mut stream: TcpStream, inbox: &Mutex<Vec<Received>>, unanswered: &Mutex<BTreeSet<String>>) {
     let status = match read(&stream) {
         Ok((headers, body)) => match check(&headers, &body) {
             Ok(received) => {
+                let hangs = unanswered.lock().unwrap().contains(received.address());
                 inbox.lock().unwrap().push(received);
+                if hangs {
+                    // The sender gives up first.
+                    let _ = stream.read(&mut [0]);
+                    return;
+                }
                 "204 No Content"
             }
             Err(problem) => {
