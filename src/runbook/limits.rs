@@ -12,6 +12,7 @@ use super::actions::changed_targets;
 use super::outcome::snapshot_spec;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
+use crate::api::runbook_run::RunState;
 use crate::api::{Runbook, RunbookRun};
 use crate::cluster::conditions::seconds;
 use crate::text::instant;
@@ -83,12 +84,14 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
     Some(next)
 }
 
-/// Notes the end of the recent runs that are settled, or gone: `find` gives a run by its UID.
+/// Notes the end of the recent runs that are settled, or gone: `find` gives a run by its UID. One that was stopped before
+/// it touched anything is forgotten: a guard that did not hold must not keep the repair away once it does.
 pub fn note_ends<'a>(
-    recent: &mut [RecentRun],
+    recent: &mut Vec<RecentRun>,
     find: impl Fn(&str) -> Option<&'a RunbookRun>,
     now: Timestamp,
 ) {
+    recent.retain(|known| known.end_time.is_some() || !find(&known.uid).is_some_and(touched_nothing));
     for known in recent.iter_mut().filter(|run| run.end_time.is_none()) {
         match find(&known.uid) {
             Some(run) if !is_settled(run) => {}
@@ -99,6 +102,13 @@ pub fn note_ends<'a>(
             None => known.end_time = Some(seconds(now)),
         }
     }
+}
+
+fn touched_nothing(run: &RunbookRun) -> bool {
+    run.status.as_ref().is_some_and(|status| {
+        matches!(status.state, Some(RunState::Failed | RunState::Cancelled))
+            && status.steps.iter().all(|step| step.intent.is_none())
+    })
 }
 
 fn is_settled(run: &RunbookRun) -> bool {
@@ -190,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_gone_has_ended() {
+    fn a_run_that_is_gone_has_ended_and_one_that_touched_nothing_is_forgotten() {
         let runs = [run("at-work", 0, None), run("settled", 0, Some(7))];
         let mut recent =
             runbook(json!(null), &[("at-work", 0, None), ("settled", 0, None), ("gone", 0, None)])

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::actions::changed_targets;
@@ -13,6 +13,9 @@ use crate::api::runbook::{RunbookSpec, Start};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::binding;
+
+/// So long a run that a person started waits for others, and for limits.
+const HELD: SignedDuration = SignedDuration::from_mins(15);
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,11 +120,28 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
             .and_then(|runbook| limits::reached(runbook, uid.as_deref(), now))
             .or_else(|| limits::busy(&changed_targets(&facts.spec.steps), facts.runs, uid.as_deref()));
         if let Some(obstacle) = in_the_way {
+            if let Some(created) = run.creation_timestamp().filter(|_| started_by_person(run)) {
+                return held(obstacle, created.0, now);
+            }
             // Where no instant is known it is the end of another run, and each change of a run wakes the others.
             return Permit::Wait(obstacle);
         }
     }
     Permit::Go
+}
+
+/// What a person started begins soon or not at all: when nobody looks any more, it would be a surprise.
+fn held(obstacle: Obstacle, created: Timestamp, now: Timestamp) -> Permit {
+    let end = created.checked_add(HELD).unwrap_or(Timestamp::MAX);
+    if end <= now || obstacle.until.is_some_and(|until| until > end) {
+        let minutes = HELD.as_mins();
+        let why = format!(
+            "{}; it cannot begin within {minutes} minutes: start it again if it is needed then",
+            obstacle.message
+        );
+        return Permit::Stop(RunState::Cancelled, why);
+    }
+    Permit::Wait(Obstacle { until: Some(obstacle.until.unwrap_or(end)), ..obstacle })
 }
 
 /// Whether a lead has claimed the incident of the run, or one that binds changes in its namespace: a run that names
@@ -345,6 +365,21 @@ mod tests {
         );
         world.runs = vec![Arc::new(other)];
         assert_eq!(world.waits_for(), "TargetBusy");
+    }
+
+    #[test]
+    fn what_a_person_starts_begins_soon_or_not_at_all() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let busy =
+            |until: Option<i64>| Obstacle { reason: "R", message: "busy".into(), until: until.map(at) };
+        let until = |permit: Permit| match permit {
+            Permit::Wait(obstacle) => obstacle.until,
+            _ => None,
+        };
+        assert_eq!(until(held(busy(None), at(0), at(60))), Some(at(900)));
+        assert_eq!(until(held(busy(Some(100)), at(0), at(60))), Some(at(100)));
+        assert!(matches!(held(busy(Some(901)), at(0), at(60)), Permit::Stop(RunState::Cancelled, _)));
+        assert!(matches!(held(busy(None), at(0), at(900)), Permit::Stop(RunState::Cancelled, _)));
     }
 
     #[test]

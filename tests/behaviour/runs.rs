@@ -24,8 +24,8 @@ fn runbook(name: &str, change: &Value) -> String {
 /// emil starts it; the name of the run.
 fn starts(shop: &Shop<'_>, runbook: &str) -> String {
     let said = shop.emil.types(&format!("kubectl mayday run -n shop {runbook} --yes")).passes();
-    let name = said.lines().find_map(|line| line.strip_prefix("Started run/")).unwrap();
-    name.trim_end_matches('.').to_owned()
+    let told = said.lines().find_map(|line| line.strip_prefix("Started run/")).unwrap();
+    told.split_once(':').unwrap().0.to_owned()
 }
 
 #[track_caller]
@@ -133,8 +133,9 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let run = starts(&shop, "limited");
     comes_to(&shop, &run, "Succeeded");
     shop.admin.types(&format!("kubectl delete -n shop run/{run} --timeout=60s")).passes();
-    let blocked = comes_to(&shop, &starts(&shop, "limited"), "Blocked");
-    assert_eq!(condition(&blocked, "Blocked").unwrap()["reason"], "LimitReached", "{blocked:#}");
+    let held = comes_to(&shop, &starts(&shop, "limited"), "Cancelled");
+    let why = condition(&held, "Succeeded").unwrap()["message"].as_str().unwrap();
+    assert!(why.starts_with("it ran 1 times within 1h; its limit is 1"), "{why}");
 
     // While somebody leads, what was approved beforehand waits for the lead, also where it names no incident.
     let declare =

@@ -1,9 +1,11 @@
 //! `run`: a person starts a prepared runbook.
 
+use std::time::Duration;
+
 use clap::Args;
 use mayday::api::common::{NameRef, ParameterValue};
 use mayday::api::runbook::Parameter;
-use mayday::api::runbook_run::RunbookRunSpec;
+use mayday::api::runbook_run::{RunState, RunbookRunSpec};
 use mayday::api::{Incident, Runbook, RunbookRun};
 
 use crate::address;
@@ -14,6 +16,9 @@ use crate::output::{confirm, say};
 use crate::show::{self, Here};
 use crate::text::{indent, names, yaml};
 use crate::wait::{Waited, until};
+
+/// So long it is waited for what becomes of a run; the operator looks within a moment.
+const SOON: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -42,7 +47,13 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     let run = session.create(&run, &format!("start rb/{}", args.runbook), role::RESPONDER).await?;
     let address = format!("run/{}", name_of(&run));
     if !args.dry_run {
-        say(&format!("Started {address}.\nNext: {}", session.command("show", &address)));
+        let next = session.command("show", &address);
+        let is_seen = |run: &RunbookRun| state(run).is_some_and(|state| state != RunState::Pending);
+        let begun = match until::<RunbookRun>(session, name_of(&run), Some(SOON), is_seen).await? {
+            Waited::Done(run) => begun(&run),
+            Waited::TimeOver(_) => "it begins once the operator has seen it".to_owned(),
+        };
+        say(&format!("Started {address}: {begun}.\nNext: {next}"));
         return Ok(());
     }
     let settled = |run: &RunbookRun| {
@@ -56,6 +67,30 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
         )),
     }
     Ok(())
+}
+
+fn state(run: &RunbookRun) -> Option<RunState> {
+    run.status.as_ref().and_then(|status| status.state)
+}
+
+/// Whether a run has begun; else what it waits for, or why it never will.
+fn begun(run: &RunbookRun) -> String {
+    let conditions = run.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let said = |kind: &str| {
+        let condition = conditions.iter().find(|condition| condition.type_ == kind);
+        condition.map(|condition| condition.message.trim_end_matches('.').to_owned())
+    };
+    match state(run) {
+        Some(RunState::Blocked) => format!("it waits: {}", said("Blocked").unwrap_or_default()),
+        Some(RunState::WaitingForApproval) => {
+            let next = run.status.as_ref().and_then(|status| status.next.as_ref());
+            format!("it waits for {} to approve it", next.map_or("somebody", |next| next.who.as_str()))
+        }
+        Some(RunState::Cancelled | RunState::Failed) => {
+            format!("it came to nothing: {}", said("Succeeded").unwrap_or_default())
+        }
+        _ => "it is at work".to_owned(),
+    }
 }
 
 fn build(args: &RunArgs, parameters: Vec<ParameterValue>, namespace: &str) -> RunbookRun {
