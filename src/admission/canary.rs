@@ -19,6 +19,7 @@ use super::verdict::Verdict;
 use crate::change::enforcement::Sighting;
 use crate::change::policy;
 use crate::cluster::SharedContext;
+use crate::cluster::stores::get_cluster;
 
 /// Name of the object that nobody may ever create in a protected namespace.
 pub const CANARY: &str = "mayday-canary";
@@ -96,7 +97,11 @@ async fn turn(context: &SharedContext) -> bool {
     let mut everywhere = true;
     for protecting in context.stores.policies.state() {
         let mut result = Ok(());
-        for namespace in policy::namespaces(&protecting, &context.config.namespace) {
+        let all = policy::namespaces(&protecting, &context.config.namespace);
+        let exists = |namespace: &&str| get_cluster(&context.stores.namespaces, namespace).is_some();
+        // One that is not there yet is told by Ready, and says nothing about the others.
+        let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
+        for namespace in if existing.is_empty() { all } else { existing } {
             let sent = send(&context.planner, namespace).await;
             result = result.and(judge(namespace, sent.as_ref().map(|_| ())));
         }

@@ -49,9 +49,13 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub signals: Vec<Signal>,
-    /// How many signals were left out of the list.
+    /// How many signals that fire did not fit into the list; more than 500 stay so, as nobody knows which have cleared.
     #[serde(default)]
     pub signals_left_out: i32,
+    /// Short hashes of those, by which it is known when they clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 16)))]
+    pub left_out_signals: Vec<String>,
     /// How each check stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -213,9 +213,7 @@ fn enforced(facts: &Facts, now: Timestamp) -> (State, &'static str, String) {
         Some(Sighting { result: Ok(()), .. }) => {
             (State::True, "CanaryRefused", "an unapproved change was tried and refused".to_owned())
         }
-        Some(Sighting { result: Err(what), .. }) => {
-            (State::False, "CanaryPassed", format!("an unapproved change was tried and not refused: {what}"))
-        }
+        Some(Sighting { result: Err(what), .. }) => (State::False, "NotProved", what.clone()),
     }
 }
 

@@ -11,12 +11,14 @@ use serde_json::json;
 
 use super::signal::{Observation, join};
 use crate::api::common::{NameRef, ObjectRef, Severity};
+use crate::api::incident::Outcome;
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentState;
 use crate::api::{AlertSource, BusinessService, Incident};
 use crate::cluster::conditions::seconds;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error};
+use crate::incident::changes;
 use crate::incident::{people, timeline};
 use crate::service::{controller::covers, group_incident_name, incident_name, matching};
 use crate::text::flat;
@@ -39,6 +41,8 @@ pub async fn record(
     let services = in_namespace(&context.stores.services, &namespace);
     let mut of_service: BTreeMap<String, (Arc<BusinessService>, Vec<Observation>)> = BTreeMap::new();
     let mut of_group: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
+    let mut of_incident: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
+    let cached = in_namespace(&context.stores.incidents, &namespace);
     for observation in observations {
         let rule = source.spec.service.as_ref();
         match matching::service(rule, &observation.labels, observation.object.as_ref(), &services) {
@@ -47,7 +51,18 @@ pub async fn record(
                     of_service.entry(service.name_any()).or_insert_with(|| (Arc::clone(service), Vec::new()));
                 entry.1.push(observation);
             }
-            None => of_group.entry(observation.group.clone()).or_default().push(observation),
+            None => match covering(&cached, observation.object.as_ref()) {
+                Some(name) => of_incident.entry(name).or_default().push(observation),
+                None => of_group.entry(observation.group.clone()).or_default().push(observation),
+            },
+        }
+    }
+    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &namespace);
+    for (name, seen) in of_incident {
+        if !add(&incidents, &name, source, &seen, Timestamp::now(), true).await? {
+            for observation in seen {
+                of_group.entry(observation.group.clone()).or_default().push(observation);
+            }
         }
     }
     for (service, seen) in of_service.into_values() {
@@ -57,6 +72,17 @@ pub async fn record(
         record_of_group(context, source, &group, &seen).await?;
     }
     Ok(())
+}
+
+/// The open incident that covers an object, though no service claims it any more; of several the oldest. Pure.
+fn covering(incidents: &[Arc<Incident>], object: Option<&ObjectRef>) -> Option<String> {
+    let object = object?;
+    let covers = |incident: &&Arc<Incident>| {
+        let affected = incident.status.as_ref().map(|status| changes::affected(incident, status));
+        incident.is_open() && affected.is_some_and(|all| all.iter().any(|known| known.same_object(object)))
+    };
+    let oldest = incidents.iter().filter(covers).min_by_key(|incident| incident.creation_timestamp());
+    oldest.map(|incident| incident.name_any())
 }
 
 async fn record_of_service(
@@ -212,7 +238,7 @@ async fn add(
         }
         for observation in seen {
             let signal = observation.signal(&source.name_any(), now);
-            changed |= join(&mut status.signals, &mut status.signals_left_out, signal);
+            changed |= join(&mut status, signal);
         }
         if !changed {
             return Ok(true);
@@ -306,8 +332,14 @@ fn is_none(last: &Incident, incidents: &[Arc<Incident>]) -> bool {
             .iter()
             .filter(|other| said.or(found).is_some_and(|named| named.name == other.name_any()))
             .any(|other| other.is_open() || state(other) == Some(IncidentState::FalseAlarm)),
-        _ => false,
+        _ => is_said_to_be_over(last),
     }
+}
+
+/// Whether people said without proof that it is over: what fires on without a pause was known to them.
+fn is_said_to_be_over(last: &Incident) -> bool {
+    let is_over = last.status.as_ref().is_some_and(|status| status.resolved.is_some());
+    is_over && last.spec.resolution.as_ref().is_some_and(|said| said.outcome == Outcome::Unproved)
 }
 
 /// Whether everything that fires is a late repeat of an episode that the incident has seen cleared, or that is none: it
@@ -328,7 +360,9 @@ fn reopens(last: &Incident, source: &AlertSource, seen: &[Observation], now: Tim
     let resolved = matches!(status.state, Some(IncidentState::Resolved | IncidentState::Closed));
     let Some(end) = status.resolved.as_ref().map(|resolved| resolved.time.0) else { return false };
     let within = source.spec.reopen_within.as_ref().map_or(REOPEN_WITHIN, |duration| duration.get());
-    resolved && now.duration_since(end) <= within && !is_late_repeat(last, false, source, seen)
+    resolved
+        && now.duration_since(end) <= within
+        && !is_late_repeat(last, is_said_to_be_over(last), source, seen)
 }
 
 #[cfg(test)]
@@ -443,6 +477,39 @@ mod tests {
             &AlertSource::new("other", source(json!({})).spec),
             &[firing(10)]
         ));
+    }
+
+    #[test]
+    fn what_fires_on_after_people_said_that_it_is_over_is_known_to_them() {
+        let said = |outcome: &str| {
+            let mut last = resolved(20);
+            if let Some(status) = &mut last.status {
+                status.signals[0].end_time = None;
+            }
+            last.spec.resolution =
+                Some(serde_json::from_value(json!({"outcome": outcome, "reason": "r"})).unwrap());
+            last
+        };
+        let source = source(json!({}));
+        assert!(!reopens(&said("Unproved"), &source, &[firing(10)], at(30)));
+        assert!(reopens(&said("Unproved"), &source, &[firing(25)], at(30)), "it began anew");
+        assert!(reopens(&said("Restored"), &source, &[firing(10)], at(30)));
+    }
+
+    #[test]
+    fn an_open_incident_covers_its_objects_though_the_service_is_gone() {
+        let object = |name: &str| ObjectRef {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            name: name.into(),
+        };
+        let mut open = resolved(20);
+        open.status = Some(Default::default());
+        open.spec.affected = vec![object("checkout")];
+        let known = [Arc::new(open)];
+        assert!(covering(&known, Some(&object("checkout"))).is_some());
+        assert_eq!(covering(&known, Some(&object("till"))), None);
+        assert_eq!(covering(&known, None), None);
     }
 
     #[test]

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
 use crate::api::common::{NameRef, ObjectRef, Severity};
-use crate::api::incident_status::Signal;
+use crate::api::incident_status::{IncidentStatus, Signal};
 use crate::cluster::conditions::seconds;
 use crate::text::{cut, flat};
 
 /// Most signals that an incident keeps.
 const KEPT: usize = 50;
+/// Most signals that are known to have found no place there.
+pub const LEFT_OUT: usize = 500;
 /// Most labels that are kept of a signal.
 const LABELS: usize = 32;
 /// Longest value of a label that is kept.
@@ -76,14 +79,9 @@ pub fn bounded_labels<'a>(
 ///
 /// A signal that fires again for an episode that has cleared is a late repeat, and changes nothing; one that
 /// was never seen firing and comes cleared changes nothing either. Of two starts the earlier one counts.
-pub fn join(signals: &mut Vec<Signal>, left_out: &mut i32, new: Signal) -> bool {
-    let known = signals.iter_mut().find(|known| known.source_ref == new.source_ref && known.id == new.id);
-    let Some(known) = known else {
-        if new.end_time.is_some() {
-            return false;
-        }
-        return push(signals, left_out, new);
-    };
+pub fn join(status: &mut IncidentStatus, new: Signal) -> bool {
+    let is_same = |known: &&mut Signal| known.source_ref == new.source_ref && known.id == new.id;
+    let Some(known) = status.signals.iter_mut().find(is_same) else { return join_unlisted(status, new) };
     let fires_again = known.end_time.is_some() && new.end_time.is_none();
     if fires_again
         && new.start_time.0
@@ -118,27 +116,53 @@ pub fn join(signals: &mut Vec<Signal>, left_out: &mut i32, new: Signal) -> bool 
     earlier || worse || due
 }
 
-/// Adds a signal; a full list loses its oldest cleared one, or does not take the new one and counts it.
-fn push(signals: &mut Vec<Signal>, left_out: &mut i32, new: Signal) -> bool {
-    if signals.len() >= KEPT {
-        let oldest = signals
-            .iter()
-            .enumerate()
-            .filter_map(|(index, signal)| Some((signal.end_time.as_ref()?.0, index)))
-            .min()
-            .map(|(_, index)| index);
-        match oldest {
-            Some(index) => {
-                signals.remove(index);
-            }
-            None => {
-                *left_out = left_out.saturating_add(1);
-                return true;
-            }
+/// Joins a signal that is not in the list: it is added, or noted as one that did not fit until it clears.
+fn join_unlisted(status: &mut IncidentStatus, new: Signal) -> bool {
+    let key = key(&new);
+    let noted = status.left_out_signals.iter().position(|known| *known == key);
+    let is_changed = match (new.end_time.is_some(), noted) {
+        (true, noted) => noted.is_some(),
+        (false, _) if has_room(&mut status.signals) => {
+            status.signals.push(new);
+            true
         }
+        (false, Some(_)) => return false,
+        (false, None) if status.left_out_signals.len() < LEFT_OUT => {
+            status.left_out_signals.push(key);
+            true
+        }
+        (false, None) => {
+            // From here on nobody knows how many there are.
+            let most = i32::try_from(LEFT_OUT + 1).unwrap_or(i32::MAX);
+            return std::mem::replace(&mut status.signals_left_out, most) != most;
+        }
+    };
+    if let Some(at) = noted {
+        status.left_out_signals.remove(at);
     }
-    signals.push(new);
+    let count = status.left_out_signals.len();
+    if usize::try_from(status.signals_left_out).is_ok_and(|known| known <= LEFT_OUT) {
+        status.signals_left_out = i32::try_from(count).unwrap_or(i32::MAX);
+    }
+    is_changed
+}
+
+/// Whether the list takes one more; a full one loses its oldest cleared signal.
+fn has_room(signals: &mut Vec<Signal>) -> bool {
+    if signals.len() < KEPT {
+        return true;
+    }
+    let cleared = signals.iter().enumerate();
+    let cleared = cleared.filter_map(|(index, signal)| Some((signal.end_time.as_ref()?.0, index)));
+    let Some((_, oldest)) = cleared.min() else { return false };
+    signals.remove(oldest);
     true
+}
+
+/// What tells a signal that is not kept from others.
+fn key(signal: &Signal) -> String {
+    let identity = format!("{}/{}", signal.source_ref.name, signal.id);
+    Sha256::digest(identity).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -165,9 +189,9 @@ mod tests {
     }
 
     fn joined(steps: &[Signal]) -> (Vec<Signal>, Vec<bool>) {
-        let (mut signals, mut left_out) = (Vec::new(), 0);
-        let changes = steps.iter().map(|step| join(&mut signals, &mut left_out, step.clone())).collect();
-        (signals, changes)
+        let mut status = IncidentStatus::default();
+        let changes = steps.iter().map(|step| join(&mut status, step.clone())).collect();
+        (status.signals, changes)
     }
 
     #[test]
@@ -204,19 +228,36 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded_and_a_firing_signal_is_never_dropped() {
-        let many: Vec<Signal> = (0..60).map(|n| seen(&format!("s{n}"), 10, None, 10)).collect();
-        let (mut signals, mut left_out) = (Vec::new(), 0);
-        for signal in many {
-            join(&mut signals, &mut left_out, signal);
+        let many = |end: Option<i64>| (0..60).map(move |n| seen(&format!("s{n}"), 10, end, 10));
+        let mut status = IncidentStatus::default();
+        // Alertmanager repeats what fires.
+        for signal in many(None).chain(many(None)) {
+            join(&mut status, signal);
         }
-        assert_eq!((signals.len(), left_out), (50, 10));
-        join(&mut signals, &mut left_out, seen("s0", 10, Some(20), 20));
-        join(&mut signals, &mut left_out, seen("new", 30, None, 30));
-        assert_eq!(signals.len(), 50);
-        assert!(
-            signals.iter().any(|signal| signal.id == "new")
-                && !signals.iter().any(|signal| signal.id == "s0")
-        );
+        assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
+        join(&mut status, seen("s0", 10, Some(20), 20));
+        assert!(join(&mut status, seen("new", 30, None, 30)));
+        assert!(!join(&mut status, seen("s55", 10, None, 31)), "known, and there is no place");
+        assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
+        let is_kept = |id: &str| status.signals.iter().any(|signal| signal.id == id);
+        assert!(is_kept("new") && !is_kept("s0"));
+        for signal in many(Some(40)) {
+            join(&mut status, signal);
+        }
+        assert_eq!(status.signals_left_out, 0, "what did not fit has cleared too");
+        let firing: Vec<&Signal> = status.signals.iter().filter(|signal| signal.end_time.is_none()).collect();
+        assert_eq!(firing.len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_known_stays_so() {
+        let mut status = IncidentStatus::default();
+        for n in 0..(KEPT + LEFT_OUT + 9) {
+            join(&mut status, seen(&format!("s{n}"), 10, None, 10));
+        }
+        assert_eq!((status.left_out_signals.len(), status.signals_left_out), (LEFT_OUT, 501));
+        join(&mut status, seen(&format!("s{KEPT}"), 10, Some(20), 20));
+        assert_eq!((status.left_out_signals.len(), status.signals_left_out), (LEFT_OUT - 1, 501));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus, Stam
 use crate::change::digest;
 use crate::cluster::conditions::seconds;
 use crate::cluster::workloads;
+use crate::detect::signal::LEFT_OUT;
 use crate::text::cut;
 
 /// How long all checks must pass, if nobody says.
@@ -146,10 +147,14 @@ fn alerts(
     now: Timestamp,
     wake: &mut Option<Timestamp>,
 ) -> (CheckResult, String) {
-    if status.signals_left_out > 0 {
+    if usize::try_from(status.signals_left_out).is_ok_and(|count| count > LEFT_OUT) {
         let message =
-            format!("{} signals did not fit and nobody knows whether they cleared", status.signals_left_out);
+            format!("more than {LEFT_OUT} signals did not fit, and nobody knows which of them cleared");
         return (CheckResult::Unknown, message);
+    }
+    if status.signals_left_out > 0 {
+        let message = format!("{} signals that did not fit fire too", status.signals_left_out);
+        return (CheckResult::Failing, message);
     }
     let method = incident.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
     let by_itself = matches!(

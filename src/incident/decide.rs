@@ -100,6 +100,8 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         .and_then(|since| since.0.checked_add(checks::stable_for(&given)).ok());
     status.next = next::decide(incident, facts, &status, state, proved_at);
     status.waiting_on = status.next.as_ref().map(next::waiting_on);
+    // The report of an end speaks of it as the end; one that came back has none.
+    status.reports = None;
     if !state.is_open() {
         let ended = with(incident, &status);
         let known = review::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
@@ -291,7 +293,9 @@ fn signal_due(incident: &Incident, status: &IncidentStatus) -> Option<Timestamp>
 
 /// How Mayday knows, in a few words: `not available for 20 s`.
 fn finding(status: &IncidentStatus) -> Option<String> {
-    let first = status.signals.iter().min_by_key(|signal| signal.start_time.0)?;
+    // What fires says what is wrong now; only where nothing does any more, what fired.
+    let first =
+        status.signals.iter().min_by_key(|signal| (signal.end_time.is_some(), signal.start_time.0))?;
     let detected = status.detected_time.as_ref()?.0;
     let held = detected.duration_since(first.start_time.0).as_secs().max(0);
     if first.name.ends_with("Available is False") {

@@ -125,7 +125,7 @@ pub fn remember(
         }
         let known = duplicate.status.iter().flat_map(|status| status.signals.clone());
         for signal in known.filter(|signal| signal.end_time.is_none()) {
-            join(&mut status.signals, &mut status.signals_left_out, signal);
+            join(status, signal);
         }
         status
             .duplicates

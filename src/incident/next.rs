@@ -97,7 +97,11 @@ pub fn decide(
                 .map(|owner| owner.user.clone());
             let who = owner.or_else(|| status.lead.as_ref().map(|lead| lead.user.clone())).unwrap_or(on_it);
             let who = if who.is_empty() { "whoever owns the service".to_owned() } else { who };
-            next(&who, "write the review (spec.review)".to_owned(), command("report"))
+            next(
+                &who,
+                "read the report; a review (spec.review) is not acted on yet".to_owned(),
+                command("report"),
+            )
         }
         IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
     }
