@@ -161,6 +161,15 @@ pub enum IncidentState {
     Duplicate,
 }
 
+impl IncidentStatus {
+    /// Since when service is out: after a relapse since what fires now began, else since the outage began.
+    pub fn out_since(&self) -> Option<&Time> {
+        let firing = self.signals.iter().filter(|signal| signal.end_time.is_none());
+        let again = firing.map(|signal| &signal.start_time).min_by_key(|time| time.0);
+        again.filter(|_| self.relapses > 0).or(self.start_time.as_ref())
+    }
+}
+
 impl IncidentState {
     /// Whether the outage still goes on as far as anybody has said.
     pub fn is_open(self) -> bool {
@@ -377,4 +386,27 @@ pub struct Reports {
     /// For the public: no person, object, image or digest.
     #[schemars(length(max = 8192))]
     pub external: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_came_back_is_out_since_it_came_back() {
+        let signal = |start: &str, end: Option<&str>| {
+            json!({"sourceRef": {"name": "am"}, "id": start, "name": "n", "severity": "SEV2", "startTime": start,
+                "endTime": end, "lastSeenTime": start})
+        };
+        let (first, over, again) = ("2026-11-22T02:00:00Z", "2026-11-22T02:10:00Z", "2026-11-22T03:00:00Z");
+        let since = |relapses: i32| {
+            let status: IncidentStatus =
+                serde_json::from_value(json!({"startTime": first, "relapses": relapses,
+                "signals": [signal(first, Some(over)), signal(again, None)]}))
+                .unwrap();
+            status.out_since().unwrap().0.to_string()
+        };
+        assert_eq!((since(0).as_str(), since(1).as_str()), (first, again));
+    }
 }

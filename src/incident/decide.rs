@@ -307,12 +307,15 @@ fn finding(status: &IncidentStatus) -> Option<String> {
 /// What Mayday has done, as a sentence.
 fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan) -> String {
     let name = incident.name_any();
-    let mut mine = facts.runs.iter().filter(|run| run.is_for(&name));
-    let runbook = plan
-        .start
-        .first()
-        .map(|run| run.spec.runbook_ref.name.clone())
-        .or_else(|| mine.next_back().map(|run| run.spec.runbook_ref.name.clone()));
+    // What began this time: a trial did nothing, nor did what is held back.
+    let since = status.out_since().filter(|_| status.relapses > 0).map(|time| time.0);
+    let began = |run: &&Arc<RunbookRun>| {
+        let start = run.status.as_ref()?.start_time.as_ref()?.0;
+        let counts = run.is_for(&name) && !run.spec.dry_run && since.is_none_or(|since| start >= since);
+        counts.then_some(start)
+    };
+    let latest = facts.runs.iter().filter(|run| began(run).is_some()).max_by_key(|run| began(run));
+    let runbook = plan.start.first().or(latest.map(|run| &**run)).map(|run| &run.spec.runbook_ref.name);
     if let Some(runbook) = runbook {
         return format!("Runbook {runbook} has been started.");
     }
@@ -343,6 +346,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_page_says_what_has_begun_and_nothing_else() {
+        let incident = Incident::new("i", Default::default());
+        let told = |run: serde_json::Value| {
+            let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r"},
+                "spec": {"runbookRef": {"name": "rb"}, "incidentRef": {"name": "i"}},
+                "status": {"startTime": "2026-11-22T02:00:00Z"}});
+            json_patch::merge(&mut whole, &run);
+            let facts =
+                Facts { runs: vec![Arc::new(serde_json::from_value(whole).unwrap())], ..Facts::default() };
+            done(&incident, &facts, &IncidentStatus::default(), &Plan::default())
+        };
+        assert_eq!(told(json!({})), "Runbook rb has been started.");
+        for nothing in [json!({"spec": {"dryRun": true}}), json!({"status": {"startTime": null}})] {
+            assert!(told(nothing).starts_with("Mayday has changed nothing"));
+        }
+    }
 
     #[test]
     fn a_run_that_somebody_deleted_is_remembered_for_it_has_run() {

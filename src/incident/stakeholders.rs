@@ -35,7 +35,7 @@ pub fn decide(
     let impact = incident.spec.impact.clone().or_else(|| service.impact.clone());
     let impact = impact.unwrap_or_else(|| format!("{} is out", service.title));
     let public = incident.spec.public_summary.clone().or_else(|| service.public_summary.clone());
-    let start = status.start_time.as_ref().map_or(now, |time| time.0);
+    let start = status.out_since().map_or(now, |time| time.0.min(now));
     let lead = status.lead.as_ref().map(|lead| lead.user.as_str());
     let say = |impact: &str, next: Option<Timestamp>| {
         let message = Stakeholders { start, impact, lead, next_update: next, zone: &zone };

@@ -287,7 +287,7 @@ impl<'a> Ladder<'a> {
         let spec = &self.facts.incident.spec;
         let service = self.status.service.as_ref();
         let impact = spec.impact.as_deref().or_else(|| service.and_then(|s| s.impact.as_deref()));
-        let start = self.status.start_time.as_ref().map_or(self.now, |start| start.0);
+        let start = self.status.out_since().map_or(self.now, |start| start.0.min(self.now));
         let namespace = self.facts.incident.namespace().unwrap_or_default();
         let name = self.facts.incident.name_any();
         let page = Page {
