@@ -57,7 +57,7 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
     let me = session.me().await?;
     let now = session.now().to_zoned(session.zone.clone());
     let name = match known_outage(&service, session.list().await?) {
-        Known::Open(known) => return tell_known(session, &known).await,
+        Known::Open(known) => return tell_known(session, &known, args.severity).await,
         Known::Nothing(name) => name,
     };
     let incident = build(&args, name, &session.namespace, &me, &now)?;
@@ -79,7 +79,7 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
         // Monitoring or a colleague was faster in this very moment: the same outage.
         Err(failure) if failure.reason == Reason::AlreadyExists => {
             let name = incident.metadata.name.unwrap_or_default();
-            tell_known(session, &session.get(&name).await?).await
+            tell_known(session, &session.get(&name).await?, args.severity).await
         }
         Err(failure) => Err(failure),
     }
@@ -110,12 +110,23 @@ fn known_outage(service: &BusinessService, incidents: Vec<Incident>) -> Known {
     }
 }
 
-async fn tell_known(session: &Session, known: &Incident) -> Result<(), Failure> {
+async fn tell_known(session: &Session, known: &Incident, severity: Severity) -> Result<(), Failure> {
     let address = format!("inc/{}", name_of(known));
     say(&format!("This outage is known already as {address}; nothing new was written.\n"));
     show::incident::print(session, known).await?;
     say(&format!("\nAdd what you know: {} \"…\"", session.command("note", &address)));
+    if let Some(raise) = raise(known, severity, &session.namespace) {
+        say(&format!("It stands as {}. If it is {severity}: {raise}", known.spec.severity));
+    }
     Ok(())
+}
+
+/// How to say that an incident is worse than it is said to be, if that is so.
+fn raise(known: &Incident, severity: Severity, namespace: &str) -> Option<String> {
+    let patch = format!(r#"{{"spec":{{"severity":"{severity}"}}}}"#);
+    severity
+        .worse_than(known.spec.severity)
+        .then(|| format!("kubectl patch -n {namespace} inc/{} --type merge -p '{patch}'", name_of(known)))
 }
 
 /// The Incident that a report becomes.
@@ -220,6 +231,17 @@ mod tests {
         );
         let open = incident("by-hand", "checkout", IncidentState::Crisis);
         assert_eq!(next(vec![over(3), open.clone()]), Known::Open(Box::new(open)));
+    }
+
+    #[test]
+    fn whoever_says_that_a_known_outage_is_worse_is_told_how() {
+        let mut known = incident("checkout-a", "checkout", IncidentState::Open);
+        known.spec.severity = Severity::Sev3;
+        let command =
+            r#"kubectl patch -n shop inc/checkout-a --type merge -p '{"spec":{"severity":"SEV1"}}'"#;
+        assert_eq!(raise(&known, Severity::Sev1, "shop").as_deref(), Some(command));
+        assert_eq!(raise(&known, Severity::Sev3, "shop"), None);
+        assert_eq!(raise(&known, Severity::Sev4, "shop"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `withdraw` and `cancel`: what was asked for or started no longer stands. Both are one way.
 
 use clap::Args;
+use mayday::api::change_request::RequestState;
+use mayday::api::runbook_run::RunState;
 use mayday::api::{ChangeRequest, RunbookRun};
 use serde_json::json;
 
@@ -26,6 +28,15 @@ pub struct CancelArgs {
 pub async fn withdraw(session: &Session, args: WithdrawArgs) -> Result<(), Failure> {
     let name = &args.request;
     let request: ChangeRequest = session.get(name).await?;
+    let state = request.status.as_ref().and_then(|status| status.state);
+    // The others may still let a way back through.
+    let lets_nothing_through = |state: &RequestState| {
+        matches!(state, RequestState::Rejected | RequestState::Withdrawn | RequestState::Invalid)
+    };
+    if let Some(state) = state.filter(lets_nothing_through) {
+        say(&format!("chg/{name} is {state} already and lets nothing through; nothing was written."));
+        return Ok(());
+    }
     confirm(
         session.connection.yes,
         &format!("You withdraw chg/{name} ({}), for good.", request.spec.reason),
@@ -39,6 +50,12 @@ pub async fn withdraw(session: &Session, args: WithdrawArgs) -> Result<(), Failu
 pub async fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> {
     let name = &args.run;
     let run: RunbookRun = session.get(name).await?;
+    if let Some(state) =
+        run.status.as_ref().and_then(|status| status.state).filter(|s| RunState::is_settled(*s))
+    {
+        say(&format!("run/{name} is over already ({state:?}); nothing was written."));
+        return Ok(());
+    }
     let runbook = &run.spec.runbook_ref.name;
     confirm(
         session.connection.yes,

@@ -23,15 +23,25 @@ const NOT_A_CHANGE: &[&str] = &[
     "selfLink",
 ];
 
-/// The documents of a YAML or JSON text.
+/// The objects of a YAML or JSON text, those of a `kind: List` one by one.
 pub fn documents(text: &str, file: &str) -> Result<Vec<Value>, Failure> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
         .map_err(|error| Failure::usage(format!("{file} is no YAML: {error}")))?;
-    let documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
+    let documents: Vec<Value> =
+        documents.into_iter().filter(|document| !document.is_null()).flat_map(items).collect();
     if documents.is_empty() {
         return Err(Failure::usage(format!("{file} holds no object.")));
     }
     Ok(documents)
+}
+
+/// What a list holds, as `kubectl get -o yaml` writes one; anything else is itself.
+fn items(mut document: Value) -> Vec<Value> {
+    let is_list = document["apiVersion"] == "v1" && document["kind"] == "List";
+    match document.get_mut("items").filter(|_| is_list).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => vec![document],
+    }
 }
 
 /// The object that a manifest is about.
@@ -204,6 +214,8 @@ mod tests {
     #[test]
     fn several_documents_are_several_changes() {
         assert_eq!(documents(&format!("---\n{LIMITS}---\n{LIMITS}---\n"), "f").unwrap().len(), 2);
+        let list = r#"{"apiVersion": "v1", "kind": "List", "items": [{"kind": "A"}, {"kind": "B"}]}"#;
+        assert_eq!(documents(list, "f").unwrap(), [json!({"kind": "A"}), json!({"kind": "B"})]);
         assert_eq!(documents("", "f").unwrap_err().code, 2);
         assert_eq!(documents("a: [", "f").unwrap_err().code, 2);
     }
