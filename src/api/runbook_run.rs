@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::approval::CountedDecision;
 use super::common::{NameRef, ObjectRef, ParameterValue, UidRef, UserRef};
 use super::incident_status::{Next, Stamped};
+use super::message::Message;
 
 /// Finalizer of a run from its first intent until it is settled.
 pub const RUN_FINALIZER: &str = "mayday.dev/settle";
@@ -103,6 +104,10 @@ pub struct RunbookRunStatus {
     pub start_time: Option<Time>,
     /// When it was settled.
     pub end_time: Option<Time>,
+    /// Pages about a run that belongs to no incident, stored with its end before they are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub messages: Vec<Message>,
 }
 
 crate::conditioned!(RunbookRunStatus);

@@ -97,6 +97,7 @@ fn gather(incident: &Incident, context: &Context) -> Facts {
         incidents: in_namespace(&stores.incidents, &namespace),
         rotations: in_namespace(&stores.rotations, &namespace),
         overrides: in_namespace(&stores.overrides, &namespace),
+        channels: in_namespace(&stores.channels, &namespace),
         runbooks: in_namespace(&stores.runbooks, &namespace),
         runs: in_namespace(&stores.runs, &namespace),
         requests: in_namespace(&stores.requests, &namespace),

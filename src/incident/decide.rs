@@ -8,15 +8,17 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
-use super::{changes, checks, doubts, duplicates, next, people, recovery, relapse, stakeholders, told};
+use super::{
+    changes, checks, doubts, duplicates, next, people, recovery, relapse, run_failures, stakeholders, told,
+};
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
-use crate::api::incident_status::{IncidentState, IncidentStatus, Reports, ServiceCopy};
+use crate::api::incident_status::{IncidentStatus, Reports, ServiceCopy};
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::conditions::{self, NotReady, seconds};
-use crate::oncall::{escalation, recipients};
+use crate::oncall::escalation;
 use crate::review;
-use crate::runbook::{matching, outcome};
+use crate::runbook::matching;
 
 /// Most runs that are remembered, as the schema allows.
 const RUNS: usize = 50;
@@ -89,6 +91,9 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
             repair(incident, facts, &mut status, &mut plan, now);
         }
         page(incident, facts, &mut status, &mut plan, now);
+        if state.is_open() {
+            run_failures::page(incident, facts, &mut status, now);
+        }
         for (what, messages) in stakeholders::decide(incident, facts, &status, now) {
             told::once(&mut status, &what, messages);
         }
@@ -228,7 +233,7 @@ fn repair(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan:
     plan.wake = earliest([plan.wake, found.wake]);
 }
 
-/// Pages by level until somebody answers, and the lead's rotation at once where a run asks for it.
+/// Pages by level until somebody answers.
 fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &mut Plan, now: Timestamp) {
     if let Some(until) = signal_due(incident, status).filter(|until| now < *until) {
         plan.wake = earliest([plan.wake, Some(until)]);
@@ -242,6 +247,7 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
             incident: &current,
             rotations: &facts.rotations,
             overrides: &facts.overrides,
+            channels: &facts.channels,
             finding: finding.as_deref(),
             done: &done,
             link: None,
@@ -254,26 +260,6 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
         plan.events.push(("Paging", note.clone()));
     }
     paging.apply(status);
-    if !status.state.is_some_and(IncidentState::is_open) {
-        return;
-    }
-    let lead = status.service.as_ref().and_then(|service| service.rotations.as_ref()?.lead.clone());
-    let rotation =
-        lead.and_then(|lead| facts.rotations.iter().find(|rotation| rotation.name_any() == lead.name));
-    let Some(rotation) = rotation else { return };
-    let name = incident.name_any();
-    for run in &facts.runs {
-        let mine = run.is_for(&name);
-        if let Some(text) = outcome::escalation(run).filter(|_| mine) {
-            let namespace = incident.namespace().unwrap_or_default();
-            let text = format!("{text}. A lead is needed: kubectl mayday lead -n {namespace} inc/{name}");
-            let people = recipients::on_duty(rotation, &facts.overrides, now);
-            let key = format!("{}/run/{}", incident.uid().unwrap_or_default(), run.uid().unwrap_or_default());
-            let messages =
-                recipients::messages(&people, &key, crate::api::message::Purpose::Page, &text, now);
-            told::once(status, &format!("run/{}", run.uid().unwrap_or_default()), messages);
-        }
-    }
 }
 
 /// Until when a page waits for what the source saw: sources store their signal a moment after the incident, and

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::api::common::ObjectRef;
 use crate::api::{
-    AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, OnCallOverride,
-    OnCallRotation, Runbook, RunbookRun,
+    AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, NotificationChannel,
+    OnCallOverride, OnCallRotation, Runbook, RunbookRun,
 };
 use crate::change::policy;
 
@@ -30,6 +30,8 @@ pub struct Facts {
     pub rotations: Vec<Arc<OnCallRotation>>,
     /// Who stands in for whom.
     pub overrides: Vec<Arc<OnCallOverride>>,
+    /// The channels.
+    pub channels: Vec<Arc<NotificationChannel>>,
     /// The Runbooks.
     pub runbooks: Vec<Arc<Runbook>>,
     /// The runs.

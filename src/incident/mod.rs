@@ -12,6 +12,7 @@ pub mod next;
 pub mod people;
 pub mod recovery;
 pub mod relapse;
+pub mod run_failures;
 pub mod stakeholders;
 pub mod timeline;
 pub mod told;

@@ -9,14 +9,14 @@ const MESSAGES: usize = 100;
 /// Most names that are remembered, as the schema allows; what is said anew after a relapse has its number in front.
 const TOLD: usize = 256;
 
-/// Stores the messages that are said under a name, unless they have been said. Where there is no room for all of
-/// them, the rest is tried again.
-pub fn once(status: &mut IncidentStatus, what: &str, messages: Vec<Message>) {
+/// Stores the messages that are said under a name, unless they have been said; whether it is said with this. Where
+/// there is no room for all of them, the rest is tried again.
+pub fn once(status: &mut IncidentStatus, what: &str, messages: Vec<Message>) -> bool {
     if messages.is_empty() || status.told.iter().any(|told| told == what) {
-        return;
+        return false;
     }
     if recipients::append(&mut status.messages, messages, MESSAGES) > 0 {
-        return;
+        return false;
     }
     status.told.push(what.to_owned());
     while status.told.len() > TOLD {
@@ -28,6 +28,7 @@ pub fn once(status: &mut IncidentStatus, what: &str, messages: Vec<Message>) {
         let past = status.told.iter().position(is_past).unwrap_or_default();
         status.told.remove(past);
     }
+    true
 }
 
 #[cfg(test)]

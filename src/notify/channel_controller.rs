@@ -28,7 +28,9 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
 /// Objects with messages concern the channels that the messages name.
 fn map(change: &Change, context: &Context) -> Vec<ObjectRef<NotificationChannel>> {
     match change.kind {
-        "Incident" | "ChangeRequest" => controller::same_namespace(&context.stores.channels, change),
+        "Incident" | "ChangeRequest" | "RunbookRun" => {
+            controller::same_namespace(&context.stores.channels, change)
+        }
         "ChangePolicy" => controller::all(&context.stores.channels),
         _ => Vec::new(),
     }
@@ -45,14 +47,17 @@ async fn reconcile(channel: Arc<NotificationChannel>, context: SharedContext) ->
 
     let incidents = in_namespace(&context.stores.incidents, &namespace);
     let requests = in_namespace(&context.stores.requests, &namespace);
+    let runs = in_namespace(&context.stores.runs, &namespace);
     let policies = context.stores.policies.state();
     let of_incidents = incidents.iter().flat_map(|i| i.status.iter().flat_map(|status| &status.messages));
     let of_requests = requests.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
+    let of_runs = runs.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
     let of_policies = policies.iter().flat_map(|policy| foreign(policy, &namespace));
     let name = channel.name_any();
     let own = |message: &&Message| message.channel_ref.name == name;
     let local = |message: &&Message| message.namespace.as_deref().is_none_or(|other| other == namespace);
-    let messages = of_incidents.chain(of_requests).filter(local).chain(of_policies).filter(own);
+    let messages =
+        of_incidents.chain(of_requests).chain(of_runs).filter(local).chain(of_policies).filter(own);
 
     let next = channel_status::decide(&channel, secret, messages, now);
     status::write(&context.client, &*channel, next).await?;

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::message::{Message, Purpose};
-use crate::api::{ChangePolicy, ChangeRequest, Incident};
+use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::Stores;
 use crate::cluster::{Error, SharedContext};
@@ -82,6 +82,7 @@ where
 
 subject!(Incident, "inc", incidents, namespaced, |incident: &Incident| Some(incident.spec.severity.as_str()));
 subject!(ChangeRequest, "chg", requests, namespaced, |_| None);
+subject!(RunbookRun, "run", runs, namespaced, |_| None);
 subject!(ChangePolicy, "cpol", policies, |_, client| Api::all(client), |_| None);
 
 /// Sends messages until `cancel`; for the holder of the lease.
@@ -90,6 +91,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     tokio::join!(
         watch("outbox-incidents", &context, stores.incidents.clone(), &cancel),
         watch("outbox-requests", &context, stores.requests.clone(), &cancel),
+        watch("outbox-runs", &context, stores.runs.clone(), &cancel),
         watch("outbox-policies", &context, stores.policies.clone(), &cancel),
     );
 }

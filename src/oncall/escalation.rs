@@ -1,8 +1,9 @@
 //! Paging: who is called now, who is called next, and when it stops. Pure.
 //!
-//! Each level is paged once a round. A level with nobody is skipped at once and recorded; if a whole pass finds
-//! nobody, or every round is over, the fallback is told. People are resolved at the moment a level is paged, so a
-//! change of shift moves later levels only. The acknowledgement stops everything.
+//! Each level is paged once a round. A level with nobody who can be reached now is skipped at once and recorded; what
+//! is for its people is sent once their channels work. If a whole pass finds nobody, or every round is over, the
+//! fallback is told. People are resolved at the moment a level is paged, so a change of shift moves later levels only.
+//! The acknowledgement stops everything.
 
 use std::sync::Arc;
 
@@ -10,10 +11,10 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::common::NameRef;
-use crate::api::incident_status::{Escalation, IncidentState, IncidentStatus};
+use crate::api::incident_status::{Escalation, IncidentState, IncidentStatus, Stamped};
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::{Level, Notify};
-use crate::api::{Duration, Incident, OnCallOverride, OnCallRotation};
+use crate::api::{Duration, Incident, NotificationChannel, OnCallOverride, OnCallRotation};
 
 use super::local_time::LocalClock;
 use super::recipients::{self, Recipient, stored};
@@ -36,6 +37,8 @@ pub struct Facts<'a> {
     pub rotations: &'a [Arc<OnCallRotation>],
     /// Every override of its namespace.
     pub overrides: &'a [Arc<OnCallOverride>],
+    /// Every channel of its namespace.
+    pub channels: &'a [Arc<NotificationChannel>],
     /// How Mayday knows, for the page: `not available for 20 s`.
     pub finding: Option<&'a str>,
     /// What Mayday has done, as a sentence for the page.
@@ -60,6 +63,17 @@ pub struct Paging {
 }
 
 impl Paging {
+    fn reaches_somebody(&self) -> bool {
+        self.escalation.as_ref().is_some_and(|escalation| !escalation.people.is_empty())
+    }
+
+    /// What was skipped, and then this.
+    fn then(mut self, next: Paging) -> Paging {
+        self.messages.extend(next.messages);
+        self.notes.extend(next.notes);
+        Paging { messages: self.messages, notes: self.notes, ..next }
+    }
+
     /// Carries the decision over into a status. Notes and wake are the caller's.
     pub fn apply(self, status: &mut IncidentStatus) {
         for message in &mut status.messages {
@@ -139,22 +153,21 @@ fn cannot_page(
     Paging { supersede, escalation: Some(escalation), notes, ..Paging::default() }
 }
 
-/// Pages that nobody needs any more: all levels' once somebody answered, every page for a person who answered,
-/// and every page once the outage is over.
+/// Pages that nobody needs any more: all levels' once somebody answered, every page for a person who answered after it
+/// was written, and every page once the outage is over.
 fn no_longer_needed(status: &IncidentStatus) -> Vec<String> {
     let open = is_open(status);
-    let answered: Vec<&str> = [&status.acknowledgement, &status.lead]
-        .into_iter()
-        .filter_map(|stamped| stamped.as_ref().map(|stamped| stamped.user.as_str()))
-        .collect();
+    let answers: Vec<&Stamped> = [&status.acknowledgement, &status.lead].into_iter().flatten().collect();
     status
         .messages
         .iter()
         .filter(|message| message.purpose == Purpose::Page)
         .filter(|message| matches!(message.state, MessageState::Queued | MessageState::Held))
         .filter(|message| {
-            let theirs = message.user.as_deref().is_some_and(|user| answered.contains(&user));
-            let of_levels = !answered.is_empty() && is_of_a_level(message);
+            let theirs = answers.iter().any(|answer| {
+                message.user.as_ref() == Some(&answer.user) && message.created_time.0 < answer.time.0
+            });
+            let of_levels = !answers.is_empty() && is_of_a_level(message);
             !open || theirs || of_levels
         })
         .map(|message| message.id.clone())
@@ -209,41 +222,37 @@ impl<'a> Ladder<'a> {
         Ladder { facts, status, rotation, clock, levels, rounds, fallback, now }
     }
 
-    /// Pages the first level with somebody, from this one on, or the fallback.
+    /// Pages the first level with somebody who can be reached, from this one on, or the fallback.
     fn climb(&self, level: i32, round: i32) -> Paging {
-        let mut notes = Vec::new();
+        let mut skipped = Paging::default();
         let mut place = self.place(level, round);
         // After one whole pass without anybody another one finds nobody either.
         for _ in 0..self.levels.len() {
             let Some((index, round)) = place else { break };
             let Some(level) = self.level(index) else { break };
             let recipients = self.recipients(&level.notify);
-            if !recipients.is_empty() {
-                return self.page(index, round, &level.wait, &recipients, notes);
+            let paging = self.page(index, round, &level.wait, &recipients);
+            if paging.reaches_somebody() {
+                return skipped.then(paging);
             }
-            notes.push(format!("level {} of {}: nobody can be reached, skipped", index + 1, self.name()));
+            let lost = self.lost(&recipients).unwrap_or_else(|| "nobody can be reached".to_owned());
+            skipped.messages.extend(paging.messages);
+            skipped.notes.push(format!("level {} of {}: {lost}, skipped", index + 1, self.name()));
             place = self.place(index + 1, round);
         }
-        self.fall_back(level, round, notes)
+        skipped.then(self.fall_back(level, round))
     }
 
-    fn page(
-        &self,
-        level: i32,
-        round: i32,
-        wait: &Duration,
-        recipients: &[Recipient],
-        mut notes: Vec<String>,
-    ) -> Paging {
+    fn page(&self, level: i32, round: i32, wait: &Duration, recipients: &[Recipient]) -> Paging {
         let until = self.now.checked_add(wait.get()).unwrap_or(Timestamp::MAX);
         let next = self.after(level, round);
         let then = Then::Called(until, &next);
         let key = format!("{}{round}/{level}", key(self.facts.incident, self.status));
-        let people: Vec<String> =
-            recipients.iter().take(MAX_PEOPLE).map(|recipient| recipient.name().to_owned()).collect();
-        notes.push(format!("paged {}, level {}", super::text::together(&people), level + 1));
+        let people = self.reached(recipients);
+        let lost = self.lost(recipients).map(|lost| format!("; {lost}")).unwrap_or_default();
         Paging {
             messages: self.messages(recipients, &key, then),
+            notes: vec![format!("paged {}, level {}{lost}", super::text::together(&people), level + 1)],
             escalation: Some(Escalation {
                 rotation_ref: Some(NameRef { name: self.name() }),
                 level,
@@ -252,20 +261,21 @@ impl<'a> Ladder<'a> {
                 next_time: Some(stored(until)),
                 exhausted: false,
             }),
-            notes,
             wake: Some(stored(until).0),
             supersede: Vec::new(),
         }
     }
 
-    fn fall_back(&self, level: i32, round: i32, mut notes: Vec<String>) -> Paging {
+    fn fall_back(&self, level: i32, round: i32) -> Paging {
         let recipients = self.recipients(self.fallback);
-        let people: Vec<String> = recipients.iter().map(|recipient| recipient.name().to_owned()).collect();
-        notes.push(if people.is_empty() {
-            format!("nobody answered, and {} has nobody else to call", self.name())
+        let people = self.reached(&recipients);
+        let lost = self.lost(&recipients).map(|lost| format!("; {lost}")).unwrap_or_default();
+        let note = if people.is_empty() {
+            format!("nobody answered, and {} has nobody else to call{lost}", self.name())
         } else {
-            format!("nobody answered; told {}, nobody else is left to call", super::text::together(&people))
-        });
+            let told = super::text::together(&people);
+            format!("nobody answered; told {told}, nobody else is left to call{lost}")
+        };
         let key = format!("{}fallback", key(self.facts.incident, self.status));
         let last = i32::try_from(self.levels.len()).unwrap_or(i32::MAX).saturating_sub(1);
         Paging {
@@ -278,9 +288,39 @@ impl<'a> Ladder<'a> {
                 next_time: None,
                 exhausted: true,
             }),
-            notes,
+            notes: vec![note],
             ..Paging::default()
         }
+    }
+
+    /// Who of them can be reached now.
+    fn reached(&self, recipients: &[Recipient]) -> Vec<String> {
+        let reached = recipients.iter().filter(|recipient| self.can_reach(recipient));
+        reached.take(MAX_PEOPLE).map(|recipient| recipient.name().to_owned()).collect()
+    }
+
+    /// Who of them cannot, in words: `emil cannot be reached: NotificationChannel hook is not Ready`.
+    fn lost(&self, recipients: &[Recipient]) -> Option<String> {
+        let lost: Vec<&Recipient> =
+            recipients.iter().filter(|recipient| !self.can_reach(recipient)).take(MAX_PEOPLE).collect();
+        let channel = lost.first()?.contacts.first().map(|(_, channel, _)| self.trouble(channel))??;
+        let names: Vec<String> = lost.iter().map(|recipient| recipient.name().to_owned()).collect();
+        Some(format!("{} cannot be reached: {channel}", super::text::together(&names)))
+    }
+
+    fn can_reach(&self, recipient: &Recipient) -> bool {
+        recipient.contacts.iter().any(|(_, channel, _)| self.trouble(channel).is_none())
+    }
+
+    /// Why nothing can be sent by a channel now. One that nothing is known of yet is given a chance.
+    fn trouble(&self, channel: &NameRef) -> Option<String> {
+        let name = &channel.name;
+        let Some(known) = self.facts.channels.iter().find(|known| known.name_any() == *name) else {
+            return Some(format!("NotificationChannel {name} does not exist"));
+        };
+        let conditions = known.status.iter().flat_map(|status| &status.conditions);
+        let mut broken = conditions.filter(|known| known.type_ == "Ready" && known.status == "False");
+        broken.next().map(|_| format!("NotificationChannel {name} is not Ready"))
     }
 
     fn messages(&self, recipients: &[Recipient], key: &str, then: Then) -> Vec<Message> {

@@ -48,11 +48,25 @@ fn at(minute: i64) -> Timestamp {
     "2026-11-22T02:04:30Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute)
 }
 
+fn channels(names: &[&str]) -> Vec<Arc<NotificationChannel>> {
+    names.iter().map(|name| Arc::new(NotificationChannel::new(name, Default::default()))).collect()
+}
+
 fn run(incident: &mut Incident, rotations: &[Arc<OnCallRotation>], minute: i64) -> Paging {
+    run_with(incident, rotations, &channels(&["hook", "mail", "crisis-room"]), minute)
+}
+
+fn run_with(
+    incident: &mut Incident,
+    rotations: &[Arc<OnCallRotation>],
+    channels: &[Arc<NotificationChannel>],
+    minute: i64,
+) -> Paging {
     let facts = Facts {
         incident,
         rotations,
         overrides: &[],
+        channels,
         finding: Some("not available for 20 s"),
         done: "Mayday has changed nothing: no approved runbook fits.",
         link: None,
@@ -124,6 +138,21 @@ fn the_acknowledgement_stops_every_queued_page() {
     assert_eq!(status.messages[0].state, MessageState::Sent);
     assert_eq!(status.messages[1].state, MessageState::Superseded);
     assert_eq!(run(&mut incident, &rotations, 60).messages, []);
+}
+
+#[test]
+fn what_is_written_to_somebody_after_the_answer_is_sent() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let emil = Recipient::person(&rotations[1], "emil").unwrap();
+    let page = |minute| {
+        recipients::messages(std::slice::from_ref(&emil), "u-1/run/r", Purpose::Page, "failed", at(minute))
+    };
+    let answered = Some(Stamped { user: "emil".to_owned(), time: Time(at(1)) });
+    for (minute, superseded) in [(0, 2), (2, 0)] {
+        let status = incident.status.as_mut().unwrap();
+        (status.messages, status.acknowledgement) = (page(minute), answered.clone());
+        assert_eq!(run(&mut incident, &rotations, 3).supersede.len(), superseded);
+    }
 }
 
 #[test]
@@ -207,4 +236,48 @@ fn paging_goes_on_where_it_stood_once_a_rotation_that_vanished_is_back() {
     assert!(run(&mut incident, &[], 6).notes.is_empty(), "said once");
     let back = run(&mut incident, &rotations, 7);
     assert_eq!(back.escalation.map(|now| (now.level, now.exhausted)), Some((1, false)));
+}
+
+#[test]
+fn a_level_whose_channels_do_not_work_holds_up_nobody_and_is_sent_what_is_theirs_later() {
+    let (mut incident, mut rotations) = (incident(), rotations());
+    let mut payments = (*rotations[1]).clone();
+    payments.spec.people[0].contacts.remove(0);
+    rotations[1] = Arc::new(payments);
+    let paging = run_with(&mut incident, &rotations, &channels(&["hook", "crisis-room"]), 0);
+    assert_eq!(addresses(&paging), ["emil@shop.example", "bea", "lena"]);
+    let level_1 =
+        "level 1 of payments: emil cannot be reached: NotificationChannel mail does not exist, skipped";
+    assert_eq!(paging.notes, [level_1, "paged bea and lena, level 2"]);
+    assert_eq!(paging.escalation.unwrap().people, ["bea", "lena"]);
+    assert_eq!(paging.wake, Some(at(10)));
+}
+
+#[test]
+fn whoever_cannot_be_reached_beside_somebody_who_can_is_not_called_paged() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let mut known = channels(&["hook", "mail"]);
+    let broken = serde_json::json!({"conditions": [{"type": "Ready", "status": "False", "reason": "CredentialUnusable",
+        "message": "m", "lastTransitionTime": "2026-11-22T02:00:00Z"}]});
+    Arc::make_mut(&mut known[0]).status = serde_json::from_value(broken).unwrap();
+    let mut payments = (*rotations[1]).clone();
+    let with_room = vec![payments.spec.people[0].clone(), payments.spec.people[1].clone()];
+    payments.spec.people = with_room;
+    payments.spec.layers[0].turns[0].people = vec!["bea".to_owned(), "emil".to_owned()];
+    let paging = run_with(&mut incident, &[Arc::new(payments)], &known, 0);
+    let bea = "bea cannot be reached: NotificationChannel hook is not Ready";
+    assert_eq!(paging.notes, [format!("paged emil, level 1; {bea}")]);
+    assert_eq!(paging.messages.len(), 3);
+}
+
+#[test]
+fn where_no_channel_works_it_is_said_and_everything_waits_to_be_sent() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let paging = run_with(&mut incident, &rotations, &[], 0);
+    assert_eq!(addresses(&paging), ["emil", "emil@shop.example", "bea", "lena", "room"]);
+    let escalation = paging.escalation.unwrap();
+    assert!(escalation.exhausted && escalation.people.is_empty(), "{escalation:?}");
+    let room = "crisis-room cannot be reached: NotificationChannel crisis-room does not exist";
+    let last = format!("nobody answered, and payments has nobody else to call; {room}");
+    assert_eq!(paging.notes.last(), Some(&last));
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
+use crate::api::business_service::ServiceRotations;
 use crate::api::common::NameRef;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::{Contact, Person};
@@ -73,6 +74,23 @@ pub fn on_duty(
     let Some(schedule) = schedule(rotation, overrides) else { return Vec::new() };
     let names = schedule.at(at).into_keys().filter_map(|place| schedule.people.get(place).cloned());
     names.filter_map(|name| Recipient::person(rotation, &name)).collect()
+}
+
+/// Who is called where a lead is needed: whoever is on duty in the lead's rotation of a service, or where nobody can be
+/// called there, in its own.
+pub fn for_a_lead(
+    named: &ServiceRotations,
+    rotations: &[Arc<OnCallRotation>],
+    overrides: &[Arc<OnCallOverride>],
+    at: Timestamp,
+) -> Vec<Recipient> {
+    let callable = |named: &NameRef| {
+        let rotation = rotations.iter().find(|rotation| rotation.name_any() == named.name)?;
+        let mut found = on_duty(rotation, overrides, at);
+        found.retain(|recipient| !recipient.contacts.is_empty());
+        (!found.is_empty()).then_some(found)
+    };
+    [&named.lead, &named.on_call].into_iter().flatten().find_map(callable).unwrap_or_default()
 }
 
 /// The schedule of a rotation with its overrides; `None` if it cannot be used.

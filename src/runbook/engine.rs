@@ -17,18 +17,21 @@ use super::hands::Hands;
 use super::journal;
 use super::machine::{self, Facts, Move, Pass, Sent};
 use super::permit::{self, Approved, Permit};
-use super::{approval, limits, prepare};
+use super::{actions, approval, limits, outcome, page, prepare};
 use crate::api::approval::CountedDecision;
+use crate::api::message::Message;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
 use crate::cluster::controller::Requeue;
 use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, faults, status, workloads};
-use crate::oncall::answering;
+use crate::oncall::{answering, recipients};
 
 /// No pass of a run makes more moves than this; the next pass goes on.
 const MAX_MOVES: usize = 200;
+/// As many as the API takes in a run.
+const MAX_MESSAGES: usize = 32;
 
 /// What the passes of all runs share.
 #[derive(Clone, Default)]
@@ -43,14 +46,8 @@ pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<RunbookRun
     let relevant = match change.kind {
         kind if workloads::KINDS.contains(&kind) => |run: &RunbookRun, name: &str| {
             // Whatever it looks at is named in its snapshot.
-            super::outcome::snapshot_spec(run).is_some_and(|spec| {
-                let mut targets = spec
-                    .steps
-                    .iter()
-                    .filter_map(super::actions::Action::of)
-                    .filter_map(|action| action.target());
-                targets.any(|target| target.name == name)
-            })
+            outcome::snapshot_spec(run)
+                .is_some_and(|spec| actions::targets(&spec.steps).any(|target| target.name == name))
         },
         "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
         "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
@@ -344,7 +341,9 @@ impl<'a> Work<'a> {
     }
 
     /// Stores the journal over the version it was decided from.
-    async fn store(&mut self, status: RunbookRunStatus) -> Result<(), Error> {
+    async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
+        let pages = self.pages(&status);
+        recipients::append(&mut status.messages, pages, MAX_MESSAGES);
         if journal::has_intent(&status) {
             self.hold_on().await?;
         }
@@ -361,6 +360,19 @@ impl<'a> Work<'a> {
         self.status = status;
         self.pass = Pass { sent: if announced { Sent::NotYet } else { Sent::Unknown }, ..Pass::default() };
         Ok(())
+    }
+
+    /// Who is paged where nobody else hears how the run ends.
+    fn pages(&self, status: &RunbookRunStatus) -> Vec<Message> {
+        let run = RunbookRun { status: Some(status.clone()), ..self.run.clone() };
+        let stores = &self.context.stores;
+        let facts = page::Facts {
+            run: &run,
+            services: &in_namespace(&stores.services, &self.namespace),
+            rotations: &in_namespace(&stores.rotations, &self.namespace),
+            overrides: &in_namespace(&stores.overrides, &self.namespace),
+        };
+        page::decide(&facts, Timestamp::now())
     }
 
     async fn report(&self, status: &RunbookRunStatus) {

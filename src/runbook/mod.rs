@@ -16,6 +16,7 @@ pub mod limits;
 pub mod machine;
 pub mod matching;
 pub mod outcome;
+pub mod page;
 pub mod permit;
 pub mod prepare;
 pub mod validate;

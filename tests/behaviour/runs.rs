@@ -47,7 +47,7 @@ fn becomes(shop: &Shop<'_>, namespace: &str, runbook: &str, kind: &str, status: 
 fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let cluster = Cluster::start("runs");
     let shop = Shop::open(&cluster, &[]);
-    let guard = json!({"spec": {"approval": "Standing", "steps": [
+    let guard = json!({"spec": {"approval": "Standing", "onFailure": "Escalate", "steps": [
         {"name": "restart", "timeout": "2m",
             "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}],
         "guards": [{"expression": "object.spec.replicas > 5", "message": "fewer than six replicas",
@@ -91,6 +91,15 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let guarded = comes_to(&shop, &starts(&shop, "guarded"), "Failed");
     let message = guarded["status"]["steps"][0]["message"].as_str().unwrap();
     assert!(message.contains("fewer than six replicas"), "{message}");
+    // It belongs to no incident that would page anybody.
+    let run = guarded["metadata"]["name"].as_str().unwrap();
+    let told = format!(
+        "Runbook guarded failed at restart: {message} (run/{run}). It belongs to no incident: \
+         kubectl mayday show -n shop run/{run}"
+    );
+    eventually("who would lead is paged", || {
+        shop.pages().contains(&("lena".to_owned(), told.clone())).then_some(())
+    });
 
     // Each run waits for one person other than who started it, and says who.
     let run = starts(&shop, "careful");
@@ -156,5 +165,18 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.lena.types(&answer).is_refused();
     shop.emil.types(&answer).passes();
     comes_to(&shop, "aside", "Succeeded");
+
+    // A run of the incident that fails is told to who leads, though all else stopped when she answered.
+    let failing = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "failing", "namespace": "shop"},
+        "spec": {"runbookRef": {"name": "guarded"}, "incidentRef": {"name": incident}}});
+    shop.emil.pipes(&failing.to_string(), "kubectl create -f -").passes();
+    comes_to(&shop, "failing", "WaitingForApproval");
+    shop.lena.types("kubectl mayday approve -n shop run/failing --yes").passes();
+    comes_to(&shop, "failing", "Failed");
+    let leads = format!("(run/failing). lena leads: kubectl mayday show -n shop inc/{incident}");
+    eventually("who leads is paged", || {
+        shop.pages().iter().any(|(who, text)| who == "lena" && text.ends_with(&leads)).then_some(())
+    });
     cluster.stop();
 }

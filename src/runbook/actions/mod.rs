@@ -91,6 +91,11 @@ impl<'a> Action<'a> {
     }
 }
 
+/// The objects that steps read or change.
+pub fn targets(steps: &[Step]) -> impl Iterator<Item = &ObjectRef> {
+    steps.iter().filter_map(Action::of).filter_map(|action| action.target())
+}
+
 /// The objects that a Runbook's steps change.
 pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
     let mut targets: Vec<&ObjectRef> = Vec::new();

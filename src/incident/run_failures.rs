@@ -1,0 +1,101 @@
+//! Pages the lead's rotation where a run failed and its Runbook says so, or nobody can tell what it did. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use super::timeline::{self, MAYDAY};
+use super::told;
+use crate::api::Incident;
+use crate::api::incident_status::IncidentStatus;
+use crate::api::message::Purpose;
+use crate::oncall::recipients;
+use crate::oncall::text::together;
+use crate::runbook::outcome;
+
+/// Stores one page for each such run of the incident.
+pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+    let name = incident.name_any();
+    let namespace = incident.namespace().unwrap_or_default();
+    let named = status.service.as_ref().and_then(|service| service.rotations.clone()).unwrap_or_default();
+    for run in facts.runs.iter().filter(|run| run.is_for(&name)) {
+        let Some(failure) = outcome::escalation(run) else { continue };
+        let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, now);
+        let next = match &status.lead {
+            Some(lead) => format!("{} leads: kubectl mayday show -n {namespace} inc/{name}", lead.user),
+            None => format!("A lead is needed: kubectl mayday lead -n {namespace} inc/{name}"),
+        };
+        let uid = run.uid().unwrap_or_default();
+        let key = format!("{}/run/{uid}", incident.uid().unwrap_or_default());
+        let text = format!("{failure}. {next}");
+        let messages = recipients::messages(&called, &key, Purpose::Page, &text, now);
+        if told::once(status, &format!("run/{uid}"), messages) {
+            let people: Vec<String> = called.iter().map(|recipient| recipient.name().to_owned()).collect();
+            timeline::add(status, now, MAYDAY, &format!("paged {}: {failure}", together(&people)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::incident_status::Stamped;
+
+    fn facts(rotations: &[(&str, &str)]) -> Facts {
+        let rotation = |(name, person): &(&str, &str)| {
+            let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation",
+                "metadata": {"name": name}, "spec": {"timeZone": "UTC",
+                "people": [{"name": person, "user": person, "contacts": [{"channelRef": {"name": "hook"}}]}],
+                "layers": [{"name": "l", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
+                    "turns": [{"people": [person]}]}]}});
+            Arc::new(serde_json::from_value(whole).unwrap())
+        };
+        let run = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+            "metadata": {"name": "r", "uid": "u"},
+            "spec": {"runbookRef": {"name": "restart"}, "incidentRef": {"name": "i"}},
+            "status": {"state": "Unknown"}});
+        Facts {
+            rotations: rotations.iter().map(rotation).collect(),
+            runs: vec![Arc::new(serde_json::from_value(run).unwrap())],
+            ..Facts::default()
+        }
+    }
+
+    fn paged(status: &mut IncidentStatus, facts: &Facts) -> Vec<(Option<String>, String)> {
+        let named: Value = json!({"onCall": {"name": "payments"}, "lead": {"name": "leads"}});
+        status.service.get_or_insert_default().rotations = serde_json::from_value(named).unwrap();
+        let mut incident = Incident::new("i", Default::default());
+        incident.metadata.namespace = Some("shop".to_owned());
+        page(&incident, facts, status, "2026-11-22T02:04:30Z".parse().unwrap());
+        status.messages.iter().map(|message| (message.person.clone(), message.text.clone())).collect()
+    }
+
+    #[test]
+    fn the_leads_rotation_is_paged_once_for_a_run_whose_outcome_nobody_can_prove() {
+        let mut status = IncidentStatus::default();
+        let facts = facts(&[("payments", "emil"), ("leads", "lena")]);
+        let text = "Runbook restart has an outcome that nobody can prove (run/r). \
+            A lead is needed: kubectl mayday lead -n shop inc/i";
+        let once = [(Some("lena".to_owned()), text.to_owned())];
+        assert_eq!(paged(&mut status, &facts), once);
+        assert_eq!(paged(&mut status, &facts), once);
+        assert_eq!(status.timeline.len(), 1);
+    }
+
+    #[test]
+    fn without_anybody_there_it_is_whoever_is_on_duty_for_the_service() {
+        let facts = facts(&[("payments", "emil")]);
+        let mut status = IncidentStatus {
+            lead: Some(Stamped { user: "amir".to_owned(), time: Time(Timestamp::UNIX_EPOCH) }),
+            ..IncidentStatus::default()
+        };
+        let paged = paged(&mut status, &facts);
+        assert_eq!(paged[0].0.as_deref(), Some("emil"));
+        assert!(paged[0].1.ends_with("amir leads: kubectl mayday show -n shop inc/i"), "{}", paged[0].1);
+    }
+}
