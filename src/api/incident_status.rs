@@ -127,6 +127,8 @@ pub struct IncidentStatus {
     /// How many entries were left out of the middle of the timeline.
     #[serde(default)]
     pub timeline_left_out: i32,
+    /// The severity that the timeline has told of.
+    pub told_severity: Option<Severity>,
     /// How many of the notes stand in the timeline.
     #[serde(default)]
     pub notes_told: i32,

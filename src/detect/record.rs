@@ -231,6 +231,7 @@ async fn add(
         if let Some(severity) = raised {
             let what = format!("raised to {severity}: {} reports worse", source.name_any());
             timeline::add(&mut status, now, timeline::MAYDAY, &what);
+            status.told_severity = Some(severity);
         }
         // Where it was over, people are paged anew anyway.
         if let Some(severity) = worst.filter(|_| incident.is_open()) {

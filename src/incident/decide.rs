@@ -48,6 +48,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let is_new = before.is_none();
     open(incident, facts, &mut status, now);
     people::record(incident, facts, &mut status, now);
+    timeline::tell_severity(incident, &mut status, now);
     timeline::tell_notes(incident, &mut status, now);
     let mut plan = Plan::default();
     let taken = duplicates::untaken(incident, &status, facts);
@@ -147,7 +148,9 @@ fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Ti
     let first = status.signals.iter().map(|signal| signal.start_time.clone()).min_by_key(|time| time.0);
     let start = incident.spec.start_time.clone().or(first);
     // What is known has begun, whatever the clock of who says so.
+    let before = status.start_time.clone();
     status.start_time = start.into_iter().chain(status.detected_time.clone()).min_by_key(|time| time.0);
+    timeline::tell_start(incident, status, before.as_ref(), now);
     if status.service.is_none() {
         status.service = facts.service(incident).map(|service| ServiceCopy {
             r#ref: UidRef { name: service.name_any(), uid: service.uid().unwrap_or_default() },

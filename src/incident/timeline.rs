@@ -1,11 +1,13 @@
 //! Who did what, when. Pure.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::Incident;
+use crate::api::common::same_second;
 use crate::api::incident_status::{IncidentStatus, TimelineEntry};
 use crate::cluster::conditions::seconds;
-use crate::text::{cut, flat};
+use crate::text::{cut, flat, instant};
 
 /// Most entries; the first and the newest are kept.
 const KEPT: usize = 200;
@@ -40,9 +42,34 @@ pub fn tell_notes(incident: &Incident, status: &mut IncidentStatus, now: Timesta
     status.notes_told = i32::try_from(incident.spec.notes.len()).unwrap_or(i32::MAX);
 }
 
+/// Tells of a severity that has changed. Who raised it is not known here; only the lead lowers it, or several people.
+pub fn tell_severity(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+    let severity = incident.spec.severity;
+    if let Some(before) = status.told_severity.filter(|before| *before != severity) {
+        let lead = status.lead.as_ref().map_or(PEOPLE, |lead| &lead.user).to_owned();
+        let who = if before.worse_than(severity) { &lead } else { MAYDAY };
+        add(status, now, who, &format!("it is {severity} now, it was {before}"));
+    }
+    status.told_severity = Some(severity);
+}
+
+/// Tells of a beginning that somebody has said since the incident was opened; `before` is the one that was known.
+pub fn tell_start(incident: &Incident, status: &mut IncidentStatus, before: Option<&Time>, now: Timestamp) {
+    let said = incident.spec.start_time.as_ref();
+    let Some(start) = said.filter(|_| before.is_some() && !same_second(said, before)) else { return };
+    // One that lies after the detection does not count.
+    if same_second(said, status.start_time.as_ref()) {
+        let source = incident.spec.start_time_source.as_deref();
+        let source = source.map_or_else(String::new, |source| format!(" ({source})"));
+        add(status, now, MAYDAY, &format!("it began at {}{source}", instant(start.0)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::common::Severity;
+    use crate::api::incident_status::Stamped;
 
     #[test]
     fn it_is_in_order_bounded_and_never_loses_the_beginning() {
@@ -83,5 +110,35 @@ mod tests {
         let told = write(serde_json::json!([first, second]));
         assert_eq!(told.len(), 2);
         assert!(told[1].starts_with("100 somebody noted: xxx") && told[1].len() < 540, "{}", told[1]);
+    }
+
+    #[test]
+    fn a_severity_and_a_beginning_that_changed_are_told_once() {
+        let mut incident = Incident::new("i", Default::default());
+        let mut status = IncidentStatus::default();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let mut becomes = |severity: Severity, start: i64, lead: Option<&str>| {
+            (incident.spec.severity, incident.spec.start_time_source) = (severity, Some("log".to_owned()));
+            status.lead = lead.map(|user| Stamped { user: user.to_owned(), time: seconds(now) });
+            incident.spec.start_time = Some(seconds(Timestamp::from_second(start).unwrap()));
+            let before = std::mem::replace(&mut status.start_time, incident.spec.start_time.clone());
+            tell_severity(&incident, &mut status, now);
+            tell_start(&incident, &mut status, before.as_ref(), now);
+            let told = status.timeline.drain(..).map(|entry| format!("{}: {}", entry.who, entry.what));
+            told.collect::<Vec<_>>()
+        };
+        assert!(becomes(Severity::Sev3, 1_700_000_000, None).is_empty(), "so it opened");
+        assert_eq!(
+            becomes(Severity::Sev1, 1_700_000_000, Some("lena")),
+            ["mayday: it is SEV1 now, it was SEV3"]
+        );
+        assert_eq!(
+            becomes(Severity::Sev2, 1_700_000_000, Some("lena")),
+            ["lena: it is SEV2 now, it was SEV1"]
+        );
+        assert_eq!(
+            becomes(Severity::Sev3, 1_600_000_000, None),
+            ["people: it is SEV3 now, it was SEV2", "mayday: it began at 2020-09-13 12:26:40 UTC (log)"]
+        );
     }
 }
