@@ -4,7 +4,7 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 
 use super::delta;
-use crate::api::change_request::{Change, PatchType, UpdateChange};
+use crate::api::change_request::{Change, Delta, PatchType, UpdateChange};
 
 /// The patch of a change that updates or scales.
 ///
@@ -55,6 +55,64 @@ pub fn put(patch: &mut Value, pointer: &str, value: Value) {
     overlay(patch, names.iter().rev().fold(value, |inner, name| json!({ name.as_str(): inner })));
 }
 
+/// The patch that makes these changes of values: a merge patch, or where the kind knows that, a strategic one. None where
+/// one would say more, or less.
+pub fn of_values(deltas: &[Delta], is_strategic: bool) -> Option<Value> {
+    let mut patch = json!({});
+    for delta in deltas {
+        let value = delta.after.clone().unwrap_or_default();
+        let in_element = delta.path.contains("/[");
+        let is_list = value.is_array() || delta.before.as_ref().is_some_and(Value::is_array);
+        // What lists hold, a merge patch says in another way for each kind.
+        if (in_element || is_list) && !is_strategic {
+            return None;
+        }
+        // The lists of an element are its own only where there was none, or where they are replaced as one.
+        let is_whole = || delta.before.is_none() || WHOLE.iter().any(|list| delta.path.ends_with(list));
+        if (in_element && delta.after.is_none()) || (is_list && !(in_element && is_whole())) {
+            return None;
+        }
+        if !delta.path.split("/[").skip(1).all(names_an_old_element) || !by_name(&delta.path) {
+            return None;
+        }
+        put(&mut patch, &delta.path, value);
+    }
+    Some(with_lists(patch))
+}
+
+/// Lists in a container that a strategic patch replaces as one.
+const WHOLE: &[&str] = &["/args", "/command"];
+/// Lists that a strategic patch merges by the name of their elements.
+const BY_NAME: &[&str] = &["containers", "initContainers", "env"];
+
+/// Whether what follows `/[` is a name and something else of the element: a new element comes with its name, and a patch
+/// would put it before the others.
+fn names_an_old_element(rest: &str) -> bool {
+    rest.split_once("]/").is_some_and(|(key, field)| key.starts_with("name=") && field != "name")
+}
+
+/// Whether every element in the path is one of a list that is merged by name.
+fn by_name(path: &str) -> bool {
+    path.split("/[")
+        .zip(path.split("/[").skip(1))
+        .all(|(before, _)| BY_NAME.iter().any(|list| before.rsplit('/').next() == Some(list)))
+}
+
+/// Makes lists of the objects that stand for one: `{"[name=app]": {…}}` is `[{"name": "app", …}]`.
+fn with_lists(value: Value) -> Value {
+    let Value::Object(fields) = value else { return value };
+    let name = |field: &str| field.strip_prefix("[name=")?.strip_suffix(']').map(str::to_owned);
+    if !fields.is_empty() && fields.keys().all(|field| name(field).is_some()) {
+        let element = |(field, content): (String, Value)| {
+            let mut element = with_lists(content);
+            element["name"] = json!(name(&field));
+            element
+        };
+        return fields.into_iter().map(element).collect();
+    }
+    fields.into_iter().map(|(field, content)| (field, with_lists(content))).collect()
+}
+
 /// Takes the nulls out of a merge patch; gives their JSON pointers. Those within lists stay: they have none.
 pub fn take_nulls(patch: &mut Value) -> Vec<String> {
     let Some(fields) = patch.as_object_mut() else { return Vec::new() };
@@ -97,6 +155,46 @@ mod tests {
             serde_json::to_value(operations).unwrap(),
             json!([{"op": "remove", "path": "/spec/paused"}])
         );
+    }
+
+    #[test]
+    fn values_become_the_patch_that_changes_exactly_them() {
+        let container = "/spec/template/spec/containers/[name=a~1b]";
+        let delta = |path: &str, before: Value, after: Value| Delta {
+            path: path.replace("APP", container),
+            before: Some(before).filter(|value| !value.is_null()),
+            after: Some(after).filter(|value| !value.is_null()),
+        };
+        let limit = delta("APP/resources/limits/cpu", json!(null), json!("200m"));
+        let env = delta("APP/env", json!(null), json!([{"name": "A", "value": "B"}]));
+        let label = delta("/metadata/labels/x", json!("y"), json!(null));
+        let whole = json!({
+            "metadata": {"labels": {"x": null}},
+            "spec": {"template": {"spec": {"containers": [
+                {"name": "a/b", "resources": {"limits": {"cpu": "200m"}}, "env": [{"name": "A", "value": "B"}]}]}}}
+        });
+        assert_eq!(of_values(&[limit.clone(), env, label], true), Some(whole));
+        let value = delta("APP/env/[name=A]/value", json!("B"), json!("C"));
+        let inner = json!([{"name": "a/b", "env": [{"name": "A", "value": "C"}]}]);
+        assert_eq!(
+            of_values(std::slice::from_ref(&value), true).unwrap().pointer("/spec/template/spec/containers"),
+            Some(&inner)
+        );
+        assert_eq!(of_values(&[value], false), None, "a kind of one's own");
+        let args = delta("APP/args", json!(["-v"]), json!(["-q"]));
+        assert!(of_values(&[args], true).is_some());
+
+        let new = delta("APP/env/[name=Z]/name", json!(null), json!("Z"));
+        let gone = delta("APP/resources/limits/cpu", json!("200m"), json!(null));
+        let merged = delta("APP/envFrom", json!([{"a": 1}]), json!([{"b": 1}]));
+        let port = delta("APP/ports/[containerPort=80,protocol=TCP]/hostPort", json!(1), json!(2));
+        let mount = delta("APP/volumeMounts/[mountPath=~1x]/readOnly", json!(true), json!(false));
+        let volume = delta("/spec/template/spec/volumes/[name=x]/secret/secretName", json!("a"), json!("b"));
+        let finalizers = delta("/metadata/finalizers", json!(["a"]), json!(["b"]));
+        for other in [new, gone, merged, port, mount, volume, finalizers] {
+            let path = other.path.clone();
+            assert_eq!(of_values(&[limit.clone(), other], true), None, "{path}");
+        }
     }
 
     #[test]

@@ -2,12 +2,10 @@
 
 use kube::core::admission::Operation;
 
-use serde_json::{Value, json};
-
 use super::action::Action;
 use super::binding::Binding;
 use super::budget::Budget;
-use super::{patching, words};
+use super::{built_in, patching, words};
 use crate::api::change_request::Delta;
 
 /// The longest patch that a sentence holds.
@@ -195,21 +193,12 @@ fn flags(action: &Action) -> Option<String> {
         Some(format!("--image {container}={}", delta.after.as_ref()?.as_str()?))
     };
     let images: Option<Vec<String>> = action.delta.iter().map(image).collect();
-    images.map(|images| images.join(" ")).or_else(|| patch(&action.delta))
+    images.map(|images| images.join(" ")).or_else(|| patch(action))
 }
 
-/// The change as a merge patch, where one can say it and a line can hold it.
-fn patch(deltas: &[Delta]) -> Option<String> {
-    let mut patch = json!({});
-    for delta in deltas {
-        let value = delta.after.clone().unwrap_or_default();
-        // What lists hold, a merge patch says in another way for each kind.
-        if delta.path.contains("/[") || value.is_array() || delta.before.as_ref().is_some_and(Value::is_array)
-        {
-            return None;
-        }
-        patching::put(&mut patch, &delta.path, value);
-    }
+/// The change as the patch that `ask --patch` makes of it, where one can say it and a line can hold it.
+fn patch(action: &Action) -> Option<String> {
+    let patch = patching::of_values(&action.delta, built_in::is(action.target.group()))?;
     let text = patch.to_string();
     let fits = text.len() <= PATCH && !text.contains(['\'', '\\']) && text.chars().all(|c| !c.is_control());
     fits.then(|| format!("--patch '{text}'"))
@@ -220,7 +209,7 @@ mod tests {
     use super::*;
     use crate::api::common::{Severity, UidRef};
     use crate::change::action::tests::action;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn crisis() -> Vec<Binding> {
         vec![Binding {
@@ -252,8 +241,9 @@ mod tests {
 
     #[test]
     fn what_flags_cannot_say_is_asked_for_with_a_file() {
-        let label = action(json!({"object": {"metadata": {"labels": {"a": "b"}}}}));
-        assert_eq!(ask(&label, "mayday-system"), "kubectl mayday ask -n shop -f FILE --why \"…\"");
+        let sidecar = action(json!({"object": {"spec": {"template": {"spec": {"containers": [
+            {"name": "app", "image": "shop/checkout:v1"}, {"name": "log", "image": "log:v1"}]}}}}}));
+        assert_eq!(ask(&sidecar, "mayday-system"), "kubectl mayday ask -n shop -f FILE --why \"…\"");
         let delete = action(json!({"operation": "DELETE", "object": null}));
         assert_eq!(
             ask(&delete, "mayday-system"),

@@ -40,8 +40,13 @@ fn a_file_asks_for_its_difference_with_what_it_does_not_hold_any_more() {
 fn the_command_of_a_refusal_asks_for_what_was_refused() {
     let shop = Shop::open();
     let emil = shop.emil();
-    for typed in ["kubectl label -n NS deploy/checkout tier=web", "kubectl label -n NS deploy/checkout tier-"]
-    {
+    for typed in [
+        "kubectl label -n NS deploy/checkout tier=web",
+        "kubectl label -n NS deploy/checkout tier-",
+        "kubectl set resources -n NS deploy/checkout --limits=cpu=200m,memory=1Gi",
+        "kubectl set env -n NS deploy/checkout LEVEL=info",
+        "kubectl set env -n NS deploy/checkout LEVEL=debug",
+    ] {
         let said = shop.types(&emil, typed).is_refused();
         let (_, ask) = said.split_once("Ask: ").unwrap();
         let name = crate::support::fresh("label");
