@@ -253,7 +253,6 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
             channels: &facts.channels,
             finding: finding.as_deref(),
             done: &done,
-            link: None,
         },
         now,
     );

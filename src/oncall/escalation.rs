@@ -43,8 +43,6 @@ pub struct Facts<'a> {
     pub finding: Option<&'a str>,
     /// What Mayday has done, as a sentence for the page.
     pub done: &'a str,
-    /// Where the incident is shown.
-    pub link: Option<&'a str>,
 }
 
 /// What follows.
@@ -340,7 +338,6 @@ impl<'a> Ladder<'a> {
             person: None,
             now: self.now,
             then,
-            link: self.facts.link,
             namespace: &namespace,
             name: &name,
             zone: self.clock.zone(),

@@ -69,7 +69,6 @@ fn run_with(
         channels,
         finding: Some("not available for 20 s"),
         done: "Mayday has changed nothing: no approved runbook fits.",
-        link: None,
     };
     let paging = decide(&facts, at(minute));
     paging.clone().apply(incident.status.as_mut().unwrap());

@@ -35,8 +35,6 @@ pub struct Page<'a> {
     pub now: Timestamp,
     /// Until when, and who is called then.
     pub then: Then<'a>,
-    /// Where the incident is shown.
-    pub link: Option<&'a str>,
     /// Namespace of the incident.
     pub namespace: &'a str,
     /// Name of the incident.
@@ -88,9 +86,6 @@ impl Page<'_> {
                 ));
             }
             Then::NobodyElse => text.push_str(&format!("{who}, nobody else is called after this, answer: ")),
-        }
-        if let Some(link) = self.link {
-            text.push_str(&format!("{} or ", flat(link, 500)));
         }
         text.push_str(&format!("kubectl mayday ack -n {} inc/{}", self.namespace, self.name));
         cut(&text, MAX_TEXT)
@@ -200,7 +195,6 @@ mod tests {
             person: Some("emil"),
             now: at("2026-11-22T02:04:30Z"),
             then: Then::Called(at("2026-11-22T02:09:30Z"), next),
-            link: None,
             namespace: "shop",
             name: "checkout-x7k2p",
             zone,
@@ -218,14 +212,8 @@ mod tests {
         page.then = Then::Called(at("2026-11-22T02:04:45Z"), &next);
         let short = page.text();
         assert!(short.contains("answer by 03:04:45 or"), "03:04 would be over before it is read: {short}");
-        page.link = Some("https://mayday.example/inc/1");
         page.then = Then::NobodyElse;
-        assert_eq!(
-            page.text(),
-            format!(
-                "{start}nobody else is called after this, answer: https://mayday.example/inc/1 or {command}"
-            )
-        );
+        assert_eq!(page.text(), format!("{start}nobody else is called after this, answer: {command}"));
     }
 
     #[test]
