@@ -61,7 +61,10 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     shop.approve_the_restart();
 
     shop.gets_stuck();
-    let found = shop.incident("found without monitoring", |incident| sources(incident) == ["workloads"]);
+    // The page says what has begun when it is written: monitoring speaks after it.
+    let found = shop.incident("emil is paged without monitoring", |incident| {
+        sources(incident) == ["workloads"] && shop.pages().len() == 1
+    });
     let alert = checkout_down(&json!({}));
     shop.alerts(&alert);
     shop.incident("monitoring joins it", |incident| sources(incident) == ["alertmanager", "workloads"]);
