@@ -24,7 +24,8 @@ fn is_refused(output: Output, words: &str) {
 #[test]
 fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() {
     let cluster = Cluster::start("people");
-    let shop = Shop::open(&cluster, &[("wait: 5m", "wait: 5s"), ("wait: 10m", "wait: 10s")]);
+    let quick = [("wait: 5m", "wait: 5s"), ("wait: 10m", "wait: 10s"), ("timeout: 10s", "timeout: 1m")];
+    let shop = Shop::open(&cluster, &quick);
     // The receiver of the first one hangs, which holds up nobody else.
     shop.receiver.hangs_for("emil");
     shop.alerts(&checkout_down(&json!({})));
