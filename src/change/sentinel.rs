@@ -49,7 +49,9 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     futures::pin_mut!(changes);
     let mut memory = Memory::new();
     let mut seen = protected(&context);
-    everywhere(&context, &mut memory, &seen, true).await;
+    // What was changed while nobody watched is announced by the first look that succeeds: until then nothing is learnt.
+    let mut uncompared: BTreeSet<String> = seen.iter().cloned().collect();
+    compare(&context, &mut memory, &mut uncompared).await;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.reset();
     loop {
@@ -58,7 +60,10 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
             _ = ticks.tick() => {
                 // Read again what is known: somebody may have deleted it.
                 memory.clear();
-                everywhere(&context, &mut memory, &protected(&context), false).await;
+                compare(&context, &mut memory, &mut uncompared).await;
+                let known: Vec<String> =
+                    protected(&context).into_iter().filter(|name| !uncompared.contains(name)).collect();
+                everywhere(&context, &mut memory, &known, false).await;
                 continue;
             }
             changes = changes.next() => changes,
@@ -77,9 +82,10 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
             continue;
         }
         for namespace in protected(&context) {
-            if touched.everywhere || touched.namespaces.contains(namespace.as_str()) {
+            let is_touched = touched.everywhere || touched.namespaces.contains(namespace.as_str());
+            if is_touched && !uncompared.contains(&namespace) {
                 let looked = look(&context, &mut memory, &namespace, &survey::of_workloads(), false).await;
-                log(&namespace, looked);
+                log(&namespace, &looked);
             }
         }
     }
@@ -119,24 +125,43 @@ fn protected(context: &Context) -> Vec<String> {
     policy::protected_namespaces(&context.stores.policies.state(), &context.config.namespace)
 }
 
-/// Looks at every kind in these namespaces.
-async fn everywhere(context: &Context, memory: &mut Memory, namespaces: &[String], announce: bool) {
-    if namespaces.is_empty() {
-        return;
-    }
-    match survey::kinds(&context.client).await {
-        Ok(kinds) => {
-            for namespace in namespaces {
-                log(namespace, look(context, memory, namespace, &kinds, announce).await);
-            }
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the kinds of the cluster are not known, so nothing was compared")
-        }
+/// Compares what was not compared yet since this process began to watch, and announces what differs.
+async fn compare(context: &Context, memory: &mut Memory, uncompared: &mut BTreeSet<String>) {
+    let namespaces: Vec<String> = uncompared.iter().cloned().collect();
+    for done in everywhere(context, memory, &namespaces, true).await {
+        uncompared.remove(&done);
     }
 }
 
-fn log(namespace: &str, result: Result<(), Error>) {
+/// Looks at every kind in these namespaces; those of which it is known now what is there.
+async fn everywhere(
+    context: &Context,
+    memory: &mut Memory,
+    namespaces: &[String],
+    announce: bool,
+) -> Vec<String> {
+    if namespaces.is_empty() {
+        return Vec::new();
+    }
+    let kinds = match survey::kinds(&context.client).await {
+        Ok(kinds) => kinds,
+        Err(error) => {
+            tracing::warn!(%error, "the kinds of the cluster are not known, so nothing was compared");
+            return Vec::new();
+        }
+    };
+    let mut done = Vec::new();
+    for namespace in namespaces {
+        let looked = look(context, memory, namespace, &kinds, announce).await;
+        log(namespace, &looked);
+        if looked.is_ok() {
+            done.push(namespace.clone());
+        }
+    }
+    done
+}
+
+fn log(namespace: &str, result: &Result<(), Error>) {
     if let Err(error) = result {
         tracing::warn!(namespace, %error, "what is known of protected objects was not compared");
     }
