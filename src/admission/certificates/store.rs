@@ -87,6 +87,9 @@ impl CertificateStore {
             true => self.api.replace(SECRET, &params, &secret).await,
             false => self.api.create(&params, &secret).await,
         };
-        written.map(|_| ()).map_err(Error::from)
+        written.map(|_| ()).map_err(|error| match error {
+            kube::Error::Api(answer) if answer.is_already_exists() => Error::Conflict(SECRET.to_owned()),
+            error => error.into(),
+        })
     }
 }

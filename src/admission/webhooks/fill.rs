@@ -1,16 +1,20 @@
 //! Writes what depends on policies and certificates into the webhook configurations, by server-side apply:
 //! the operator owns just that, and the chart everything else, so an upgrade takes nothing away.
 
+use std::fmt::Debug;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::rules::Filled;
 use crate::cluster::Error;
+use crate::cluster::error::chain;
 
 /// Owner of what is filled in.
 const MANAGER: &str = "mayday-webhooks";
@@ -36,35 +40,48 @@ impl Webhooks {
         Webhooks { mutating: Api::all(client.clone()), validating: Api::all(client.clone()) }
     }
 
-    /// Whether every webhook of ours trusts exactly this bundle.
+    /// Whether every webhook of ours that is there trusts exactly this bundle.
     ///
     /// # Errors
-    /// When the API server does not answer, or a configuration is missing.
+    /// When the API server does not answer.
     pub async fn trust(&self, bundle: &str) -> Result<bool, Error> {
-        let stamp = self.mutating.get(STAMP).await?.webhooks.unwrap_or_default();
+        let stamp = self.mutating.get_opt(STAMP).await?.and_then(|found| found.webhooks);
         let mut bundles: Vec<Option<ByteString>> =
-            stamp.into_iter().map(|webhook| webhook.client_config.ca_bundle).collect();
+            stamp.into_iter().flatten().map(|webhook| webhook.client_config.ca_bundle).collect();
         for name in [GUARD, GATE] {
-            let webhooks = self.validating.get(name).await?.webhooks.unwrap_or_default();
-            bundles.extend(webhooks.into_iter().map(|webhook| webhook.client_config.ca_bundle));
+            let webhooks = self.validating.get_opt(name).await?.and_then(|found| found.webhooks);
+            bundles.extend(webhooks.into_iter().flatten().map(|webhook| webhook.client_config.ca_bundle));
         }
         Ok(bundles.iter().all(|held| held.as_ref().is_some_and(|held| held.0 == bundle.as_bytes())))
     }
 
-    /// Fills in the bundle everywhere and the rules of the gate. Writing what is there already changes nothing.
+    /// Fills in the bundle everywhere and the rules of the gate. Writing what is there already changes nothing. The others
+    /// are filled though one fails.
     ///
     /// # Errors
-    /// When the API server refuses, or a configuration is missing: it comes with the chart.
+    /// The first: when the API server refuses, or a configuration is missing, as it comes with the chart.
     pub async fn fill(&self, bundle: &str, gate: &[Filled]) -> Result<(), Error> {
-        let params = PatchParams::apply(MANAGER).force();
-        let guard = |kind| body(kind, GUARD, bundle, &[]);
-        let stamp = body("MutatingWebhookConfiguration", STAMP, bundle, &[]);
-        self.mutating.patch(STAMP, &params, &Patch::Apply(&stamp)).await?;
-        let validating = "ValidatingWebhookConfiguration";
-        self.validating.patch(GUARD, &params, &Patch::Apply(&guard(validating))).await?;
-        self.validating.patch(GATE, &params, &Patch::Apply(&body(validating, GATE, bundle, gate))).await?;
-        Ok(())
+        let (stamping, validating) = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration");
+        let stamp = patch(&self.mutating, STAMP, &body(stamping, STAMP, bundle, &[])).await;
+        let guard = patch(&self.validating, GUARD, &body(validating, GUARD, bundle, &[])).await;
+        let gate = patch(&self.validating, GATE, &body(validating, GATE, bundle, gate)).await;
+        stamp.and(guard).and(gate)
     }
+}
+
+/// Owns what is filled into a configuration that the chart has made. The operator may not make one.
+async fn patch<K>(api: &Api<K>, name: &str, body: &Value) -> Result<(), Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let filled = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(body)).await;
+    filled.map(|_| ()).map_err(|error| match crate::cluster::error::code(&error) {
+        Some(403 | 404) => Error::Waiting(format!(
+            "the webhook configuration {name} cannot be filled ({}): helm upgrade brings it back",
+            chain(&error)
+        )),
+        _ => error.into(),
+    })
 }
 
 /// What is applied to one configuration. A guard has one webhook, whose rules are the chart's.
