@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
         events: Events::new(client.clone(), &identity),
         metrics: Metrics::new(),
         enforcement: Enforcement::default(),
+        is_admitting: AtomicBool::new(false),
         client,
         config,
         identity,

@@ -1,5 +1,7 @@
 //! The server over TLS, from its first certificate until the last review is answered.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -52,10 +54,19 @@ pub async fn run(
             handle.graceful_shutdown(Some(DRAIN));
         }
     };
-    tracing::info!(%address, "admission listens");
+    let listening = {
+        let handle = handle.clone();
+        let context = Arc::clone(&context);
+        async move {
+            if handle.listening().await.is_some() {
+                context.is_admitting.store(true, Ordering::Relaxed);
+                tracing::info!(%address, "admission listens");
+            }
+        }
+    };
     let server = axum_server::bind_rustls(address, shown).handle(handle).serve(router.into_make_service());
     let background = async {
-        tokio::join!(draining, following);
+        tokio::join!(draining, following, listening);
         // The server ends when it is drained, not when it is told to.
         futures::future::pending::<()>().await;
     };

@@ -13,6 +13,7 @@ pub mod stores;
 pub mod workloads;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::change::enforcement::Enforcement;
 use crate::config::Config;
@@ -40,6 +41,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What the canary saw last of each policy.
     pub enforcement: Enforcement,
+    /// Whether the webhooks are served.
+    pub is_admitting: AtomicBool,
 }
 
 /// The context as it is passed around.

@@ -1,5 +1,7 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
+use std::sync::atomic::Ordering;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,8 +10,8 @@ use axum::routing::get;
 
 use crate::cluster::SharedContext;
 
-/// The routes. `/livez` says that the process answers; `/readyz` that it may serve: every cache is filled.
-/// Holding the lease is no part of it, or a standby would not serve webhooks.
+/// The routes. `/livez` says that the process answers; `/readyz` that it serves: every cache is filled, and the webhooks
+/// listen. Holding the lease is no part of it, or a standby would not serve webhooks.
 pub fn router(context: SharedContext) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -20,10 +22,13 @@ pub fn router(context: SharedContext) -> Router {
 
 async fn ready(State(context): State<SharedContext>) -> Response {
     let missing = context.stores.missing();
-    if missing.is_empty() {
-        (StatusCode::OK, "ok\n").into_response()
-    } else {
+    if !missing.is_empty() {
         (StatusCode::SERVICE_UNAVAILABLE, format!("still reading: {}\n", missing.join(", "))).into_response()
+    } else if !context.is_admitting.load(Ordering::Relaxed) {
+        let told = "the webhooks do not listen yet; the log says what keeps them from a certificate\n";
+        (StatusCode::SERVICE_UNAVAILABLE, told).into_response()
+    } else {
+        (StatusCode::OK, "ok\n").into_response()
     }
 }
 
