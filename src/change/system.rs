@@ -75,6 +75,9 @@ const CLAIM: &[&str] = &[
     "/metadata/annotations/volume.kubernetes.io~1storage-provisioner",
     "/metadata/annotations/volume.beta.kubernetes.io~1storage-provisioner",
     "/metadata/annotations/volume.kubernetes.io~1selected-node",
+    "/metadata/annotations/pv.kubernetes.io~1migrated-to",
+    // The default class, which may come later than the claim.
+    "/spec/storageClassName",
 ];
 
 /// What the controllers of Kubernetes do.

@@ -10,6 +10,7 @@ mod bad_input;
 mod change;
 mod control_plane;
 mod gap;
+mod healing;
 mod intake;
 mod kinds;
 mod lifecycle;

@@ -192,6 +192,14 @@ fn gate(namespace: &str) -> Value {
     })
 }
 
+/// Fills in the gate over the shop, and returns once it is shut.
+pub fn shut_gate(cluster: &Cluster) {
+    let fill = format!("kubectl apply --server-side --field-manager=mayday-webhooks {AS_OPERATOR} -f -");
+    cluster.admin().pipes(&gate("shop").to_string(), &fill).passes();
+    let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v9";
+    eventually("the gate is shut", || (!passes_dry(cluster, image)).then_some(()));
+}
+
 fn ready_pods(person: &Person) -> BTreeSet<String> {
     let pods = person.reads("pods -n shop -l app=checkout");
     let is_ready = |pod: &&Value| {
@@ -222,13 +230,10 @@ fn the_application_heals_people_are_refused_and_an_upgrade_opens_nothing() {
     admin.types("kubectl expose -n shop deploy/checkout --port 80").passes();
     let first = eventually("three ready pods", || Some(ready_pods(&admin)).filter(|pods| pods.len() == 3));
 
-    let fill = format!("kubectl apply --server-side --field-manager=mayday-webhooks {AS_OPERATOR} -f -");
-    admin.pipes(&gate("shop").to_string(), &fill).passes();
+    shut_gate(&cluster);
     let emil = cluster.person("emil", &["shop-engineers"]);
-    let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v9";
-    eventually("the gate is shut", || (!passes_dry(&cluster, image)).then_some(()));
     for command in [
-        image,
+        "kubectl set image -n shop deploy/checkout app=shop/checkout:v9",
         "kubectl scale -n shop deploy/checkout --replicas 1",
         "kubectl delete pods -n shop --all --wait=false",
         "kubectl delete configmap -n shop checkout-old-limits",
