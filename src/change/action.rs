@@ -5,14 +5,12 @@ use serde_json::{Value, json};
 
 use super::delta;
 use super::policy::Resource;
+use super::version::Version;
 use crate::admission::caller::Caller;
 use crate::admission::review::Request;
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::cluster::client::RUN_EXTRA;
-
-/// How a version by resourceVersion begins.
-pub const RESOURCE_VERSION: &str = "resourceVersion ";
 
 /// What a request does.
 #[derive(Clone, Debug)]
@@ -112,6 +110,12 @@ impl Action {
         Resource { group: self.target.group(), plural: &self.plural, namespace: &self.namespace }
     }
 
+    /// Whether it is about a subresource that does not say which kind the object is of: the scale of a kind that does not
+    /// come with Kubernetes.
+    pub fn names_no_kind(&self) -> bool {
+        self.subresource == "scale" && self.target.kind == "Scale"
+    }
+
     /// Whether the object is already being deleted.
     pub fn is_terminating(&self) -> bool {
         self.before.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
@@ -136,15 +140,14 @@ impl Action {
             && known.all(is_credential)
     }
 
-    /// The version of the object before the action: its generation, which rises with every change of what it is to be;
-    /// or its resourceVersion, for a kind that has none, and where only metadata changes, which raises none. None where
-    /// there was no object.
-    pub fn version(&self) -> Option<String> {
-        let metadata = self.before.get("metadata")?;
-        let raises = self.delta.iter().any(|delta| !delta.path.starts_with("/metadata/"));
-        let generation = metadata["generation"].as_i64().filter(|_| raises);
-        let generation = generation.map(|generation| format!("generation {generation}"));
-        generation.or_else(|| Some(format!("{RESOURCE_VERSION}{}", metadata["resourceVersion"].as_str()?)))
+    /// The version of the object before the action; none where there was no object.
+    pub fn version(&self) -> Option<Version> {
+        let generation = |object: &Value| object.pointer("/metadata/generation").and_then(Value::as_i64);
+        // What a client wrote there stays as it is for ever.
+        let raised = generation(&self.before)
+            .filter(|before| generation(&self.after).is_some_and(|now| now > *before));
+        let resource_version = || self.before.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        raised.map(Version::Generation).or_else(|| Some(Version::Resource(resource_version()?.to_owned())))
     }
 
     /// Whether a pod is evicted.
@@ -152,20 +155,29 @@ impl Action {
         self.subresource == "eviction" && self.plural == "pods"
     }
 
-    /// Whether it is an update that changes no value.
+    /// Whether it is an update that changes no value. Of what was sent without its values nobody knows.
     pub fn changes_nothing(&self) -> bool {
-        self.operation == Operation::Update && self.delta.is_empty()
+        self.operation == Operation::Update
+            && self.delta.is_empty()
+            && !self.before.is_null()
+            && !self.after.is_null()
     }
 
-    /// Whether only the finalizers of an object that is being deleted shrink: its deletion was judged before.
+    /// Whether only the finalizers of an object that is being deleted shrink: its deletion was judged before. Those that
+    /// say what becomes of what belongs to the object are the garbage collector's alone: without `orphan` it would delete
+    /// what was to be left behind.
     pub fn only_lets_go(&self) -> bool {
         let finalizers = |object: &Value| -> Vec<Value> {
             object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
         };
+        let (before, after) = (finalizers(&self.before), finalizers(&self.after));
+        let is_collectors =
+            |finalizer: &&Value| **finalizer == "orphan" || **finalizer == "foregroundDeletion";
         self.operation == Operation::Update
             && self.is_terminating()
             && self.delta.iter().all(|delta| delta.path == "/metadata/finalizers")
-            && finalizers(&self.after).iter().all(|left| finalizers(&self.before).contains(left))
+            && after.iter().all(|left| before.contains(left))
+            && before.iter().filter(is_collectors).all(|kept| after.contains(kept))
     }
 }
 
@@ -337,6 +349,8 @@ pub(crate) mod tests {
         let with = |finalizers: Value| json!({"metadata": {"finalizers": finalizers, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": null});
         let let_go = action(json!({"oldObject": with(json!(["a", "b"])), "object": with(json!(["b"]))}));
         assert!(let_go.only_lets_go());
+        let adopted = action(json!({"oldObject": with(json!(["orphan"])), "object": with(json!([]))}));
+        assert!(!adopted.only_lets_go(), "what belongs to it was to be left behind");
         let added = action(json!({"oldObject": with(json!(["a"])), "object": with(json!(["a", "c"]))}));
         assert!(!added.only_lets_go());
         let edited =
@@ -389,6 +403,7 @@ pub(crate) mod tests {
             "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}});
         assert!(action(same).changes_nothing());
         assert!(!action(json!({})).changes_nothing());
+        assert!(!action(json!({"object": null, "oldObject": null})).changes_nothing(), "nobody knows");
         assert!(!action(json!({"operation": "DELETE", "object": null})).changes_nothing());
     }
 }

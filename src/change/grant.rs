@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use kube::core::admission::Operation;
 use serde_json::json;
 
-use super::action::{self, Action};
+use super::action::Action;
 use super::quorum::Outcome;
+use super::version::Version;
 use super::{delta, digest, words};
 use crate::api::ChangeRequest;
 use crate::api::change_request::{
@@ -254,7 +255,7 @@ fn used(
     Ok(Grant::Use(Use {
         change: i32::try_from(index).map_err(|error| error.to_string())?,
         digest,
-        version: action.version(),
+        version: action.version().map(|version| version.to_string()),
         by: action.caller.user.clone(),
         time: seconds(now),
         delta: action.delta.clone(),
@@ -272,14 +273,14 @@ fn is_not_stored(used: &Use, by: &str, time: Timestamp, action: &Action, now: Ti
         // it was counted has cost a use.
         Operation::Create => false,
         _ => {
-            let (Some(then), Some(version)) = (&used.version, action.version()) else { return false };
+            let then = used.version.as_ref().and_then(|version| version.parse::<Version>().ok());
+            let (Some(then), Some(later)) = (then, action.version()) else { return false };
             // Any write moves a resourceVersion, that of a status too, and the API server then asks again about the same
             // request.
-            let is_asked_again =
-                [then, &version].iter().all(|text| text.starts_with(action::RESOURCE_VERSION))
-                    && by == action.caller.user
-                    && now.duration_since(time) <= API_SERVER_RETRIES;
-            *then == version || is_asked_again
+            let is_asked_again = matches!((&then, &later), (Version::Resource(_), Version::Resource(_)))
+                && by == action.caller.user
+                && now.duration_since(time) <= API_SERVER_RETRIES;
+            then.was_not_stored(&later) || is_asked_again
         }
     }
 }

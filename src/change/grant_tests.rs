@@ -36,9 +36,10 @@ fn image(from: &str, to: &str) -> Action {
     action(json!({"oldObject": image(from), "object": image(to)}))
 }
 
-/// The same action on the object as it is in a later version.
+/// The same action on the object as it is in a later version, which it raises.
 fn in_generation(generation: i64, mut action: Action) -> Action {
     action.before["metadata"]["generation"] = json!(generation);
+    action.after["metadata"]["generation"] = json!(generation + 1);
     action
 }
 
@@ -57,6 +58,8 @@ fn at(time: &str) -> Timestamp {
 fn the_exact_change_passes_once_and_its_repeat_is_not_counted() {
     let used = use_it(request(json!({})), &in_generation(3, image("v1", "v2")));
     assert_eq!(grant(&used, &in_generation(3, image("v1", "v2")), now()), Ok(Grant::Repeat));
+    let asked_again = in_generation(4, image("v1", "v2"));
+    assert_eq!(grant(&used, &asked_again, now()), Ok(Grant::Repeat), "somebody else's write came between");
 }
 
 #[test]
@@ -67,6 +70,21 @@ fn what_was_stored_and_overwritten_since_is_no_repeat() {
     let mut nobody_knows = used;
     nobody_knows.status.as_mut().unwrap().used[0].version = None;
     assert_eq!(grant(&nobody_knows, &in_generation(3, image("v1", "v2")), now()), spent);
+}
+
+#[test]
+fn a_generation_that_a_client_wrote_tells_nothing() {
+    // Nobody keeps a generation of a ConfigMap: what was written at its creation stays.
+    let written = |version: &str| {
+        let mut action = in_generation(7, image("v1", "v2"));
+        action.after["metadata"]["generation"] = json!(7);
+        action.before["metadata"]["resourceVersion"] = json!(version);
+        action
+    };
+    let used = use_it(request(json!({})), &written("1"));
+    let later = now() + SignedDuration::from_secs(11);
+    assert_eq!(grant(&used, &written("1"), later), Ok(Grant::Repeat));
+    assert!(grant(&used, &written("5"), later).is_err(), "there and back and there again");
 }
 
 #[test]
@@ -169,7 +187,7 @@ fn a_restore_takes_back_a_use_once() {
     let taken_back = &mut used.status.as_mut().unwrap().used[0];
     taken_back.restored_time = Some(seconds(now()));
     taken_back.restored_by = Some("emil".into());
-    taken_back.version = in_generation(4, image("v2", "v1")).version();
+    taken_back.version = in_generation(4, image("v2", "v1")).version().map(|version| version.to_string());
     // The values are the same again: only the version tells a retry from a later way back.
     let retry = in_generation(4, image("v2", "v1"));
     assert_eq!(grant(&used, &retry, now()), Ok(Grant::Repeat), "a retry of the restore");

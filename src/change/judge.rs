@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::api::{Api, ListParams};
 
 use super::action::Action;
 use super::binding::{self, Binding};
@@ -17,7 +18,7 @@ use super::{by_itself, lookup, people, policy, unapproved};
 use crate::admission::review::Request;
 use crate::admission::verdict::Verdict;
 use crate::api::approval::SubjectKind;
-use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, UnapprovedKind};
+use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, Interactive, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
 use crate::api::{ChangePolicy, Freeze, Incident};
 use crate::cluster::stores::in_namespace;
@@ -25,11 +26,11 @@ use crate::cluster::{Context, Error, SharedContext};
 
 /// Judges a request for a protected object, or for an object of ours whose change takes a quorum.
 pub async fn judge(context: &SharedContext, request: &Request) -> Verdict {
-    let action = match Action::read(request, &context.config.direct_login.extra_key) {
+    let mut action = match Action::read(request, &context.config.direct_login.extra_key) {
         Ok(action) => action,
         Err(message) => return Verdict::refuse(format!("Refused: this request cannot be judged: {message}")),
     };
-    match decide(context, &action).await {
+    match decide(context, &mut action).await {
         Ok(verdict) => verdict,
         Err(error) => Verdict::unavailable(format!(
             "Refused: {} cannot be judged now ({}); try again",
@@ -62,12 +63,16 @@ fn passes(reason: &str) -> Verdict {
     Verdict::Allow { warnings: Vec::new(), audit: audit("reason", reason) }
 }
 
-async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Error> {
-    let policies = context.stores.policies.state();
-    let incidents = context.stores.incidents.state();
+async fn decide(context: &SharedContext, action: &mut Action) -> Result<Verdict, Error> {
+    if action.names_no_kind() {
+        action.target.kind = lookup::kind(context, action).await?;
+    }
+    let action = &*action;
+    let is_ours = action.target.group() == crate::api::GROUP;
+    let policies = policies(context, action).await?;
+    let incidents = incidents(context, action, &policies).await?;
     let freezes = context.stores.freezes.state();
     let over = in_force(&policies, &freezes, &incidents, action, &context.config.namespace);
-    let is_ours = action.target.group() == crate::api::GROUP;
     if !is_ours {
         if over.is_empty() {
             return Ok(passes("not protected"));
@@ -90,6 +95,35 @@ async fn decide(context: &SharedContext, action: &Action) -> Result<Verdict, Err
     };
     let message = refusal_text(context, action, &over, &incidents, near).await?;
     Ok(enforced(context, action, &over, message).await)
+}
+
+/// Every policy. The API server asks only about what is protected: where none is known, the cache lies behind.
+async fn policies(context: &Context, action: &Action) -> Result<Vec<Arc<ChangePolicy>>, Error> {
+    let known = context.stores.policies.state();
+    let is_ours = action.target.group() == crate::api::GROUP;
+    if is_ours || !policy::over(&known, &action.namespace, &context.config.namespace).is_empty() {
+        return Ok(known);
+    }
+    let policies: Api<ChangePolicy> = Api::all(context.client.clone());
+    Ok(policies.list(&ListParams::default()).await?.into_iter().map(Arc::new).collect())
+}
+
+/// The incidents. Where it lets more pass that there is none, what is stored counts, and not what is cached.
+async fn incidents(
+    context: &Context,
+    action: &Action,
+    policies: &[Arc<ChangePolicy>],
+) -> Result<Vec<Arc<Incident>>, Error> {
+    let over = policy::over(policies, &action.namespace, &context.config.namespace);
+    let rests = |policy: &&ChangePolicy| {
+        policy.spec.activation == Activation::DuringIncident
+            || (action.is_interactive() && policy.spec.interactive.normally != Interactive::Approve)
+    };
+    if !over.iter().any(rests) {
+        return Ok(context.stores.incidents.state());
+    }
+    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &action.namespace);
+    Ok(incidents.list(&ListParams::default()).await?.into_iter().map(Arc::new).collect())
 }
 
 /// The policies that protect the object and are active.

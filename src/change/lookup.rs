@@ -9,8 +9,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::{Scope, pinned_kind};
+use kube::core::{GroupVersion, GroupVersionKind};
+use kube::discovery::{Scope, pinned_group, pinned_kind};
 
 use super::action::Action;
 use super::budget::Budget;
@@ -86,6 +86,20 @@ async fn owner(
         None => OwnerState::Gone,
     };
     Ok((state, protected))
+}
+
+/// The kind of an action's object, by its plural name.
+///
+/// # Errors
+/// When the API server does not answer, or serves no such kind.
+pub async fn kind(context: &Context, action: &Action) -> Result<String, Error> {
+    let (group, version) =
+        action.target.api_version.split_once('/').unwrap_or(("", &action.target.api_version));
+    let served = pinned_group(&context.planner, &GroupVersion::gv(group, version)).await?;
+    let found = served.recommended_resources().into_iter().find(|(kind, _)| kind.plural == action.plural);
+    found
+        .map(|(kind, _)| kind.kind)
+        .ok_or_else(|| Error::Waiting(format!("no kind is called {} yet", action.plural)))
 }
 
 /// Whether any policy protects such objects.

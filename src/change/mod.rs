@@ -40,6 +40,7 @@ pub mod unapproved;
 pub mod unproved;
 pub mod uses;
 pub mod validate;
+pub mod version;
 pub mod weigh;
 pub mod words;
 

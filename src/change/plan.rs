@@ -40,6 +40,10 @@ fn at(index: usize, error: Error) -> Error {
     let final_answer =
         error.code().is_some_and(|code| (400..500).contains(&code) && code != 409 && code != 429);
     match error {
+        Error::Api(error) if matches!(&*error, kube::Error::Api(answer) if answer.is_already_exists()) => {
+            let said = crate::cluster::error::chain(&*error);
+            Error::Terminal(format!("spec.changes[{index}]: {said}; ask for an update of what is there"))
+        }
         Error::Api(error) if final_answer => {
             Error::Terminal(format!("spec.changes[{index}]: {}", crate::cluster::error::chain(&*error)))
         }

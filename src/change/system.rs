@@ -132,7 +132,7 @@ const ROWS: &[Row] = &[
     row("namespace-controller", ALL, ALL, DELETE, Proof::NamespaceEnds),
     Row {
         controller: "horizontal-pod-autoscaler",
-        group: "apps",
+        group: ALL,
         plural: ALL,
         subresource: "scale",
         operations: UPDATE,

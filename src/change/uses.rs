@@ -203,7 +203,7 @@ fn not_standing(request: &ChangeRequest, action: &Action, (why, lacks_approval):
 }
 
 async fn store(
-    context: &Context,
+    context: &SharedContext,
     request: &ChangeRequest,
     granted: Grant,
     action: &Action,
@@ -218,17 +218,20 @@ async fn store(
             if let Some(used) = next.used.get_mut(index) {
                 used.restored_time = Some(conditions::seconds(now));
                 used.restored_by = Some(action.caller.user.clone());
-                used.version = action.version();
+                used.version = action.version().map(|version| version.to_string());
             }
         }
     }
     status::write(&context.client, request, next).await?;
     let what = format!("{}, by {}", refusal::what(action), action.caller.user);
-    if is_restore {
-        context.events.warning(request, "Restored", &what).await;
-    } else {
-        context.events.normal(request, "Used", &what).await;
-    }
+    let (context, request) = (Arc::clone(context), request.clone());
+    // The API server waits for the verdict, and an Event may take longer than it waits.
+    tokio::spawn(async move {
+        match is_restore {
+            true => context.events.warning(&request, "Restored", &what).await,
+            false => context.events.normal(&request, "Used", &what).await,
+        }
+    });
     Ok(())
 }
 

@@ -176,3 +176,36 @@ fn a_status_that_is_a_field_like_others_and_finalizers_are_protected() {
     let said = shop.types(&admin, parked).is_refused();
     assert!(said.contains("/metadata/finalizers of deployment/checkout"), "{said}");
 }
+
+#[test]
+fn the_scale_of_a_kind_of_ones_own_is_asked_for_like_any_other() {
+    let shop = Shop::open();
+    let (admin, emil) = (shop.admin(), shop.emil());
+    let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: fleets.example.com}, \
+                spec: {group: example.com, scope: Namespaced, names: {kind: Fleet, plural: fleets, singular: fleet}, versions: \
+                [{name: v1, served: true, storage: true, subresources: {scale: {specReplicasPath: .spec.replicas, \
+                statusReplicasPath: .status.replicas}}, schema: {openAPIV3Schema: {type: object, \
+                x-kubernetes-preserve-unknown-fields: true}}}]}}";
+    admin.applies(kind).passes();
+    let role = "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: fleets, labels: \
+                {rbac.authorization.k8s.io/aggregate-to-edit: 'true', mayday.dev/aggregate-to-planner: 'true'}}, rules: \
+                [{apiGroups: [example.com], resources: [fleets, fleets/scale], verbs: [get, list, patch, update]}]}";
+    admin.applies(role).passes();
+    let fleet = "{apiVersion: example.com/v1, kind: Fleet, metadata: {name: web, namespace: NS}, spec: {replicas: 2}}";
+    eventually("the glass is broken", || {
+        let glass = format!("kubectl create {GLASS} --as-group=system:masters -f -");
+        admin.pipes(&fleet.replace("NS", &shop.namespace), &glass).succeeded().then_some(())
+    });
+    let scale = "kubectl scale -n NS fleet/web --replicas 4";
+    let said = eventually("the gate judges it", || {
+        let said = shop.types(&emil, scale).is_refused();
+        said.contains("Refused: replicas of fleet/web").then_some(said)
+    });
+    assert!(said.contains("2 → 4"), "{said}");
+    shop.types(&emil, "kubectl mayday ask -n NS fleet/web --scale 4 --name more --why sale --yes").passes();
+    for person in [shop.amir(), shop.bea()] {
+        shop.types(&person, "kubectl mayday approve -n NS chg/more --yes").passes();
+    }
+    shop.types(&emil, scale).passes();
+    shop.types(&emil, "kubectl scale -n NS fleet/web --replicas 5").is_refused();
+}
