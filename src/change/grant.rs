@@ -104,6 +104,19 @@ pub fn is_about(request: &ChangeRequest, action: &Action) -> bool {
     })
 }
 
+/// Whether a request is about any value that an action changes; of what has no values, about the object.
+pub fn shares_a_value(request: &ChangeRequest, action: &Action) -> bool {
+    let touches = |planned: &Delta| {
+        action.delta.iter().any(|delta| {
+            delta::is_under(&delta.path, &planned.path) || delta::is_under(&planned.path, &delta.path)
+        })
+    };
+    let plan = request.status.iter().flat_map(|status| &status.plan);
+    plan.filter(|planned| same_object(planned, action)).any(|planned| {
+        action.delta.is_empty() || planned.delta.is_empty() || planned.delta.iter().any(touches)
+    })
+}
+
 fn same_object(planned: &PlannedChange, action: &Action) -> bool {
     let namespace = super::policy::namespace_of(planned);
     planned.target.same_object(&action.target) && namespace == action.namespace

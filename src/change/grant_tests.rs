@@ -88,6 +88,15 @@ fn a_generation_that_a_client_wrote_tells_nothing() {
 }
 
 #[test]
+fn a_request_is_near_only_to_what_changes_a_value_of_it() {
+    let scaled = action(json!({"oldObject": {"spec": {"replicas": 3}}, "object": {"spec": {"replicas": 9,
+        "template": {"spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}}));
+    assert!(!shares_a_value(&request(json!({})), &scaled));
+    assert!(shares_a_value(&request(json!({})), &image("v1", "v9")));
+    assert!(shares_a_value(&request(json!({})), &action(json!({"operation": "DELETE", "object": null}))));
+}
+
+#[test]
 fn a_creation_is_never_a_repeat() {
     let created = json!({"operation": "CREATE", "oldObject": null});
     let create = action(created);

@@ -138,7 +138,11 @@ enum Used {
 fn as_known(candidate: &Candidate, action: &Action, now: Timestamp) -> Option<Used> {
     let why = grant::grant(&candidate.known, action, now).err()?;
     Some(match state(&candidate.known) {
-        Some(RequestState::Approved | RequestState::Spent | RequestState::Stale) => Used::No(why),
+        Some(RequestState::Approved | RequestState::Spent | RequestState::Stale)
+            if grant::shares_a_value(&candidate.known, action) =>
+        {
+            Used::No(why)
+        }
         _ => Used::Unrelated,
     })
 }
