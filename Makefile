@@ -19,7 +19,7 @@ check: ## format, lints, generated files, docs, chart
 	@dev/check
 
 bench: ## benchmarks, as ratios measured in one run
-	@if ls benches/*.rs >/dev/null 2>&1; then cargo bench; else echo "no benchmark yet"; fi
+	@dev/bench
 
 generate: ## write the generated files again
 	cargo run --quiet --bin mayday -- crds crds

@@ -1,0 +1,208 @@
+//! What the gate costs a write, on a real API server: `make bench`.
+//!
+//! Each round tries every case once, as a dry run by the same person on the same kind of object, so that whatever else
+//! the machine does falls on all of them. Only ratios of medians of one run are told: a lone time says nothing on
+//! another machine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark says so by failing")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use mayday::api::ChangeRequest;
+use serde_json::{Value, json};
+
+/// Rounds that count; a few before them warm everything up.
+const ROUNDS: usize = 200;
+const WARM_UP: usize = 20;
+/// So many requests about the same object wait in the crowd.
+const CROWD: usize = 200;
+
+/// What is tried in a round.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    namespace: &'static str,
+    image: &'static str,
+    passes: bool,
+}
+
+const UNPROTECTED: Case =
+    Case { name: "unprotected", namespace: "plain", image: "shop/checkout:v2", passes: true };
+const NOTHING: Case =
+    Case { name: "nothing changes", namespace: "shop", image: "shop/checkout:v1", passes: true };
+const APPROVED: Case = Case { name: "approved", namespace: "shop", image: "shop/checkout:v2", passes: true };
+const REFUSED: Case = Case { name: "refused", namespace: "shop", image: "shop/checkout:v9", passes: false };
+
+/// The cluster under a folder, and the scripts that work on it.
+struct Cluster {
+    root: PathBuf,
+    dir: PathBuf,
+}
+
+impl Cluster {
+    fn script(&self, name: &str, arguments: &[&str]) -> String {
+        let output = Command::new(self.root.join("dev").join(name))
+            .args(arguments)
+            .env("MAYDAY_DEV_DIR", &self.dir)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "dev/{name} {}: {said}", arguments.join(" "));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn kubectl(&self, kubeconfig: &Path, line: &str) {
+        let output = Command::new(self.root.join("dev/kubectl"))
+            .args(line.split(' '))
+            .env("KUBECONFIG", kubeconfig)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "kubectl {line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn person(&self, name: &str, group: &str) -> PathBuf {
+        PathBuf::from(self.script("user", &[name, group]))
+    }
+
+    /// The shop of the samples under its policy, the same Deployment where no policy is, and one approved request.
+    fn furnish(&self) {
+        let admin = self.dir.join("kubeconfig");
+        for part in ["00-shop", "05-access", "10-policy"] {
+            self.kubectl(&admin, &format!("apply -f {}/config/samples/{part}.yaml", self.root.display()));
+        }
+        self.kubectl(&admin, "create namespace plain");
+        self.kubectl(&admin, "create deployment checkout -n plain --image=shop/checkout:v1");
+        self.kubectl(&admin, "create rolebinding edit -n plain --clusterrole=edit --group=shop-engineers");
+        self.kubectl(&admin, "wait changepolicy/production --for=condition=Enforced --timeout=60s");
+        let emil = self.person("emil", "shop-engineers");
+        let image = APPROVED.image;
+        self.kubectl(
+            &emil,
+            &format!("mayday ask -n shop deploy/checkout --image app={image} --why release --name v2 --yes"),
+        );
+        for approver in ["amir", "bea"] {
+            let kubeconfig = self.person(approver, "shop-approvers");
+            self.kubectl(&kubeconfig, "mayday approve -n shop chg/v2 --yes");
+        }
+    }
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// Tries a case once.
+async fn attempt(client: &Client, case: Case) -> Duration {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), case.namespace);
+    let container = if case.namespace == "plain" { "checkout" } else { "app" };
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": container, "image": case.image}]}}}});
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    let start = Instant::now();
+    let answer = deployments.patch("checkout", &params, &Patch::Strategic(&patch)).await;
+    let taken = start.elapsed();
+    match answer {
+        Ok(_) => assert!(case.passes, "{} passed", case.name),
+        Err(kube::Error::Api(status)) if status.message.contains("Refused: ") => {
+            assert!(!case.passes, "{}: {}", case.name, status.message);
+        }
+        Err(error) => panic!("{}: {error}", case.name),
+    }
+    taken
+}
+
+/// The median of each case, in their order.
+async fn medians<const N: usize>(client: &Client, cases: [Case; N]) -> [Duration; N] {
+    let mut taken: [Vec<Duration>; N] = std::array::from_fn(|_| Vec::new());
+    for round in 0..WARM_UP + ROUNDS {
+        for (case, taken) in cases.iter().zip(&mut taken) {
+            let time = attempt(client, *case).await;
+            if round >= WARM_UP {
+                taken.push(time);
+            }
+        }
+    }
+    taken.map(|mut all| {
+        all.sort();
+        all[all.len() / 2]
+    })
+}
+
+/// Many ask for other images of the same Deployment, and nobody has approved any of it.
+async fn gather_a_crowd(client: &Client) {
+    let requests: Api<ChangeRequest> = Api::namespaced(client.clone(), "shop");
+    for index in 0..CROWD {
+        let image = format!("shop/checkout:w{index}");
+        let asked = json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+            "metadata": {"name": format!("crowd-{index}"), "namespace": "shop"},
+            "spec": {"reason": "crowd", "changes": [{
+                "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                "update": {"patch": {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}}},
+            }]},
+        });
+        let asked: ChangeRequest = serde_json::from_value(asked).unwrap();
+        requests.create(&PostParams::default(), &asked).await.unwrap();
+    }
+    let end = Instant::now() + Duration::from_secs(300);
+    loop {
+        let known = requests.list(&Default::default()).await.unwrap();
+        let planned =
+            known.iter().filter(|request| request.status.as_ref().is_some_and(|s| !s.plan.is_empty()));
+        let planned = planned.count();
+        if planned > CROWD {
+            return;
+        }
+        assert!(Instant::now() < end, "only {planned} requests were planned");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    (one.as_secs_f64() / other.as_secs_f64() * 100.0).round() / 100.0
+}
+
+#[tokio::main]
+async fn main() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // cargo adds arguments of its own.
+    let dir = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let dir = PathBuf::from(dir.expect("the folder of a cluster: run it with make bench"));
+    let cluster = Cluster { root: root.clone(), dir };
+    cluster.furnish();
+    let emil = client(&cluster.person("emil", "shop-engineers")).await;
+
+    eprintln!("==> {ROUNDS} rounds of {} cases", 4);
+    let [plain, nothing, approved, refused] =
+        medians(&emil, [UNPROTECTED, NOTHING, APPROVED, REFUSED]).await;
+    eprintln!("==> gathering {CROWD} requests about the same object");
+    gather_a_crowd(&emil).await;
+    let [plain_later, approved_in_crowd, refused_in_crowd] =
+        medians(&emil, [UNPROTECTED, APPROVED, REFUSED]).await;
+
+    let told = [
+        ("a write that changes nothing, to an unprotected one", ratio(nothing, plain)),
+        ("an approved write, to an unprotected one", ratio(approved, plain)),
+        ("a refused write, to an unprotected one", ratio(refused, plain)),
+        ("an approved write beside the crowd, to an unprotected one", ratio(approved_in_crowd, plain_later)),
+        ("a refused write beside the crowd, to an unprotected one", ratio(refused_in_crowd, plain_later)),
+    ];
+    for (what, ratio) in told {
+        println!("{ratio:>6.2} × {what}");
+    }
+    let ratios: serde_json::Map<String, Value> =
+        told.iter().map(|(what, ratio)| ((*what).to_owned(), json!(ratio))).collect();
+    let written = json!({"benchmark": "gate", "rounds": ROUNDS, "crowd": CROWD, "ratios": ratios});
+    let file = root.join("target/bench/gate.json");
+    std::fs::write(&file, serde_json::to_string_pretty(&written).unwrap()).unwrap();
+    println!("written to target/bench/gate.json");
+}
