@@ -95,7 +95,9 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         if state.is_open() {
             run_failures::page(incident, facts, &mut status, now);
         }
-        for (what, messages) in stakeholders::decide(incident, facts, &status, now) {
+        let said = stakeholders::decide(incident, facts, &status, now);
+        stakeholders::end_drafts(&mut status, &said);
+        for (what, messages) in said {
             told::once(&mut status, &what, messages);
         }
     }

@@ -126,7 +126,8 @@ impl Stakeholders<'_> {
         self.with_next_update(format!("{since} {summary}{end}"))
     }
 
-    fn with_next_update(&self, mut text: String) -> String {
+    /// A text with the promise of when they hear next.
+    pub fn with_next_update(&self, mut text: String) -> String {
         if let Some(next) = self.next_update {
             text.push_str(&format!(" Next update by {}.", minute(next, self.zone)));
         }
