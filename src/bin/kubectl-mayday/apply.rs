@@ -73,9 +73,7 @@ fn over(request: &ChangeRequest) -> Option<RequestState> {
 
 fn not_approved(session: &Session, name: &str, request: &ChangeRequest) -> Failure {
     let status = request.status.clone().unwrap_or_default();
-    let state = status
-        .state
-        .map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string());
+    let state = show::state(status.state);
     let missing = status.missing.map(|missing| format!(" Missing: {missing}.")).unwrap_or_default();
     Failure::new(format!("chg/{name} is {state}, so it lets nothing through.{missing}"))
         .then(session.command("show", &format!("chg/{name}")))

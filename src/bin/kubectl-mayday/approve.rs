@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::change_request::RequestState;
+use mayday::api::runbook_run::RunbookRunStatus;
 use mayday::api::{Approval, ChangeRequest, Runbook, RunbookRun};
+use mayday::{change, runbook};
 
 use crate::address::{Address, Kind};
 use crate::cluster::{Session, generated, name_of, uid_of};
@@ -68,50 +70,51 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
     }
     let mut incidents = Vec::new();
     let mut with_way_back = false;
-    let (kind, uid, digest, text) = match args.subject.kind {
+    // The digest of what is shown, and the one that the operator keeps.
+    let (uid, digest, kept, text) = match args.subject.kind {
         Kind::ChangeRequest => {
             let request: ChangeRequest = planned(session, name).await?;
             let status = request.status.clone().unwrap_or_default();
             refuse_if_over(session, name, status.state)?;
             incidents = status.incidents;
             with_way_back = request.spec.lets_take_back();
-            (
-                Kind::ChangeRequest,
-                uid_of(&request).to_owned(),
-                status.digest,
-                show::change::describe(&request, &here),
-            )
+            let uid = uid_of(&request).to_owned();
+            let digest = change::digest::request(&uid, &request.spec, &status.plan);
+            (uid, digest, status.digest, show::change::describe(&request, &here))
         }
         Kind::Runbook => {
-            let runbook: Runbook = session.get(name).await?;
-            let digest = runbook.status.as_ref().and_then(|status| status.digest.clone());
-            (Kind::Runbook, uid_of(&runbook).to_owned(), digest, show::runbook::describe(&runbook, &here))
+            let runbook = seen(session, name).await?;
+            let kept = runbook.status.as_ref().and_then(|status| status.digest.clone());
+            let digest = change::digest::runbook(&runbook.spec);
+            (uid_of(&runbook).to_owned(), digest, kept, show::runbook::describe(&runbook, &here))
         }
         Kind::RunbookRun => {
             let run: RunbookRun = session.get(name).await?;
-            let digest = run.status.as_ref().and_then(|status| status.digest.clone());
-            let snapshot = run.status.as_ref().and_then(|status| status.snapshot.as_ref());
-            let snapshot = snapshot.map(|snapshot| crate::text::yaml(&snapshot.spec)).unwrap_or_default();
-            let text =
-                format!("{}\n\n{}", show::run::describe(&run, &here), crate::text::indent(&snapshot, 2));
-            (Kind::RunbookRun, uid_of(&run).to_owned(), digest, text)
+            let status = run.status.clone().unwrap_or_default();
+            let snapshot = status.snapshot.as_ref().map(|snapshot| &snapshot.spec);
+            let digest = of_run(&run, &status);
+            let steps = snapshot.map(crate::text::yaml).unwrap_or_default();
+            let text = format!("{}\n\n{}", show::run::describe(&run, &here), crate::text::indent(&steps, 2));
+            (uid_of(&run).to_owned(), digest, status.digest, text)
         }
         Kind::Incident => {
             return Err(Failure::usage("An incident is not approved; the questions it asks are answered.")
                 .then(session.command("show", &args.subject.to_string())));
         }
     };
-    let Some(digest) = digest else {
-        return Err(Failure::new(format!(
-            "{} has no digest yet, so there is nothing that an approval could bind to: the operator has not looked at \
-             it.",
-            args.subject
-        ))
-        .then(session.command("show", &args.subject.to_string())));
-    };
+    let digest = bound(digest.ok(), kept).map_err(|why| {
+        Failure::new(format!("{} {why}", args.subject))
+            .then(session.command("show", &args.subject.to_string()))
+    })?;
     let decision = if verdict == Verdict::Approve { Decision::Approve } else { Decision::Reject };
     let spec = ApprovalSpec {
-        subject_ref: SubjectRef { kind, name: name.to_owned(), uid, step: None, check: None },
+        subject_ref: SubjectRef {
+            kind: args.subject.kind,
+            name: name.to_owned(),
+            uid,
+            step: None,
+            check: None,
+        },
         digest,
         incident_refs: incidents,
         decision,
@@ -120,6 +123,46 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         by: None,
     };
     Ok(Shown { text, with_way_back, spec })
+}
+
+/// What an Approval binds to: what was shown, if that is what the operator keeps.
+fn bound(shown: Option<String>, kept: Option<String>) -> Result<String, String> {
+    match (shown, kept) {
+        (_, None) => {
+            Err("has no digest yet, so there is nothing that a decision could bind to: the operator has not \
+                          looked at it."
+                .to_owned())
+        }
+        (Some(shown), Some(kept)) if shown == kept => Ok(kept),
+        (_, Some(kept)) => Err(format!(
+            "cannot be decided on from here: what is read of it is not what the operator keeps as {kept}. Either it has \
+             changed this moment, then do the same again, or this plugin is of another version than Mayday."
+        )),
+    }
+}
+
+/// The digest of a run, as far as it shows what it is made of: the Runbook that it took along, and its own values.
+fn of_run(run: &RunbookRun, status: &RunbookRunStatus) -> Result<String, change::digest::DigestError> {
+    let snapshot = status.snapshot.clone().unwrap_or_default();
+    let runbook = change::digest::runbook(&serde_json::from_value(snapshot.spec)?)?;
+    let incident = status.incident_ref.as_ref().map(|incident| incident.uid.as_str());
+    runbook::digest::run(uid_of(run), &runbook, incident, &run.spec)
+}
+
+/// The Runbook once the operator has looked at what it says now, which it does within a moment of an edit.
+async fn seen(session: &Session, name: &str) -> Result<Runbook, Failure> {
+    let runbook: Runbook = session.get(name).await?;
+    let is_seen = |runbook: &Runbook| {
+        let seen = runbook.status.as_ref().map(|status| status.observed_generation);
+        seen == runbook.metadata.generation
+    };
+    if is_seen(&runbook) {
+        return Ok(runbook);
+    }
+    match until::<Runbook>(session, name, Some(PATIENCE), is_seen).await? {
+        Waited::Done(runbook) => Ok(runbook),
+        Waited::TimeOver(last) => Ok(last.unwrap_or(runbook)),
+    }
 }
 
 /// The request with its plan and who is missing, as the operator says within a moment of its creation.
@@ -205,7 +248,8 @@ async fn next_of_request(session: &Session, subject: &Address, approval: &str) -
     match until::<ChangeRequest>(session, &subject.name, Some(PATIENCE), knows).await {
         Ok(Waited::Done(request)) => {
             let status = request.status?;
-            Some(show::next(status.next.as_ref(), status.state.is_some_and(RequestState::is_over)))
+            let is_over = status.state.is_some_and(RequestState::is_over);
+            Some(show::next(status.next.as_ref(), is_over, &Here::of(session)))
         }
         _ => None,
     }
@@ -227,6 +271,15 @@ mod tests {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use mayday::api::approval::ApprovalStatus;
+
+    #[test]
+    fn nothing_but_what_was_shown_is_decided_on() {
+        let digest = |text: &str| Some(text.to_owned());
+        assert_eq!(bound(digest("a"), digest("a")), Ok("a".to_owned()));
+        assert!(bound(digest("a"), None).unwrap_err().contains("no digest yet"));
+        assert!(bound(digest("edited"), digest("a")).unwrap_err().contains("another version"));
+        assert!(bound(None, digest("a")).is_err());
+    }
 
     #[test]
     fn only_what_the_operator_said_counts() {

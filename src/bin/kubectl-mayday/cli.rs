@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::text::shell_word;
+
 /// Outages, from the first signal to the closed review. Everything is done with your own rights; every command
 /// shows what it is about to do and asks.
 #[derive(Debug, Parser)]
@@ -30,6 +32,16 @@ pub struct Connection {
     /// Do it without asking
     #[arg(short, long, global = true)]
     pub yes: bool,
+}
+
+impl Connection {
+    /// What the person said of the way to the cluster, for the next command; its namespace stands there anyway.
+    pub fn flags(&self) -> String {
+        let file = self.kubeconfig.as_ref().map(|file| file.display().to_string());
+        let flag = |name: &str, value: &str| format!(" --{name} {}", shell_word(value));
+        let kubeconfig = file.iter().map(|file| flag("kubeconfig", file));
+        kubeconfig.chain(self.context.iter().map(|context| flag("context", context))).collect()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,5 +107,19 @@ mod tests {
         let cli = cli.unwrap();
         assert_eq!(cli.connection.namespace.as_deref(), Some("shop"));
         assert!(cli.connection.yes);
+        assert_eq!(cli.connection.flags(), "");
+    }
+
+    #[test]
+    fn the_next_command_goes_to_the_same_cluster() {
+        let cli = Cli::try_parse_from([
+            "kubectl-mayday",
+            "show",
+            "--context",
+            "staging",
+            "--kubeconfig",
+            "my file",
+        ]);
+        assert_eq!(cli.unwrap().connection.flags(), " --kubeconfig 'my file' --context staging");
     }
 }

@@ -70,6 +70,8 @@ pub struct Session {
     pub namespace: String,
     pub zone: TimeZone,
     pub connection: Connection,
+    /// What of it the next command needs, so that it goes to the same cluster.
+    pub flags: String,
 }
 
 impl Session {
@@ -95,7 +97,8 @@ impl Session {
         let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)
             .map_err(|error| Failure::new(format!("The kubeconfig cannot be used: {error}.")))?;
-        Ok(Session { client, namespace, zone: TimeZone::system(), connection })
+        let flags = connection.flags();
+        Ok(Session { client, namespace, zone: TimeZone::system(), connection, flags })
     }
 
     /// The instant that texts call now.
@@ -105,7 +108,12 @@ impl Session {
 
     /// A command of the plugin in this namespace.
     pub fn command(&self, verb: &str, rest: &str) -> String {
-        text::command(verb, &self.namespace, rest)
+        text::command(verb, &self.namespace, &self.flags, rest)
+    }
+
+    /// A command of kubectl itself, for the same cluster.
+    pub fn kubectl(&self, rest: &str) -> String {
+        format!("kubectl {rest}{}", self.flags)
     }
 
     pub fn api<K: Named>(&self) -> Api<K> {
@@ -114,7 +122,8 @@ impl Session {
 
     /// What is tried, for the words of a refusal.
     pub fn attempt<'a>(&'a self, what: &'a str, role: &'static str) -> Attempt<'a> {
-        Attempt { what, role: Some(role), namespace: &self.namespace, next: self.command("show", "") }
+        let next = self.command("show", "");
+        Attempt { what, role: Some(role), namespace: &self.namespace, flags: &self.flags, next }
     }
 
     /// The object, or what exists instead.
@@ -168,20 +177,25 @@ impl Session {
         let info = review.status.and_then(|status| status.user_info).unwrap_or_default();
         match info.username {
             Some(user) if !user.is_empty() => Ok(Me { user, groups: info.groups.unwrap_or_default() }),
-            _ => Err(Failure::new("The API server does not say who you are.").then("kubectl auth whoami")),
+            _ => {
+                Err(Failure::new("The API server does not say who you are.")
+                    .then(self.kubectl("auth whoami")))
+            }
         }
     }
 
     async fn missing<K: Named>(&self, name: &str) -> Failure {
-        let existing = self.list::<K>().await.unwrap_or_default();
-        let names = existing.iter().filter_map(|object| object.meta().name.as_deref());
-        let there = text::names(names, "none");
+        let there = match self.list::<K>().await {
+            Ok(existing) => text::names(existing.iter().map(name_of), "none"),
+            // Not being allowed to look is not the same as nothing.
+            Err(_) => "not known".to_owned(),
+        };
         Failure::new(format!(
-            "There is no {}/{name} in namespace {}. What there is: {there}.",
+            "There is no {}/{name} in namespace {}. What there is: {there}. It may be in another namespace.",
             K::SHORT,
             self.namespace
         ))
-        .then(format!("kubectl get {} -A", K::plural(&())))
+        .then(text::command("show", "NAMESPACE", &self.flags, ""))
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use kube::core::Status;
 use mayday::cluster::error::chain;
 
+use crate::text::command;
+
 /// A refusal or a failure, as a person reads it: a sentence, then the next command.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Failure {
@@ -60,6 +62,8 @@ pub struct Attempt<'a> {
     /// The ClusterRole that allows it in a namespace, if one does.
     pub role: Option<&'static str>,
     pub namespace: &'a str,
+    /// Which cluster, as the person said, for the next command.
+    pub flags: &'a str,
     /// What to do if the server does not say.
     pub next: String,
 }
@@ -80,7 +84,7 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> Failure {
             chain(other).trim_end_matches('.'),
             attempt.what
         ))
-        .then("kubectl cluster-info"),
+        .then(format!("kubectl cluster-info{}", attempt.flags)),
     }
 }
 
@@ -100,18 +104,18 @@ pub fn explain_status(status: &Status, attempt: &Attempt<'_>) -> Failure {
         401 => Failure::new(
             "The API server does not know who you are: your credentials are missing or have expired.",
         )
-        .then("kubectl auth whoami"),
+        .then(format!("kubectl auth whoami{}", attempt.flags)),
         403 => Failure::new(format!(
             "Refused: you may not {}. {} The API server says: {}",
             attempt.what,
             who_can_allow(attempt),
             sentence(message)
         ))
-        .then(format!("kubectl auth can-i --list -n {}", attempt.namespace)),
+        .then(format!("kubectl auth can-i --list -n {}{}", attempt.namespace, attempt.flags)),
         // A missing object has details; a missing kind has none.
         404 if status.details.is_none() => {
             Failure::new("Mayday is not installed in this cluster: the API server does not know its kinds.")
-                .then("kubectl api-resources --api-group=mayday.dev")
+                .then(format!("kubectl api-resources --api-group=mayday.dev{}", attempt.flags))
         }
         409 if status.reason == "AlreadyExists" => {
             Failure { reason: Reason::AlreadyExists, ..refused(message, attempt) }
@@ -148,11 +152,11 @@ fn refused(text: &str, attempt: &Attempt<'_>) -> Failure {
 fn webhook_is_silent(webhook: &str, attempt: &Attempt<'_>) -> Failure {
     Failure::new(format!(
         "Refused: Mayday does not answer (webhook {webhook}), so you cannot {} now: what is protected stays as it \
-         is until Mayday is back, and declaring, acknowledging and notes go on working; if it cannot wait, break \
-         the glass: kubectl mayday break-glass -n {} --why \"…\" -- COMMAND.",
-        attempt.what, attempt.namespace
+         is until Mayday is back, and declaring, acknowledging and notes go on working. Tell whoever runs Mayday. If \
+         it cannot wait, break the glass.",
+        attempt.what
     ))
-    .then("kubectl -n mayday-system get deployment,pods")
+    .then(command("break-glass", attempt.namespace, attempt.flags, "--why \"…\" -- COMMAND"))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -178,6 +182,7 @@ mod tests {
             what: "approve chg/v2",
             role: Some(role::APPROVER),
             namespace: "shop",
+            flags: "",
             next: "kubectl mayday show -n shop chg/v2".into(),
         }
     }
@@ -227,7 +232,8 @@ mod tests {
             "Internal error occurred: failed calling webhook \"guard.mayday.dev\": connection refused";
         let failure = answer(500, "InternalError", message);
         assert!(failure.sentence.contains("webhook guard.mayday.dev"), "{failure}");
-        assert!(failure.sentence.contains("break-glass"), "{failure}");
+        let glass = "kubectl mayday break-glass -n shop --why \"…\" -- COMMAND";
+        assert_eq!(failure.next.as_deref(), Some(glass));
     }
 
     #[test]

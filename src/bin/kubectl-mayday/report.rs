@@ -7,6 +7,7 @@ use crate::address;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::say;
+use crate::show;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -32,8 +33,7 @@ fn stored(incident: &Incident, external: bool) -> Option<&str> {
 
 fn missing(session: &Session, incident: &Incident, args: &ReportArgs) -> Failure {
     let state = incident.status.as_ref().and_then(|status| status.state);
-    let state =
-        state.map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string());
+    let state = show::state(state);
     Failure::new(format!(
         "There is no report of inc/{} yet: it is {state}, and the report is written when the outage is over.",
         args.incident

@@ -4,8 +4,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// A command of the plugin as it can be typed: `kubectl mayday ack -n shop inc/checkout-x7k2p`.
-pub fn command(verb: &str, namespace: &str, rest: &str) -> String {
-    format!("kubectl mayday {verb} -n {namespace} {rest}").trim_end().to_owned()
+/// `flags` say which cluster, as the person did.
+pub fn command(verb: &str, namespace: &str, flags: &str, rest: &str) -> String {
+    format!("kubectl mayday {verb} -n {namespace}{flags} {rest}").trim_end().to_owned()
 }
 
 /// An instant in UTC and, where it reads otherwise, in the person's zone:

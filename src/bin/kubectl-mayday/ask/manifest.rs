@@ -56,10 +56,10 @@ pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
         ObjectRef { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() };
     if let Some(other) = text("/metadata/namespace").filter(|other| *other != namespace) {
         return Err(Failure::usage(format!(
-            "{} is in namespace {other}, and a request is made where its target is.",
+            "{} is in namespace {other}, and a request is made where its target is: put what is there into a file of \
+             its own, and ask for it with -n {other}.",
             target.display()
-        ))
-        .then(crate::text::command("ask", other, "-f FILE --why \"…\"")));
+        )));
     }
     let secret = target.group().is_empty() && target.kind == "Secret";
     if secret && (manifest.get("data").is_some() || manifest.get("stringData").is_some()) {

@@ -5,7 +5,7 @@ use mayday::api::ChangePolicy;
 
 use crate::cluster::{Me, name_of};
 use crate::failure::Failure;
-use crate::text::names;
+use crate::text::{command, names};
 
 /// Groups that the person may impersonate and is not in.
 pub fn takeable(rules: &[ResourceRule], me: &Me) -> Vec<String> {
@@ -20,34 +20,44 @@ pub fn takeable(rules: &[ResourceRule], me: &Me) -> Vec<String> {
     found
 }
 
-/// One group that every policy over the namespace grants; without one, a group of each.
-pub fn of_policies(policies: &[ChangePolicy], namespace: &str) -> Result<Vec<String>, Failure> {
+/// The groups that each policy over the namespace grants.
+///
+/// # Errors
+/// When none protects it, or one grants none.
+pub fn granted(policies: &[ChangePolicy], namespace: &str, flags: &str) -> Result<Vec<Vec<String>>, Failure> {
     let over: Vec<&ChangePolicy> = policies.iter().filter(|policy| covers(policy, namespace)).collect();
     if over.is_empty() {
         return Err(Failure::new(format!(
-            "No policy protects namespace {namespace}: the command needs no break-glass."
-        ))
-        .then("kubectl get changepolicies"));
+            "No policy protects namespace {namespace}: the command needs no break-glass. Run it as it is."
+        )));
     }
-    let granted = |policy: &ChangePolicy| policy.spec.break_glass.clone().unwrap_or_default().groups;
-    let without = over.iter().filter(|policy| granted(policy).is_empty()).map(|policy| name_of(*policy));
+    let of = |policy: &ChangePolicy| policy.spec.break_glass.clone().unwrap_or_default().groups;
+    let without = over.iter().filter(|policy| of(policy).is_empty()).map(|policy| name_of(*policy));
     let without = names(without, "");
     if !without.is_empty() {
         return Err(Failure::new(format!(
-            "Nobody may break the glass in {namespace}: not granted by {without}."
+            "Nobody may break the glass in {namespace}: not granted by {without}. Ask for the change instead."
         ))
-        .then(crate::text::command("ask", namespace, "--help")));
+        .then(command("ask", namespace, flags, "--help")));
     }
-    let first = over.first().map(|policy| granted(policy)).unwrap_or_default();
-    let common = first.iter().find(|group| over.iter().all(|policy| granted(policy).contains(group)));
-    if let Some(common) = common {
-        return Ok(vec![common.clone()]);
+    Ok(over.into_iter().map(of).collect())
+}
+
+/// Of what the policies grant, the groups to take: one that the person may take and every policy grants; without one, a
+/// group of each. None if the person may not take them.
+pub fn choose(granted: &[Vec<String>], may_take: &[String]) -> Option<Vec<String>> {
+    let mine = |groups: &[String]| -> Vec<String> {
+        groups.iter().filter(|group| may_take.contains(group)).cloned().collect()
+    };
+    let first = mine(granted.first()?);
+    if let Some(common) = first.iter().find(|group| granted.iter().all(|groups| groups.contains(group))) {
+        return Some(vec![common.clone()]);
     }
     let mut one_of_each: Vec<String> =
-        over.iter().filter_map(|policy| granted(policy).into_iter().next()).collect();
+        granted.iter().map(|groups| mine(groups).into_iter().next()).collect::<Option<_>>()?;
     one_of_each.sort();
     one_of_each.dedup();
-    Ok(one_of_each)
+    Some(one_of_each)
 }
 
 fn covers(policy: &ChangePolicy, namespace: &str) -> bool {
@@ -72,6 +82,10 @@ mod tests {
         ChangePolicy::new(name, spec)
     }
 
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
     #[test]
     fn without_policies_the_group_is_one_that_may_be_taken() {
         let rule = ResourceRule {
@@ -88,17 +102,25 @@ mod tests {
 
     #[test]
     fn every_policy_over_the_namespace_must_grant_it() {
-        let granted = |policies: &[ChangePolicy]| of_policies(policies, "shop");
-        assert_eq!(granted(&[policy("a", &["x", "glass"]), policy("b", &["glass"])]).unwrap(), ["glass"]);
-        assert_eq!(granted(&[policy("a", &["x"]), policy("b", &["y"])]).unwrap(), ["x", "y"]);
-        assert!(
-            granted(&[policy("a", &["x"]), policy("b", &[])])
-                .unwrap_err()
-                .sentence
-                .contains("not granted by b")
-        );
-        assert!(
-            of_policies(&[policy("a", &["x"])], "play").unwrap_err().sentence.contains("No policy protects")
-        );
+        let refused = |policies: &[ChangePolicy], namespace: &str| {
+            granted(policies, namespace, "").unwrap_err().sentence
+        };
+        let both = granted(&[policy("a", &["x", "glass"]), policy("b", &["glass"])], "shop", "").unwrap();
+        assert_eq!(both, [words("x glass"), words("glass")]);
+        assert!(refused(&[policy("a", &["x"]), policy("b", &[])], "shop").contains("not granted by b"));
+        assert!(refused(&[policy("a", &["x"])], "play").contains("No policy protects"));
+    }
+
+    #[test]
+    fn of_several_groups_one_is_taken_that_the_person_may_take() {
+        let chosen = |granted: &[&str], may: &str| {
+            let granted: Vec<Vec<String>> = granted.iter().map(|groups| words(groups)).collect();
+            choose(&granted, &words(may))
+        };
+        assert_eq!(chosen(&["first second"], "second"), Some(words("second")));
+        assert_eq!(chosen(&["x glass", "glass y"], "x glass y"), Some(words("glass")), "one that all grant");
+        assert_eq!(chosen(&["x", "y"], "x y"), Some(words("x y")));
+        assert_eq!(chosen(&["x", "y"], "x"), None);
+        assert_eq!(chosen(&["x"], ""), None);
     }
 }

@@ -14,9 +14,7 @@ use crate::text::{indent, yaml};
 pub fn describe(request: &ChangeRequest, here: &Here) -> String {
     let none = ChangeRequestStatus::default();
     let status = request.status.as_ref().unwrap_or(&none);
-    let state = status
-        .state
-        .map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string());
+    let state = super::state(status.state);
     let requester = request.spec.requester.as_ref().map_or("somebody", |requester| requester.user.as_str());
     let head = format!(
         "chg/{} in {}: {}\n  {state}, asked by {requester}",
@@ -25,7 +23,7 @@ pub fn describe(request: &ChangeRequest, here: &Here) -> String {
         request.spec.reason
     );
     let is_over = status.state.is_some_and(RequestState::is_over);
-    let next = next(status.next.as_ref(), is_over);
+    let next = next(status.next.as_ref(), is_over, here);
     [head, changes(request, status), terms(request, status, here), next].join("\n\n")
 }
 
@@ -111,20 +109,15 @@ pub fn decided(decisions: &[CountedDecision], here: &Here) -> String {
 }
 
 fn window(window: Option<&Window>, status: &ChangeRequestStatus, here: &Here) -> String {
-    if let Some(until) = &status.expires_time {
-        return format!("until {}", here.instant(until.0));
-    }
-    let Some(window) = window else {
-        return "for 1h from the last approval".to_owned();
-    };
-    match (&window.duration, &window.not_after) {
-        (Some(duration), _) => format!("for {duration} from the last approval"),
-        (None, Some(until)) => {
-            let from = window.not_before.as_ref();
-            let from = from.map(|from| format!("from {} ", here.instant(from.0))).unwrap_or_default();
-            format!("{from}until {}", here.instant(until.0))
+    let from = window.and_then(|window| window.not_before.as_ref());
+    let from = from.map(|from| format!("from {} ", here.instant(from.0))).unwrap_or_default();
+    let until = status.expires_time.as_ref().or(window.and_then(|window| window.not_after.as_ref()));
+    match (window.and_then(|window| window.duration.as_ref()), until) {
+        (Some(duration), _) if status.expires_time.is_none() => {
+            format!("{from}for {duration} from the last approval")
         }
-        (None, None) => "for 1h from the last approval".to_owned(),
+        (_, Some(until)) => format!("{from}until {}", here.instant(until.0)),
+        (_, None) => format!("{from}for 1h from the last approval"),
     }
 }
 
@@ -137,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     fn here(zone: &TimeZone) -> Here<'_> {
-        Here { namespace: "shop", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
+        Here { namespace: "shop", flags: "", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
     }
 
     fn request() -> ChangeRequest {
@@ -191,6 +184,20 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn an_approved_window_that_is_not_open_yet_says_when_it_opens() {
+        let mut request = request();
+        request.spec.window = serde_json::from_value(
+            json!({"notBefore": "2026-11-23T02:00:00Z", "notAfter": "2026-11-23T04:00:00Z"}),
+        )
+        .unwrap();
+        let said = "When: from 2026-11-23 02:00:00 UTC until 2026-11-23 04:00:00 UTC\n";
+        assert!(describe(&request, &here(&TimeZone::UTC)).contains(said));
+        request.status.as_mut().unwrap().expires_time =
+            request.spec.window.as_ref().unwrap().not_after.clone();
+        assert!(describe(&request, &here(&TimeZone::UTC)).contains(said));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn describe(incident: &Incident, runbooks: &[Runbook], runs: &[RunbookRun], 
     let none = IncidentStatus::default();
     let status = incident.status.as_ref().unwrap_or(&none);
     let is_over = status.state.is_some_and(|state| !state.is_open());
-    let mut parts = vec![head(incident, status, here), next(status.next.as_ref(), is_over)];
+    let mut parts = vec![head(incident, status, here), next(status.next.as_ref(), is_over, here)];
     let mut section = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             parts.push(format!("{title}\n{}", indent(&lines.join("\n"), 2)));
@@ -61,9 +61,7 @@ pub fn describe(incident: &Incident, runbooks: &[Runbook], runs: &[RunbookRun], 
 
 fn head(incident: &Incident, status: &IncidentStatus, here: &Here) -> String {
     let spec = &incident.spec;
-    let state = status
-        .state
-        .map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string());
+    let state = super::state(status.state);
     let mut lines = vec![
         format!("inc/{} in {}: {}", name_of(incident), here.namespace, spec.title),
         format!("  {}, {state}", spec.severity),
@@ -115,13 +113,19 @@ fn runbook(matching: &MatchingRunbook, runbooks: &[Runbook], incident: &str, her
 fn check(check: &CheckStatus, incident: &Incident, here: &Here) -> String {
     let since = ago(check.since_time.0, here.now);
     let line = format!("{}: {:?} ({since}): {}", check.name, check.result, check.message);
-    let asks = check.digest.is_some() && check.result != CheckResult::Passing;
+    let asks = check.digest.is_some() && check.result != CheckResult::Passing && incident.is_open();
     if asks {
-        let answer = format!("inc/{} {} confirm|deny", name_of(incident), check.name);
-        format!("{line}\n  {}", here.command("answer", &answer))
+        format!("{line}\n{}", answers(&format!("inc/{}", name_of(incident)), &check.name, here))
     } else {
         line
     }
+}
+
+/// The two commands that answer a question, each as it can be typed.
+pub fn answers(subject: &str, question: &str, here: &Here) -> String {
+    let answer =
+        |word: &str| format!("  {}", here.command("answer", &format!("{subject} {question} {word}")));
+    format!("{}\n{}", answer("confirm"), answer("deny"))
 }
 
 fn signals(status: &IncidentStatus, here: &Here) -> Vec<String> {
@@ -224,7 +228,8 @@ mod tests {
     #[test]
     fn says_what_is_next_and_how() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        let here = Here { namespace: "shop", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
+        let here =
+            Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
         let spec =
             RunbookSpec { instructions: Some("1. Restart it.\n2. Watch.\n".into()), ..Default::default() };
         let text = describe(&incident(), &[Runbook::new("restart-checkout", spec)], &[], &here);
@@ -234,13 +239,17 @@ mod tests {
             "Next: emil: run a runbook, or call a lead\n  kubectl mayday lead -n shop inc/checkout-x7k2p",
             "does not start: it is not approved\n    1. Restart it.\n    2. Watch.",
             "kubectl mayday run -n shop restart-checkout --incident checkout-x7k2p",
-            "kubectl mayday answer -n shop inc/checkout-x7k2p payments confirm|deny",
+            "payments confirm\n    kubectl mayday answer -n shop inc/checkout-x7k2p payments deny\n",
             "… 8 before",
             "entry 19",
         ] {
             assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
         }
         assert!(!text.contains("entry 7\n"), "{text}");
+        let mut over = incident();
+        over.status.as_mut().unwrap().state = Some(IncidentState::Resolved);
+        let text = describe(&over, &[], &[], &here);
+        assert!(!text.contains("kubectl mayday answer"), "nobody is asked any more: {text}");
     }
 
     #[test]

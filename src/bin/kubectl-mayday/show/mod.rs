@@ -28,18 +28,21 @@ pub struct ShowArgs {
 /// What a text needs to know besides the object.
 pub struct Here<'a> {
     pub namespace: &'a str,
+    /// Which cluster, as the person said, for the next command.
+    pub flags: &'a str,
     pub zone: &'a TimeZone,
     pub now: Timestamp,
 }
 
 impl<'a> Here<'a> {
     pub fn of(session: &'a Session) -> Here<'a> {
-        Here { namespace: &session.namespace, zone: &session.zone, now: session.now() }
+        let (namespace, flags) = (&session.namespace, &session.flags);
+        Here { namespace, flags, zone: &session.zone, now: session.now() }
     }
 
     /// A command of the plugin in this namespace.
     pub fn command(&self, verb: &str, rest: &str) -> String {
-        crate::text::command(verb, self.namespace, rest)
+        crate::text::command(verb, self.namespace, self.flags, rest)
     }
 
     /// An instant for people.
@@ -82,10 +85,12 @@ async fn overview(session: &Session) -> Result<(), Failure> {
 /// What is open: incidents, requests that wait or may be used, runs that are not settled.
 fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun], here: &Here) -> String {
     let mut parts = Vec::new();
+    let mut nothing = false;
     let rows: Vec<_> =
         incidents.iter().filter(|incident| incident.is_open()).map(|i| incident_row(i, here)).collect();
     if rows.is_empty() {
         parts.push(format!("No incident is open in namespace {}.", here.namespace));
+        nothing = true;
     } else {
         parts.push(table(&["NAME", "SEV", "STATE", "WAITING-ON", "LEAD", "SINCE", "TITLE"], &rows));
     }
@@ -96,6 +101,10 @@ fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun],
     let rows: Vec<_> = runs.iter().filter_map(run_row).collect();
     if !rows.is_empty() {
         parts.push(table(&["RUN", "RUNBOOK", "STATE", "STEP", "INCIDENT"], &rows));
+    }
+    if nothing && parts.len() == 1 {
+        let elsewhere = crate::text::command("show", "NAMESPACE", here.flags, "");
+        parts.push(format!("Another namespace: {elsewhere}"));
     }
     parts.join("\n\n")
 }
@@ -146,13 +155,19 @@ fn run_row(run: &RunbookRun) -> Option<Vec<String>> {
     ])
 }
 
+/// The state that the operator gives an object.
+pub fn state<S: ToString>(state: Option<S>) -> String {
+    state.map_or_else(|| "not looked at by the operator yet".to_owned(), |state| state.to_string())
+}
+
 /// Who must do what next, with the command; nothing of what is over.
-pub fn next(next: Option<&Next>, is_over: bool) -> String {
+pub fn next(next: Option<&Next>, is_over: bool, here: &Here) -> String {
     match next {
         None if is_over => "Next: nothing; it is over.".to_owned(),
         None => "Next: not known yet; the operator has not looked at it.".to_owned(),
         Some(next) => {
-            let command = next.command.as_ref().map(|command| format!("\n  {command}")).unwrap_or_default();
+            let command = next.command.as_ref().map(|command| format!("\n  {command}{}", here.flags));
+            let command = command.unwrap_or_default();
             format!("Next: {}: {}{command}", next.who, next.what)
         }
     }
@@ -167,7 +182,7 @@ mod tests {
     use mayday::api::incident_status::{IncidentState, IncidentStatus, Stamped};
 
     fn here(zone: &TimeZone) -> Here<'_> {
-        Here { namespace: "shop", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
+        Here { namespace: "shop", flags: "", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
     }
 
     #[test]
@@ -204,8 +219,23 @@ mod tests {
     fn an_incident_nobody_has_looked_at_is_open() {
         let incident = Incident::new("checkout-x7k2p", IncidentSpec::default());
         assert!(open(&[incident], &[], &[], &here(&TimeZone::UTC)).contains("checkout-x7k2p"));
-        assert!(
-            open(&[], &[], &[], &here(&TimeZone::UTC)).starts_with("No incident is open in namespace shop")
+        let nothing =
+            "No incident is open in namespace shop.\n\nAnother namespace: kubectl mayday show -n NAMESPACE";
+        assert_eq!(open(&[], &[], &[], &here(&TimeZone::UTC)), nothing);
+    }
+
+    #[test]
+    fn the_next_command_goes_to_the_cluster_that_was_asked() {
+        let said = Next {
+            who: "emil".into(),
+            what: "acknowledge".into(),
+            command: Some("kubectl mayday ack".into()),
+        };
+        let zone = TimeZone::UTC;
+        let here = Here { flags: " --context staging", ..here(&zone) };
+        assert_eq!(
+            next(Some(&said), false, &here),
+            "Next: emil: acknowledge\n  kubectl mayday ack --context staging"
         );
     }
 }

@@ -3,9 +3,10 @@
 use mayday::api::RunbookRun;
 use mayday::api::runbook_run::{RunbookRunStatus, StepState, StepStatus};
 
+use super::incident::answers;
 use super::{Here, next};
 use crate::cluster::name_of;
-use crate::text::indent;
+use crate::text::{indent, yaml};
 
 /// The run in words.
 pub fn describe(run: &RunbookRun, here: &Here) -> String {
@@ -29,16 +30,19 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
         said.map(|condition| format!("  {}={}: {}", condition.type_, condition.status, condition.message)),
     );
     head.extend(status.digest.as_ref().map(|digest| format!("  Digest: {digest}")));
+    let settled = status.state.is_some_and(|state| state.is_settled());
     let mut parts = vec![head.join("\n")];
+    if !run.spec.parameters.is_empty() {
+        parts.push(format!("Parameters\n{}", indent(&yaml(&run.spec.parameters), 2)));
+    }
     if !status.steps.is_empty() {
         let steps: Vec<String> =
-            status.steps.iter().map(|step| self::step(step, name_of(run), here)).collect();
+            status.steps.iter().map(|step| self::step(step, name_of(run), settled, here)).collect();
         parts.push(format!("Steps\n{}", indent(&steps.join("\n"), 2)));
     }
-    let settled = status.state.is_some_and(|state| state.is_settled());
     // A run that works on nobody's answer, and one that is over, wait for nobody.
     if status.next.is_some() || status.state.is_none() {
-        parts.push(next(status.next.as_ref(), settled));
+        parts.push(next(status.next.as_ref(), settled, here));
     } else if !settled {
         parts.push(format!(
             "Next: nobody; to stop it: {}",
@@ -57,14 +61,13 @@ pub fn line(run: &RunbookRun) -> String {
     format!("run/{} of rb/{}: {state:?}{step}{dry}", name_of(run), run.spec.runbook_ref.name)
 }
 
-fn step(step: &StepStatus, run: &str, here: &Here) -> String {
+fn step(step: &StepStatus, run: &str, settled: bool, here: &Here) -> String {
     let message = step.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     let mut text = format!("{}: {:?}{message}", step.name, step.state);
     if let Some(answered) = &step.answered {
         text.push_str(&format!(" (answered by {})", answered.user));
-    } else if step.state == StepState::WaitingForPerson {
-        let answer = here.command("answer", &format!("run/{run} {} confirm|deny", step.name));
-        text.push_str(&format!("\n  {answer}"));
+    } else if step.state == StepState::WaitingForPerson && !settled {
+        text.push_str(&format!("\n{}", answers(&format!("run/{run}"), &step.name, here)));
     }
     text
 }
@@ -79,7 +82,8 @@ mod tests {
     #[test]
     fn a_waiting_step_shows_how_to_answer() {
         let zone = TimeZone::UTC;
-        let here = Here { namespace: "shop", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
+        let here =
+            Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
         let spec =
             RunbookRunSpec { runbook_ref: NameRef { name: "scale-checkout".into() }, ..Default::default() };
         let mut run = RunbookRun::new("scale-checkout-abcde", spec);
@@ -91,9 +95,25 @@ mod tests {
             ..Default::default()
         });
         let text = describe(&run, &here);
-        assert!(
-            text.contains("kubectl mayday answer -n shop run/scale-checkout-abcde look confirm|deny"),
-            "{text}"
-        );
+        for word in ["confirm", "deny"] {
+            let command = format!("  kubectl mayday answer -n shop run/scale-checkout-abcde look {word}\n");
+            assert!(text.contains(&command), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_values_that_an_approval_of_it_binds_are_shown() {
+        let zone = TimeZone::UTC;
+        let here =
+            Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
+        let spec = RunbookRunSpec {
+            runbook_ref: NameRef { name: "scale-checkout".into() },
+            parameters: vec![
+                serde_json::from_value(serde_json::json!({"name": "replicas", "integer": 12})).unwrap(),
+            ],
+            ..Default::default()
+        };
+        let text = describe(&RunbookRun::new("r", spec), &here);
+        assert!(text.contains("Parameters\n  - name: replicas\n    integer: 12"), "{text}");
     }
 }
