@@ -2,12 +2,13 @@
 //! object, whoever is first.
 
 use clap::{Args, ValueEnum};
-use jiff::{Timestamp, Zoned};
+use jiff::Zoned;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use mayday::api::common::{NameRef, Severity};
 use mayday::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use mayday::api::{BusinessService, Incident};
+use mayday::cluster::conditions::seconds;
 use mayday::service::incident_name;
 
 use crate::clock;
@@ -28,7 +29,7 @@ pub struct DeclareArgs {
     /// nuisance with a way round; SEV4 small; SEV5 worth knowing
     #[arg(long, value_name = "SEV1..SEV5", value_parser = severity)]
     pub severity: Severity,
-    /// When it began, as exactly as you know: HH:MM or HH:MM:SS of today in your time zone, or RFC 3339
+    /// When it began, as exactly as you know: HH:MM or HH:MM:SS, the last time your clock showed it, or RFC 3339
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// How you know when it began: "first failed payment in the gateway log"
@@ -153,17 +154,13 @@ fn build(
         detection: Some(Detection {
             method,
             reporter: Some(args.reported_by.clone().unwrap_or_else(|| me.user.clone())),
-            time: Some(Time(whole_second(now.timestamp()))),
+            time: Some(seconds(now.timestamp())),
         }),
         ..IncidentSpec::default()
     };
     let metadata =
         ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
     Ok(Incident { metadata, spec, status: None })
-}
-
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn severity(text: &str) -> Result<Severity, String> {
