@@ -21,11 +21,12 @@ fn runbook(name: &str, change: &Value) -> String {
     runbook.to_string()
 }
 
-/// emil starts it; the name of the run.
+/// emil starts it; the name of the run, which is told also where it comes to nothing.
 fn starts(shop: &Shop<'_>, runbook: &str) -> String {
-    let said = shop.emil.types(&format!("kubectl mayday run -n shop {runbook} --yes")).passes();
-    let told = said.lines().find_map(|line| line.strip_prefix("Started run/")).unwrap();
-    told.split_once(':').unwrap().0.to_owned()
+    let said = shop.emil.types(&format!("kubectl mayday run -n shop {runbook} --yes"));
+    let told = if said.succeeded() { said.passes() } else { said.is_refused() };
+    let name = told.split_whitespace().find_map(|word| word.strip_prefix("run/")).unwrap();
+    name.trim_end_matches('.').to_owned()
 }
 
 #[track_caller]

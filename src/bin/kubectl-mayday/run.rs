@@ -46,25 +46,30 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     confirm(session.connection.yes, &about_to(&args, &runbook, &run))?;
     let run = session.create(&run, &format!("start rb/{}", args.runbook), role::RESPONDER).await?;
     let address = format!("run/{}", name_of(&run));
-    if !args.dry_run {
-        let next = session.command("show", &address);
-        let is_seen = |run: &RunbookRun| state(run).is_some_and(|state| state != RunState::Pending);
-        let begun = match until::<RunbookRun>(session, name_of(&run), Some(SOON), is_seen).await? {
-            Waited::Done(run) => begun(&run),
-            Waited::TimeOver(_) => "it begins once the operator has seen it".to_owned(),
+    let next = session.command("show", &address);
+    say(&format!("Stored as {address}."));
+    if args.dry_run {
+        let settled = |run: &RunbookRun| state(run).is_some_and(RunState::is_settled);
+        return match until::<RunbookRun>(session, name_of(&run), Some(PATIENCE), settled).await {
+            Ok(Waited::Done(run)) => {
+                say(&show::run::describe(&run, &Here::of(session)));
+                failed(&run).map_or(Ok(()), |why| Err(Failure::new(format!("{address} {why}"))))
+            }
+            _ => {
+                say(&format!("It has not said yet what would happen.\nNext: {next}"));
+                Ok(())
+            }
         };
-        say(&format!("Started {address}: {begun}.\nNext: {next}"));
-        return Ok(());
     }
-    let settled = |run: &RunbookRun| {
-        run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
-    };
-    match until::<RunbookRun>(session, name_of(&run), Some(PATIENCE), settled).await? {
-        Waited::Done(run) => say(&show::run::describe(&run, &Here::of(session))),
-        Waited::TimeOver(_) => say(&format!(
-            "{address} has not said yet what would happen.\nNext: {}",
-            session.command("show", &address)
-        )),
+    let is_seen = |run: &RunbookRun| state(run).is_some_and(|state| state != RunState::Pending);
+    match until::<RunbookRun>(session, name_of(&run), Some(SOON), is_seen).await {
+        Ok(Waited::Done(run)) => match failed(&run) {
+            Some(why) => return Err(Failure::new(format!("{address} {why}")).then(next)),
+            None => say(&format!("Now {}.\nNext: {next}", begun(&run))),
+        },
+        Ok(Waited::TimeOver(_)) => say(&format!("It begins once the operator has seen it.\nNext: {next}")),
+        // It is stored; that it cannot be followed from here is no failure.
+        Err(_) => say(&format!("Next: {next}")),
     }
     Ok(())
 }
@@ -73,22 +78,33 @@ fn state(run: &RunbookRun) -> Option<RunState> {
     run.status.as_ref().and_then(|status| status.state)
 }
 
-/// Whether a run has begun; else what it waits for, or why it never will.
-fn begun(run: &RunbookRun) -> String {
+/// What a condition of a run says, without the full stop.
+fn said(run: &RunbookRun, kind: &str) -> String {
     let conditions = run.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let said = |kind: &str| {
-        let condition = conditions.iter().find(|condition| condition.type_ == kind);
-        condition.map(|condition| condition.message.trim_end_matches('.').to_owned())
+    let condition = conditions.iter().find(|condition| condition.type_ == kind);
+    condition.map(|condition| condition.message.trim_end_matches('.').to_owned()).unwrap_or_default()
+}
+
+/// Why nothing has come of a run, if that is so.
+fn failed(run: &RunbookRun) -> Option<String> {
+    let what = match state(run)? {
+        RunState::Cancelled => "came to nothing",
+        RunState::Failed => "has failed",
+        RunState::Unknown => "has an outcome that nobody can prove",
+        _ => return None,
     };
+    Some(format!("{what}: {}.", said(run, "Succeeded")))
+}
+
+/// Whether a run has begun, or what it waits for.
+fn begun(run: &RunbookRun) -> String {
     match state(run) {
-        Some(RunState::Blocked) => format!("it waits: {}", said("Blocked").unwrap_or_default()),
+        Some(RunState::Blocked) => format!("it waits: {}", said(run, "Blocked")),
         Some(RunState::WaitingForApproval) => {
             let next = run.status.as_ref().and_then(|status| status.next.as_ref());
             format!("it waits for {} to approve it", next.map_or("somebody", |next| next.who.as_str()))
         }
-        Some(RunState::Cancelled | RunState::Failed) => {
-            format!("it came to nothing: {}", said("Succeeded").unwrap_or_default())
-        }
+        Some(RunState::Succeeded) => "it has succeeded".to_owned(),
         _ => "it is at work".to_owned(),
     }
 }
@@ -191,6 +207,23 @@ mod tests {
             assert_eq!(failure.code, 2);
             assert!(failure.sentence.contains(says), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_run_that_comes_to_nothing_is_a_failure() {
+        let in_state = |state: &str| {
+            let mut run = RunbookRun::new("r", RunbookRunSpec::default());
+            let condition = json!({"type": "Succeeded", "status": "False", "reason": "R", "message": "a guard is false.",
+                "lastTransitionTime": "2026-11-22T02:04:10Z"});
+            run.status = serde_json::from_value(json!({"state": state, "conditions": [condition]})).unwrap();
+            run
+        };
+        assert_eq!(failed(&in_state("Failed")).as_deref(), Some("has failed: a guard is false."));
+        assert!(failed(&in_state("Cancelled")).is_some() && failed(&in_state("Unknown")).is_some());
+        for state in ["Running", "Succeeded", "Blocked", "DryRunComplete"] {
+            assert_eq!(failed(&in_state(state)), None, "{state}");
+        }
+        assert_eq!(begun(&in_state("Running")), "it is at work");
     }
 
     #[test]
