@@ -71,10 +71,7 @@ pub async fn run(session: &Session, args: AnswerArgs) -> Result<(), Failure> {
         Said::Confirm => Decision::Confirm,
         Said::Deny => Decision::Deny,
     };
-    confirm(
-        session.connection.yes,
-        &format!("{} asks: {}\nYou answer: {decision:?}.", args.subject, question.text),
-    )?;
+    confirm(session.connection.yes, &about_to(&args.subject, &question.text, decision))?;
     let spec = ApprovalSpec {
         subject_ref: SubjectRef { kind, name: name.to_owned(), uid, step, check },
         digest: question.digest,
@@ -86,6 +83,14 @@ pub async fn run(session: &Session, args: AnswerArgs) -> Result<(), Failure> {
     };
     let approval = store(session, &args.subject, spec, "answer", role::RESPONDER).await?;
     tell_if_counted(session, &approval, &args.subject).await
+}
+
+fn about_to(subject: &Address, question: &str, decision: Decision) -> String {
+    let counts = match subject.kind {
+        Kind::Incident => " It counts until service breaks again.",
+        _ => "",
+    };
+    format!("{subject} asks: {question}\nYou answer: {decision:?}.{counts}")
 }
 
 fn of_incident(incident: &Incident, check: &str) -> Result<Question, String> {
