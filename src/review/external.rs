@@ -8,8 +8,8 @@ use crate::incident::timeline::{MAYDAY, PEOPLE};
 
 /// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
 const MAX: usize = 1_200;
-/// What the public reads where nobody wrote something that may be published.
-const NEUTRAL: &str = "A service was not available as usual.";
+/// What the public reads in any case.
+const NEUTRAL: &str = "a service was not available as usual.";
 
 /// The report for the public, in Markdown. A public summary that names a person, an object, an image or a digest
 /// is left out as a whole: a sentence with holes says more than none.
@@ -29,9 +29,12 @@ pub fn report(facts: &Facts<'_>) -> String {
     let publishable = !summary.trim().is_empty()
         && !summary.contains("sha256:")
         && !secret.iter().any(|name| names(summary, name));
-    let text = if publishable { escaped(summary, MAX) } else { NEUTRAL.to_owned() };
     let span = span::of(incident);
-    let mut report = format!("# Outage report\n\n{}: {text}\n", span.words());
+    let mut report = format!("# Outage report\n\n{} {NEUTRAL}\n", span.words());
+    // It was written while the outage went on.
+    if publishable {
+        report.push_str(&format!("\nWhat we said then: {}\n", escaped(summary, MAX)));
+    }
     if let (Some(from), Some(to)) = (span.start, span.end) {
         let lines = [("Began", span::instant(from)), ("Ended", span::instant(to))];
         report.push('\n');

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use super::words::{clause, escaped};
 use super::{Facts, Instead, span};
 use crate::api::Incident;
+use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::incident::recovery;
 use crate::text::cut;
@@ -62,7 +63,14 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     let impact = incident.spec.impact.as_deref().or(copied).unwrap_or(&incident.spec.title);
     let mut text = format!("{}: {} ({}).", span.words(), clause(impact, PART), incident.spec.severity);
     if let (Some(start), Some(found)) = (span.start, status.detected_time.as_ref()) {
-        text.push_str(&format!(" It was found after {}.", span::length(start, found.0)));
+        text.push_str(&format!(
+            " It was found after {}, {}.",
+            span::length(start, found.0),
+            found_by(incident)
+        ));
+    }
+    if let Some(source) = &incident.spec.start_time_source {
+        text.push_str(&format!(" When it began is known from: {}.", clause(source, PART)));
     }
     if let Some(earlier) = &status.relapse_of {
         text.push_str(&format!(" It is a relapse of inc/{}.", escaped(&earlier.name, PART)));
@@ -86,6 +94,22 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
         text.push_str(&format!(" Outcome: {:?}{reason}.", resolution.outcome));
     }
     text
+}
+
+/// By what or whom it was found: `by an alert (alertmanager)`.
+fn found_by(incident: &Incident) -> String {
+    let detection = incident.spec.detection.as_ref();
+    let how = match detection.map(|detection| detection.method).unwrap_or_default() {
+        DetectionMethod::Alert => "by an alert",
+        DetectionMethod::Heartbeat => "by a heartbeat that stopped",
+        DetectionMethod::Condition => "by a condition in Kubernetes",
+        DetectionMethod::Query => "by a query over its limit",
+        DetectionMethod::Customer => "by a customer",
+        DetectionMethod::Stakeholder => "by a stakeholder",
+        DetectionMethod::Staff => "by the staff",
+    };
+    let reporter = detection.and_then(|detection| detection.reporter.as_deref());
+    reporter.map_or_else(|| how.to_owned(), |reporter| format!("{how} ({})", escaped(reporter, PART)))
 }
 
 /// What a false alarm and a repeated incident say of themselves: no length, no impact, no cause.
@@ -161,6 +185,7 @@ fn times(incident: &Incident, status: &IncidentStatus) -> Vec<String> {
     ]
     .into_iter()
     .map(|(what, known)| match (known, start) {
+        (None, _) if matches!(what, "Acknowledged" | "Lead claimed") => format!("{what}: by nobody"),
         (None, _) => format!("{what}: not known"),
         (Some((at, by)), Some(from)) if at > from => {
             format!("{what}: {} UTC{by}, after {}", span::instant(at), span::length(from, at))

@@ -35,7 +35,7 @@ fn the_internal_report_tells_duration_detection_proof_and_the_last_change_before
     let text = internal::report(&facts(&incident));
     assert!(text.contains("For 22 min 2 s, from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC"), "{text}");
     assert!(
-        text.contains("It was found after 20 s.") && text.contains("Proved healthy for 5 min."),
+        text.contains("It was found after 20 s, by the staff.") && text.contains("Proved healthy for 5 min."),
         "{text}"
     );
     let sentence = text.split("The last change before it: ").nth(1).unwrap();
@@ -43,6 +43,29 @@ fn the_internal_report_tells_duration_detection_proof_and_the_last_change_before
         sentence.starts_with("image of deployment/till: shop/till:v1 → shop/till:broken (chg/release"),
         "{text}"
     );
+}
+
+#[test]
+fn it_tells_how_the_outage_was_found_and_how_its_beginning_is_known() {
+    let mut incident = incident("Payments may fail.", "checkout is down");
+    incident.spec.detection =
+        serde_json::from_value(json!({"method": "Customer", "reporter": "support ticket 4711"})).unwrap();
+    incident.spec.start_time_source = Some("first failed payment in the gateway log.".to_owned());
+    incident.status.as_mut().unwrap().lead = None;
+    let text = internal::report(&facts(&incident));
+    let found = "It was found after 20 s, by a customer (support ticket 4711). When it began is known from: first \
+                 failed payment in the gateway log.";
+    assert!(text.contains(found), "{text}");
+    assert!(text.contains("Lead claimed: by nobody"), "{text}");
+}
+
+#[test]
+fn the_public_reads_the_summary_as_what_was_said_then() {
+    let text =
+        external::report(&facts(&incident("Payments may fail. We are working on it.", "checkout is down")));
+    let start = "# Outage report\n\nFor 22 min 2 s, from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC a service was \
+                 not available as usual.\n\nWhat we said then: Payments may fail. We are working on it.\n";
+    assert!(text.starts_with(start), "{text}");
 }
 
 #[test]
