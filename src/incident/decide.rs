@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
 use super::{
-    changes, checks, doubts, duplicates, next, people, recovery, relapse, run_failures, stakeholders, told,
+    changes, checks, doubts, duplicates, hand_over, next, people, recovery, relapse, run_failures,
+    stakeholders, told,
 };
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
@@ -94,6 +95,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         page(incident, facts, &mut status, &mut plan, now);
         if state.is_open() {
             run_failures::page(incident, facts, &mut status, now);
+            hand_over::page(incident, facts, &mut status, now);
         }
         let said = stakeholders::decide(incident, facts, &status, now);
         stakeholders::end_drafts(&mut status, &said);
@@ -106,7 +108,10 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         .healthy_since_time
         .as_ref()
         .and_then(|since| since.0.checked_add(checks::stable_for(&given)).ok());
-    status.next = next::decide(incident, facts, &status, state, proved_at);
+    let promised = stakeholders::promised(incident, facts, &status, now).filter(|_| state.is_open());
+    plan.wake = earliest([plan.wake, promised.filter(|promised| *promised > now)]);
+    let overdue = promised.filter(|promised| *promised <= now);
+    status.next = next::decide(incident, facts, &status, state, proved_at, overdue);
     status.waiting_on = status.next.as_ref().map(next::waiting_on);
     // The report of an end speaks of it as the end; one that came back has none.
     status.reports = None;

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod doubts;
 pub mod duplicates;
 pub mod facts;
+pub mod hand_over;
 pub mod next;
 pub mod people;
 pub mod recovery;

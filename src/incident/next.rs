@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::Facts;
-use super::recovery;
+use super::{hand_over, recovery};
 use crate::api::Incident;
 use crate::api::change_request::RequestState;
 use crate::api::common::is_true;
@@ -15,13 +15,14 @@ use crate::change::people;
 use crate::runbook::outcome;
 use crate::text::{cut, instant};
 
-/// The next act; none once there is nothing left to do.
+/// The next act; none once there is nothing left to do. `overdue`: by when stakeholders were to hear again, and did not.
 pub fn decide(
     incident: &Incident,
     facts: &Facts,
     status: &IncidentStatus,
     state: IncidentState,
     proved_at: Option<Timestamp>,
+    overdue: Option<Timestamp>,
 ) -> Option<Next> {
     let namespace = incident.namespace().unwrap_or_default();
     let name = incident.name_any();
@@ -39,7 +40,10 @@ pub fn decide(
         IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command("ack")),
         IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name).or_else(|| {
             match facts.is_governed(&namespace) {
-                true => next(&on_it, "run a runbook, or call a lead".to_owned(), command("show")),
+                true => {
+                    let leads = leads(incident, facts).map(|leads| format!(": {leads}")).unwrap_or_default();
+                    next(&on_it, format!("run a runbook, or call a lead{leads}"), command("show"))
+                }
                 false => next(&on_it, "run a runbook, or say that it is over".to_owned(), command("show")),
             }
         }),
@@ -55,9 +59,19 @@ pub fn decide(
         }
         IncidentState::Crisis => {
             let lead = status.lead.as_ref().map(|lead| lead.user.clone()).unwrap_or_default();
+            if let Some((lead, named)) = hand_over::pending(incident, status) {
+                return next(named, format!("claim the lead, which {lead} hands over"), command("lead"));
+            }
             waiting_request(incident, facts, &namespace)
                 .or_else(|| waiting_question(status, &lead, &namespace, &name))
                 .or_else(|| blind(status).then(|| end_without_proof(&lead, &namespace, &name)))
+                .or_else(|| {
+                    let by = instant(overdue?);
+                    let speaks = incident.spec.roles.as_ref().and_then(|roles| roles.communications.as_ref());
+                    let speaks = speaks.map_or(&lead, |speaks| &speaks.user);
+                    let what = format!("write to stakeholders, who were to hear by {by}");
+                    next(speaks, what, command("update").map(|command| format!("{command} \"…\"")))
+                })
                 .or_else(|| {
                     next(&lead, "decide: start a runbook, or approve a change".to_owned(), command("show"))
                 })
@@ -75,7 +89,7 @@ pub fn decide(
             None => {
                 let (who, what, verb) = match facts.is_governed(&namespace) {
                     true => (
-                        leads(incident, facts),
+                        leads(incident, facts).unwrap_or_else(|| "whoever may lead".to_owned()),
                         "no check has noticed the outage: is it over? A lead says so",
                         "lead",
                     ),
@@ -119,13 +133,11 @@ fn paged(status: &IncidentStatus) -> String {
 }
 
 /// Who could lead, by name where a rotation says who.
-fn leads(incident: &Incident, facts: &Facts) -> String {
+fn leads(incident: &Incident, facts: &Facts) -> Option<String> {
     let services =
         facts.service(incident).map_or_else(|| facts.services.clone(), |own| vec![Arc::clone(own)]);
-    match people::names(&services, &facts.rotations, &[]).leads {
-        leads if leads.is_empty() => "whoever may lead".to_owned(),
-        leads => leads.join(" or "),
-    }
+    let leads = people::names(&services, &facts.rotations, &[]).leads;
+    (!leads.is_empty()).then(|| leads.join(" or "))
 }
 
 /// `next` in a few words: `amir|bea: approve chg/back-to-v1`.
@@ -210,7 +222,31 @@ mod tests {
         .unwrap();
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.namespace = Some("shop".into());
-        decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None).unwrap()
+        decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None, None).unwrap()
+    }
+
+    #[test]
+    fn a_hand_over_waits_for_whom_it_names_and_a_promise_for_who_speaks() {
+        let status: IncidentStatus =
+            serde_json::from_value(json!({"lead": {"user": "lena", "time": "2026-11-22T02:04:10Z"}}))
+                .unwrap();
+        let overdue = "2026-11-22T02:40:00Z".parse().ok();
+        let said = |roles: Value| {
+            let spec = json!({"title": "t", "severity": "SEV2", "roles": roles});
+            let mut incident = Incident::new("i", serde_json::from_value(spec).unwrap());
+            incident.metadata.namespace = Some("shop".into());
+            let next =
+                decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None, overdue).unwrap();
+            (waiting_on(&next), next.command.unwrap())
+        };
+        let (who, command) = said(json!({"nominatedLead": {"user": "bea"}}));
+        assert_eq!(who, "bea: claim the lead, which lena hands over");
+        assert_eq!(command, "kubectl mayday lead -n shop inc/i");
+        let (who, command) =
+            said(json!({"nominatedLead": {"user": "lena"}, "communications": {"user": "carl"}}));
+        assert_eq!(who, "carl: write to stakeholders, who were to hear by 2026-11-22 02:40:00 UTC");
+        assert_eq!(command, "kubectl mayday update -n shop inc/i \"…\"");
+        assert!(said(json!({})).0.starts_with("lena: write"), "nobody else speaks");
     }
 
     #[test]
@@ -218,7 +254,7 @@ mod tests {
         let who = |escalation: Value| {
             let status: IncidentStatus = serde_json::from_value(json!({"escalation": escalation})).unwrap();
             let incident = Incident::new("i", Default::default());
-            decide(&incident, &Facts::default(), &status, IncidentState::Open, None).unwrap().who
+            decide(&incident, &Facts::default(), &status, IncidentState::Open, None, None).unwrap().who
         };
         assert_eq!(who(json!({"level": -1, "round": 0, "exhausted": true})), "anybody");
         assert_eq!(who(json!({"level": 1, "round": 1, "exhausted": true, "people": ["emil"]})), "emil");

@@ -148,6 +148,30 @@ pub fn decide(
     messages.collect()
 }
 
+/// Until when stakeholders were promised to hear again, by what they heard last; none if nothing was promised.
+pub fn promised(
+    incident: &Incident,
+    facts: &Facts,
+    status: &IncidentStatus,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let said = decide(incident, facts, status, now);
+    let told = |messages: &[Message]| {
+        let known =
+            status.messages.iter().filter(|known| messages.iter().any(|message| message.id == known.id));
+        known.filter(|known| known.state != MessageState::Held).map(|known| known.created_time.0).max()
+    };
+    let times = said.iter().filter_map(|(what, messages)| Some((told(messages)?, what)));
+    let (heard, what) = times.max_by_key(|(heard, _)| *heard)?;
+    match what.strip_prefix("update/") {
+        Some(index) => {
+            let update = incident.spec.updates.get(index.parse::<usize>().ok()?)?;
+            update.next_update_time.as_ref().map(|time| time.0)
+        }
+        None => heard.checked_add(NEXT).ok(),
+    }
+}
+
 /// Ends the drafts that nobody will send any more: those of before a relapse, of what is over, or of what a person has
 /// written meanwhile. `said` is what is to be said now. Drafts that stay would fill the outbox until no page fits.
 pub fn end_drafts(status: &mut IncidentStatus, said: &[(String, Vec<Message>)]) {
@@ -238,6 +262,24 @@ mod tests {
         assert!(last(update(json!(null))).unwrap().ends_with("unable to pay. Next update by 02:40."));
         let without = json!({"updates": [{"audience": "Internal", "text": "as written"}]});
         assert_eq!(last(without).as_deref(), Some("as written"));
+    }
+
+    #[test]
+    fn what_was_heard_last_says_when_they_hear_next() {
+        let mut status = status(json!({}));
+        let mut look = |spec: Value, now: &str| {
+            let (incident, now) = (incident(spec), now.parse().unwrap());
+            for (what, messages) in decide(&incident, &Facts::default(), &status, now) {
+                told::once(&mut status, &what, messages);
+            }
+            promised(&incident, &Facts::default(), &status, now).map(|time| time.to_string())
+        };
+        assert_eq!(look(json!({}), "2026-11-22T02:30:00Z").as_deref(), Some("2026-11-22T03:00:00Z"));
+        let next = json!({"audience": "Internal", "nextUpdateTime": "2026-11-22T02:45:00Z"});
+        let written = json!({"updates": [next]});
+        assert_eq!(look(written, "2026-11-22T02:40:00Z").as_deref(), Some("2026-11-22T02:45:00Z"));
+        let without = json!({"updates": [next, {"audience": "Internal", "text": "t"}]});
+        assert_eq!(look(without, "2026-11-22T02:44:00Z"), None, "nothing is promised any more");
     }
 
     #[test]

@@ -162,13 +162,15 @@ pub fn together(names: &[String]) -> String {
     }
 }
 
-/// A sentence as a part of another one: without its full stop, its first word small unless it is an abbreviation.
+/// A sentence as a part of another one: without its full stop, its first word small unless it holds another capital, as
+/// abbreviations and `PayPal` do. Other names cannot be told from words.
 fn clause(sentence: &str) -> String {
     let flat = flat(sentence, 1_000);
     let flat = flat.trim_end_matches('.');
     let mut chars = flat.chars();
-    match (chars.next(), chars.clone().next()) {
-        (Some(first), Some(second)) if !second.is_uppercase() => first.to_lowercase().chain(chars).collect(),
+    let is_name = flat.split(' ').next().is_some_and(|word| word.chars().skip(1).any(char::is_uppercase));
+    match chars.next() {
+        Some(first) if !is_name => first.to_lowercase().chain(chars).collect(),
         _ => flat.to_owned(),
     }
 }
@@ -247,6 +249,14 @@ mod tests {
             public.external(),
             "Since 03:04:10 CET on 22 November: Payments may fail. We are working on it. Next update by 03:40."
         );
+    }
+
+    #[test]
+    fn a_name_keeps_its_capital_within_a_sentence() {
+        assert_eq!(clause("Customers may be unable to pay."), "customers may be unable to pay");
+        assert_eq!(clause("PayPal refuses payments"), "PayPal refuses payments");
+        assert_eq!(clause("VPN is down"), "VPN is down");
+        assert_eq!(clause(""), "");
     }
 
     #[test]
