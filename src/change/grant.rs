@@ -7,7 +7,7 @@ use serde_json::json;
 use super::action::Action;
 use super::quorum::Outcome;
 use super::version::Version;
-use super::{delta, digest, words};
+use super::{delta, digest, quorum, words};
 use crate::api::ChangeRequest;
 use crate::api::change_request::{
     ChangeRequestSpec, DeleteChange, Delta, Partial, PlannedChange, Use, Window,
@@ -80,7 +80,7 @@ pub fn standing(request: &ChangeRequest, outcome: &Outcome, now: Timestamp) -> R
         return Err("it has no plan yet, or its plan is not the one its digest names".to_owned());
     }
     if !outcome.approved {
-        return Err(format!("{} must approve it", outcome.missing_phrase()));
+        return Err(quorum::must_approve(&outcome.missing_phrase()));
     }
     let complete = status.approved_time.as_ref().map(|time| time.0).or(outcome.complete_time);
     let (from, until) = window(&request.spec, complete.unwrap_or(now));

@@ -39,6 +39,20 @@ pub struct Names {
     pub leads: Vec<String>,
 }
 
+/// How it is said that no approval could ever be enough.
+const NOBODY: &str = "nobody can approve";
+
+/// Who is missing, within a sentence: `amir and bea must approve`, or why nobody can.
+pub fn must_approve(missing: &str) -> String {
+    if missing.starts_with(NOBODY) { missing.to_owned() } else { format!("{missing} must approve") }
+}
+
+/// The same as a sentence without its full stop; `to` comes before the names of people.
+pub fn sentence(to: &str, missing: &str) -> String {
+    let beginning = if missing.starts_with(NOBODY) { "As things are, " } else { to };
+    format!("{beginning}{}", must_approve(missing))
+}
+
 /// Whether enough agree.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
@@ -261,25 +275,21 @@ fn role(by: &By, rules: &Rules<'_>) -> String {
 }
 
 fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String> {
+    if let Some(why) = impossible(rules) {
+        return vec![why];
+    }
     let mut missing: Vec<String> = Vec::new();
     let mut add = |phrase: String| {
         if !missing.contains(&phrase) {
             missing.push(phrase);
         }
     };
-    if rules.policies.is_empty() {
-        add("a ChangePolicy over this namespace: without one nobody can approve here".to_owned());
-    }
     for binding in rules.bindings {
         if let Some(phrase) = missing_lead(subject, rules, yes, binding) {
             add(phrase);
         }
     }
     for policy in rules.policies {
-        if policy.approval.required.is_empty() {
-            add("somebody whom the policy lets approve: spec.approval.required is empty, which means nobody"
-                .to_owned());
-        }
         for entry in &policy.approval.required {
             if rules.bindings.is_empty() {
                 add(missing_peers(subject, rules, yes, entry, None, entry.count).unwrap_or_default());
@@ -299,6 +309,21 @@ fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String>
     }
     missing.retain(|phrase| !phrase.is_empty());
     missing
+}
+
+/// Why nobody can approve, whoever agrees: empty lists mean nobody.
+fn impossible(rules: &Rules<'_>) -> Option<String> {
+    let required = || rules.policies.iter().map(|policy| &policy.approval.required);
+    let why = if rules.policies.is_empty() {
+        "here: no ChangePolicy is over this namespace"
+    } else if required().any(Vec::is_empty) {
+        "here: spec.approval.required of the policy is empty"
+    } else if required().flatten().any(|entry| entry.count > 0 && entry.groups.is_empty()) {
+        "here: an entry of spec.approval.required of the policy names no group"
+    } else {
+        return None;
+    };
+    Some(format!("{NOBODY} {why}"))
 }
 
 fn missing_lead(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By], binding: &Binding) -> Option<String> {
@@ -355,7 +380,6 @@ fn phrase(lacking: usize, could: &[&str], groups: &[String]) -> String {
         .unwrap_or("more");
     if could.is_empty() {
         return match groups {
-            [] => "somebody of the policy's groups, of which there are none".to_owned(),
             [group] => format!("{number} of group {group}"),
             groups => format!("{number} of groups {}", groups.join(", ")),
         };

@@ -5,7 +5,7 @@ use kube::core::admission::Operation;
 use super::action::Action;
 use super::binding::Binding;
 use super::budget::Budget;
-use super::{built_in, patching, words};
+use super::{built_in, patching, quorum, words};
 use crate::api::change_request::Delta;
 
 /// The longest patch that a sentence holds.
@@ -51,9 +51,8 @@ impl Near {
 /// The sentences: what, why, and the next command.
 pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
     let mut sentences = vec![format!("Refused: {}{}.", what(action), is_not_approved(action))];
-    let missing = Some(circumstances.missing.as_str())
-        .filter(|missing| !missing.is_empty() && is_askable(action))
-        .map(|missing| format!("{missing} must approve"));
+    let missing =
+        Some(circumstances.missing.as_str()).filter(|missing| !missing.is_empty() && is_askable(action));
     let incidents: Vec<String> = circumstances
         .bindings
         .iter()
@@ -66,9 +65,9 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
     };
     // A user's name is never written with another letter, so it never begins a sentence.
     sentences.extend(match (open, missing) {
-        (Some(open), Some(missing)) => Some(format!("{open}: {missing}.")),
+        (Some(open), Some(missing)) => Some(format!("{open}: {}.", quorum::must_approve(missing))),
         (Some(open), None) => Some(format!("{open}.")),
-        (None, Some(missing)) => Some(format!("To let it pass, {missing}.")),
+        (None, Some(missing)) => Some(format!("{}.", quorum::sentence("To let it pass, ", missing))),
         (None, None) => None,
     });
     if let Some(Near { name, why, .. }) = &circumstances.near {
@@ -154,22 +153,11 @@ fn next(action: &Action, operator_namespace: &str) -> String {
 pub fn ask(action: &Action, operator_namespace: &str) -> String {
     let namespace = namespace_of_request(action, operator_namespace);
     let why = "--why \"…\"";
-    let target = target(action);
+    let target = words::typed(&action.target);
     match flags(action) {
         Some(flags) => format!("kubectl mayday ask -n {namespace} {target} {flags} {why}"),
         None => format!("kubectl mayday ask -n {namespace} -f FILE {why}"),
     }
-}
-
-fn target(action: &Action) -> String {
-    let kind = match action.target.kind.as_str() {
-        "Deployment" => "deploy".to_owned(),
-        "StatefulSet" => "sts".to_owned(),
-        "DaemonSet" => "ds".to_owned(),
-        "ConfigMap" => "cm".to_owned(),
-        other => other.to_lowercase(),
-    };
-    format!("{kind}/{}", action.target.name)
 }
 
 /// The flags that say the change, if flags can: as one change, since what two changes hold passes in two writes only.
@@ -192,8 +180,9 @@ fn flags(action: &Action) -> Option<String> {
         let container = words::image_container(&delta.path)?;
         Some(format!("--image {container}={}", delta.after.as_ref()?.as_str()?))
     };
-    let images: Option<Vec<String>> = action.delta.iter().map(image).collect();
-    images.map(|images| images.join(" ")).or_else(|| patch(action))
+    let has_containers = words::pod_spec(&action.target).is_some();
+    let images: Option<Vec<String>> = action.delta.iter().filter(|_| has_containers).map(image).collect();
+    images.filter(|images| !images.is_empty()).map(|images| images.join(" ")).or_else(|| patch(action))
 }
 
 /// The change as the patch that `ask --patch` makes of it, where one can say it and a line can hold it.
@@ -269,6 +258,36 @@ mod tests {
         let file = "kubectl mayday ask -n shop -f FILE --why \"…\"";
         assert_eq!(asked(json!({}), json!({"c": "d'e"})), file);
         assert_eq!(asked(json!({}), json!({"c": "x".repeat(PATCH)})), file);
+    }
+
+    #[test]
+    fn where_nobody_can_approve_it_is_said_so() {
+        let missing = "nobody can approve here: spec.approval.required of the policy is empty";
+        let circumstances = Circumstances { missing: missing.into(), ..Circumstances::default() };
+        let text = text(&action(json!({})), &circumstances);
+        assert!(text.contains(&format!(". As things are, {missing}. Ask: ")), "{text}");
+    }
+
+    #[test]
+    fn a_kind_that_is_not_built_in_is_named_with_its_group() {
+        let image = |tag: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": tag}]}}}});
+        let asked = |group: &str, kind: &str| {
+            ask(
+                &action(json!({"kind": {"group": group, "kind": kind}, "resource": {"group": group},
+                    "oldObject": image("v1"), "object": image("v2")})),
+                "mayday-system",
+            )
+        };
+        // A list of a kind that is not built in is one value: no flag and no short patch says what is in it.
+        let file = "kubectl mayday ask -n shop -f FILE --why \"…\"";
+        assert_eq!(asked("serving.knative.dev", "Service"), file);
+        let controller =
+            "kubectl mayday ask -n shop replicationcontroller/checkout --image app=v2 --why \"…\"";
+        assert_eq!(asked("", "ReplicationController"), controller);
+        let gone = action(json!({"operation": "DELETE", "object": null,
+            "kind": {"group": "serving.knative.dev", "kind": "Service"}, "resource": {"group": "serving.knative.dev"}}));
+        let delete = "kubectl mayday ask -n shop service.serving.knative.dev/checkout --delete --why \"…\"";
+        assert_eq!(ask(&gone, "mayday-system"), delete);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::weigh::Weighed;
-use super::{delta, grant};
+use super::{delta, grant, quorum};
 use crate::api::ChangeRequest;
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
@@ -63,7 +63,7 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
         mark(&mut status, "Approved", true, "Approved", "enough agree".to_owned());
         status.approved_time.get_or_insert_with(|| seconds(outcome.complete_time.unwrap_or(now)));
     } else {
-        mark(&mut status, "Approved", false, "Missing", format!("{missing} must approve it"));
+        mark(&mut status, "Approved", false, "Missing", quorum::must_approve(&missing));
         status.approved_time = None;
     }
     let approved = status.approved_time.as_ref().map(|time| time.0);

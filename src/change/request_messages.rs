@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::audience::Audience;
 use super::weigh::Weighed;
-use super::{delta, digest, words};
+use super::{delta, digest, quorum, words};
 use crate::api::ChangeRequest;
 use crate::api::change_request::{ChangeRequestStatus, RequestState};
 use crate::api::message::{Message, MessageState, Purpose};
@@ -151,14 +151,14 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         true => String::new(),
         false => format!(" during {}", incidents.join(", ")),
     };
-    let missing = status.missing.clone().unwrap_or_default();
+    let missing = quorum::sentence("", status.missing.as_deref().unwrap_or_default());
     let back = match request.spec.lets_take_back() {
         true => "Taking each use back once would be approved with it. ",
         false => "",
     };
     cut(
         &format!(
-            "{who} asks{during}: {}. Why: {}. {back}{missing} must approve. Look and decide: kubectl mayday approve {address}",
+            "{who} asks{during}: {}. Why: {}. {back}{missing}. Look and decide: kubectl mayday approve {address}",
             what(status),
             request.spec.reason
         ),

@@ -7,7 +7,7 @@ use kube::api::Api;
 
 use super::action::Action;
 use super::audience::Audience;
-use super::{digest, refusal};
+use super::{digest, refusal, words};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicyStatus, UnapprovedChange, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
@@ -95,11 +95,17 @@ pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, audience:
 
 fn text(change: &UnapprovedChange) -> String {
     let time = instant(change.time.0);
+    let typed = words::typed(&change.object);
     let place = match change.object.kind.as_str() {
-        "Namespace" => change.object.display(),
-        _ => format!("-n {} {}", change.namespace, change.object.display()),
+        "Namespace" => String::new(),
+        _ => format!("-n {} ", change.namespace),
     };
-    let look = format!("Look: kubectl get {place} -o yaml --show-managed-fields");
+    let look = if change.what.starts_with(words::DELETION) || change.what.contains(" was deleted in ") {
+        // What is gone cannot be looked at; what is left of its kind can.
+        format!("See what is left: kubectl get {place}{}", typed.split('/').next().unwrap_or_default())
+    } else {
+        format!("Look: kubectl get {place}{typed} -o yaml --show-managed-fields")
+    };
     match (change.kind, &change.by) {
         (UnapprovedKind::BreakGlass, Some(by)) => format!(
             "{by} broke the glass at {time}: {}. Nobody approved it; two people must sign it off. {look}",
@@ -120,4 +126,28 @@ fn concerned(context: &Context, change: &UnapprovedChange) -> Audience {
     let rotations = in_namespace(&context.stores.rotations, &change.namespace);
     let plan = [PlannedChange { target: change.object.clone(), ..PlannedChange::default() }];
     Audience::concerned(&services, &rotations, &plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_gone_is_not_looked_at() {
+        let told = |what: &str| {
+            let change = json!({"id": "i", "namespace": "shop", "what": what, "by": "emil", "kind": "BreakGlass",
+                "time": "2026-11-22T02:04:10Z",
+                "object": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "web"}});
+            text(&serde_json::from_value(change).unwrap())
+        };
+        let look = "Look: kubectl get -n shop service.serving.knative.dev/web -o yaml --show-managed-fields";
+        assert!(told("/spec/a of service/web in shop, 1 → 2").ends_with(look));
+        let left = "See what is left: kubectl get -n shop service.serving.knative.dev";
+        for gone in
+            ["deletion of service/web in shop", "service/web was deleted in shop while Mayday did not run"]
+        {
+            assert!(told(gone).ends_with(left), "{}", told(gone));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::built_in;
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 
@@ -9,6 +10,8 @@ use crate::api::common::ObjectRef;
 pub const RESTARTED_AT: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
 /// The number of replicas of a workload.
 pub const REPLICAS: &str = "/spec/replicas";
+/// How a deletion begins to be told.
+pub const DELETION: &str = "deletion of ";
 /// So many values of one change are told, the rest is counted.
 const TOLD: usize = 3;
 
@@ -43,7 +46,7 @@ pub fn creation(target: &ObjectRef, namespace: &str) -> String {
 /// An object that goes: `deletion of configmap/limits in shop`; `orphans` says that what it owns stays.
 pub fn deletion(target: &ObjectRef, namespace: &str, orphans: bool) -> String {
     let without = if orphans { " without what belongs to it" } else { "" };
-    format!("deletion of {}{without}", place(target, namespace))
+    format!("{DELETION}{}{without}", place(target, namespace))
 }
 
 /// An object and where it is: `deployment/checkout in shop`.
@@ -52,6 +55,36 @@ pub fn place(target: &ObjectRef, namespace: &str) -> String {
         "Namespace" => target.display(),
         _ if namespace.is_empty() => target.display(),
         _ => format!("{} in {namespace}", target.display()),
+    }
+}
+
+/// An object as it is typed: `deploy/checkout`, `service.serving.knative.dev/checkout`.
+pub fn typed(target: &ObjectRef) -> String {
+    let (kind, group) = (target.kind.to_lowercase(), target.group());
+    let kind = match target.kind.as_str() {
+        // The kind alone would be another one that the API server serves itself.
+        _ if !built_in::is(group) => format!("{kind}.{group}"),
+        "Deployment" => "deploy".to_owned(),
+        "StatefulSet" => "sts".to_owned(),
+        "DaemonSet" => "ds".to_owned(),
+        "ConfigMap" => "cm".to_owned(),
+        _ => kind,
+    };
+    format!("{kind}/{}", target.name)
+}
+
+/// Where a kind that the API server itself serves keeps the spec of its pods; none for a kind without.
+pub fn pod_spec(target: &ObjectRef) -> Option<&'static str> {
+    if !built_in::is(target.group()) {
+        return None;
+    }
+    match target.kind.as_str() {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
+            Some("/spec/template/spec")
+        }
+        "CronJob" => Some("/spec/jobTemplate/spec/template/spec"),
+        "Pod" => Some("/spec"),
+        _ => None,
     }
 }
 

@@ -151,10 +151,14 @@ fn a_reject_of_anybody_eligible_is_final_for_the_digest() {
 #[test]
 fn empty_lists_missing_policies_and_unknown_authors_mean_nobody() {
     assert!(
-        missing(&count_under(&[], &[amir(), bea()], &["emil"])).contains("without one nobody can approve")
+        missing(&count_under(&[], &[amir(), bea()], &["emil"]))
+            .contains("nobody can approve here: no ChangePolicy")
     );
     let nobody = policy(json!({"spec": {"approval": {"required": []}}}));
-    assert!(missing(&count_under(&[nobody], &[amir(), bea()], &["emil"])).contains("means nobody"));
+    assert!(
+        missing(&count_under(&[nobody], &[amir(), bea()], &["emil"]))
+            .contains("spec.approval.required of the policy is empty")
+    );
     let entry = json!([{"name": "peers", "groups": [], "count": 1}]);
     let no_groups = policy(json!({"spec": {"approval": {"required": entry}}}));
     assert!(matches!(count_under(&[no_groups], &[amir()], &["emil"]).approved, Approved::Missing(_)));

@@ -7,9 +7,9 @@ use mayday::api::change_request::{
     UpdateChange, Window,
 };
 use mayday::api::common::{Empty, NameRef, ObjectRef, UserRef};
+use mayday::change::words;
 use serde_json::{Value, json};
 
-use super::kinds::knows_strategic_merge;
 use super::{AskArgs, manifest};
 use crate::failure::Failure;
 use crate::text::names;
@@ -66,10 +66,9 @@ pub fn of_target(args: &AskArgs, target: &ObjectRef, live: Option<&Value>) -> Re
 
 /// What `kubectl set image` would patch.
 fn images(wanted: &[String], target: &ObjectRef, live: &Value) -> Result<UpdateChange, Failure> {
-    let at =
-        pod_spec(&target.kind).filter(|_| knows_strategic_merge(&target.api_version)).ok_or_else(|| {
-            Failure::usage(format!("{} has no containers: --image is for workloads.", target.display()))
-        })?;
+    let at = words::pod_spec(target).ok_or_else(|| {
+        Failure::usage(format!("{} has no containers: --image is for workloads.", target.display()))
+    })?;
     let pod = live.pointer(at).unwrap_or(&Value::Null);
     let mut patch = json!({});
     for text in wanted {
@@ -99,16 +98,6 @@ fn images(wanted: &[String], target: &ObjectRef, live: &Value) -> Result<UpdateC
     let patch =
         at.rsplit('/').filter(|field| !field.is_empty()).fold(patch, |inner, field| json!({field: inner}));
     Ok(UpdateChange { patch_type: PatchType::Strategic, patch: Some(patch), ..UpdateChange::default() })
-}
-
-/// Where a kind keeps its pods' spec.
-fn pod_spec(kind: &str) -> Option<&'static str> {
-    match kind {
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => Some("/spec/template/spec"),
-        "CronJob" => Some("/spec/jobTemplate/spec/template/spec"),
-        "Pod" => Some("/spec"),
-        _ => None,
-    }
 }
 
 fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a str> {
