@@ -42,11 +42,11 @@ pub fn decide(
     let (active, reason, message) = match (&judged, state) {
         (Ok(true), "Active") => (true, "Active", "in force".to_owned()),
         (Ok(true), state) => (false, state, format!("from {} to {}", spec.start_time.0, spec.end_time.0)),
-        (Ok(false), _) => (false, "ChangesNothing", nothing(spec)),
+        (Ok(false), _) => (false, "ChangesNothing", nothing(subject)),
         (Err(_), _) => (false, "NotReady", "the condition Ready says why".to_owned()),
     };
     conditions::set(&mut status.conditions, "Active", active, reason, message, generation, now);
-    let ready = judged.map(|changes| if changes { "accepted".to_owned() } else { nothing(spec) });
+    let ready = judged.map(|changes| if changes { "accepted".to_owned() } else { nothing(subject) });
     conditions::ready(&mut status, generation, now, ready);
     (status, wake)
 }
@@ -105,11 +105,12 @@ fn who(spec: &OnCallOverrideSpec) -> String {
     }
 }
 
-fn nothing(spec: &OnCallOverrideSpec) -> String {
-    let rotation = &spec.rotation_ref.name;
+fn nothing(subject: &OnCallOverride) -> String {
+    let spec = &subject.spec;
+    let (rotation, namespace) = (&spec.rotation_ref.name, subject.namespace().unwrap_or_default());
     format!(
-        "changes nothing in {rotation} between {} and {}: compare who is on duty then (kubectl mayday who), or a \
-         younger override says something else",
+        "changes nothing in {rotation} between {} and {}: whoever it names is on duty then anyway, or a younger \
+         override says something else; compare: kubectl mayday who -n {namespace} {rotation}",
         spec.start_time.0, spec.end_time.0
     )
 }

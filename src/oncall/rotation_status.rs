@@ -39,7 +39,7 @@ pub fn decide(
         conditions::set(&mut status.conditions, kind, state, reason, message, generation, now);
     };
     let (reachable, reason, message) = match dangling(spec, channels, rotations).as_slice() {
-        [] => reachable(spec, channels),
+        [] => reachable(spec, channels, &rotation.namespace().unwrap_or_default()),
         names => {
             let message =
                 format!("spec.escalation names what does not exist: {}; mend the name", names.join(", "));
@@ -117,6 +117,7 @@ fn dangling(
 fn reachable(
     spec: &OnCallRotationSpec,
     channels: &[Arc<NotificationChannel>],
+    namespace: &str,
 ) -> (bool, &'static str, String) {
     let usable = |name: &str| {
         channels.iter().any(|channel| {
@@ -134,8 +135,9 @@ fn reachable(
         return (true, "Reachable", "everybody has a channel that is Ready".to_owned());
     }
     let names = unreachable.join(", ");
-    let message =
-        format!("no contact with a NotificationChannel that is Ready: {names}; see kubectl get chan");
+    let message = format!(
+        "no contact with a NotificationChannel that is Ready: {names}; see kubectl get chan -n {namespace}"
+    );
     (false, "NoChannel", message)
 }
 

@@ -61,8 +61,15 @@ fn person(facts: &Facts<'_>) -> Ruling {
     })
     .and_then(|| {
         Ruling::require(!caller.is_service_account(), || {
-            "Refused: a service account decides nothing; a person does, with their own login: kubectl mayday approve"
-                .to_owned()
+            let verb = match facts.approval.spec.decision {
+                Decision::Approve => "approve",
+                Decision::Reject => "reject",
+                Decision::Confirm | Decision::Deny => "answer",
+            };
+            format!(
+                "Refused: a service account decides nothing; a person does, with their own login: {}",
+                decide(facts, verb)
+            )
         })
     })
     .and_then(|| {
@@ -170,8 +177,8 @@ fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {
     }
     if facts.policies.is_empty() {
         return Ruling::Refuse(format!(
-            "Refused: no ChangePolicy covers {name}, so nobody can decide on it; see which namespaces are covered: \
-             kubectl get cpol -o wide"
+            "Refused: no ChangePolicy covers {name}, so nobody can decide on it; whoever runs the cluster can write one: \
+             kubectl explain cpol.spec"
         ));
     }
     let in_force = facts.policies.iter().flat_map(|policy| &policy.spec.approval.required);
@@ -216,8 +223,12 @@ fn incidents(facts: &Facts<'_>, subject: &Subject) -> Ruling {
 /// Whether a decision may be changed: never.
 pub fn update(old: &Approval, new: &Approval) -> Ruling {
     Ruling::require(old.spec == new.spec, || {
-        "Refused: a decision is never edited; take your own approval back with kubectl delete approval, or decide again"
-            .to_owned()
+        format!(
+            "Refused: a decision is never edited; decide again, or take your own approval back: kubectl delete -n {} \
+             appr/{}",
+            old.metadata.namespace.as_deref().unwrap_or_default(),
+            old.metadata.name.as_deref().unwrap_or_default()
+        )
     })
 }
 
@@ -239,7 +250,7 @@ pub fn delete(old: &Approval, caller: &Caller, by_operator: bool, orphaned: bool
             old.spec.by.as_ref().map_or("nobody known", |by| by.user.as_str())
         )),
         other => Ruling::Refuse(format!(
-            "Refused: {other:?} is final and stays; if the change is still wanted, ask again: kubectl mayday ask -n {namespace}"
+            "Refused: {other:?} is final and stays; if the change is still wanted, ask again: kubectl mayday ask -n {namespace} --help"
         )),
     }
 }
@@ -264,5 +275,7 @@ fn show(facts: &Facts<'_>) -> String {
 fn decide(facts: &Facts<'_>, verb: &str) -> String {
     let subject = &facts.approval.spec.subject_ref;
     let bare = SubjectRef { step: None, check: None, ..subject.clone() };
-    format!("kubectl mayday {verb} -n {} {}", namespace(facts), address(&bare))
+    let question = subject.step.as_ref().or(subject.check.as_ref()).filter(|_| verb == "answer");
+    let rest = question.map(|question| format!(" {question} confirm")).unwrap_or_default();
+    format!("kubectl mayday {verb} -n {} {}{rest}", namespace(facts), address(&bare))
 }

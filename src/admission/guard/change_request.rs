@@ -53,10 +53,11 @@ pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
         let may_ask = !facts.policies.is_empty() && facts.policies.iter().all(listed);
         Ruling::require(!caller.is_service_account() || may_ask, || {
             format!(
-                "Refused: {} is a service account, and spec.approval.pipelines of {} does not name it; a person \
-                 asks instead: kubectl mayday ask, or the policy is changed: kubectl edit cpol",
+                "Refused: {} is a service account, and spec.approval.pipelines of {} does not name it; whoever runs \
+                 the cluster can name it there, or a person asks instead: kubectl mayday ask -n {} --help",
                 caller.user,
-                names(facts.policies)
+                names(facts.policies),
+                new.metadata.namespace.as_deref().unwrap_or_default()
             )
         })
     })

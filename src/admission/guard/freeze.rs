@@ -34,11 +34,14 @@ pub fn change(
             if new.is_some() { "-f FILE".to_owned() } else { format!("frz/{name} --delete") }
         ));
     }
-    let approves = policy.spec.approval.required.iter().any(|required| caller.in_any(&required.groups));
+    let groups: Vec<String> =
+        policy.spec.approval.required.iter().flat_map(|required| required.groups.clone()).collect();
+    let approves = caller.in_any(&groups);
     Ruling::require(approves && caller.direct && !caller.is_service_account(), || {
         format!(
-            "Refused: frz/{name} of automation is lifted by one approver of cpol/{policy_name}, logged in directly; \
-             see who that is: kubectl get cpol {policy_name} -o jsonpath='{{.spec.approval.required}}'"
+            "Refused: frz/{name} of automation is lifted by one approver of cpol/{policy_name}, logged in directly \
+             (groups: {}), who does: kubectl delete frz/{name}",
+            if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }
         )
     })
 }

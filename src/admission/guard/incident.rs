@@ -100,9 +100,8 @@ fn lead(facts: &Facts<'_>) -> Ruling {
         )),
         _ => Ruling::require(facts.may_lead, || {
             format!(
-                "Refused: no ChangePolicy lets {} lead incidents in {}; see who may: kubectl get cpol -o \
-                 custom-columns=NAME:.metadata.name,LEADS:.spec.incident.leads.groups",
-                facts.caller.user, name.1
+                "Refused: no ChangePolicy lets {} lead incidents in {}; call somebody who may: kubectl mayday who -n {}",
+                facts.caller.user, name.1, name.1
             )
         }),
     }

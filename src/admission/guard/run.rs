@@ -22,6 +22,11 @@ pub struct Facts<'a> {
 pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
     let caller = facts.caller;
     let namespace = new.metadata.namespace.as_deref().unwrap_or_default();
+    let command = || {
+        let incident = new.spec.incident_ref.as_ref();
+        let incident = incident.map(|incident| format!(" --incident {}", incident.name)).unwrap_or_default();
+        format!("kubectl mayday run -n {namespace} {}{incident}", new.spec.runbook_ref.name)
+    };
     let started = new.spec.started_by.as_ref().is_some_and(|by| by.user == caller.user);
     if !started {
         return Ruling::Refuse(format!(
@@ -32,17 +37,18 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
     if caller.is_service_account() && !facts.by_operator {
         return Ruling::Refuse(format!(
             "Refused: what starts by itself is started by Mayday alone, and {} is a service account; set start: \
-             Automatic on the Runbook, or start it as a person: kubectl mayday run",
-            caller.user
+             Automatic on the Runbook, or start it as a person: {}",
+            caller.user,
+            command()
         ));
     }
     // Whoever may impersonate others would be two people: who starts it, and who approves it.
     if !caller.direct && !facts.by_operator {
-        return Ruling::Refuse(
+        return Ruling::Refuse(format!(
             "Refused: a run is started only from a direct login, and this request is impersonated; log in as \
-             yourself, without --as: kubectl mayday run"
-                .to_owned(),
-        );
+             yourself, without --as: {}",
+            command()
+        ));
     }
     let name = &new.spec.runbook_ref.name;
     let Some(runbook) = facts.runbook else {

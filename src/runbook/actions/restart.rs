@@ -60,7 +60,8 @@ pub fn plan(target: &ObjectRef, object: &Value, operation_id: &str) -> Plan {
     if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
         return Plan::Refuse(format!(
             "{name} is paused, so a restart would do nothing until somebody resumes it: \
-             kubectl rollout resume {name}"
+             kubectl rollout resume -n {} {name}",
+            namespace(object)
         ));
     }
     if object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete") {
@@ -114,8 +115,13 @@ pub fn probe(intent: &Intent, object: Option<&Value>, refused: bool) -> Proof {
     }
     Proof::Unprovable(format!(
         "{name} was changed by somebody else while the restart was on its way, so nobody can tell whether it \
-         happened: kubectl rollout history {name}"
+         happened: kubectl rollout history -n {} {name}",
+        namespace(object)
     ))
+}
+
+fn namespace(object: &Value) -> &str {
+    object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn annotation(object: &Value) -> Option<&str> {
