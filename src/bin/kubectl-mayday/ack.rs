@@ -2,14 +2,16 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use mayday::api::Incident;
+use mayday::api::{Incident, OnCallRotation};
 use serde_json::{Value, json};
 
 use crate::address;
+use crate::approve::PATIENCE;
 use crate::clock::whole_seconds;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
+use crate::wait::{Waited, until};
 
 #[derive(Debug, Args)]
 pub struct AckArgs {
@@ -31,14 +33,35 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     let me = session.me().await?;
     confirm(session.connection.yes, &about_to(&incident, &args.incident, &me.user))?;
     let what = format!("acknowledge inc/{}", args.incident);
-    let _: Incident = session.patch(&args.incident, &patch(&me.user, session.now()), &what).await?;
+    let stored: Incident = session.patch(&args.incident, &patch(&me.user, session.now()), &what).await?;
+    let is_seen =
+        |incident: &Incident| incident.status.as_ref().is_some_and(|status| status.acknowledgement.is_some());
+    // Mayday may be down; that it cannot be followed from here is no failure.
+    let waited = until::<Incident>(session, &args.incident, Some(PATIENCE), is_seen).await;
+    let paging = match waited {
+        Ok(Waited::Done(_)) => "the paging stops",
+        _ => "it is stored, and Mayday has not looked at it yet: until it does, others may be paged too",
+    };
+    let lead = call_a_lead(session, &stored).await;
     say(&format!(
-        "{} has answered {address}: the paging stops.\nNext: {}\n  or call a lead: {}",
+        "{} has answered {address}: {paging}.\nNext: {}\n  {lead}, who claims it: {}",
         me.user,
         session.command("show", &address),
         session.command("lead", &address)
     ));
     Ok(())
+}
+
+/// Whom to call where a lead is needed: nobody is appointed, and nobody but a lead may claim it.
+async fn call_a_lead(session: &Session, incident: &Incident) -> String {
+    let service = incident.status.as_ref().and_then(|status| status.service.as_ref());
+    let named = service.and_then(|service| service.rotations.as_ref()?.lead.as_ref());
+    let Some(named) = named else { return "or call a lead".to_owned() };
+    let rotation = session.find::<OnCallRotation>(&named.name).await.ok().flatten();
+    match rotation.and_then(|rotation| rotation.status).and_then(|status| status.on_duty_names) {
+        Some(names) => format!("or call a lead (on duty: {names})"),
+        None => format!("or call a lead ({})", session.command("who", &named.name)),
+    }
 }
 
 /// How an incident that is over ended: `Resolved`.

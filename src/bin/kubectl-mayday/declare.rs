@@ -11,12 +11,14 @@ use mayday::api::{BusinessService, Incident};
 use mayday::cluster::conditions::seconds;
 use mayday::service::incident_name;
 
+use crate::approve::PATIENCE;
 use crate::clock;
 use crate::cluster::{Me, Session, name_of, uid_of};
 use crate::failure::{Failure, Reason, role};
 use crate::output::{confirm, say};
 use crate::show;
 use crate::text;
+use crate::wait::{Waited, until};
 
 #[derive(Debug, Args)]
 pub struct DeclareArgs {
@@ -70,11 +72,16 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
     confirm(session.connection.yes, &about_to)?;
     match session.create(&incident, "declare an incident", role::RESPONDER).await {
         Ok(created) => {
-            let address = format!("inc/{}", created.metadata.name.as_deref().unwrap_or_default());
-            say(&format!(
-                "Declared {address}. Mayday pages whoever is on duty.\nNext: {}",
-                session.command("ack", &address)
-            ));
+            let address = format!("inc/{}", name_of(&created));
+            say(&format!("Declared {address}."));
+            // Mayday may be down; that it cannot be followed from here is no failure.
+            let waited = until::<Incident>(session, name_of(&created), Some(PATIENCE), is_seen).await;
+            let who = session.command("who", &args.service);
+            let paged = match &waited {
+                Ok(Waited::Done(seen)) => paged(seen, &who),
+                _ => format!("Mayday has not looked at it: nobody is paged yet. Call somebody: {who}"),
+            };
+            say(&format!("{paged}\nNext: {}", session.command("ack", &address)));
             Ok(())
         }
         // Monitoring or a colleague was faster in this very moment: the same outage.
@@ -83,6 +90,21 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
             tell_known(session, &session.get(&name).await?, args.severity).await
         }
         Err(failure) => Err(failure),
+    }
+}
+
+fn is_seen(incident: &Incident) -> bool {
+    incident.status.as_ref().is_some_and(|status| status.state.is_some())
+}
+
+/// Who is paged for it, or that nobody can be.
+fn paged(incident: &Incident, who: &str) -> String {
+    let status = incident.status.clone().unwrap_or_default();
+    let people = status.escalation.map(|escalation| escalation.people).unwrap_or_default();
+    match people.as_slice() {
+        _ if status.acknowledgement.is_some() => "Somebody has answered already.".to_owned(),
+        [] => format!("Mayday can page nobody for it. Call somebody: {who}"),
+        people => format!("Mayday pages {}.", people.join(", ")),
     }
 }
 
@@ -117,6 +139,7 @@ async fn tell_known(session: &Session, known: &Incident, severity: Severity) -> 
     show::incident::print(session, known).await?;
     say(&format!("\nAdd what you know: {} \"…\"", session.command("note", &address)));
     if let Some(raise) = raise(known, severity, &session.namespace) {
+        let raise = format!("{raise}{}", session.flags);
         say(&format!("It stands as {}. If it is {severity}: {raise}", known.spec.severity));
     }
     Ok(())
@@ -228,6 +251,17 @@ mod tests {
         );
         let open = incident("by-hand", "checkout", IncidentState::Crisis);
         assert_eq!(next(vec![over(3), open.clone()]), Known::Open(Box::new(open)));
+    }
+
+    #[test]
+    fn it_is_said_who_is_paged() {
+        let mut declared = incident("a", "checkout", IncidentState::Open);
+        let said = |incident: &Incident| paged(incident, "kubectl mayday who -n shop checkout");
+        let nobody = "Mayday can page nobody for it. Call somebody: kubectl mayday who -n shop checkout";
+        assert_eq!(said(&declared), nobody);
+        let escalation = json!({"level": 0, "round": 0, "people": ["emil", "bea"]});
+        declared.status.as_mut().unwrap().escalation = serde_json::from_value(escalation).unwrap();
+        assert_eq!(said(&declared), "Mayday pages emil, bea.");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use mayday::api::Incident;
+use mayday::api::{Incident, OnCallRotation};
 use serde_json::{Value, json};
 
 use crate::ack::over;
@@ -53,8 +53,10 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
             confirm(session.connection.yes, &asked)?;
             let what = format!("hand over the lead of {address}");
             let _: Incident = session.patch(&args.incident, &nomination(&to), &what).await?;
+            let rotations: Vec<OnCallRotation> = session.list().await.unwrap_or_default();
+            let told = if is_reachable(&rotations, &to) { "Mayday tells them" } else { "Tell them" };
             say(&format!(
-                "{to} is named as the next lead.\nNext: {to}: {}",
+                "{to} is named as the next lead. {told}.\nNext: {to}: {}",
                 session.command("lead", &address)
             ));
         }
@@ -66,6 +68,12 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whether a rotation says how that user is reached.
+fn is_reachable(rotations: &[OnCallRotation], user: &str) -> bool {
+    let mut people = rotations.iter().flat_map(|rotation| &rotation.spec.people);
+    people.any(|person| person.user == user && !person.contacts.is_empty())
 }
 
 /// What claiming the lead writes. It acknowledges too, and its time makes it another claim than that of before a

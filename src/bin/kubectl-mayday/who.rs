@@ -22,7 +22,7 @@ pub async fn run(session: &Session, args: WhoArgs) -> Result<(), Failure> {
         let rotations: Vec<OnCallRotation> = session.list().await?;
         if rotations.is_empty() {
             return Err(Failure::new(format!("There is no rotation in namespace {}.", session.namespace))
-                .then("kubectl get oncallrotations -A"));
+                .then(crate::text::command("who", "NAMESPACE", &session.flags, "")));
         }
         say(&duty(rotations.iter().map(|rotation| ("", rotation)), &session.zone));
         return Ok(());
@@ -37,7 +37,7 @@ pub async fn run(session: &Session, args: WhoArgs) -> Result<(), Failure> {
     let roles = roles(&service.spec.rotations.unwrap_or_default());
     if roles.is_empty() {
         return Err(Failure::new(format!("Nobody answers for bsvc/{name}: it names no rotation."))
-            .then(format!("kubectl edit -n {} businessservice {name}", session.namespace)));
+            .then(session.kubectl(&format!("edit -n {} bsvc/{name}", session.namespace))));
     }
     let mut rotations = Vec::new();
     for (role, rotation) in roles {

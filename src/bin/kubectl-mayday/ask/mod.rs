@@ -25,7 +25,7 @@ use crate::cluster::{Session, name_of};
 use crate::failure::{Failure, Reason, explain, role};
 use crate::output::{confirm, say};
 use crate::show::{self, Here};
-use crate::text::{indent, yaml};
+use crate::text::{indent, names, yaml};
 
 /// So many names are tried if the first is taken.
 const NAMES: usize = 9;
@@ -86,15 +86,27 @@ pub struct AskArgs {
 }
 
 pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
+    let is_for_others = !args.actor.is_empty() && !args.actor.contains(&session.me().await?.user);
+    if args.apply_when_approved && is_for_others {
+        return Err(Failure::usage(
+            "--apply-when-approved carries it out as you, and --actor names only others: leave out one of them.",
+        ));
+    }
     let changes = changes(session, &args).await?;
     let way_back = args.with_way_back || (!args.without_way_back && is_calm(session, &args).await);
     let request = build::request(&args, changes, &session.namespace, way_back);
+    if args.apply_when_approved {
+        say("Once it is approved, you carry it out at once.");
+    }
     let name = submit(session, request, args.name.is_some()).await?;
     if args.apply_when_approved {
         return apply::when_approved(session, &name).await;
     }
     let apply = session.command("apply", &format!("chg/{name}"));
-    say(&format!("\nOnce approved, your own command passes, or: {apply}"));
+    say(&match is_for_others {
+        true => format!("\nOnce approved, it is for {} to carry out: {apply}", args.actor.join(" or ")),
+        false => format!("\nOnce approved, your own command passes, or: {apply}"),
+    });
     Ok(())
 }
 
@@ -147,7 +159,14 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
             true => None,
             false => Some(read(session, &target, &resource, &capabilities).await?),
         };
-        changes.extend(build::of_target(args, &target, live.as_ref())?);
+        let of_target = build::of_target(args, &target, live.as_ref())?;
+        if of_target.is_empty() {
+            return Err(Failure::usage(format!(
+                "What is to change in {text} is not said: --image, --scale, --restart, --patch or --delete. A file \
+                 says itself what it is about."
+            )));
+        }
+        changes.extend(of_target);
     }
     for file in &args.file {
         for document in manifest::documents(&contents(file)?, &file.display().to_string())? {
@@ -172,7 +191,7 @@ async fn of_manifest(session: &Session, document: Value) -> Result<Option<Change
     let api = dynamic(session, &resource, &capabilities);
     let there = api.get_opt(&target.name).await;
     let what = format!("read {}", target.display());
-    let there = there.map_err(|error| explain(&error, &session.attempt(&what, role::VIEWER)))?;
+    let there = there.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
     let namespace = matches!(capabilities.scope, Scope::Namespaced).then_some(session.namespace.as_str());
     let Some(live) = there else { return manifest::create(document, namespace).map(Some) };
     let name = target.display();
@@ -198,7 +217,10 @@ async fn create(
                 request.metadata.name = Some(format!("{base}-{number}"));
             }
             Err(failure) if failure.reason == Reason::AlreadyExists => {
-                return Err(failure.then(session.command("ask", "… --name ANOTHER-NAME")));
+                let sentence = format!("{} Add --name with another name.", failure.sentence);
+                return Err(
+                    Failure { sentence, ..failure }.then(session.command("show", &format!("chg/{base}")))
+                );
             }
             outcome => return outcome,
         }
@@ -230,7 +252,7 @@ async fn discover(session: &Session, word: &str) -> Result<(String, String), Fai
     let core = session.client.list_core_api_versions_aggregated().await.map_err(failed)?;
     let others = session.client.list_api_groups_aggregated().await.map_err(failed)?;
     let served = kinds::served(core.items.into_iter().chain(others.items));
-    kinds::choose(word, &served).map_err(|why| Failure::usage(why).then("kubectl api-resources"))
+    kinds::choose(word, &served).map_err(|why| Failure::usage(why).then(session.kubectl("api-resources")))
 }
 
 async fn served(session: &Session, target: &ObjectRef) -> Result<(ApiResource, ApiCapabilities), Failure> {
@@ -239,7 +261,7 @@ async fn served(session: &Session, target: &ObjectRef) -> Result<(ApiResource, A
     pinned_kind(&session.client, &gvk).await.map_err(|error| match error {
         kube::Error::Discovery(_) => {
             Failure::usage(format!("The cluster has no {} in {}.", target.kind, target.api_version))
-                .then("kubectl api-resources")
+                .then(session.kubectl("api-resources"))
         }
         other => {
             let what = format!("look up {} in {}", target.kind, target.api_version);
@@ -280,16 +302,19 @@ async fn read(
     match found {
         Some(object) => as_value(&object, &target.display()),
         None => {
-            let others =
-                api.list(&ListParams::default().limit(50)).await.map(|list| list.items).unwrap_or_default();
-            let others = others.iter().filter_map(|object| object.metadata.name.as_deref());
+            let others = match api.list(&ListParams::default().limit(50)).await {
+                Ok(others) => {
+                    names(others.items.iter().filter_map(|object| object.metadata.name.as_deref()), "none")
+                }
+                // Not being allowed to look is not the same as nothing.
+                Err(_) => "not known".to_owned(),
+            };
             Err(Failure::new(format!(
-                "There is no {} in namespace {}. What there is: {}.",
+                "There is no {} in namespace {}. What there is of its kind: {others}.",
                 target.display(),
-                session.namespace,
-                crate::text::names(others, "nothing of that kind")
+                session.namespace
             ))
-            .then(format!("kubectl get {} -A", resource.plural)))
+            .then(session.kubectl(&format!("get {} -n NAMESPACE", resource.plural))))
         }
     }
 }
