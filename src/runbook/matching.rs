@@ -57,7 +57,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Matching {
     matching.sort_by_key(|(specificity, runbook)| (std::cmp::Reverse(*specificity), runbook.name_any()));
 
     let mut decided = Matching::default();
-    let mut chosen = earlier_run(facts, matching.iter().map(|(_, runbook)| &***runbook));
+    let mut chosen = earlier_run(facts);
     for (_, runbook) in matching {
         let name = runbook.name_any();
         let automatic = runbook.spec.start == Start::Automatic;
@@ -92,19 +92,25 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Matching {
     decided
 }
 
-/// The Runbook that was started by itself for this episode already.
-fn earlier_run<'a>(facts: &Facts<'_>, mut runbooks: impl Iterator<Item = &'a Runbook>) -> Option<String> {
-    runbooks.find(|runbook| has_run(facts, runbook)).map(ResourceExt::name_any)
+/// The Runbook that was started by itself for this episode already, whether or not it matches now or is still there:
+/// an incident that became worse must not start another one beside it.
+fn earlier_run(facts: &Facts<'_>) -> Option<String> {
+    let by_runbook = facts.runbooks.iter().find(|runbook| has_run(facts, runbook));
+    let of_episode = |run: &&Arc<RunbookRun>| {
+        let uid = run.status.as_ref().and_then(|status| Some(status.snapshot.as_ref()?.uid.as_str()));
+        uid.is_some_and(|uid| run.name_any() == named(facts.incident, &run.spec.runbook_ref.name, uid))
+    };
+    let by_run = || facts.runs.iter().find(of_episode).map(|run| run.spec.runbook_ref.name.clone());
+    by_runbook.map(|runbook| runbook.name_any()).or_else(by_run)
 }
 
 fn episode_name(incident: &Incident, runbook: &Runbook) -> String {
+    named(incident, &runbook.name_any(), runbook.uid().unwrap_or_default().as_str())
+}
+
+fn named(incident: &Incident, runbook: &str, runbook_uid: &str) -> String {
     let relapses = incident.status.as_ref().map_or(0, |status| status.relapses);
-    run_name(
-        &runbook.name_any(),
-        runbook.uid().unwrap_or_default().as_str(),
-        incident.uid().unwrap_or_default().as_str(),
-        relapses,
-    )
+    run_name(runbook, runbook_uid, incident.uid().unwrap_or_default().as_str(), relapses)
 }
 
 /// A run counts as long as the incident remembers it, even if somebody has deleted the object.

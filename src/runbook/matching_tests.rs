@@ -154,6 +154,24 @@ fn of_several_the_most_specific_starts_and_the_others_say_why_not() {
 }
 
 #[test]
+fn an_incident_that_became_worse_starts_no_second_runbook_beside_the_first() {
+    let small = runbook("a-small", json!({"spec": {"match": [{"severities": ["SEV3"]}]}}));
+    let large = runbook("b-large", json!({"spec": {"match": [{"severities": ["SEV1"]}]}}));
+    let before = incident(json!({"spec": {"severity": "SEV3"}}));
+    let mut run = matched(&before, &[Arc::clone(&small), Arc::clone(&large)], &[]).start.remove(0);
+    assert_eq!(run.spec.runbook_ref.name, "a-small");
+    let snapshot = json!({"snapshot": {"uid": "a-small-uid", "digest": "d", "spec": {}}});
+    run.status = serde_json::from_value(snapshot).unwrap();
+    let (run, worse) = (Arc::new(run), incident(json!({"spec": {"severity": "SEV1"}})));
+    for runbooks in [&[small, Arc::clone(&large)][..], &[large][..]] {
+        let decided = matched(&worse, runbooks, std::slice::from_ref(&run));
+        assert_eq!(decided.start, []);
+        let why = decided.runbooks[0].blocked.as_ref().unwrap();
+        assert!(why.starts_with("a-small answers this incident"), "{why}");
+    }
+}
+
+#[test]
 fn a_runbook_that_cannot_be_used_does_not_stand_in_the_way_of_another() {
     let suspended = runbook(
         "a",
