@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
 
@@ -13,7 +14,7 @@ use crate::api::change_policy::{
     ChangePolicySpec, Evictions, ExemptRule, Interactive, Operation as Verb, UnapprovedKind,
 };
 use crate::api::change_request::Partial;
-use crate::api::runbook_run::StepState;
+use crate::api::runbook_run::{Intent, StepState};
 use crate::api::{ChangePolicy, Incident, RunbookRun};
 use crate::cluster::{Context, Error, SharedContext};
 
@@ -110,28 +111,143 @@ pub fn is_exempt(policy: &ChangePolicySpec, action: &Action) -> bool {
 }
 
 /// Whether an action is a stored, unsettled intent of the run whose mark it carries: user, object and values.
+///
+/// # Errors
+/// When that cannot be said now. Only the operator can set the mark, so what it does not know yet it asks again: a
+/// refusal for good would end the run.
 async fn is_run_step(context: &Context, action: &Action) -> Result<bool, Error> {
     let Some(uid) = &action.run else { return Ok(false) };
     let known = context.stores.runs.find(|run| run.metadata.uid.as_deref() == Some(uid));
-    let Some(known) = known else { return Ok(false) };
+    let Some(known) = known else {
+        return Err(Error::Waiting("the run that it is a step of is not known here yet".to_owned()));
+    };
     // The intent was stored a moment ago: the cache may not have it yet.
     let api: Api<RunbookRun> =
         Api::namespaced(context.client.clone(), known.namespace().unwrap_or_default().as_str());
     let Some(run) = api.get_opt(&known.name_any()).await? else { return Ok(false) };
-    Ok(run.metadata.uid.as_deref() == Some(uid) && holds_intent(&run, action))
+    if run.metadata.uid.as_deref() != Some(uid) {
+        return Ok(false);
+    }
+    holds_intent(&run, action, Timestamp::now())
+        .map_err(|why| Error::Waiting(format!("run/{} {why}", run.name_any())))
 }
 
-fn holds_intent(run: &RunbookRun, action: &Action) -> bool {
+/// Whether the run has announced exactly this.
+///
+/// # Errors
+/// Why it has, and may not do it now: it looks again before it does.
+fn holds_intent(run: &RunbookRun, action: &Action, now: Timestamp) -> Result<bool, &'static str> {
     let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
-    run.metadata.namespace.as_deref() == Some(&action.namespace)
-        && (!run.spec.dry_run || action.dry_run)
-        && steps.iter().filter(|step| step.state == StepState::IntentRecorded).any(|step| {
-            step.intent.as_ref().is_some_and(|intent| {
-                intent.actor == action.caller.user
-                    && intent.uid == action.uid
-                    && intent.target.same_object(&action.target)
-                    && !intent.delta.is_empty()
-                    && delta::uncovered(&intent.delta, &action.delta, Partial::Forbidden).is_empty()
-            })
-        })
+    let announced = steps.iter().filter(|step| step.state == StepState::IntentRecorded);
+    let fits = |intent: &&Intent| {
+        intent.actor == action.caller.user
+            && intent.uid == action.uid
+            && intent.target.same_object(&action.target)
+            && !intent.delta.is_empty()
+            && delta::uncovered(&intent.delta, &action.delta, Partial::Forbidden).is_empty()
+    };
+    let here = run.metadata.namespace.as_deref() == Some(&action.namespace);
+    let stores = !run.spec.dry_run || action.dry_run;
+    let Some(intent) =
+        announced.filter_map(|step| step.intent.as_ref()).find(fits).filter(|_| here && stores)
+    else {
+        return Ok(false);
+    };
+    if run.spec.cancel || run.metadata.deletion_timestamp.is_some() {
+        return Err("is cancelled");
+    }
+    if intent.act_before.as_ref().is_none_or(|limit| limit.0 <= now) {
+        return Err("announced it too long ago");
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::change::action::tests::action;
+
+    const ACTOR: &str = "system:serviceaccount:shop:checkout-runbooks";
+    const ANNOTATION: &str = "/spec/template/metadata/annotations/mayday.dev~1restarted-by";
+
+    fn run(edit: Value) -> RunbookRun {
+        let step = json!({"name": "restart", "state": "IntentRecorded", "intent": {
+            "operationId": "ru/restart/0", "uid": "du", "resourceVersion": "7", "actor": ACTOR,
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+            "delta": [{"path": ANNOTATION, "after": "ru/restart/0"}],
+            "actBefore": "2026-11-22T12:00:30Z"}});
+        let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+            "metadata": {"name": "r", "namespace": "shop", "uid": "ru"},
+            "spec": {"runbookRef": {"name": "restart-checkout"}}, "status": {"step": step}});
+        json_patch::merge(&mut whole, &edit);
+        let step = whole["status"]["step"].take();
+        whole["status"] = json!({"steps": [step]});
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn step(edit: Value) -> Value {
+        json!({"status": {"step": edit}})
+    }
+
+    fn restart(by: &str, edit: Value) -> Action {
+        let template = |by: Option<&str>| {
+            let annotations = by.map_or(json!({}), |by| json!({"mayday.dev/restarted-by": by}));
+            json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app", "image": "v1"}]}})
+        };
+        let mut whole = json!({"userInfo": {"username": ACTOR},
+            "oldObject": {"spec": {"template": template(None)}}, "object": {"spec": {"template": template(Some(by))}}});
+        json_patch::merge(&mut whole, &edit);
+        action(whole)
+    }
+
+    fn judged(run: &RunbookRun, action: &Action) -> Result<bool, &'static str> {
+        holds_intent(run, action, "2026-11-22T12:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn what_a_run_has_announced_and_nothing_else_is_its_step() {
+        let announced = restart("ru/restart/0", json!({}));
+        assert_eq!(judged(&run(json!({})), &announced), Ok(true));
+        for settled in ["Succeeded", "Failed", "Pending"] {
+            assert_eq!(judged(&run(step(json!({"state": settled}))), &announced), Ok(false), "{settled}");
+        }
+        for (what, edit) in [
+            ("another user", json!({"intent": {"actor": "system:serviceaccount:shop:other"}})),
+            ("another object of that name", json!({"intent": {"uid": "older"}})),
+            ("another object", json!({"intent": {"target": {"name": "till"}}})),
+            ("no values", json!({"intent": {"delta": []}})),
+        ] {
+            assert_eq!(judged(&run(step(edit)), &announced), Ok(false), "{what}");
+        }
+        assert_eq!(judged(&run(json!({"metadata": {"namespace": "till"}})), &announced), Ok(false));
+        for more in [
+            restart("ru/restart/1", json!({})),
+            restart("ru/restart/0", json!({"object": {"spec": {"replicas": 0}}})),
+            restart("ru/restart/0", json!({"userInfo": {"username": "emil"}})),
+        ] {
+            assert_eq!(judged(&run(json!({})), &more), Ok(false), "{:?}", more.delta);
+        }
+    }
+
+    #[test]
+    fn a_dry_run_stores_nothing() {
+        let dry = run(json!({"spec": {"dryRun": true}}));
+        assert_eq!(judged(&dry, &restart("ru/restart/0", json!({}))), Ok(false));
+        assert_eq!(judged(&dry, &restart("ru/restart/0", json!({"dryRun": true}))), Ok(true));
+    }
+
+    #[test]
+    fn what_was_cancelled_or_announced_too_long_ago_is_not_done_now() {
+        let announced = restart("ru/restart/0", json!({}));
+        for ended in [
+            json!({"spec": {"cancel": true}}),
+            json!({"metadata": {"deletionTimestamp": "2026-11-22T11:59:59Z"}}),
+            step(json!({"intent": {"actBefore": "2026-11-22T12:00:00Z"}})),
+            step(json!({"intent": {"actBefore": null}})),
+        ] {
+            assert!(judged(&run(ended.clone()), &announced).is_err(), "{ended}");
+        }
+    }
 }
