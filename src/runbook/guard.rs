@@ -1,19 +1,23 @@
 //! Guards: CEL over a live object. Pure. What cannot be judged counts as false.
+//!
+//! Why it is false is stored where many may read, so no value of the object is ever part of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr};
-use cel::{Context, IdedExpr, Program, Value};
+use cel::common::ast::{EntryExpr, Expr, operators};
+use cel::{Context, ExecutionError, IdedExpr, Program, Value};
 use serde_json::Value as Json;
 
 use crate::text::flat;
 
-/// How deep comprehensions (`all`, `exists`, `map`, `filter` …) may be nested. The evaluator has no budget of
-/// its own, so the cost is bounded here: at most quadratic in the size of the object.
+/// How deep comprehensions (`all`, `exists`, `map`, `filter` …) may be nested. The evaluator has no budget of its own,
+/// so the cost is bounded here: each goes over a part of the object, never over what another one has made.
 const MAX_NESTING: usize = 2;
 /// Objects with more values than this are not judged.
 const MAX_VALUES: usize = 10_000;
+/// The same where comprehensions are nested.
+const MAX_VALUES_NESTED: usize = 1_000;
 /// Longest part of an error that the evaluator gives, in bytes.
 const MAX_ERROR: usize = 500;
 /// The one variable.
@@ -35,17 +39,25 @@ const FUNCTIONS: [&str; 13] = [
     "dyn",
 ];
 
+/// An expression that can be used as a guard.
+pub struct Guard {
+    program: Program,
+    max_values: usize,
+}
+
 /// Whether an expression can be used as a guard.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
-pub fn compile(expression: &str) -> Result<Program, String> {
+pub fn compile(expression: &str) -> Result<Guard, String> {
     let program = Program::compile(expression).map_err(|errors| {
         let first = errors.errors.first().map_or_else(|| errors.to_string(), |error| error.msg.clone());
         format!("the CEL expression does not compile: {}", flat(&first, MAX_ERROR))
     })?;
-    look(program.expression(), &mut vec![OBJECT.to_owned()], 0)?;
-    Ok(program)
+    let mut look = Look { scope: vec![OBJECT.to_owned()], deepest: 0 };
+    look.at(program.expression(), 0)?;
+    let max_values = if look.deepest > 1 { MAX_VALUES_NESTED } else { MAX_VALUES };
+    Ok(Guard { program, max_values })
 }
 
 /// Judges a live object.
@@ -53,77 +65,126 @@ pub fn compile(expression: &str) -> Result<Program, String> {
 /// # Errors
 /// Why it is not true: the expression is false, gives no boolean, or cannot be evaluated.
 pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
-    let program = compile(expression)?;
-    let mut budget = MAX_VALUES;
-    let object = to_cel(object, &mut budget)
-        .ok_or_else(|| format!("the object has more than {MAX_VALUES} values, too many to judge"))?;
+    let Guard { program, max_values } = compile(expression)?;
+    let mut budget = max_values;
+    let object = to_cel(object, &mut budget).ok_or_else(|| {
+        format!("the object has more than {max_values} values, too many for `{expression}`")
+    })?;
     let mut context = Context::default();
     context.add_variable(OBJECT, object).map_err(|_| "the object cannot be read as CEL".to_owned())?;
     match program.execute(&context) {
         Ok(Value::Bool(true)) => Ok(()),
         Ok(Value::Bool(false)) => Err(format!("`{expression}` is false")),
         Ok(_) => Err(format!("`{expression}` gives no boolean")),
-        Err(error) => {
-            Err(format!("`{expression}` cannot be evaluated: {}", flat(&error.to_string(), MAX_ERROR)))
+        Err(error) => Err(format!("`{expression}` cannot be evaluated: {}", kind(&error))),
+    }
+}
+
+/// What kind of error it is. Its own words hold values of the object.
+fn kind(error: &ExecutionError) -> &'static str {
+    match error {
+        ExecutionError::NoSuchKey(_) => "the object has no such field",
+        ExecutionError::IndexOutOfBounds(_) | ExecutionError::UnsupportedIndex(..) => {
+            "there is no such element"
+        }
+        ExecutionError::NoSuchOverload(_)
+        | ExecutionError::UnexpectedType { .. }
+        | ExecutionError::UnsupportedTargetType { .. }
+        | ExecutionError::NotSupportedAsMethod { .. }
+        | ExecutionError::UnsupportedBinaryOperator(..)
+        | ExecutionError::ValuesNotComparable(..) => "the types of the values do not fit the operation",
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero",
+        ExecutionError::Overflow(..) => "a number is too large",
+        _ => "the values do not fit",
+    }
+}
+
+/// Walks the syntax tree: unknown names are found before anything runs, and the cost is bounded.
+struct Look {
+    /// The names that are known.
+    scope: Vec<String>,
+    /// How deep comprehensions are nested.
+    deepest: usize,
+}
+
+impl Look {
+    fn at(&mut self, expression: &IdedExpr, depth: usize) -> Result<(), String> {
+        match &expression.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => {
+                let known = self.scope.contains(name) || FUNCTIONS.contains(&name.as_str());
+                known
+                    .then_some(())
+                    .ok_or_else(|| format!("{name:?} is not known: a guard sees only `object`"))
+            }
+            Expr::Select(select) => self.at(&select.operand, depth),
+            Expr::Call(call) => {
+                let named = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
+                if named && !FUNCTIONS.contains(&call.func_name.as_str()) {
+                    return Err(format!(
+                        "there is no function {:?}; known are {}",
+                        call.func_name,
+                        FUNCTIONS.join(", ")
+                    ));
+                }
+                call.target.iter().try_for_each(|target| self.at(target, depth))?;
+                call.args.iter().try_for_each(|argument| self.at(argument, depth))
+            }
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.at(element, depth)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr, depth)),
+            Expr::Struct(_) => Err("a guard builds no messages".to_owned()),
+            Expr::Comprehension(comprehension) => {
+                self.at(&comprehension.iter_range, depth)?;
+                if !is_part(&comprehension.iter_range) {
+                    return Err(
+                        "all, exists, map and filter go over a part of `object`, or over a list that is \
+                                written out, and not over what is computed: put the condition inside, as in \
+                                object.spec.ports.exists(p, p.name == 'web' && p.port == 80)"
+                            .to_owned(),
+                    );
+                }
+                if depth == MAX_NESTING {
+                    return Err(format!(
+                        "all, exists, map and filter may be nested {MAX_NESTING} deep, no deeper"
+                    ));
+                }
+                self.deepest = self.deepest.max(depth + 1);
+                let outside = self.scope.len();
+                self.scope.push(comprehension.iter_var.clone());
+                self.scope.extend(comprehension.iter_var2.clone());
+                self.scope.push(comprehension.accu_var.clone());
+                let parts = [
+                    &comprehension.accu_init,
+                    &comprehension.loop_cond,
+                    &comprehension.loop_step,
+                    &comprehension.result,
+                ];
+                let seen = parts.into_iter().try_for_each(|part| self.at(part, depth + 1));
+                self.scope.truncate(outside);
+                seen
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryExpr, depth: usize) -> Result<(), String> {
+        match entry {
+            EntryExpr::MapEntry(entry) => {
+                self.at(&entry.key, depth)?;
+                self.at(&entry.value, depth)
+            }
+            EntryExpr::StructField(field) => self.at(&field.value, depth),
         }
     }
 }
 
-/// Walks the syntax tree: unknown names are found before anything runs, and nesting is bounded.
-fn look(expression: &IdedExpr, scope: &mut Vec<String>, depth: usize) -> Result<(), String> {
+/// Whether it is a part of what is there, and so no larger than that.
+fn is_part(expression: &IdedExpr) -> bool {
     match &expression.expr {
-        Expr::Unspecified | Expr::Literal(_) => Ok(()),
-        Expr::Ident(name) => {
-            let known = scope.contains(name) || FUNCTIONS.contains(&name.as_str());
-            known.then_some(()).ok_or_else(|| format!("{name:?} is not known: a guard sees only `object`"))
-        }
-        Expr::Select(select) => look(&select.operand, scope, depth),
-        Expr::Call(call) => {
-            let named = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
-            if named && !FUNCTIONS.contains(&call.func_name.as_str()) {
-                return Err(format!(
-                    "there is no function {:?}; known are {}",
-                    call.func_name,
-                    FUNCTIONS.join(", ")
-                ));
-            }
-            call.target.iter().try_for_each(|target| look(target, scope, depth))?;
-            call.args.iter().try_for_each(|argument| look(argument, scope, depth))
-        }
-        Expr::List(list) => list.elements.iter().try_for_each(|element| look(element, scope, depth)),
-        Expr::Map(map) => map.entries.iter().try_for_each(|entry| look_entry(&entry.expr, scope, depth)),
-        Expr::Struct(_) => Err("a guard builds no messages".to_owned()),
-        Expr::Comprehension(comprehension) => {
-            look(&comprehension.iter_range, scope, depth)?;
-            if depth == MAX_NESTING {
-                return Err(format!(
-                    "all, exists, map and filter may be nested {MAX_NESTING} deep, no deeper"
-                ));
-            }
-            let outside = scope.len();
-            scope.push(comprehension.iter_var.clone());
-            scope.extend(comprehension.iter_var2.clone());
-            scope.push(comprehension.accu_var.clone());
-            let parts = [
-                &comprehension.accu_init,
-                &comprehension.loop_cond,
-                &comprehension.loop_step,
-                &comprehension.result,
-            ];
-            let seen = parts.into_iter().try_for_each(|part| look(part, scope, depth + 1));
-            scope.truncate(outside);
-            seen
-        }
-    }
-}
-
-fn look_entry(entry: &EntryExpr, scope: &mut Vec<String>, depth: usize) -> Result<(), String> {
-    match entry {
-        EntryExpr::MapEntry(entry) => {
-            look(&entry.key, scope, depth)?;
-            look(&entry.value, scope, depth)
-        }
-        EntryExpr::StructField(field) => look(&field.value, scope, depth),
+        Expr::Literal(_) | Expr::Ident(_) => true,
+        Expr::Select(select) => is_part(&select.operand),
+        Expr::Call(call) => call.func_name == operators::INDEX && call.args.iter().all(is_part),
+        Expr::List(list) => list.elements.iter().all(is_part),
+        _ => false,
     }
 }
 
@@ -181,19 +242,63 @@ mod tests {
 
     #[test]
     fn an_expression_that_does_not_compile_is_named_as_such() {
-        assert!(compile("object.spec.replicas >").unwrap_err().contains("does not compile"));
+        assert!(compile("object.spec.replicas >").err().unwrap().contains("does not compile"));
         assert!(compile("").is_err());
-        assert!(compile("objekt.spec.replicas > 1").unwrap_err().contains("objekt"));
-        assert!(compile("object.spec.names.exist(n, n == 'a')").unwrap_err().contains("exist"));
-        assert!(compile("system('rm')").unwrap_err().contains("system"));
+        assert!(compile("objekt.spec.replicas > 1").err().unwrap().contains("objekt"));
+        assert!(compile("object.spec.names.exist(n, n == 'a')").err().unwrap().contains("exist"));
+        assert!(compile("system('rm')").err().unwrap().contains("system"));
+    }
+
+    #[test]
+    fn an_error_tells_no_value_of_the_object() {
+        let object = json!({"data": {"password": "hunter2", "zero": 0, "list": ["hunter2"]}});
+        for expression in [
+            "object.data.password > 1",
+            "object.data.list == object.data.password + 1",
+            "object.data[object.data.password]",
+            "object[object.data.list]",
+            "1 / object.data.zero == int(object.data.password)",
+            "int(object.data.password) == 1",
+            "object.data.password.matches('(')",
+            "object.data.password",
+        ] {
+            let why = judge(expression, &object).unwrap_err();
+            assert!(why.starts_with(&format!("`{expression}` ")) && !why.contains("hunter2"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_computed_is_not_gone_over() {
+        for doubled in [
+            "(object.a + object.a).all(x, x == 1)",
+            "object.a.map(x, x + x).map(x, x + x).size() > 0",
+            "object.a.map(x, [x, x]).exists(x, x == [1, 1])",
+            "object.a.filter(x, x > 1).all(x, x > 2)",
+        ] {
+            assert!(compile(doubled).err().unwrap().contains("go over a part of `object`"), "{doubled}");
+        }
+        let object = json!({"a": [{"b": ["x"]}]});
+        for (part, holds) in [
+            ("object.a[0].b.all(x, x in ['x', 'y'])", true),
+            ("object.a.exists(a, a.b.exists(b, b == 'x'))", true),
+            ("['x', 'z'].all(known, object.a[0].b.exists(b, b == known))", false),
+            ("object.a.filter(a, has(a.b)).size() == 1", true),
+        ] {
+            assert_eq!(judge(part, &object).is_ok(), holds, "{part}");
+        }
     }
 
     #[test]
     fn the_cost_of_a_guard_is_bounded() {
         let deep = "object.a.all(x, object.a.all(y, object.a.all(z, x == y && y == z)))";
-        assert!(compile(deep).unwrap_err().contains("nested"));
+        assert!(compile(deep).err().unwrap().contains("nested"));
         assert!(compile("object.a.all(x, object.a.exists(y, x == y))").is_ok());
         let large = json!({"a": vec![1; MAX_VALUES + 1]});
         assert!(judge("object.a.size() > 0", &large).unwrap_err().contains("too many"));
+        let nested = json!({"a": vec![1; MAX_VALUES_NESTED + 1]});
+        assert_eq!(judge("object.a.all(x, x == 1)", &nested), Ok(()));
+        assert!(
+            judge("object.a.all(x, object.a.exists(y, x == y))", &nested).unwrap_err().contains("too many")
+        );
     }
 }

@@ -25,6 +25,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
     }
     parameters(&spec.parameters, &mut found);
     for (index, given) in spec.guards.iter().enumerate() {
+        readable(&given.target, &format!("spec.guards[{index}].target"), &mut found);
         if let Err(message) = guard::compile(&given.expression) {
             found.push(problem(format!("spec.guards[{index}].expression"), message));
         }
@@ -117,6 +118,9 @@ fn step(spec: &RunbookSpec, step: &Step, path: &str, found: &mut Vec<Problem>) {
             if let Some(rollout) = &check.rollout {
                 workload(&rollout.target, "check.rollout", found);
             }
+            if let Some(condition) = &check.condition {
+                readable(&condition.target, &format!("{path}.check.condition.target"), found);
+            }
         }
         Action::Wait(wait) => {
             if let Some(timeout) = &step.timeout
@@ -128,6 +132,13 @@ fn step(spec: &RunbookSpec, step: &Step, path: &str, found: &mut Vec<Problem>) {
             }
         }
         Action::Manual(_) | Action::NotImplemented(_) => {}
+    }
+}
+
+/// What a run has read is told in its status, where many may read it.
+fn readable(target: &ObjectRef, path: &str, found: &mut Vec<Problem>) {
+    if target.group().is_empty() && target.kind == "Secret" {
+        found.push(problem(path, "a Secret is not looked at: what is seen would be told in the run"));
     }
 }
 
@@ -258,6 +269,18 @@ mod tests {
         assert_eq!(paths(&spec(json!({"steps": [scale]}))), ["spec.steps[0].scale.replicasFrom.parameter"]);
         let declared = spec(json!({"steps": [scale], "parameters": [{"name": "replicas", "integer": {}}]}));
         assert_eq!(problems(&declared), []);
+    }
+
+    #[test]
+    fn a_secret_is_not_looked_at() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "name": "db"});
+        let guard = json!({"target": secret, "expression": "object.data.size() > 1", "message": "m"});
+        assert_eq!(paths(&spec(json!({"guards": [guard]}))), ["spec.guards[0].target"]);
+        let check = json!({"name": "c", "check": {"condition": {"target": secret, "type": "Ready", "status": "True"}}});
+        assert_eq!(paths(&spec(json!({"steps": [check]}))), ["spec.steps[0].check.condition.target"]);
+        let own = json!({"apiVersion": "vault.example/v1", "kind": "Secret", "name": "db"});
+        let guard = json!({"target": own, "expression": "object.spec.size() > 1", "message": "m"});
+        assert_eq!(problems(&spec(json!({"guards": [guard]}))), []);
     }
 
     #[test]
