@@ -8,7 +8,7 @@ use kube::runtime::reflector::ObjectRef as Reference;
 use kube::{Api, ResourceExt};
 
 use super::permit::Approved;
-use super::{approval, limits, validate};
+use super::{approval, identity, limits, validate};
 use crate::api::runbook::{AUTHORS_ANNOTATION, Rejection, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
 use crate::change::quorum::Names;
@@ -17,8 +17,6 @@ use crate::cluster::controller::{Requeue, all, same_namespace};
 use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-/// Label of ServiceAccounts that runbooks may act as.
-pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
 /// ServiceAccounts are not watched: one that is missing is looked for again after this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
@@ -188,22 +186,6 @@ fn accepted(facts: &Facts<'_>, namespace: &str) -> Result<String, NotReady> {
         return Err(NotReady::not_implemented(&fields));
     }
     let account = &spec.service_account_name;
-    match facts.account {
-        None => Err(NotReady::Waiting(
-            "ServiceAccountMissing".to_owned(),
-            format!(
-                "serviceaccount/{account} does not exist: kubectl create serviceaccount -n {namespace} {account}"
-            ),
-        )),
-        Some(found) if found.labels().get(IDENTITY_LABEL).map(String::as_str) != Some("true") => {
-            Err(NotReady::Waiting(
-                "ServiceAccountNotLabelled".to_owned(),
-                format!(
-                    "serviceaccount/{account} is not meant for runbooks: \
-                 kubectl label serviceaccount -n {namespace} {account} {IDENTITY_LABEL}=true"
-                ),
-            ))
-        }
-        Some(_) => Ok(format!("its steps act as serviceaccount/{account}")),
-    }
+    identity::fit(facts.account, namespace, account)?;
+    Ok(format!("its steps act as serviceaccount/{account}"))
 }

@@ -1,14 +1,18 @@
 //! The ends of a run: gathers what [`machine`] asks for and carries out its moves.
 //!
-//! The run, its Runbook, the Approvals and the target are read live, never from a cache: a stale read must not
-//! cause an act. Every store is a compare-and-swap, and whoever is not sure of one reads again.
+//! The run, its Runbook and ServiceAccount, the Approvals, policies and incidents, and the target are read live, never
+//! from a cache: a stale read must not cause an act. Who is named in words comes from caches. Every store is a compare-and-swap, and whoever is not sure of one reads again.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef as Reference;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -16,13 +20,14 @@ use super::actions::manual;
 use super::hands::Hands;
 use super::journal;
 use super::machine::{self, Facts, Move, Pass, Sent};
-use super::permit::{self, Approved, Permit};
-use super::{actions, approval, limits, outcome, page, prepare};
+use super::permit::{self, Permit};
+use super::{actions, approval, identity, limits, outcome, page, prepare};
 use crate::api::approval::CountedDecision;
 use crate::api::message::Message;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
-use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::cluster::client::service_account_user;
 use crate::cluster::controller::Requeue;
 use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, faults, status, workloads};
@@ -111,20 +116,21 @@ impl<'a> Work<'a> {
         let settled = self.status.state.is_some_and(RunState::is_settled);
         if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
             let runbook = self.runbook().await?;
-            let known = self.run.spec.incident_ref.as_ref();
-            let incident = known
-                .and_then(|incident| get(&self.context.stores.incidents, &self.namespace, &incident.name));
+            let incident = match &self.run.spec.incident_ref {
+                Some(named) => self.api::<Incident>().get_opt(&named.name).await?,
+                None => None,
+            };
             match prepare::decide(
                 &self.run,
                 &self.status,
                 runbook.as_ref(),
-                incident.as_deref(),
+                incident.as_ref(),
                 Timestamp::now(),
             ) {
                 prepare::Prepared::Ready(status) => self.status = *status,
-                prepare::Prepared::Blocked(status) => {
+                prepare::Prepared::Blocked(status, until) => {
                     self.store(*status).await?;
-                    return Ok(Requeue::Never);
+                    return Ok(until.into());
                 }
             }
         }
@@ -135,26 +141,20 @@ impl<'a> Work<'a> {
             None => RunbookSpec::default(),
         };
         // Without a snapshot there is no identity, and the machine has nothing to do but cancel.
-        let uid = self.run.uid().unwrap_or_default();
-        let hands = match &self.status.snapshot {
-            Some(_) => Some(Hands::new(
-                &self.context.impersonate,
-                &self.namespace,
-                &spec.service_account_name,
-                &uid,
-            )?),
-            None => None,
+        let actor = match &self.status.snapshot {
+            Some(_) => service_account_user(&self.namespace, &spec.service_account_name),
+            None => String::new(),
         };
         for _ in 0..MAX_MOVES {
             let now = Timestamp::now();
-            match self.next(&spec, hands.as_ref(), now) {
+            match self.next(&spec, &actor, now) {
                 Move::Done => {
                     self.let_go().await?;
                     return Ok(Requeue::Never);
                 }
                 Move::AskPermit => self.ask_permit(&spec).await?,
                 Move::Look { target, guards } => {
-                    let hands = hands.as_ref().ok_or_else(nobody)?;
+                    let hands = self.hands(&spec)?;
                     let guards = if guards { spec.guards.as_slice() } else { &[] };
                     self.pass.seen = Some(hands.look(&target, guards).await?);
                 }
@@ -167,8 +167,7 @@ impl<'a> Work<'a> {
                     return Ok(until.into());
                 }
                 Move::Act(intent) => {
-                    let hands = hands.as_ref().ok_or_else(nobody)?;
-                    let sent = hands.restart(&intent, self.run.spec.dry_run).await?;
+                    let sent = self.hands(&spec)?.restart(&intent, self.run.spec.dry_run).await?;
                     faults::point(&self.context.config.testing, "after-act");
                     tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %intent.operation_id, ?sent, "act sent");
                     self.pass = Pass { sent, ..Pass::default() };
@@ -188,7 +187,16 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn next(&self, spec: &RunbookSpec, hands: Option<&Hands>, now: Timestamp) -> Move {
+    /// What acts as the ServiceAccount. Each call makes a client, which few passes need.
+    fn hands(&self, spec: &RunbookSpec) -> Result<Hands, Error> {
+        if self.status.snapshot.is_none() {
+            return Err(Error::Terminal("the run has no identity to act as".to_owned()));
+        }
+        let uid = self.run.uid().unwrap_or_default();
+        Hands::new(&self.context.impersonate, &self.namespace, &spec.service_account_name, &uid)
+    }
+
+    fn next(&self, spec: &RunbookSpec, actor: &str, now: Timestamp) -> Move {
         let name = self.run.name_any();
         let uid = self.run.uid().unwrap_or_default();
         let asked = self.asked();
@@ -200,7 +208,7 @@ impl<'a> Work<'a> {
                 generation: self.run.metadata.generation.unwrap_or_default(),
                 cancel: self.cancel(),
                 dry_run: self.run.spec.dry_run,
-                actor: hands.map_or("", Hands::user),
+                actor,
                 asked: &asked,
                 spec,
                 status: &self.status,
@@ -210,14 +218,16 @@ impl<'a> Work<'a> {
         )
     }
 
-    async fn runbook(&self) -> Result<Option<Runbook>, Error> {
-        let runbooks: Api<Runbook> = Api::namespaced(self.client().clone(), &self.namespace);
-        Ok(runbooks.get_opt(&self.run.spec.runbook_ref.name).await?)
+    /// The kind in the namespace of the run.
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client().clone(), &self.namespace)
     }
 
-    async fn approvals(&self) -> Result<Vec<Arc<Approval>>, Error> {
-        let approvals: Api<Approval> = Api::namespaced(self.client().clone(), &self.namespace);
-        Ok(approvals.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect())
+    async fn runbook(&self) -> Result<Option<Runbook>, Error> {
+        Ok(self.api::<Runbook>().get_opt(&self.run.spec.runbook_ref.name).await?)
     }
 
     /// Asks whether the run may go on, from what is stored now.
@@ -228,15 +238,17 @@ impl<'a> Work<'a> {
         let begins = self.status.start_time.is_none();
         let runs = if begins {
             self.admission = Some(Arc::clone(&self.engine.admission).lock_owned().await);
-            let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
-            runs.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect()
+            everything(&self.api::<RunbookRun>()).await?
         } else {
             Vec::new()
         };
         let now = Timestamp::now();
         let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
-        let approvals = self.approvals().await?;
-        let policies = self.context.stores.policies.state();
+        let account = self.api::<ServiceAccount>().get_opt(&spec.service_account_name).await?;
+        let account = identity::fit(account.as_ref(), &self.namespace, &spec.service_account_name);
+        let approvals = everything(&self.api::<Approval>()).await?;
+        let policies = everything(&Api::<ChangePolicy>::all(self.client().clone())).await?;
+        let incidents = everything(&self.api::<Incident>()).await?;
         let stores = &self.context.stores;
         let names = approval::names(
             &in_namespace(&stores.services, &self.namespace),
@@ -261,17 +273,14 @@ impl<'a> Work<'a> {
             let count = approval::of_runbook(&of_runbook, authors.as_deref(), now);
             rested_on = count.decisions;
             count.approved
-        } else if self.run.spec.dry_run {
-            Approved::Yes
         } else {
             approval::still_stands(&of_runbook, &rested_on, now)
         };
         let uid = self.run.uid().unwrap_or_default();
-        let incident_name = self.run.spec.incident_ref.as_ref().map(|incident| incident.name.clone());
-        let incident: Option<Arc<Incident>> =
-            incident_name.and_then(|name| get(&self.context.stores.incidents, &self.namespace, &name));
+        let named = self.run.spec.incident_ref.as_ref();
+        let incident =
+            named.and_then(|named| incidents.iter().find(|incident| incident.name_any() == named.name));
         let run_name = self.run.name_any();
-        let incidents = in_namespace(&self.context.stores.incidents, &self.namespace);
         let own = approval::of_run(
             &approval::Facts {
                 name: &run_name,
@@ -291,7 +300,8 @@ impl<'a> Work<'a> {
                 runbook: runbook.as_ref(),
                 runbook_approved: &runbook_approved,
                 run_approved: &own.approved,
-                incident: incident.as_deref(),
+                account: &account,
+                incident: incident.map(|incident| &**incident),
                 incidents: &incidents,
                 policies: &policies,
                 runs: &runs,
@@ -332,11 +342,11 @@ impl<'a> Work<'a> {
     }
 
     async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
-        let approvals = self.approvals().await?;
+        let approvals = everything(&self.api::<Approval>()).await?;
         let uid = self.run.uid().unwrap_or_default();
-        // Who is entitled, the guard webhook decides when the answer is created; a service account never is.
+        // Who is entitled, the guard webhook decides when the answer is created; a part of the cluster never is.
         let person =
-            |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| !by.user.starts_with("system:"));
+            |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| permit::is_person(&by.user));
         Ok(manual::first_answer(approvals.iter().map(|approval| &**approval), &uid, step, digest, person))
     }
 
@@ -381,7 +391,8 @@ impl<'a> Work<'a> {
             .conditions
             .iter()
             .find(|condition| matches!(condition.type_.as_str(), "Blocked" | "Succeeded"));
-        let note = said.map_or("the run is at work", |condition| condition.message.as_str());
+        let waits = status.next.as_ref().map_or("the run is at work", |next| next.what.as_str());
+        let note = said.map_or(waits, |condition| condition.message.as_str());
         let reason = format!("{state:?}");
         match state {
             RunState::Failed | RunState::Unknown => {
@@ -411,7 +422,7 @@ impl<'a> Work<'a> {
     }
 
     async fn set_finalizers(&mut self, finalizers: Vec<String>) -> Result<(), Error> {
-        let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
+        let runs = self.api::<RunbookRun>();
         let patch =
             json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.run.resource_version()}});
         self.run = runs.patch(&self.run.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -419,6 +430,10 @@ impl<'a> Work<'a> {
     }
 }
 
-fn nobody() -> Error {
-    Error::Terminal("the run has no identity to act as".to_owned())
+/// All objects as they are stored now.
+async fn everything<K>(api: &Api<K>) -> Result<Vec<Arc<K>>, Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    Ok(api.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect())
 }

@@ -1,6 +1,8 @@
 //! Reading and acting as a Runbook's ServiceAccount, with the mark of the run. There is no other way to touch
 //! an object from a run: no identity, no act, and never the operator's own.
 
+use std::time::Duration;
+
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Scope, pinned_kind};
@@ -16,6 +18,8 @@ use crate::api::runbook_run::Intent;
 use crate::cluster::client::{Impersonator, service_account_user};
 use crate::cluster::{Error, error};
 
+/// A guard that takes longer counts as false.
+const JUDGE_WITHIN: Duration = Duration::from_secs(2);
 /// Field manager of what runs write.
 const FIELD_MANAGER: &str = "mayday-run";
 
@@ -42,11 +46,6 @@ impl Hands {
             namespace: namespace.to_owned(),
             user: service_account_user(namespace, service_account),
         })
-    }
-
-    /// The user that acts.
-    pub fn user(&self) -> &str {
-        &self.user
     }
 
     /// Reads the target live, and judges the guards over live objects if asked to.
@@ -129,10 +128,28 @@ impl Hands {
     }
 }
 
-/// Evaluating may take a moment, and must not hold up the process.
-async fn judge(expression: String, object: Value) -> Result<(), String> {
-    let judged = tokio::task::spawn_blocking(move || guard::judge(&expression, &object)).await;
-    judged.unwrap_or_else(|error| Err(format!("the guard could not be judged: {error}")))
+/// Evaluating may take a moment, and must hold up neither the process nor the run.
+async fn judge(expression: String, mut object: Value) -> Result<(), String> {
+    // Larger than all the rest, and nobody's guard is about it.
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    within(JUDGE_WITHIN, move || guard::judge(&expression, &object)).await
+}
+
+/// The verdict of a guard, if it comes in time: what takes longer goes on without anybody waiting for it.
+async fn within(
+    time: Duration,
+    judge: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<(), String> {
+    match tokio::time::timeout(time, tokio::task::spawn_blocking(judge)).await {
+        Ok(Ok(judged)) => judged,
+        Ok(Err(_)) => Err("the guard could not be judged".to_owned()),
+        Err(_) => Err(format!(
+            "the guard was not judged within {} s, which counts as false: write it simpler",
+            time.as_secs_f32()
+        )),
+    }
 }
 
 /// Whether an answer is a decision: it says no, and asking again changes nothing.
@@ -147,6 +164,18 @@ fn unknown_kind(target: &ObjectRef) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_guard_that_never_ends_counts_as_false() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let judged = within(Duration::from_millis(1), move || {
+            let _ = ended.recv();
+            Ok(())
+        });
+        assert!(judged.await.unwrap_err().contains("counts as false"));
+        drop(end);
+        assert_eq!(within(JUDGE_WITHIN, || Ok(())).await, Ok(()));
+    }
 
     #[test]
     fn only_a_decision_of_the_api_server_is_final() {

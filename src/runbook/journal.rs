@@ -131,11 +131,13 @@ impl Entry {
         self.running()
     }
 
-    /// An announced act that was proved not to have happened is taken back; the step begins anew later.
+    /// An announced act that was proved not to have happened is taken back; the step begins anew later, with all of
+    /// its time.
     pub fn withdraws(mut self, index: usize) -> Entry {
         self.step(index, |step| {
             step.state = StepState::Pending;
             step.intent = None;
+            (step.start_time, step.deadline) = (None, None);
             step.message = Some("held back before it was done".to_owned());
         });
         self
@@ -178,7 +180,7 @@ impl Entry {
         self
     }
 
-    /// The run ends. What has not begun never will; an act whose outcome is open makes it Unknown.
+    /// The run ends. What has not begun never will, and says so; an act whose outcome is open makes it Unknown.
     pub fn finishes(mut self, state: RunState, message: &str) -> Entry {
         let open = self.status.steps.iter().any(|step| step.state == StepState::IntentRecorded);
         let state = if open && state != RunState::DryRunComplete { RunState::Unknown } else { state };
@@ -186,6 +188,9 @@ impl Entry {
         for index in 0..self.status.steps.len() {
             self.step(index, |step| {
                 let unproved = step.state == StepState::IntentRecorded;
+                if step.state == StepState::Pending {
+                    step.message = Some("not done: the run ended before it".to_owned());
+                }
                 step.state = if unproved { StepState::Unknown } else { StepState::Skipped };
                 step.end_time = Some(seconds(now));
             });
@@ -242,6 +247,7 @@ mod tests {
         assert_eq!(ended.state, Some(RunState::Unknown));
         assert_eq!(ended.steps[1].state, StepState::Unknown);
         assert_eq!(ended.steps[2].state, StepState::Skipped);
+        assert_eq!(ended.steps[2].message.as_deref(), Some("not done: the run ended before it"));
     }
 
     #[test]

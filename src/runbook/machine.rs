@@ -5,16 +5,19 @@
 //! without an outcome proves from the object whether it happened, before anything else. What cannot be proved
 //! is Unknown and goes to a person.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::actions::{Action, check, manual, restart, wait};
+use super::actions::{Action, check, is_workload, manual, restart, wait};
 use super::journal::{self, Entry};
 use super::permit::Permit;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
 use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState};
+
+/// How often a check looks at an object that is not watched.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What is stored, and what was learnt in this pass.
 #[derive(Clone, Copy, Debug)]
@@ -157,18 +160,20 @@ fn hold(entry: Entry, until: Option<Timestamp>) -> Move {
 fn begin(facts: &Facts<'_>, now: Timestamp) -> Move {
     match &facts.pass.permit {
         None => Move::AskPermit,
-        Some(Permit::Go) => store(facts.entry(now).running()),
-        Some(permit) => held_back(facts.entry(now), permit),
+        Some(permit) => {
+            held_back(facts.entry(now), permit).unwrap_or_else(|| store(facts.entry(now).running()))
+        }
     }
 }
 
-fn held_back(entry: Entry, permit: &Permit) -> Move {
-    match permit {
-        Permit::Go => hold(entry, None),
+/// What follows from a permit that is not given; `None` if it is.
+fn held_back(entry: Entry, permit: &Permit) -> Option<Move> {
+    Some(match permit {
+        Permit::Go => return None,
         Permit::Wait(obstacle) => hold(entry.blocked(obstacle.reason, &obstacle.message), obstacle.until),
-        Permit::Ask(next) => hold(entry.asks(next.clone()), None),
+        Permit::Ask(next, until) => hold(entry.asks(next.clone()), *until),
         Permit::Stop(state, message) => store(entry.finishes(*state, message)),
-    }
+    })
 }
 
 fn finish(facts: &Facts<'_>, now: Timestamp) -> Move {
@@ -306,8 +311,8 @@ fn send(facts: &Facts<'_>, index: usize, intent: &Intent, now: Timestamp) -> Mov
     }
     match &facts.pass.permit {
         None => Move::AskPermit,
-        Some(Permit::Go) => Move::Act(Box::new(intent.clone())),
-        Some(permit) => held_back(facts.entry(now).withdraws(index), permit),
+        Some(permit) => held_back(facts.entry(now).withdraws(index), permit)
+            .unwrap_or_else(|| Move::Act(Box::new(intent.clone()))),
     }
 }
 
@@ -353,11 +358,22 @@ fn prove(facts: &Facts<'_>, index: usize, step: &Step, intent: &Intent, now: Tim
             let unchanged = version == Some(intent.resource_version.as_str());
             if unchanged && facts.pass.sent == Sent::Conflict {
                 // Refused over an unchanged object: whatever it is, it needs a moment.
-                return hold(facts.entry(now), now.checked_add(std::time::Duration::from_secs(1)).ok());
+                return hold(facts.entry(now), now.checked_add(SignedDuration::from_secs(1)).ok());
+            }
+            if let Some(until) = again(intent).filter(|until| unchanged && now < *until) {
+                return hold(facts.entry(now), Some(until));
             }
             announce(facts, index, step, &intent.target, seen, now)
         }
     }
+}
+
+/// When an act that did not happen is announced anew over the same version: at once, then later each time, or an API
+/// server that has trouble would be asked without a pause.
+fn again(intent: &Intent) -> Option<Timestamp> {
+    let attempt = u32::try_from(intent.attempt).unwrap_or(0).min(5);
+    let wait = SignedDuration::from_secs((1 << attempt) - 1);
+    intent.time.as_ref()?.0.checked_add(wait).ok()
 }
 
 fn unknown(facts: &Facts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
@@ -391,7 +407,12 @@ fn look(
             if now >= deadline {
                 return fail(facts, index, &format!("not in time: {message}"), now);
             }
-            hold(facts.entry(now).settling(index, deadline, &message), Some(deadline))
+            // The change of a workload wakes the run; of nothing else does anybody hear.
+            let next = match Action::Check(check).target() {
+                Some(target) if is_workload(target) => deadline,
+                _ => now.checked_add(LOOK_AGAIN).unwrap_or(deadline).min(deadline),
+            };
+            hold(facts.entry(now).settling(index, deadline, &message), Some(next))
         }
     }
 }

@@ -315,6 +315,73 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
 }
 
 #[test]
+fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
+    let mut world = World::new(restart_and_check());
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    let next = Next { who: "amir".into(), what: "approve".into(), command: None };
+    operator.pass.permit = Some(Permit::Ask(next, None));
+    operator.step(&mut world, Network::Fine, &mut Vec::new());
+    assert_eq!(world.status.state, Some(RunState::WaitingForApproval));
+    // Longer than the two minutes of the step.
+    world.now = 3_600;
+    work(&mut world);
+    assert_eq!(states(&world), [StepState::Succeeded, StepState::Settling]);
+    assert_eq!(world.restarts[OPERATION], 1);
+}
+
+#[test]
+fn an_act_that_the_api_server_has_no_answer_to_is_announced_anew_later_each_time() {
+    let mut world = World::new(restart_and_check());
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        // The act gets no answer, and the stored intent wakes the run at once.
+        let mut operator = Operator::read(&world);
+        let until = loop {
+            match operator.next(&world) {
+                Move::Act(_) => break None,
+                Move::Hold(_, until) => break until,
+                _ => operator.step(&mut world, Network::Fine, &mut Vec::new()),
+            };
+        };
+        if let Some(until) = until {
+            waits.push(until.as_second() - at(world.now).as_second());
+            world.now = until.as_second() - NOW;
+        }
+    }
+    assert_eq!(waits, [1, 3]);
+    assert!(world.restarts.is_empty());
+}
+
+#[test]
+fn a_check_of_what_is_not_watched_looks_again_soon() {
+    let check = |target: Value| {
+        let condition = json!({"target": target, "type": "Ready", "status": "True"});
+        let mut world =
+            World::new(spec(json!([{"name": "c", "check": {"condition": condition}, "timeout": "1m"}])));
+        let mut operator = Operator::read(&world);
+        let mut holds = Vec::new();
+        for now in [0, 57] {
+            world.now = now;
+            loop {
+                if let Move::Hold(_, until) = operator.next(&world) {
+                    holds.push(until.unwrap().as_second() - NOW);
+                    operator.step(&mut world, Network::Fine, &mut Vec::new());
+                    break;
+                }
+                operator.step(&mut world, Network::Fine, &mut Vec::new());
+            }
+        }
+        holds
+    };
+    let database = json!({"apiVersion": "shop.example/v1", "kind": "Database", "name": "orders"});
+    assert_eq!(check(database), [5, 60], "never after its deadline");
+    assert_eq!(check(checkout()), [60, 60], "its change wakes the run");
+}
+
+#[test]
 fn a_cancel_counts_in_every_state_and_tells_what_was_done() {
     for moves in 0..12 {
         let mut world = World::new(restart_and_check());

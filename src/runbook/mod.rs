@@ -11,6 +11,7 @@ pub mod digest;
 pub mod engine;
 pub mod guard;
 pub mod hands;
+pub mod identity;
 pub mod journal;
 pub mod limits;
 pub mod machine;

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::journal::{self, Entry};
-use super::{digest, validate};
+use super::limits::Obstacle;
+use super::{digest, permit, validate};
 use crate::api::common::{UidRef, is_true};
 use crate::api::runbook_run::{RunState, RunbookRunStatus, Snapshot};
 use crate::api::{Incident, Runbook, RunbookRun};
@@ -16,8 +17,8 @@ use crate::change;
 pub enum Prepared {
     /// The run can begin from this status.
     Ready(Box<RunbookRunStatus>),
-    /// It cannot: store this and wait for a change.
-    Blocked(Box<RunbookRunStatus>),
+    /// It cannot: store this and wait for a change, or for that instant.
+    Blocked(Box<RunbookRunStatus>, Option<Timestamp>),
 }
 
 /// Prepares a run that has not begun.
@@ -30,29 +31,34 @@ pub fn decide(
 ) -> Prepared {
     let generation = run.metadata.generation.unwrap_or_default();
     let entry = || Entry::new(status, generation, now);
-    let blocked =
-        |reason: &str, message: &str| Prepared::Blocked(Box::new(entry().blocked(reason, message).done()));
-    let failed =
-        |message: &str| Prepared::Blocked(Box::new(entry().finishes(RunState::Failed, message).done()));
+    let ended = |state: RunState, message: &str| {
+        Prepared::Blocked(Box::new(entry().finishes(state, message).done()), None)
+    };
+    let blocked = |reason: &'static str, message: String| match permit::waits(
+        run,
+        Obstacle { reason, message, until: None },
+        now,
+    ) {
+        Err(why) => ended(RunState::Cancelled, &why),
+        Ok(held) => Prepared::Blocked(Box::new(entry().blocked(reason, &held.message).done()), held.until),
+    };
+    let failed = |message: &str| ended(RunState::Failed, message);
 
+    if let Some(message) = permit::incident_over(run, status, incident) {
+        return ended(RunState::Cancelled, &message);
+    }
     let name = &run.spec.runbook_ref.name;
     let Some(runbook) = runbook else {
         return match &status.snapshot {
             // It was there, and the permit says what follows from its end.
             Some(_) => Prepared::Ready(Box::new(status.clone())),
-            None => blocked("RunbookMissing", &format!("rb/{name} does not exist")),
+            None => blocked("RunbookMissing", format!("rb/{name} does not exist")),
         };
     };
-    let incident_ref = match (&run.spec.incident_ref, incident, &status.incident_ref) {
-        (None, ..) => None,
-        (Some(_), _, Some(known)) => Some(known.clone()),
-        (Some(wanted), Some(incident), None) => {
-            Some(UidRef { name: wanted.name.clone(), uid: incident.uid().unwrap_or_default() })
-        }
-        (Some(wanted), None, None) => {
-            return blocked("IncidentMissing", &format!("inc/{} does not exist", wanted.name));
-        }
-    };
+    let found = run.spec.incident_ref.as_ref().and(incident);
+    let incident_ref = status.incident_ref.clone().or_else(|| {
+        found.map(|incident| UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() })
+    });
     let ready = runbook.status.as_ref().is_some_and(|status| {
         Some(status.observed_generation) == runbook.metadata.generation
             && is_true(&status.conditions, "Ready")
@@ -63,7 +69,7 @@ pub fn decide(
             .filter(|condition| condition.type_ == "Ready")
             .map(|condition| condition.message.as_str());
         let why = why.next_back().unwrap_or("nobody has looked at it yet");
-        return blocked("RunbookNotReady", &format!("rb/{name} is not ready: {why}"));
+        return blocked("RunbookNotReady", format!("rb/{name} is not ready: {why}"));
     }
     if let Some(problem) = validate::run_problems(&runbook.spec, &run.spec.parameters).first() {
         return failed(&problem.to_string());
@@ -158,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_said() {
         let reason = |prepared: Prepared| match prepared {
-            Prepared::Blocked(status) => {
+            Prepared::Blocked(status, _) => {
                 status.conditions.iter().find(|c| c.type_ != "Ready").unwrap().reason.clone()
             }
             other => panic!("{other:?}"),
@@ -166,7 +172,13 @@ mod tests {
         let none = RunbookRunStatus::default();
         assert_eq!(reason(decided(None, plain(), &none)), "RunbookMissing");
         let incident = json!({"runbookRef": {"name": "rb"}, "incidentRef": {"name": "i"}});
-        assert_eq!(reason(decided(Some(&runbook(json!({}))), incident, &none)), "IncidentMissing");
+        assert_eq!(reason(decided(Some(&runbook(json!({}))), incident.clone(), &none)), "Cancelled");
+        let edited = runbook(json!({"metadata": {"generation": 2}}));
+        assert_eq!(
+            reason(decided(Some(&edited), incident, &none)),
+            "Cancelled",
+            "what is over is waited for no more"
+        );
         assert_eq!(
             reason(decided(Some(&runbook(json!({"status": null}))), plain(), &none)),
             "RunbookNotReady"
@@ -175,5 +187,24 @@ mod tests {
         assert_eq!(reason(decided(Some(&edited), plain(), &none)), "RunbookNotReady");
         let unknown = json!({"runbookRef": {"name": "rb"}, "parameters": [{"name": "x", "integer": 1}]});
         assert_eq!(reason(decided(Some(&runbook(json!({}))), unknown, &none)), "Failed");
+    }
+
+    #[test]
+    fn a_runbook_that_is_not_ready_does_not_let_a_run_begin_long_after_a_person_started_it() {
+        let mut run = run(json!({"runbookRef": {"name": "rb"}, "startedBy": {"user": "emil"}}));
+        let created = Timestamp::from_second(1_000_000).unwrap();
+        run.metadata.creation_timestamp = Some(crate::cluster::conditions::seconds(created));
+        let book = runbook(json!({"metadata": {"generation": 2}}));
+        let none = RunbookRunStatus::default();
+        let later = |minutes: i64| {
+            let now = created + jiff::SignedDuration::from_mins(minutes);
+            match decide(&run, &none, Some(&book), None, now) {
+                Prepared::Blocked(status, until) => (status.state.unwrap(), until),
+                other => panic!("{other:?}"),
+            }
+        };
+        let end = created + jiff::SignedDuration::from_mins(15);
+        assert_eq!(later(1), (RunState::Blocked, Some(end)));
+        assert_eq!(later(15), (RunState::Cancelled, None));
     }
 }

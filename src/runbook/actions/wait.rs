@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::runbook::WaitStep;
 
-/// When the wait is over. A sum beyond the calendar never ends; the step's deadline then does.
+/// When the wait is over. A sum beyond the calendar never ends; cancelling the run does.
 pub fn until(step: &WaitStep, started: Timestamp) -> Timestamp {
     started.checked_add(step.duration.get()).unwrap_or(Timestamp::MAX)
 }

@@ -1,0 +1,57 @@
+//! Whether a ServiceAccount is meant for runbooks: nobody's rights are used who has not said so by a label. Pure.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::ResourceExt;
+
+use crate::cluster::conditions::NotReady;
+
+/// Label of ServiceAccounts that runbooks may act as.
+pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
+
+/// Whether steps may act as an account of that name.
+///
+/// # Errors
+/// Why not, with the command that mends it.
+pub fn fit(found: Option<&ServiceAccount>, namespace: &str, name: &str) -> Result<(), NotReady> {
+    let waiting = |reason: &str, message: String| Err(NotReady::Waiting(reason.to_owned(), message));
+    match found {
+        None => waiting(
+            "ServiceAccountMissing",
+            format!(
+                "serviceaccount/{name} does not exist: kubectl create serviceaccount -n {namespace} {name}"
+            ),
+        ),
+        Some(found) if found.labels().get(IDENTITY_LABEL).map(String::as_str) != Some("true") => waiting(
+            "ServiceAccountNotLabelled",
+            format!(
+                "serviceaccount/{name} is not meant for runbooks: \
+                 kubectl label serviceaccount -n {namespace} {name} {IDENTITY_LABEL}=true"
+            ),
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_an_account_that_carries_the_label_is_used() {
+        let account = |labels: serde_json::Value| -> ServiceAccount {
+            serde_json::from_value(json!({"metadata": {"name": "sa", "labels": labels}})).unwrap()
+        };
+        let told =
+            |found: Option<&ServiceAccount>| fit(found, "shop", "sa").map_err(|why| why.message().to_owned());
+        assert_eq!(told(Some(&account(json!({"mayday.dev/runbook-identity": "true"})))), Ok(()));
+        assert!(told(None).unwrap_err().ends_with("kubectl create serviceaccount -n shop sa"));
+        for labels in [json!({}), json!({"mayday.dev/runbook-identity": "false"})] {
+            let why = told(Some(&account(labels))).unwrap_err();
+            assert!(
+                why.ends_with("kubectl label serviceaccount -n shop sa mayday.dev/runbook-identity=true"),
+                "{why}"
+            );
+        }
+    }
+}

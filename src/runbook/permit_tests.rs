@@ -1,0 +1,279 @@
+use super::*;
+use serde_json::{Value, json};
+
+struct World {
+    run: RunbookRun,
+    spec: RunbookSpec,
+    runbook: Option<Runbook>,
+    runbook_approved: Approved,
+    run_approved: Approved,
+    account: Result<(), NotReady>,
+    incident: Option<Incident>,
+    others: Vec<Arc<Incident>>,
+    automation: Value,
+    runs: Vec<Arc<RunbookRun>>,
+}
+
+impl World {
+    fn new() -> World {
+        let spec = json!({"summary": "s", "serviceAccountName": "sa", "approval": "Standing",
+            "steps": [{"name": "r", "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}]});
+        World {
+            run: serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+                "metadata": {"name": "run", "namespace": "shop", "uid": "run-uid"},
+                "spec": {"runbookRef": {"name": "rb"}, "incidentRef": {"name": "inc"}},
+                "status": {"incidentRef": {"name": "inc", "uid": "inc-uid"}}}))
+            .unwrap(),
+            runbook: Some(
+                serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+                "metadata": {"name": "rb", "namespace": "shop"}, "spec": spec}))
+                .unwrap(),
+            ),
+            spec: serde_json::from_value(spec).unwrap(),
+            runbook_approved: Approved::Yes,
+            run_approved: Approved::Missing("amir".into()),
+            account: Ok(()),
+            incident: Some(incident(json!({"state": "Open"}))),
+            others: Vec::new(),
+            automation: json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "PerRun"}),
+            runs: Vec::new(),
+        }
+    }
+
+    fn acted(mut self) -> World {
+        self.run.status = Some(serde_json::from_value(json!({"incidentRef": {"name": "inc", "uid": "inc-uid"}, "startTime": "2026-01-01T00:00:00Z",
+            "steps": [{"name": "r", "state": "Succeeded", "intent": {"operationId": "o", "target": {"apiVersion": "v1", "kind": "K", "name": "n"},
+                "uid": "u", "resourceVersion": "1", "actor": "a", "delta": []}}]})).unwrap());
+        self
+    }
+
+    fn decide(&self) -> Permit {
+        let policy: ChangePolicy = serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy",
+            "metadata": {"name": "p"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "automation": self.automation,
+            "incident": {"severities": ["SEV2"]}}})).unwrap();
+        let facts = Facts {
+            run: &self.run,
+            status: self.run.status.as_ref().unwrap(),
+            spec: &self.spec,
+            runbook: self.runbook.as_ref(),
+            runbook_approved: &self.runbook_approved,
+            run_approved: &self.run_approved,
+            account: &self.account,
+            incident: self.incident.as_ref(),
+            incidents: &self.others,
+            policies: &[Arc::new(policy)],
+            runs: &self.runs,
+        };
+        decide(&facts, Timestamp::from_second(1_000_000).unwrap())
+    }
+
+    fn waits_for(&self) -> &'static str {
+        match self.decide() {
+            Permit::Wait(obstacle) => obstacle.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn incident(status: Value) -> Incident {
+    serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "inc", "namespace": "shop", "uid": "inc-uid"},
+        "spec": {"title": "t", "severity": "SEV2"}, "status": status}))
+    .unwrap()
+}
+
+#[test]
+fn what_is_approved_and_unhindered_goes_on() {
+    assert_eq!(World::new().decide(), Permit::Go);
+    assert_eq!(World::new().acted().decide(), Permit::Go);
+}
+
+#[test]
+fn a_revoked_approval_stops_before_the_next_act() {
+    let mut world = World::new();
+    world.runbook_approved = Approved::Missing("two of shop-approvers".into());
+    assert_eq!(world.waits_for(), "NotApproved");
+    let mut acted = World::new().acted();
+    acted.runbook_approved = Approved::Rejected("bea".into());
+    assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, message) if message.contains("bea")));
+}
+
+#[test]
+fn an_incident_that_is_over_or_gone_cancels() {
+    for incident in [None, Some(incident(json!({"state": "FalseAlarm"})))] {
+        let mut world = World::new();
+        world.incident = incident;
+        assert!(matches!(world.decide(), Permit::Stop(RunState::Cancelled, _)));
+    }
+    let mut another = World::new();
+    another.run.status.as_mut().unwrap().incident_ref.as_mut().unwrap().uid = "older".into();
+    assert!(matches!(another.decide(), Permit::Stop(RunState::Cancelled, _)));
+}
+
+#[test]
+fn suspension_holds_what_has_not_begun_and_leaves_the_rest_alone() {
+    let suspend = |mut world: World| {
+        world.runbook.as_mut().unwrap().spec.suspend = true;
+        world
+    };
+    assert_eq!(suspend(World::new()).waits_for(), "Suspended");
+    assert_eq!(suspend(World::new().acted()).decide(), Permit::Go);
+}
+
+#[test]
+fn after_a_lead_has_claimed_each_run_waits_for_an_approval() {
+    let mut world = World::new();
+    world.incident =
+        Some(incident(json!({"state": "Crisis", "lead": {"user": "lena", "time": "2026-01-01T00:00:00Z"}})));
+    world.incident.as_mut().unwrap().spec.roles =
+        Some(serde_json::from_value(json!({"lead": {"user": "lena"}})).unwrap());
+    let Permit::Ask(next, None) = world.decide() else { panic!("not asked as long as the incident lasts") };
+    assert_eq!(next.who, "amir");
+    assert!(next.what.contains("restart deployment/checkout"));
+    assert_eq!(next.command.as_deref(), Some("kubectl mayday approve -n shop run/run"));
+    world.run_approved = Approved::Yes;
+    assert_eq!(world.decide(), Permit::Go);
+    world.run_approved = Approved::Rejected("bea".into());
+    assert!(matches!(world.decide(), Permit::Stop(RunState::Cancelled, _)));
+}
+
+#[test]
+fn a_run_that_names_no_incident_does_not_get_round_the_lead() {
+    let mut world = World::new();
+    let mut led = incident(json!({"state": "Crisis"}));
+    led.spec.roles = Some(serde_json::from_value(json!({"lead": {"user": "lena"}})).unwrap());
+    world.others = vec![Arc::new(led)];
+    world.run.spec.incident_ref = None;
+    world.incident = None;
+    assert!(matches!(world.decide(), Permit::Ask(_, Some(_))));
+    world.others = vec![Arc::new(incident(json!({"state": "Open"})))];
+    assert_eq!(world.decide(), Permit::Go, "nobody leads");
+}
+
+#[test]
+fn the_policy_is_a_kill_switch() {
+    let mut world = World::new();
+    world.automation = json!({"start": "Disabled"});
+    assert_eq!(world.waits_for(), "NotAllowed");
+    let mut acted = World::new().acted();
+    acted.automation = json!({"start": "Manual", "approval": "Standing", "afterLeadClaimed": "Standing"});
+    assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)));
+    let by = |user: &str| Some(crate::api::common::UserRef { user: user.into() });
+    acted.run.spec.started_by = by("system:serviceaccount:mayday-system:mayday");
+    assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)), "Mayday is nobody");
+    acted.run.spec.started_by = by("emil");
+    assert_eq!(acted.decide(), Permit::Go, "people may still start it");
+}
+
+#[test]
+fn another_run_on_the_same_target_is_waited_for() {
+    let mut world = World::new();
+    let mut other = world.run.clone();
+    other.metadata.uid = Some("other".into());
+    other.status = Some(
+        serde_json::from_value(json!({"state": "Running", "startTime": "2026-01-01T00:00:00Z",
+        "snapshot": {"uid": "u", "digest": "d", "spec": world.spec}}))
+        .unwrap(),
+    );
+    world.runs = vec![Arc::new(other)];
+    assert_eq!(world.waits_for(), "TargetBusy");
+}
+
+#[test]
+fn what_a_person_starts_begins_soon_or_not_at_all() {
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    let busy = |until: Option<i64>| Obstacle { reason: "R", message: "busy".into(), until: until.map(at) };
+    let until = |waits: Result<Obstacle, String>| waits.unwrap().until;
+    assert_eq!(until(held(busy(None), at(0), at(60))), Some(at(900)));
+    assert_eq!(until(held(busy(Some(100)), at(0), at(60))), Some(at(100)));
+    assert!(held(busy(Some(901)), at(0), at(60)).is_err());
+    assert!(held(busy(None), at(0), at(900)).is_err());
+}
+
+#[test]
+fn a_dry_run_needs_an_approved_runbook_and_no_approval_of_its_own() {
+    let mut world = World::new();
+    world.run.spec.dry_run = true;
+    world.automation = json!({"start": "Disabled"});
+    world.runbook.as_mut().unwrap().spec.suspend = true;
+    assert_eq!(world.decide(), Permit::Go);
+    world.runbook_approved = Approved::Missing("everybody".into());
+    assert_eq!(world.waits_for(), "NotApproved", "nothing is read as the account before");
+}
+
+#[test]
+fn an_account_that_is_not_meant_for_runbooks_is_not_acted_as() {
+    let unfit = || Err(NotReady::Waiting("R".into(), "serviceaccount/sa is not meant for runbooks".into()));
+    let mut world = World::new();
+    world.account = unfit();
+    assert_eq!(world.waits_for(), "AccountNotUsable");
+    let mut acted = World::new().acted();
+    acted.account = unfit();
+    assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, why) if why.contains("not meant")));
+}
+
+#[test]
+fn a_rejection_of_the_run_is_final_also_where_no_approval_is_needed() {
+    for mut world in [World::new(), World::new().acted()] {
+        world.run_approved = Approved::Rejected("bea".into());
+        let why = "bea rejected the run".to_owned();
+        assert_eq!(world.decide(), Permit::Stop(RunState::Cancelled, why));
+    }
+}
+
+#[test]
+fn whatever_holds_up_what_a_person_started_holds_it_up_for_a_quarter_of_an_hour() {
+    let started = |ago: i64| {
+        let mut world = World::new();
+        world.run.spec.started_by = Some(crate::api::common::UserRef { user: "system:admin".into() });
+        world.run.metadata.creation_timestamp =
+            Some(crate::cluster::conditions::seconds(Timestamp::from_second(1_000_000 - ago).unwrap()));
+        world
+    };
+    let held_up: [fn(&mut World); 3] = [
+        |world| world.runbook_approved = Approved::Missing("amir".into()),
+        |world| world.runbook.as_mut().unwrap().spec.suspend = true,
+        |world| world.automation = json!({"start": "Disabled"}),
+    ];
+    for hold_up in held_up {
+        let mut world = started(899);
+        hold_up(&mut world);
+        assert!(matches!(world.decide(), Permit::Wait(obstacle) if obstacle.until.is_some()));
+        let mut world = started(900);
+        hold_up(&mut world);
+        let Permit::Stop(RunState::Cancelled, why) = world.decide() else { panic!("it may still begin") };
+        assert!(why.ends_with("start it again if it is needed then"), "{why}");
+    }
+}
+
+#[test]
+fn without_an_incident_an_approval_is_waited_for_for_a_day() {
+    let mut world = World::new();
+    world.run.spec.incident_ref = None;
+    world.incident = None;
+    world.spec.approval = crate::api::runbook::RunApproval::PerRun;
+    let now = Timestamp::from_second(1_000_000).unwrap();
+    let end = now.checked_add(ASKS).unwrap();
+    assert!(matches!(world.decide(), Permit::Ask(_, Some(until)) if until == end));
+    let asks = |world: &mut World, since: i64| {
+        let blocked = json!({"type": "Blocked", "status": "True", "reason": "ApprovalMissing", "message": "m",
+            "lastTransitionTime": Timestamp::from_second(since).unwrap()});
+        let status = world.run.status.as_mut().unwrap();
+        status.state = Some(RunState::WaitingForApproval);
+        status.conditions = vec![serde_json::from_value(blocked).unwrap()];
+    };
+    asks(&mut world, 1_000_000 - 86_399);
+    assert!(matches!(world.decide(), Permit::Ask(..)));
+    asks(&mut world, 1_000_000 - 86_400);
+    assert!(
+        matches!(world.decide(), Permit::Stop(RunState::Cancelled, why) if why.contains("within 24 hours: amir"))
+    );
+}
+
+#[test]
+fn parts_of_the_cluster_are_nobody() {
+    for part in ["system:serviceaccount:a:b", "system:node:n", "system:kube-controller-manager", ""] {
+        assert!(!is_person(part), "{part}");
+    }
+    assert!(is_person("system:admin") && is_person("emil"));
+}
