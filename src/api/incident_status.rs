@@ -312,9 +312,9 @@ pub enum CheckResult {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Escalation {
-    /// The rotation whose levels are used; absent where the service names none.
+    /// The rotation whose levels are used; absent where there is none.
     pub rotation_ref: Option<NameRef>,
-    /// The level that was paged last, from 0.
+    /// The level that was paged last, from 0; -1 as long as nobody of any could be.
     pub level: i32,
     /// The round, from 0.
     pub round: i32,

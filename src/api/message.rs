@@ -11,7 +11,7 @@ use super::common::NameRef;
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
-    /// Deterministic identity; receivers see it as `webhook-id` and may drop repeats by it.
+    /// Deterministic identity; receivers see a hash of it as `webhook-id` and may drop repeats by that.
     #[schemars(length(min = 1, max = 128))]
     pub id: String,
     /// What the message is for.

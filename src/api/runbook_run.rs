@@ -104,7 +104,8 @@ pub struct RunbookRunStatus {
     pub start_time: Option<Time>,
     /// When it was settled.
     pub end_time: Option<Time>,
-    /// Pages about a run that belongs to no incident, stored with its end before they are sent.
+    /// Whom the run waits for is told, and where it belongs to no incident, who is paged for its end; stored before they
+    /// are sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub messages: Vec<Message>,

@@ -59,6 +59,21 @@ pub async fn run<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
+    run_with(CONCURRENCY, name, context, store, map, reconcile, cancel).await;
+}
+
+/// The same with another number of objects at once.
+pub async fn run_with<K>(
+    at_once: u16,
+    name: &'static str,
+    context: SharedContext,
+    store: Store<K>,
+    map: impl Fn(&Change, &Context) -> Vec<ObjectRef<K>> + Send + 'static,
+    reconcile: impl Fn(Arc<K>, SharedContext) -> Reconciling + Send + Sync + 'static,
+    cancel: CancellationToken,
+) where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
     let own_kind = K::kind(&()).into_owned();
     let everything = {
         let store = store.clone();
@@ -131,7 +146,7 @@ pub async fn run<K>(
             }
         }
     };
-    let config = Config::default().concurrency(CONCURRENCY);
+    let config = Config::default().concurrency(at_once);
     applier(reconcile, on_error, context, store, queue, config)
         // An object that was deleted while it waited in the queue is no error.
         .map_err(|error| tracing::trace!(controller = name, %error, "not reconciled"))

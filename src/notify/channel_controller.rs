@@ -14,6 +14,7 @@ use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 
 use super::channel_status;
+use super::credential::{CredentialError, is_passing};
 use super::delivery::webhook_secret;
 
 /// Secrets are not watched: an unusable one is looked at again so often.
@@ -41,6 +42,11 @@ async fn reconcile(channel: Arc<NotificationChannel>, context: SharedContext) ->
     let secret = match &channel.spec.webhook {
         Some(webhook) => webhook_secret(&context, &namespace, webhook).await.map(|_| ()),
         None => Ok(()),
+    };
+    let secret = match secret {
+        // As long as nothing is known, what was said of the channel stands: pages must not be led past it.
+        Err(CredentialError::Unreadable(_, source)) if is_passing(&source) => return Err((*source).into()),
+        known => known.map_err(|error| error.to_string()),
     };
     let retry = secret.is_err();
     let now = Timestamp::now();

@@ -31,7 +31,11 @@ pub fn decide<'a>(
     let (sent, trouble) = latest(messages);
     let sent = sent.max(status.last_sent_time.as_ref().map(|time| time.0));
     status.last_sent_time = sent.map(|sent| conditions::seconds(minute(sent)));
-    let trouble = trouble.filter(|(at, _)| sent.is_none_or(|sent| *at >= minute(sent)));
+    // What still waits was not taken, whatever else was since; what was given up is past once another one is.
+    let is_present = |message: &Message, at: Timestamp| {
+        message.state == MessageState::Queued || sent.is_none_or(|sent| at >= minute(sent))
+    };
+    let trouble = trouble.filter(|(at, message)| is_present(message, *at));
     let (state, reason, message) = match (trouble, sent) {
         (Some((_, message)), _) => {
             let error = message.error.as_deref().unwrap_or("a message was not taken");
@@ -45,7 +49,7 @@ pub fn decide<'a>(
     status
 }
 
-/// When a message was last taken, and the youngest one that was not.
+/// When a message was last taken, and the youngest one that was not: one that waits before one that was given up.
 fn latest<'a>(
     messages: impl Iterator<Item = &'a Message>,
 ) -> (Option<Timestamp>, Option<(Timestamp, &'a Message)>) {
@@ -56,7 +60,8 @@ fn latest<'a>(
             (MessageState::Sent, Some(time), _) => sent = sent.max(Some(time.0)),
             (MessageState::Queued | MessageState::Failed, _, Some(_)) => {
                 let at = message.created_time.0;
-                if trouble.is_none_or(|(other, _)| other <= at) {
+                let rank = |at: Timestamp, of: &Message| (of.state == MessageState::Queued, at);
+                if trouble.is_none_or(|(other, of)| rank(other, of) <= rank(at, message)) {
                     trouble = Some((at, message));
                 }
             }
@@ -128,6 +133,12 @@ mod tests {
         assert_eq!(condition(&decided(&failing), "Delivering"), pair("False", "Retrying"));
         let mended = [message(MessageState::Failed, 0), message(MessageState::Sent, 300)];
         assert_eq!(condition(&decided(&mended), "Delivering"), pair("True", "Delivered"));
+        let one_waits = [
+            message(MessageState::Queued, 0),
+            message(MessageState::Failed, 100),
+            message(MessageState::Sent, 300),
+        ];
+        assert_eq!(condition(&decided(&one_waits), "Delivering"), pair("False", "Retrying"));
     }
 
     #[test]

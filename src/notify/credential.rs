@@ -4,6 +4,8 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
+use crate::cluster::error::code;
+
 /// The type that a Secret must have; the API server lets nobody change it afterwards.
 pub const TYPE: &str = "mayday.dev/credential";
 
@@ -19,9 +21,17 @@ pub enum CredentialError {
     /// A key is missing or not text.
     #[error("Secret {0} has no usable key {1}")]
     Key(String, &'static str),
-    /// The API server did not answer.
+    /// What stands under a key is of no use: which key, and why.
+    #[error("Secret {0}: {1}: {2}")]
+    Value(String, &'static str, String),
+    /// The API server did not let it be read, or did not answer.
     #[error("Secret {0} cannot be read now")]
     Unreadable(String, #[source] Box<kube::Error>),
+}
+
+/// Whether the API server only did not answer for now, which says nothing about a Secret.
+pub fn is_passing(error: &kube::Error) -> bool {
+    !matches!(code(error), Some(401 | 403 | 404))
 }
 
 /// What a channel needs to know.
@@ -78,6 +88,14 @@ mod tests {
             data: Some(data.map(|(k, v)| (k.to_owned(), ByteString(v.into()))).into()),
             ..Secret::default()
         }
+    }
+
+    #[test]
+    fn an_api_server_that_does_not_answer_says_nothing_about_a_secret() {
+        let answered = |code: u16| {
+            is_passing(&kube::Error::Api(kube::core::Status::failure("m", "R").with_code(code).boxed()))
+        };
+        assert_eq!([429, 500, 503, 403].map(answered), [true, true, true, false]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::api::message::{Message, Purpose};
 use crate::api::notification_channel::{NotificationChannelSpec, Webhook};
@@ -47,7 +48,7 @@ pub async fn deliver(context: &Context, about: &About, message: &Message, now: T
     };
     let (url, key) = match webhook_secret(context, namespace, webhook).await {
         Ok(secret) => secret,
-        Err(error) => return later(error),
+        Err(error) => return later(error.to_string()),
     };
     let timeout = channel.spec.timeout.as_ref().and_then(|timeout| Duration::try_from(timeout.get()).ok());
     let target = Target {
@@ -57,7 +58,7 @@ pub async fn deliver(context: &Context, about: &About, message: &Message, now: T
         allow_loopback: context.config.allow_loopback,
     };
     let body = Body {
-        id: &message.id,
+        id: &webhook_id(&message.id),
         type_: purpose(message.purpose),
         time: message.created_time.0,
         subject: &about.subject,
@@ -78,15 +79,23 @@ pub async fn webhook_secret(
     context: &Context,
     namespace: &str,
     channel: &Webhook,
-) -> Result<(String, SigningKey), String> {
+) -> Result<(String, SigningKey), CredentialError> {
     let secret = &channel.secret_ref.name;
-    let words = |error: CredentialError| error.to_string();
-    let credential = Credential::read(&context.client, namespace, secret).await.map_err(words)?;
-    let url = credential.text("url").map_err(words)?;
-    webhook::parse(url).map_err(|error| format!("Secret {secret}: url: {error}"))?;
-    let key = credential.text("signingKey").map_err(words)?;
-    let key = SigningKey::parse(key).map_err(|error| format!("Secret {secret}: signingKey {error}"))?;
+    let unusable = |key, why: String| CredentialError::Value(secret.clone(), key, why);
+    let credential = Credential::read(&context.client, namespace, secret).await?;
+    let url = credential.text("url")?;
+    webhook::parse(url).map_err(|why| unusable("url", why))?;
+    let key = credential.text("signingKey")?;
+    let key = SigningKey::parse(key).map_err(|why| unusable("signingKey", why.to_string()))?;
     Ok((url.to_owned(), key))
+}
+
+/// Identity of a message for its receiver: that of the stored one as a hash, since that holds names and addresses as
+/// people wrote them, and a header and a signature take no such text.
+fn webhook_id(id: &str) -> String {
+    let hash = Sha256::digest(id.as_bytes());
+    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("msg_{hex}")
 }
 
 /// The member that is set, as it is written in a manifest.
@@ -119,4 +128,24 @@ pub fn purpose(purpose: Purpose) -> &'static str {
 
 fn later(error: String) -> Outcome {
     Outcome::Retry { error, after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_of_a_message_can_stand_in_any_header() {
+        let plain = webhook_id("u-1/0.0/0/emil/hook");
+        assert_eq!(plain, webhook_id("u-1/0.0/0/emil/hook"), "the same for a repeat");
+        for hostile in ["u-1/0.0/0/emil/hook/a\nb", "u-1/0.0/0/emil/hook/+49 1 ", "u-1/0.0/0/emil/hook/ü"] {
+            let id = webhook_id(hostile);
+            assert_ne!(id, plain);
+            let (prefix, hex) = id.split_once('_').unwrap();
+            assert!(
+                prefix == "msg" && hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{id}"
+            );
+        }
+    }
 }

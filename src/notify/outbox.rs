@@ -27,6 +27,8 @@ use crate::cluster::{Error, SharedContext};
 use super::delivery::{self, About};
 use super::schedule::{self, Outcome};
 
+/// At most so many objects of a kind at once: those whose receivers hang must not hold up the pages of other teams.
+const OBJECTS_AT_ONCE: u16 = 256;
 /// At most so many messages of one object at once.
 const AT_ONCE: usize = 64;
 /// While messages of an object are under way, so often it is looked whether others came due: none waits for a receiver
@@ -102,18 +104,24 @@ async fn watch<K: Subject>(
     store: Store<K>,
     cancel: &CancellationToken,
 ) {
-    controller::run(
+    let stop = cancel.clone();
+    controller::run_with(
+        OBJECTS_AT_ONCE,
         name,
         Arc::clone(context),
         store,
         |_, _| Vec::new(),
-        |object, context| Box::pin(reconcile(object, context)),
+        move |object, context| Box::pin(reconcile(object, context, stop.clone())),
         cancel.clone(),
     )
     .await;
 }
 
-async fn reconcile<K: Subject>(object: Arc<K>, context: SharedContext) -> Result<Requeue, Error> {
+async fn reconcile<K: Subject>(
+    object: Arc<K>,
+    context: SharedContext,
+    stop: CancellationToken,
+) -> Result<Requeue, Error> {
     match schedule::next(object.messages()) {
         None => return Ok(Requeue::Never),
         Some(next) if next > Timestamp::now() => return Ok(Requeue::At(next)),
@@ -143,7 +151,8 @@ async fn reconcile<K: Subject>(object: Arc<K>, context: SharedContext) -> Result
                     Err(error) => failure = Some(error),
                 }
             }
-            _ = look.tick(), if !attempts.is_empty() => {
+            // Without the lease, what comes due is somebody else's to send.
+            _ = look.tick(), if !attempts.is_empty() && !stop.is_cancelled() => {
                 let room = AT_ONCE.saturating_sub(attempts.len());
                 let is_more = |known: Arc<K>| !due(&*known, &under_way, room).is_empty();
                 if !object.known(&context.stores).is_some_and(is_more) {

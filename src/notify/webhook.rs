@@ -99,11 +99,9 @@ pub fn judge(status: StatusCode, retry_after: Option<&str>, now: Timestamp) -> O
     match status.as_u16() {
         200..=299 => Outcome::Sent,
         410 => failed(format!("{error}: it is gone; mend the channel")),
-        408 | 425 | 429 | 500..=599 => {
-            Outcome::Retry { error, after: retry_after.and_then(|text| wait(text, now)) }
-        }
-        300..=399 => failed(format!("{error}: redirects are not followed; write the final URL")),
-        _ => failed(error),
+        300..=399 => retry(format!("{error}: redirects are not followed; write the final URL")),
+        // A proxy that is being set up, a token that is being replaced: who mends that mends the page.
+        _ => Outcome::Retry { error, after: retry_after.and_then(|text| wait(text, now)) },
     }
 }
 
@@ -139,7 +137,7 @@ async fn vetted(url: &Url, allow_loopback: bool) -> Result<SocketAddr, Outcome> 
     let addresses: Vec<SocketAddr> =
         tokio::net::lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
     if addresses.iter().any(|address| !allowed(address.ip(), allow_loopback)) {
-        return Err(failed(
+        return Err(retry(
             "the receiver's address is loopback, link-local or a metadata service, which is not allowed \
              (loopback only with allowLoopback in the configuration)"
                 .to_owned(),
