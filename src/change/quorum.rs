@@ -249,7 +249,7 @@ pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
 }
 
 /// The one name that stands for a person under several user names.
-fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
+pub fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
     policies
         .iter()
         .flat_map(|policy| &policy.approval.aliases)

@@ -20,7 +20,7 @@ pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now
     let named = status.service.as_ref().and_then(|service| service.rotations.clone()).unwrap_or_default();
     for run in facts.runs.iter().filter(|run| run.is_for(&name)) {
         let Some(failure) = outcome::escalation(run) else { continue };
-        let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, now);
+        let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, &facts.channels, now);
         let next = match &status.lead {
             Some(lead) => format!("{} leads: kubectl mayday show -n {namespace} inc/{name}", lead.user),
             None => format!("A lead is needed: kubectl mayday lead -n {namespace} inc/{name}"),

@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::{BusinessService, Incident, OnCallRotation};
+use super::recipients;
+use crate::api::{BusinessService, Incident, OnCallOverride, OnCallRotation};
 use crate::change::binding;
 
-/// Users on duty for the services of the incidents, or where those name no rotation for any service given.
+/// Users on duty now for the services of the incidents, or where those name no rotation for any service given.
 pub fn on_duty(
     incidents: &[Arc<Incident>],
     services: &[Arc<BusinessService>],
     rotations: &[Arc<OnCallRotation>],
+    overrides: &[Arc<OnCallOverride>],
+    now: Timestamp,
 ) -> BTreeSet<String> {
     let copies = incidents.iter().filter_map(|incident| incident.status.as_ref()?.service.as_ref());
     let of_copies = copies.filter_map(|copy| copy.rotations.as_ref()?.on_call.as_ref());
@@ -25,8 +29,8 @@ pub fn on_duty(
     rotations
         .iter()
         .filter(|rotation| wanted.contains(rotation.name_any().as_str()))
-        .filter_map(|rotation| rotation.status.as_ref())
-        .flat_map(|status| status.on_duty.iter().map(|person| person.user.clone()))
+        .flat_map(|rotation| recipients::on_duty(rotation, overrides, now))
+        .filter_map(|recipient| recipient.user)
         .collect()
 }
 
@@ -35,10 +39,12 @@ pub fn asked(
     incident: Option<&Arc<Incident>>,
     services: &[Arc<BusinessService>],
     rotations: &[Arc<OnCallRotation>],
+    overrides: &[Arc<OnCallOverride>],
+    now: Timestamp,
 ) -> String {
     let incidents: Vec<Arc<Incident>> = incident.into_iter().cloned().collect();
     let lead = incident.and_then(|incident| binding::lead(incident));
-    let on_duty = on_duty(&incidents, services, rotations);
+    let on_duty = on_duty(&incidents, services, rotations, overrides, now);
     let mut who: Vec<String> = on_duty
         .iter()
         .filter(|user| Some(user.as_str()) != lead)
@@ -64,12 +70,19 @@ mod tests {
     }
 
     fn rotation(name: &str, user: &str) -> Arc<OnCallRotation> {
-        let status = json!({"onDuty": [{"name": user, "user": user}]});
+        let spec = json!({"timeZone": "UTC", "people": [{"name": user, "user": user}, {"name": "ann", "user": "ann"}],
+            "layers": [{"name": "l", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
+                "turns": [{"people": [user]}]}]});
+        // What a status says may be of the turn before.
         object(
             "OnCallRotation",
             name,
-            json!({"spec": {"timeZone": "UTC", "people": [], "layers": []}, "status": status}),
+            json!({"spec": spec, "status": {"onDuty": [{"name": "old", "user": "old"}]}}),
         )
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-22T02:04:30Z".parse().unwrap()
     }
 
     #[test]
@@ -83,7 +96,15 @@ mod tests {
         };
         let services = [service("checkout", "payments"), service("till", "shops")];
         let rotations = [rotation("payments", "emil"), rotation("shops", "tom"), rotation("other", "eve")];
-        assert_eq!(asked(None, &services, &rotations), "emil (on duty) or tom (on duty)");
+        let asked = |incident: Option<&Arc<Incident>>, rotations: &[Arc<OnCallRotation>]| {
+            super::asked(incident, &services, rotations, &[], now())
+        };
+        assert_eq!(asked(None, &rotations), "emil (on duty) or tom (on duty)");
+        let ann = json!({"spec": {"rotationRef": {"name": "payments"}, "startTime": "2026-11-22T00:00:00Z",
+            "endTime": "2026-11-23T00:00:00Z", "replace": {"person": "emil", "by": "ann"}, "reason": "r"}});
+        let stands_in = [object::<OnCallOverride>("OnCallOverride", "o", ann)];
+        let on_duty = on_duty(&[], &services, &rotations, &stands_in, now());
+        assert!(on_duty.contains("ann") && !on_duty.contains("emil"), "{on_duty:?}");
         let incident = |roles: Value| {
             let copy = json!({"ref": {"name": "till", "uid": "u"}, "title": "Till", "rotations": {"onCall": {"name": "shops"}}});
             object(
@@ -93,9 +114,9 @@ mod tests {
             )
         };
         let led = incident(json!({"lead": {"user": "lena"}}));
-        assert_eq!(asked(Some(&led), &services, &rotations), "tom (on duty) or lena (lead)");
+        assert_eq!(asked(Some(&led), &rotations), "tom (on duty) or lena (lead)");
         let by_tom = incident(json!({"lead": {"user": "tom"}}));
-        assert_eq!(asked(Some(&by_tom), &services, &rotations), "tom (lead)");
-        assert_eq!(asked(None, &services, &[]), "anybody on duty");
+        assert_eq!(asked(Some(&by_tom), &rotations), "tom (lead)");
+        assert_eq!(asked(None, &[]), "anybody on duty");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each level is paged once a round. A level with nobody who can be reached now is skipped at once and recorded; what
 //! is for its people is sent once their channels work. If a whole pass finds nobody, or every round is over, the
-//! fallback is told. People are resolved at the moment a level is paged, so a change of shift moves later levels only.
+//! fallback is told, and as long as nobody at all was called it begins anew. People are resolved at the moment a level is paged, so a change of shift moves later levels only.
 //! The acknowledgement stops everything.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::text::{Page, Then};
 const MAX_MESSAGES: usize = 100;
 /// As many names as the API takes.
 const MAX_PEOPLE: usize = 32;
-/// The level of an escalation that has not begun, because its rotation is missing.
+/// The level of an escalation that has not begun, because its rotation is missing, or nobody of it could be reached.
 const NOT_BEGUN: i32 = -1;
 
 /// What paging is decided from.
@@ -79,6 +79,11 @@ impl Paging {
                 message.state = MessageState::Superseded;
                 message.next_attempt_time = None;
             }
+            // What waited for a channel says what it would say now.
+            let anew = self.messages.iter().find(|new| new.id == message.id);
+            if let Some(anew) = anew.filter(|_| message.state == MessageState::Queued) {
+                message.text.clone_from(&anew.text);
+            }
         }
         recipients::append(&mut status.messages, self.messages, MAX_MESSAGES);
         status.escalation = self.escalation;
@@ -98,17 +103,18 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
 
     let rotation_ref = status.service.as_ref().and_then(|s| s.rotations.as_ref()?.on_call.clone());
     let Some(rotation_ref) = rotation_ref else {
-        return cannot_page(current, None, supersede, "its service names no on-call rotation", now);
+        return cannot_page(current, supersede, "its service names no on-call rotation", now);
     };
     let Some(rotation) = find(facts.rotations, &rotation_ref.name) else {
         let reason = format!("rotation {} is missing", rotation_ref.name);
-        return cannot_page(current, Some(rotation_ref), supersede, &reason, now);
+        return cannot_page(current, supersede, &reason, now);
     };
     // Without a zone nobody is on duty, but whom the levels name, and the fallback, are called all the same.
     let clock = LocalClock::named(&rotation.spec.time_zone).unwrap_or_else(LocalClock::utc);
     let ladder = Ladder::new(facts, status, rotation, &clock, now);
-    let paging = match current.filter(|current| current.level != NOT_BEGUN) {
+    let mut paging = match current {
         None => ladder.climb(0, 0),
+        Some(current) if current.level == NOT_BEGUN => ladder.begin_anew(current),
         Some(current) => match &current.next_time {
             Some(next) if next.0 <= now => ladder.climb(current.level.saturating_add(1), current.round),
             _ => Paging {
@@ -118,7 +124,15 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
             },
         },
     };
+    paging.notes.extend(left_out(status, &paging.messages));
     Paging { supersede, ..paging }
+}
+
+/// That pages have no room beside those that wait, if it is so.
+fn left_out(status: &IncidentStatus, pages: &[Message]) -> Option<String> {
+    let mut messages = status.messages.clone();
+    let count = recipients::append(&mut messages, pages.to_vec(), MAX_MESSAGES);
+    (count > 0).then(|| format!("{count} of these pages are not sent: {MAX_MESSAGES} others still wait"))
 }
 
 fn is_open(status: &IncidentStatus) -> bool {
@@ -127,13 +141,7 @@ fn is_open(status: &IncidentStatus) -> bool {
 
 /// Nobody can be paged; said once, when somebody is due, and tried again whenever something changes: the time at
 /// which the next one is due stays, so it goes on from there.
-fn cannot_page(
-    current: Option<Escalation>,
-    rotation_ref: Option<NameRef>,
-    supersede: Vec<String>,
-    reason: &str,
-    now: Timestamp,
-) -> Paging {
+fn cannot_page(current: Option<Escalation>, supersede: Vec<String>, reason: &str, now: Timestamp) -> Paging {
     if let Some(current) = current {
         let next = current.next_time.as_ref().map(|next| next.0);
         let is_due = next.is_some_and(|next| next <= now);
@@ -146,7 +154,8 @@ fn cannot_page(
             ..Paging::default()
         };
     }
-    let escalation = Escalation { rotation_ref, level: NOT_BEGUN, exhausted: true, ..Escalation::default() };
+    // Without a rotation: once it is there, it is another matter whether anybody can be reached.
+    let escalation = Escalation { level: NOT_BEGUN, exhausted: true, ..Escalation::default() };
     let notes = vec![format!("nobody can be paged: {reason}")];
     Paging { supersede, escalation: Some(escalation), notes, ..Paging::default() }
 }
@@ -220,6 +229,27 @@ impl<'a> Ladder<'a> {
         Ladder { facts, status, rotation, clock, levels, rounds, fallback, now }
     }
 
+    /// Tries once more where nobody of the levels has been called so far. What comes of it is said if it is something
+    /// else than before.
+    fn begin_anew(&self, before: Escalation) -> Paging {
+        let paging = self.climb(0, 0);
+        if paging.escalation.as_ref() != Some(&before) {
+            return paging;
+        }
+        Paging { escalation: Some(before), wake: paging.wake, ..Paging::default() }
+    }
+
+    /// The next instant at which somebody else may be on duty.
+    fn next_edge(&self) -> Option<Timestamp> {
+        let notified = self.levels.iter().flat_map(|level| &level.notify).chain(self.fallback);
+        let named = notified.filter_map(|target| target.rotation.as_ref());
+        let others = named.filter_map(|named| find(self.facts.rotations, &named.name));
+        std::iter::once(self.rotation)
+            .chain(others)
+            .filter_map(|rotation| recipients::schedule(rotation, self.facts.overrides)?.next_edge(self.now))
+            .min()
+    }
+
     /// Pages the first level with somebody who can be reached, from this one on, or the fallback.
     fn climb(&self, level: i32, round: i32) -> Paging {
         let mut skipped = Paging::default();
@@ -268,11 +298,15 @@ impl<'a> Ladder<'a> {
         let recipients = self.recipients(self.fallback);
         let people = self.reached(&recipients);
         let lost = self.lost(&recipients).map(|lost| format!("; {lost}")).unwrap_or_default();
-        let note = if people.is_empty() {
-            format!("nobody answered, and {} has nobody else to call{lost}", self.name())
-        } else {
-            let told = super::text::together(&people);
-            format!("nobody answered; told {told}, nobody else is left to call{lost}")
+        // The first level is tried first, so whoever comes here from there has found nobody.
+        let begun = (level, round) != (0, 0);
+        let name = self.name();
+        let told = super::text::together(&people);
+        let note = match (begun, people.is_empty()) {
+            (true, true) => format!("nobody answered, and {name} has nobody else to call{lost}"),
+            (true, false) => format!("nobody answered; told {told}, nobody else is left to call{lost}"),
+            (false, true) => format!("nobody of {name} can be called{lost}"),
+            (false, false) => format!("nobody of {name} can be called; told {told}{lost}"),
         };
         let key = format!("{}fallback", key(self.facts.incident, self.status));
         let last = i32::try_from(self.levels.len()).unwrap_or(i32::MAX).saturating_sub(1);
@@ -280,13 +314,14 @@ impl<'a> Ladder<'a> {
             messages: self.messages(&recipients, &key, Then::NobodyElse),
             escalation: Some(Escalation {
                 rotation_ref: Some(NameRef { name: self.name() }),
-                level: level.clamp(0, last.max(0)),
+                level: if begun { level.clamp(0, last.max(0)) } else { NOT_BEGUN },
                 round,
                 people,
                 next_time: None,
                 exhausted: true,
             }),
             notes: vec![note],
+            wake: if begun { None } else { self.next_edge() },
             ..Paging::default()
         }
     }
@@ -301,24 +336,14 @@ impl<'a> Ladder<'a> {
     fn lost(&self, recipients: &[Recipient]) -> Option<String> {
         let lost: Vec<&Recipient> =
             recipients.iter().filter(|recipient| !self.can_reach(recipient)).take(MAX_PEOPLE).collect();
-        let channel = lost.first()?.contacts.first().map(|(_, channel, _)| self.trouble(channel))??;
+        let (_, channel, _) = lost.first()?.contacts.first()?;
+        let channel = recipients::trouble(channel, self.facts.channels)?;
         let names: Vec<String> = lost.iter().map(|recipient| recipient.name().to_owned()).collect();
         Some(format!("{} cannot be reached: {channel}", super::text::together(&names)))
     }
 
     fn can_reach(&self, recipient: &Recipient) -> bool {
-        recipient.contacts.iter().any(|(_, channel, _)| self.trouble(channel).is_none())
-    }
-
-    /// Why nothing can be sent by a channel now. One that nothing is known of yet is given a chance.
-    fn trouble(&self, channel: &NameRef) -> Option<String> {
-        let name = &channel.name;
-        let Some(known) = self.facts.channels.iter().find(|known| known.name_any() == *name) else {
-            return Some(format!("NotificationChannel {name} does not exist"));
-        };
-        let conditions = known.status.iter().flat_map(|status| &status.conditions);
-        let mut broken = conditions.filter(|known| known.type_ == "Ready" && known.status == "False");
-        broken.next().map(|_| format!("NotificationChannel {name} is not Ready"))
+        recipient.can_be_reached(self.facts.channels)
     }
 
     fn messages(&self, recipients: &[Recipient], key: &str, then: Then) -> Vec<Message> {
@@ -380,13 +405,18 @@ impl<'a> Ladder<'a> {
         found
     }
 
-    /// Who is called after a level, as far as can be said now.
+    /// Who is called after a level, as far as can be said now: those of the next one with somebody who can be reached.
     fn after(&self, level: i32, round: i32) -> Vec<String> {
-        let targets = match self.place(level + 1, round).and_then(|(index, _)| self.level(index)) {
-            Some(level) => &level.notify[..],
-            None => self.fallback,
-        };
-        self.recipients(targets).iter().map(|recipient| recipient.name().to_owned()).collect()
+        let mut place = self.place(level + 1, round);
+        for _ in 0..self.levels.len() {
+            let Some((index, round)) = place else { break };
+            let people = self.level(index).map(|level| self.reached(&self.recipients(&level.notify)));
+            if let Some(people) = people.filter(|people| !people.is_empty()) {
+                return people;
+            }
+            place = self.place(index + 1, round);
+        }
+        self.reached(&self.recipients(self.fallback))
     }
 
     /// The level and round, carried over into the next round; `None` after the last.

@@ -214,6 +214,72 @@ fn a_pass_without_anybody_goes_to_the_fallback_at_once() {
 }
 
 #[test]
+fn who_comes_on_duty_after_a_gap_is_paged_though_nobody_could_be_before() {
+    let (mut incident, mut rotations) = (incident(), rotations());
+    let mut payments = (*rotations[1]).clone();
+    payments.spec.layers[0].restrictions =
+        serde_json::from_value(serde_json::json!([{"from": "09:00", "to": "17:00"}])).unwrap();
+    payments.spec.escalation = None;
+    rotations[1] = Arc::new(payments);
+    let gap = run(&mut incident, &rotations, 0);
+    assert_eq!(gap.messages, []);
+    assert_eq!(gap.notes.last().unwrap(), "nobody of payments can be called");
+    let nine: Timestamp = "2026-11-22T08:00:00Z".parse().unwrap();
+    assert_eq!(gap.wake, Some(nine), "09:00 in Berlin");
+    let silent = run(&mut incident, &rotations, 60);
+    assert_eq!((silent.notes, silent.wake), (Vec::new(), Some(nine)), "said once");
+    let minutes = nine.duration_since(at(0)).as_mins() + 1;
+    let back = run(&mut incident, &rotations, minutes);
+    assert_eq!(addresses(&back), ["emil", "emil@shop.example"]);
+    assert_eq!(back.notes, ["paged emil, level 1"]);
+}
+
+#[test]
+fn whose_channel_works_later_is_paged_then_with_the_words_of_then() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let none = run_with(&mut incident, &rotations, &[], 0);
+    assert!(none.escalation.unwrap().people.is_empty());
+    assert_eq!(run_with(&mut incident, &rotations, &[], 30).notes, Vec::<String>::new());
+    let back = run(&mut incident, &rotations, 60);
+    assert_eq!(back.escalation.unwrap().people, ["emil"]);
+    assert_eq!(back.wake, Some(at(65)));
+    let messages = &incident.status.as_ref().unwrap().messages;
+    let emil = messages.iter().find(|message| message.address.as_deref() == Some("emil")).unwrap();
+    assert!(emil.text.contains("emil, answer by 04:09 or bea and lena are called"), "{}", emil.text);
+    assert_eq!(messages.iter().filter(|message| message.address.as_deref() == Some("emil")).count(), 1);
+}
+
+#[test]
+fn a_page_that_finds_no_room_is_told() {
+    let (mut incident, rotations) = (incident(), rotations());
+    let bea = Recipient::person(&rotations[1], "bea").unwrap();
+    let waiting = (0..MAX_MESSAGES).flat_map(|number| {
+        recipients::messages(
+            std::slice::from_ref(&bea),
+            &format!("{number}"),
+            Purpose::ApprovalNeeded,
+            "t",
+            at(0),
+        )
+    });
+    incident.status.as_mut().unwrap().messages = waiting.collect();
+    let paging = run(&mut incident, &rotations, 0);
+    assert_eq!(paging.notes.last().unwrap(), "2 of these pages are not sent: 100 others still wait");
+}
+
+#[test]
+fn whoever_is_alone_is_told_that_they_are_called_again_and_then_that_nobody_else_is() {
+    let (mut incident, mut rotations) = (incident(), rotations());
+    let mut payments = (*rotations[1]).clone();
+    payments.spec.escalation = None;
+    rotations[1] = Arc::new(payments);
+    let first = run(&mut incident, &rotations, 0);
+    assert!(first.messages[0].text.contains("emil, answer by 03:09 or you are called again: "));
+    let last = run(&mut incident, &rotations, 5);
+    assert!(last.messages[0].text.contains("emil, nobody else is called after this, answer: "));
+}
+
+#[test]
 fn paging_begins_when_a_missing_rotation_appears() {
     let (mut incident, rotations) = (incident(), rotations());
     let none = run(&mut incident, &[], 0);
@@ -277,6 +343,6 @@ fn where_no_channel_works_it_is_said_and_everything_waits_to_be_sent() {
     let escalation = paging.escalation.unwrap();
     assert!(escalation.exhausted && escalation.people.is_empty(), "{escalation:?}");
     let room = "crisis-room cannot be reached: NotificationChannel crisis-room does not exist";
-    let last = format!("nobody answered, and payments has nobody else to call; {room}");
+    let last = format!("nobody of payments can be called; {room}");
     assert_eq!(paging.notes.last(), Some(&last));
 }

@@ -11,7 +11,7 @@ use crate::api::business_service::ServiceRotations;
 use crate::api::common::NameRef;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::{Contact, Person};
-use crate::api::{OnCallOverride, OnCallRotation};
+use crate::api::{NotificationChannel, OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::seconds;
 
 use super::schedule::Schedule;
@@ -44,6 +44,11 @@ impl Recipient {
         Recipient { person: None, user: None, contacts: vec![(SignedDuration::ZERO, channel.clone(), None)] }
     }
 
+    /// Whether any of the ways works now.
+    pub fn can_be_reached(&self, channels: &[Arc<NotificationChannel>]) -> bool {
+        self.contacts.iter().any(|(_, channel, _)| trouble(channel, channels).is_none())
+    }
+
     /// The person, or the room.
     pub fn name(&self) -> &str {
         let channel = || self.contacts.first().map_or("", |(_, channel, _)| &channel.name);
@@ -65,6 +70,17 @@ impl From<&Person> for Recipient {
     }
 }
 
+/// Why nothing can be sent by a channel now. One that nothing is known of yet is given a chance.
+pub fn trouble(channel: &NameRef, channels: &[Arc<NotificationChannel>]) -> Option<String> {
+    let name = &channel.name;
+    let Some(known) = channels.iter().find(|known| known.name_any() == *name) else {
+        return Some(format!("NotificationChannel {name} does not exist"));
+    };
+    let conditions = known.status.iter().flat_map(|status| &status.conditions);
+    let mut broken = conditions.filter(|known| known.type_ == "Ready" && known.status == "False");
+    broken.next().map(|_| format!("NotificationChannel {name} is not Ready"))
+}
+
 /// Everybody on duty in a rotation. Nobody if it cannot be used; its `Ready` condition says why.
 pub fn on_duty(
     rotation: &OnCallRotation,
@@ -77,11 +93,12 @@ pub fn on_duty(
 }
 
 /// Who is called where a lead is needed: whoever is on duty in the lead's rotation of a service, or where nobody can be
-/// called there, in its own.
+/// reached there, in its own. Where no channel works, it waits for one of the first.
 pub fn for_a_lead(
     named: &ServiceRotations,
     rotations: &[Arc<OnCallRotation>],
     overrides: &[Arc<OnCallOverride>],
+    channels: &[Arc<NotificationChannel>],
     at: Timestamp,
 ) -> Vec<Recipient> {
     let callable = |named: &NameRef| {
@@ -90,7 +107,10 @@ pub fn for_a_lead(
         found.retain(|recipient| !recipient.contacts.is_empty());
         (!found.is_empty()).then_some(found)
     };
-    [&named.lead, &named.on_call].into_iter().flatten().find_map(callable).unwrap_or_default()
+    let mut found: Vec<Vec<Recipient>> =
+        [&named.lead, &named.on_call].into_iter().flatten().filter_map(callable).collect();
+    let reached = found.iter().position(|people| people.iter().any(|one| one.can_be_reached(channels)));
+    if found.is_empty() { Vec::new() } else { found.swap_remove(reached.unwrap_or_default()) }
 }
 
 /// The schedule of a rotation with its overrides; `None` if it cannot be used.
@@ -153,25 +173,50 @@ pub fn id(parts: &[&str]) -> String {
     format!("{}/{hash}", parts.first().copied().unwrap_or_default())
 }
 
-/// Appends the messages whose ids are not there yet. If there are more than `max`, the oldest that are settled
-/// go first, then no more are taken: what waits to be sent is never lost. Returns how many were left out.
+/// Appends the messages whose ids are not there yet. If there are more than `max`, the oldest that are settled go first,
+/// then no more are taken: what waits to be sent is not lost. Only a page makes more room: for it goes first an older one
+/// that waits for the same person by the same channel, and then what waits for stakeholders. Returns how many were left
+/// out.
 pub fn append(messages: &mut Vec<Message>, new: Vec<Message>, max: usize) -> usize {
-    let fresh: Vec<Message> =
+    let mut fresh: Vec<Message> =
         new.into_iter().filter(|message| messages.iter().all(|m| m.id != message.id)).collect();
-    let mut surplus = (messages.len() + fresh.len()).saturating_sub(max);
-    messages.retain(|message| {
-        let waits = matches!(message.state, MessageState::Queued | MessageState::Held);
-        let keep = waits || surplus == 0;
-        surplus -= usize::from(!keep);
-        keep
-    });
+    let is_page = |message: &Message| message.purpose == Purpose::Page;
+    fresh.sort_by_key(|message| !is_page(message));
+    let pages: Vec<&Message> = fresh.iter().filter(|message| is_page(message)).collect();
+    let lacks = |messages: &Vec<Message>, wanted: usize| (messages.len() + wanted).saturating_sub(max);
+
+    let waits = |message: &Message| matches!(message.state, MessageState::Queued | MessageState::Held);
+    drop_oldest(messages, lacks(messages, fresh.len()), |message| !waits(message));
+    let replaced = |old: &Message| {
+        let to_the_same = |new: &&Message| {
+            (&new.user, &new.channel_ref, &new.address) == (&old.user, &old.channel_ref, &old.address)
+        };
+        is_page(old) && pages.iter().any(to_the_same)
+    };
+    drop_oldest(messages, lacks(messages, pages.len()), replaced);
+    let can_wait = |message: &Message| message.purpose == Purpose::Stakeholders;
+    drop_oldest(messages, lacks(messages, pages.len()), can_wait);
+
     let room = max.saturating_sub(messages.len());
     let left_out = fresh.len().saturating_sub(room);
     messages.extend(fresh.into_iter().take(room));
     left_out
 }
 
+/// Drops as many, the oldest first, of those that may go.
+fn drop_oldest(messages: &mut Vec<Message>, mut count: usize, may_go: impl Fn(&Message) -> bool) {
+    messages.retain(|message| {
+        let goes = count > 0 && may_go(message);
+        count -= usize::from(goes);
+        !goes
+    });
+}
+
 /// The instant as the API stores it.
 pub(super) fn stored(at: Timestamp) -> Time {
     seconds(at)
 }
+
+#[cfg(test)]
+#[path = "recipients_tests.rs"]
+mod tests;

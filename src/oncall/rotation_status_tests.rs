@@ -92,20 +92,30 @@ fn whom_no_channel_reaches_is_named() {
 #[test]
 fn bad_input_is_named_with_its_place() {
     type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
-    let cases: [(&str, Change); 4] = [
-        ("spec.timeZone: \"Mars/Base\"", &|r| r["spec"]["timeZone"] = "Mars/Base".into()),
-        ("spec.people[1].name: \"emil\"", &|r| {
+    let cases: [(&str, &str, Change); 5] = [
+        ("spec.timeZone: \"Mars/Base\"", "nobody", &|r| r["spec"]["timeZone"] = "Mars/Base".into()),
+        ("spec.people[1].name: \"emil\"", "emil", &|r| {
             r["spec"]["people"][1]["name"] = "emil".into();
             r["spec"]["layers"][0]["turns"] = serde_json::json!([{"people": ["emil"]}]);
         }),
-        ("does not exist there", &|r| r["spec"]["layers"][0]["start"] = "2026-03-29T02:30".into()),
-        ("exists twice there", &|r| r["spec"]["layers"][0]["start"] = "2026-10-25T02:30".into()),
+        ("does not exist there", "bea", &|r| r["spec"]["layers"][1]["start"] = "2026-03-29T02:30".into()),
+        ("exists twice there", "bea", &|r| r["spec"]["layers"][1]["start"] = "2026-10-25T02:30".into()),
+        ("\"weekly\" is the name of an earlier layer", "emil, bea", &|r| {
+            r["spec"]["layers"][1]["name"] = "weekly".into();
+        }),
     ];
-    for (expected, change) in cases {
-        let (status, _) = decide(&rotation(change), &[], &channels(), &others(), now());
+    for (expected, on_duty, change) in cases {
+        let slip = rotation(|r| {
+            // Beside bea of the first layer.
+            let second = serde_json::json!({"name": "second", "start": "2026-01-05T09:00",
+                "shift": {"unit": "Weeks", "length": 1}, "turns": [{"people": ["emil"]}]});
+            r["spec"]["layers"].as_array_mut().unwrap().push(second);
+            change(r);
+        });
+        let (status, _) = decide(&slip, &[], &channels(), &others(), now());
         assert_eq!(reason(&status, "Ready"), "False Invalid");
         assert!(message(&status, "Ready").contains(expected), "{}", message(&status, "Ready"));
-        assert_eq!(reason(&status, "Covered"), "Unknown Invalid");
+        assert_eq!(status.on_duty_names.as_deref(), Some(on_duty), "{expected}");
     }
 }
 

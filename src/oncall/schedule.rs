@@ -57,31 +57,29 @@ impl Schedule {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let unknown =
-            |path: &str| vec![Problem { path: path.to_owned(), message: "cannot be understood".to_owned() }];
-        let clock = LocalClock::named(&spec.time_zone).ok_or_else(|| unknown("spec.timeZone"))?;
-        let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
-        let places: BTreeMap<&str, usize> =
-            people.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
-        let layers = spec
-            .layers
-            .iter()
-            .map(|layer| CompiledLayer::new(layer, &clock, &places).ok_or_else(|| unknown("spec.layers")))
-            .collect::<Result<_, _>>()?;
-        Ok(Schedule { clock, people, layers, stand_ins })
+        let schedule = Schedule::of_known(spec, stand_ins)?;
+        if schedule.layers.len() < spec.layers.len() {
+            return Err(not_understood("spec.layers"));
+        }
+        Ok(schedule)
     }
 
-    /// As [`Schedule::new`], without the people in turns whom the rotation does not know, and whatever its escalation
-    /// says: a slip of the pen in one turn leaves the other turns and layers on duty.
+    /// As much of a rotation as can be understood: without the people in turns whom it does not know, and without layers
+    /// whose times say nothing. A slip of the pen leaves the other turns and layers on duty. Of two people of one name
+    /// the first counts; two layers of one name are both on duty.
     ///
     /// # Errors
-    /// What else is wrong with the rotation.
+    /// That the time zone is unknown: without one nothing can be said.
     pub fn of_known(spec: &OnCallRotationSpec, stand_ins: Vec<StandIn>) -> Result<Schedule, Vec<Problem>> {
-        let mut known = OnCallRotationSpec { escalation: None, ..spec.clone() };
-        for turn in known.layers.iter_mut().flat_map(|layer| &mut layer.turns) {
-            turn.people.retain(|name| spec.people.iter().any(|person| person.name == *name));
+        let clock = LocalClock::named(&spec.time_zone).ok_or_else(|| not_understood("spec.timeZone"))?;
+        let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for (place, name) in people.iter().enumerate() {
+            places.entry(name.as_str()).or_insert(place);
         }
-        Schedule::new(&known, stand_ins)
+        let layers =
+            spec.layers.iter().filter_map(|layer| CompiledLayer::new(layer, &clock, &places)).collect();
+        Ok(Schedule { clock, people, layers, stand_ins })
     }
 
     /// The same rotation with other overrides.
@@ -130,7 +128,12 @@ impl Schedule {
     }
 }
 
+fn not_understood(path: &str) -> Vec<Problem> {
+    vec![Problem { path: path.to_owned(), message: "cannot be understood".to_owned() }]
+}
+
 impl CompiledLayer {
+    /// `None` if its times say nothing.
     fn new(layer: &Layer, clock: &LocalClock, places: &BTreeMap<&str, usize>) -> Option<CompiledLayer> {
         let (local, start) = start(layer, clock)?;
         let reading = Reading::of(local).ok()?;
@@ -146,8 +149,8 @@ impl CompiledLayer {
         let people = layer
             .turns
             .iter()
-            .map(|turn| turn.people.iter().map(|name| places.get(name.as_str()).copied()).collect())
-            .collect::<Option<_>>()?;
+            .map(|turn| turn.people.iter().filter_map(|name| places.get(name.as_str()).copied()).collect())
+            .collect();
         Some(CompiledLayer { priority: layer.priority, start, turns, windows, people, never })
     }
 

@@ -46,7 +46,7 @@ pub struct Page<'a> {
 /// What follows if nobody answers.
 #[derive(Clone, Copy, Debug)]
 pub enum Then<'a> {
-    /// These are called at that time.
+    /// These are called at that time; where the one who is asked is among them, once more.
     Called(Timestamp, &'a [String]),
     /// Nobody else is left.
     NobodyElse,
@@ -60,6 +60,18 @@ impl Page<'_> {
             return deadline.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
         }
         minute(deadline, self.zone)
+    }
+
+    /// Who is called next, as the one who is asked is told: `bea and lena are called`, `you are called again`.
+    fn called(&self, next: &[String]) -> String {
+        let is_asked = |name: &String| Some(name.as_str()) == self.person;
+        if next.iter().all(is_asked) {
+            return "you are called again".to_owned();
+        }
+        let named: Vec<String> =
+            next.iter().map(|name| if is_asked(name) { "you".to_owned() } else { name.clone() }).collect();
+        let verb = if named.len() == 1 { "is" } else { "are" };
+        format!("{} {verb} called", together(&named))
     }
 
     /// The page in words.
@@ -76,16 +88,11 @@ impl Page<'_> {
         let who = flat(self.person.unwrap_or("everybody here"), 63);
         match self.then {
             Then::Called(at, next) if !next.is_empty() => {
-                let (names, verb) = (together(next), if next.len() == 1 { "is" } else { "are" });
-                text.push_str(&format!("{who}, answer by {} or {names} {verb} called: ", self.answer_by(at)));
+                text.push_str(&format!("{who}, answer by {} or {}: ", self.answer_by(at), self.called(next)));
             }
-            Then::Called(at, _) => {
-                text.push_str(&format!(
-                    "{who}, answer by {} or everybody is called again: ",
-                    self.answer_by(at)
-                ));
+            Then::Called(..) | Then::NobodyElse => {
+                text.push_str(&format!("{who}, nobody else is called after this, answer: "))
             }
-            Then::NobodyElse => text.push_str(&format!("{who}, nobody else is called after this, answer: ")),
         }
         text.push_str(&format!("kubectl mayday ack -n {} inc/{}", self.namespace, self.name));
         cut(&text, MAX_TEXT)
@@ -215,8 +222,22 @@ mod tests {
         page.then = Then::Called(at("2026-11-22T02:04:45Z"), &next);
         let short = page.text();
         assert!(short.contains("answer by 03:04:45 or"), "03:04 would be over before it is read: {short}");
-        page.then = Then::NobodyElse;
-        assert_eq!(page.text(), format!("{start}nobody else is called after this, answer: {command}"));
+        for nobody in [Then::NobodyElse, Then::Called(at("2026-11-22T02:09:30Z"), &[])] {
+            page.then = nobody;
+            assert_eq!(page.text(), format!("{start}nobody else is called after this, answer: {command}"));
+        }
+    }
+
+    #[test]
+    fn whoever_is_called_again_is_told_so() {
+        let zone = berlin();
+        let told = |next: &[&str]| {
+            let next: Vec<String> = next.iter().map(|name| (*name).to_owned()).collect();
+            page(&zone, &next).text()
+        };
+        assert!(told(&["emil"]).contains("emil, answer by 03:09 or you are called again: "));
+        assert!(told(&["bea"]).contains("emil, answer by 03:09 or bea is called: "));
+        assert!(told(&["emil", "bea"]).contains("emil, answer by 03:09 or you and bea are called: "));
     }
 
     #[test]

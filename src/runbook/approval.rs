@@ -20,8 +20,10 @@ use crate::api::runbook::RunbookSpec;
 use crate::api::{Approval, BusinessService, ChangePolicy, Incident, OnCallRotation};
 use crate::change::binding::bindings;
 use crate::change::people;
-use crate::change::quorum::{Names, Outcome, Rules, Subject, evaluate};
+use crate::change::quorum::{Names, Outcome, Rules, Subject, evaluate, person};
 
+/// Most decisions in a status, as the schema allows.
+const MAX_DECISIONS: usize = 32;
 /// How long an approval of a Runbook counts where it does not say.
 const DEFAULT_VALIDITY: SignedDuration = SignedDuration::from_hours(180 * 24);
 
@@ -102,9 +104,9 @@ pub fn of_runbook(facts: &Facts<'_>, authors: Option<&[String]>, now: Timestamp)
     let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
     let subject = facts.subject(SubjectKind::Runbook, authors.iter().cloned().collect());
     let outcome = evaluate(&subject, &rules, &unlapsed(facts.approvals, now), now);
-    let counted = |approval: &&Arc<Approval>| {
-        outcome.counted.iter().any(|known| Some(&known.uid) == approval.uid().as_ref())
-    };
+    let decisions = one_each(outcome.counted.clone());
+    let counted =
+        |approval: &&Arc<Approval>| decisions.iter().any(|known| Some(&known.uid) == approval.uid().as_ref());
     let until = facts.approvals.iter().filter(counted).filter_map(|approval| lapses(approval)).min();
     let approved = match facts.rejection(&outcome) {
         Some(by) => Approved::Rejected(by),
@@ -116,7 +118,18 @@ pub fn of_runbook(facts: &Facts<'_>, authors: Option<&[String]>, now: Timestamp)
             authors.join(", ")
         )),
     };
-    Count { approved, decisions: outcome.counted, until }
+    Count { approved, decisions, until }
+}
+
+/// One decision of each person, the newest, and a no before a yes: as many as a status takes.
+fn one_each(mut counted: Vec<CountedDecision>) -> Vec<CountedDecision> {
+    let rank = |decision: &CountedDecision| (decision.decision == Decision::Reject, decision.time.0);
+    counted.sort_by_key(|decision| std::cmp::Reverse(rank(decision)));
+    let mut seen = BTreeSet::new();
+    counted.retain(|decision| seen.insert(decision.by.clone()));
+    counted.truncate(MAX_DECISIONS);
+    counted.sort_by(|a, b| (&a.time, &a.name).cmp(&(&b.time, &b.name)));
+    counted
 }
 
 /// Whether every approval a run rests on still stands, and nobody eligible has rejected the digest since.
@@ -155,14 +168,15 @@ pub fn of_run(
     // The count is one, whatever the policies require of a change: the Runbook itself has had their quorum.
     let outcome = evaluate(&subject, &rules, facts.approvals, now);
     if let Some(by) = outcome.rejected_by {
-        return Count { approved: Approved::Rejected(by), decisions: outcome.counted, until: None };
+        return Count { approved: Approved::Rejected(by), decisions: one_each(outcome.counted), until: None };
     }
     let yes = |user: &str| outcome.counted.iter().any(|decision| decision.by == user);
+    let same = |one: &str, two: &str| person(one, &policies) == person(two, &policies);
     let mut missing = Vec::new();
     for binding in &bindings {
         match binding.lead.as_deref() {
             None => missing.push(format!("a lead, who must claim it first: {}", binding.claim())),
-            Some(lead) if started_by == Some(lead) || yes(lead) => {}
+            Some(lead) if yes(lead) || started_by.is_some_and(|user| same(user, lead)) => {}
             Some(lead) => missing.push(format!("{lead} (lead)")),
         }
     }
@@ -170,7 +184,7 @@ pub fn of_run(
         missing.push(one_of(&policies, facts.names, started_by));
     }
     let approved = if missing.is_empty() { Approved::Yes } else { Approved::Missing(missing.join(" and ")) };
-    Count { approved, decisions: outcome.counted, until: None }
+    Count { approved, decisions: one_each(outcome.counted), until: None }
 }
 
 /// Who may approve a run: by name where a rotation knows names, else by group.

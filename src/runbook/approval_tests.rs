@@ -102,6 +102,23 @@ fn users_of_one_person_count_once_and_an_author_stays_one_under_another_name() {
 }
 
 #[test]
+fn of_each_person_one_decision_is_kept_and_no_more_than_a_status_takes() {
+    let again = |user: &str, number: i64| {
+        let created = Timestamp::from_second(NOW - 60 + number).unwrap();
+        let metadata = json!({"name": format!("{user}-{number}"), "uid": format!("{user}-{number}"), "creationTimestamp": created});
+        approval(user, &["shop-approvers"], json!({"metadata": metadata}))
+    };
+    let mut many: Vec<_> = (0..40).map(|number| again("amir", number)).collect();
+    many.push(bea());
+    let counted = count(&many, &["emil"]);
+    assert_eq!(counted.approved, Approved::Yes);
+    let names: Vec<&str> = counted.decisions.iter().map(|decision| decision.name.as_str()).collect();
+    assert_eq!(names, ["bea", "amir-39"]);
+    let crowd: Vec<_> = (0..40).map(|number| again(&format!("user{number}"), number)).collect();
+    assert_eq!(count(&crowd, &["emil"]).decisions.len(), 32);
+}
+
+#[test]
 fn who_is_not_eligible_does_not_count() {
     for (user, groups) in [
         ("carl", ["shop-communications"].as_slice()),
@@ -237,6 +254,13 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
     assert_eq!(of(std::slice::from_ref(&lena), None, &led), Approved::Yes);
     assert!(matches!(of(&[lena], Some("lena"), &led), Approved::Missing(_)));
     assert_eq!(of(std::slice::from_ref(&amir), Some("lena"), &led), Approved::Yes);
+    let led_by_amir = [incident(json!({"roles": {"lead": {"user": "amir"}}}))];
+    let bea = of_the_run("bea", "shop-approvers");
+    assert_eq!(
+        of(&[bea], Some("amir@corp"), &led_by_amir),
+        Approved::Yes,
+        "the lead started it, by another name"
+    );
     let unled = [incident(json!({}))];
     assert!(
         matches!(of(&[amir], None, &unled), Approved::Missing(who) if who.contains("kubectl mayday lead -n shop inc/i"))

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -23,20 +23,19 @@ use super::machine::{self, Facts, Move, Pass, Sent};
 use super::permit::{self, Permit};
 use super::{actions, approval, identity, limits, outcome, page, prepare};
 use crate::api::approval::CountedDecision;
-use crate::api::message::Message;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
 use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::Requeue;
-use crate::cluster::stores::{Change, get, in_namespace};
+use crate::cluster::stores::{Change, get, get_cluster, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, faults, status, workloads};
-use crate::oncall::{answering, recipients};
+use crate::oncall::answering;
 
 /// No pass of a run makes more moves than this; the next pass goes on.
 const MAX_MOVES: usize = 200;
-/// As many as the API takes in a run.
-const MAX_MESSAGES: usize = 32;
+/// How often it is looked whether somebody can be paged for a run that has ended.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the passes of all runs share.
 #[derive(Clone, Default)]
@@ -56,8 +55,11 @@ pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<RunbookRun
         },
         "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
         "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
-        // Approvals count for a Runbook or a run, runs hold targets, policies limit what may run.
-        "Approval" | "RunbookRun" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
+        // Approvals count for a Runbook or a run, policies limit what may run, runs hold targets of those that begin.
+        "Approval" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
+        "RunbookRun" => {
+            |run: &RunbookRun, _: &str| run.status.as_ref().is_none_or(|status| status.start_time.is_none())
+        }
         _ => return Vec::new(),
     };
     let unsettled = |run: &RunbookRun| {
@@ -80,7 +82,8 @@ impl Engine {
     pub async fn reconcile(&self, cached: Arc<RunbookRun>, context: SharedContext) -> Result<Requeue, Error> {
         let settled =
             cached.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled);
-        if settled && !cached.finalizers().iter().any(|name| name == RUN_FINALIZER) {
+        let held = cached.finalizers().iter().any(|name| name == RUN_FINALIZER);
+        if settled && !held && !page::is_due(&cached, Timestamp::now()) {
             return Ok(Requeue::Never);
         }
         let namespace = cached.namespace().unwrap_or_default();
@@ -148,10 +151,7 @@ impl<'a> Work<'a> {
         for _ in 0..MAX_MOVES {
             let now = Timestamp::now();
             match self.next(&spec, &actor, now) {
-                Move::Done => {
-                    self.let_go().await?;
-                    return Ok(Requeue::Never);
-                }
+                Move::Done => return self.end().await,
                 Move::AskPermit => self.ask_permit(&spec).await?,
                 Move::Look { target, guards } => {
                     let hands = self.hands(&spec)?;
@@ -330,6 +330,8 @@ impl<'a> Work<'a> {
             incident.as_ref(),
             &in_namespace(&stores.services, &self.namespace),
             &in_namespace(&stores.rotations, &self.namespace),
+            &in_namespace(&stores.overrides, &self.namespace),
+            Timestamp::now(),
         )
     }
 
@@ -352,8 +354,7 @@ impl<'a> Work<'a> {
 
     /// Stores the journal over the version it was decided from.
     async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
-        let pages = self.pages(&status);
-        recipients::append(&mut status.messages, pages, MAX_MESSAGES);
+        self.tell(&mut status);
         if journal::has_intent(&status) {
             self.hold_on().await?;
         }
@@ -372,8 +373,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Who is paged where nobody else hears how the run ends.
-    fn pages(&self, status: &RunbookRunStatus) -> Vec<Message> {
+    /// Adds who is told about the status.
+    fn tell(&self, status: &mut RunbookRunStatus) {
         let run = RunbookRun { status: Some(status.clone()), ..self.run.clone() };
         let stores = &self.context.stores;
         let facts = page::Facts {
@@ -381,8 +382,29 @@ impl<'a> Work<'a> {
             services: &in_namespace(&stores.services, &self.namespace),
             rotations: &in_namespace(&stores.rotations, &self.namespace),
             overrides: &in_namespace(&stores.overrides, &self.namespace),
+            channels: &in_namespace(&stores.channels, &self.namespace),
         };
-        page::decide(&facts, Timestamp::now())
+        page::update(&facts, status, Timestamp::now());
+    }
+
+    /// Lets go of a settled run, once nobody must be paged for it any more.
+    async fn end(&mut self) -> Result<Requeue, Error> {
+        let now = Timestamp::now();
+        let namespace = get_cluster(&self.context.stores.namespaces, &self.namespace);
+        let ends = namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some());
+        if ends || !page::is_due(&self.run, now) {
+            self.let_go().await?;
+            return Ok(Requeue::Never);
+        }
+        let mut status = self.status.clone();
+        self.tell(&mut status);
+        if let Some(stored) = status::write(self.client(), &self.run, status).await? {
+            self.run = stored;
+        }
+        if page::waits(&self.run) {
+            self.hold_on().await?;
+        }
+        Ok(now.checked_add(LOOK_AGAIN).ok().into())
     }
 
     async fn report(&self, status: &RunbookRunStatus) {

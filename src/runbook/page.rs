@@ -1,17 +1,27 @@
-//! Whom a run that belongs to no incident pages where it failed and its Runbook says so, or nobody can tell what it did:
-//! with an incident, that one does. Pure.
+//! Who is told about a run: whom it waits for, and where it belongs to no incident who is paged when it failed and its
+//! Runbook says so, or nobody can tell what it did. With an incident, that one pages. Pure.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{actions, outcome};
-use crate::api::message::{Message, Purpose};
-use crate::api::{BusinessService, OnCallOverride, OnCallRotation, RunbookRun};
+use crate::api::incident_status::Next;
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::runbook_run::{RunState, RunbookRunStatus};
+use crate::api::{BusinessService, NotificationChannel, OnCallOverride, OnCallRotation, RunbookRun};
 use crate::oncall::recipients::{self, Recipient};
+use crate::text::flat;
 
-/// What the pages are decided from, all of the run's namespace.
+/// As many as the API takes in a run.
+const MAX_MESSAGES: usize = 32;
+/// Somebody to page is looked for so long after the end of a run.
+const LOOKED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// Longest text that the run says itself.
+const MAX_WHAT: usize = 500;
+
+/// What the messages are decided from, all of the run's namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The run with the status that is about to be written.
@@ -22,26 +32,121 @@ pub struct Facts<'a> {
     pub rotations: &'a [Arc<OnCallRotation>],
     /// Who stands in for whom.
     pub overrides: &'a [Arc<OnCallOverride>],
+    /// The channels.
+    pub channels: &'a [Arc<NotificationChannel>],
 }
 
-/// The pages, which are stored with the end of the run.
-pub fn decide(facts: &Facts, now: Timestamp) -> Vec<Message> {
+/// Adds the messages that the status asks for, each once by its id, and ends those that are no longer needed.
+pub fn update(facts: &Facts, status: &mut RunbookRunStatus, now: Timestamp) {
+    let uid = facts.run.uid().unwrap_or_default();
+    let asked = outcome::waits_for(facts.run).map(|_| waiting_key(&uid, status));
+    let is_asked = |id: &str| asked.as_ref().is_some_and(|key| id.starts_with(&format!("{key}/")));
+    for message in status.messages.iter_mut().filter(|message| message.state == MessageState::Queued) {
+        if message.id.starts_with(&asked_key(&uid)) && !is_asked(&message.id) {
+            message.state = MessageState::Superseded;
+            message.next_attempt_time = None;
+        }
+    }
+    let mut messages = waiting(facts, status, now);
+    messages.extend(failed(facts, now));
+    recipients::append(&mut status.messages, messages, MAX_MESSAGES);
+}
+
+/// Whether a settled run has still to page somebody, or its pages wait to be sent.
+pub fn is_due(run: &RunbookRun, now: Timestamp) -> bool {
+    let ended = run.status.as_ref().and_then(|status| status.end_time.as_ref());
+    let until = ended.and_then(|ended| ended.0.checked_add(LOOKED_FOR).ok());
+    failure(run).is_some()
+        && (waits(run) || (!pages(run).any(|_| true) && until.is_some_and(|until| now < until)))
+}
+
+/// Whether pages of the end of a run wait to be sent.
+pub fn waits(run: &RunbookRun) -> bool {
+    pages(run).any(|message| message.state == MessageState::Queued)
+}
+
+fn pages(run: &RunbookRun) -> impl Iterator<Item = &Message> {
+    let key = format!("{}/", failed_key(run));
+    let messages = run.status.iter().flat_map(|status| &status.messages);
+    messages.filter(move |message| message.id.starts_with(&key))
+}
+
+fn failed_key(run: &RunbookRun) -> String {
+    format!("{}/failed", run.uid().unwrap_or_default())
+}
+
+fn asked_key(uid: &str) -> String {
+    format!("{uid}/asked-")
+}
+
+/// One message for each step that waits, and for the begin.
+fn waiting_key(uid: &str, status: &RunbookRunStatus) -> String {
+    format!("{}{}", asked_key(uid), super::journal::current(status).unwrap_or_default())
+}
+
+/// What an end is paged for that no incident hears of.
+fn failure(run: &RunbookRun) -> Option<String> {
+    outcome::escalation(run).filter(|_| run.spec.incident_ref.is_none())
+}
+
+/// The pages about the end of the run.
+fn failed(facts: &Facts, now: Timestamp) -> Vec<Message> {
     let run = facts.run;
-    let Some(failure) = outcome::escalation(run).filter(|_| run.spec.incident_ref.is_none()) else {
-        return Vec::new();
-    };
-    let called: Vec<Recipient> = services(facts)
-        .iter()
-        .filter_map(|service| service.spec.rotations.as_ref())
-        .flat_map(|named| recipients::for_a_lead(named, facts.rotations, facts.overrides, now))
-        .collect();
+    let Some(failure) = failure(run) else { return Vec::new() };
     let namespace = run.namespace().unwrap_or_default();
     let text = format!(
         "{failure}. It belongs to no incident: kubectl mayday show -n {namespace} run/{}",
         run.name_any()
     );
     // Whoever is on duty in several rotations gets the same ids, and one message.
-    recipients::messages(&called, &run.uid().unwrap_or_default(), Purpose::Page, &text, now)
+    recipients::messages(&who_leads(facts, now), &failed_key(run), Purpose::Page, &text, now)
+}
+
+/// The messages to whom the run waits for.
+fn waiting(facts: &Facts, status: &RunbookRunStatus, now: Timestamp) -> Vec<Message> {
+    let run = facts.run;
+    let Some(next) = outcome::waits_for(run) else { return Vec::new() };
+    let (purpose, word) = match status.state {
+        Some(RunState::WaitingForApproval) => (Purpose::ApprovalNeeded, "waits for an approval"),
+        Some(RunState::WaitingForPerson) => (Purpose::Page, "asks"),
+        _ => return Vec::new(),
+    };
+    let text = format!(
+        "Runbook {} {word} (run/{}): {}. Look and decide: {}",
+        run.spec.runbook_ref.name,
+        run.name_any(),
+        flat(&next.what, MAX_WHAT).trim_end_matches('.'),
+        next.command.as_deref().unwrap_or_default()
+    );
+    let mut called = named(facts, next);
+    if called.is_empty() {
+        called = who_leads(facts, now);
+    }
+    recipients::messages(&called, &waiting_key(&run.uid().unwrap_or_default(), status), purpose, &text, now)
+}
+
+/// Those of the rotations whom the run names as the ones it waits for.
+fn named(facts: &Facts, next: &Next) -> Vec<Recipient> {
+    let words: Vec<&str> = next.who.split([' ', ',']).collect();
+    let mut found: Vec<Recipient> = Vec::new();
+    for person in facts.rotations.iter().flat_map(|rotation| &rotation.spec.people) {
+        let is_known = found.iter().any(|known| known.user.as_ref() == Some(&person.user));
+        if words.contains(&person.user.as_str()) && !is_known {
+            found.push(Recipient::from(person));
+        }
+    }
+    found
+}
+
+/// Who would lead for the services that the run is about.
+fn who_leads(facts: &Facts, now: Timestamp) -> Vec<Recipient> {
+    services(facts)
+        .iter()
+        .filter_map(|service| service.spec.rotations.as_ref())
+        .flat_map(|named| {
+            recipients::for_a_lead(named, facts.rotations, facts.overrides, facts.channels, now)
+        })
+        .collect()
 }
 
 /// The services whose objects the run is about; where it is about none, all.
@@ -57,77 +162,5 @@ fn services<'a>(facts: &Facts<'a>) -> Vec<&'a BusinessService> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, content: Value) -> K {
-        let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": kind,
-            "metadata": {"name": name, "namespace": "shop", "uid": "u"}});
-        json_patch::merge(&mut whole, &content);
-        serde_json::from_value(whole).unwrap()
-    }
-
-    fn rotation(name: &str, person: &str) -> Arc<OnCallRotation> {
-        Arc::new(object(
-            "OnCallRotation",
-            name,
-            json!({"spec": {"timeZone": "UTC",
-            "people": [{"name": person, "user": person, "contacts": [{"channelRef": {"name": "hook"}}]}],
-            "layers": [{"name": "l", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
-                "turns": [{"people": [person]}]}]}}),
-        ))
-    }
-
-    fn service(name: &str, deployment: &str, rotations: Value) -> Arc<BusinessService> {
-        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment});
-        let spec = json!({"title": name, "objects": [target], "rotations": rotations});
-        Arc::new(object("BusinessService", name, json!({"spec": spec})))
-    }
-
-    fn paged(state: &str, incident: Value, target: &str) -> Vec<(Option<String>, String)> {
-        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": target});
-        let spec = json!({"summary": "s", "serviceAccountName": "sa", "onFailure": "Escalate",
-            "steps": [{"name": "one", "restart": {"target": target}}]});
-        let run: RunbookRun = object(
-            "RunbookRun",
-            "r",
-            json!({"spec": {"runbookRef": {"name": "restart"}, "incidentRef": incident},
-            "status": {"state": state,
-                "snapshot": {"uid": "u", "digest": "d", "spec": spec, "approvals": []}}}),
-        );
-        let services = [
-            service(
-                "checkout",
-                "checkout",
-                json!({"onCall": {"name": "payments"}, "lead": {"name": "leads"}}),
-            ),
-            service("till", "till", json!({"onCall": {"name": "payments"}})),
-        ];
-        let rotations = [rotation("payments", "emil"), rotation("leads", "lena")];
-        let facts = Facts { run: &run, services: &services, rotations: &rotations, overrides: &[] };
-        let pages = decide(&facts, "2026-11-22T02:04:30Z".parse().unwrap());
-        pages.into_iter().map(|page| (page.person, page.text)).collect()
-    }
-
-    fn people(state: &str, incident: Value, target: &str) -> Vec<String> {
-        paged(state, incident, target).into_iter().filter_map(|(person, _)| person).collect()
-    }
-
-    #[test]
-    fn a_run_that_failed_and_belongs_to_no_incident_pages_for_the_service_it_is_about() {
-        let text =
-            "Runbook restart failed (run/r). It belongs to no incident: kubectl mayday show -n shop run/r";
-        assert_eq!(paged("Failed", json!(null), "checkout"), [(Some("lena".to_owned()), text.to_owned())]);
-        assert_eq!(people("Unknown", json!(null), "till"), ["emil"], "no rotation for leads");
-        assert_eq!(people("Failed", json!(null), "other"), ["lena", "emil"], "nobody knows whose it is");
-    }
-
-    #[test]
-    fn with_an_incident_or_a_good_end_it_pages_nobody() {
-        assert!(people("Failed", json!({"name": "i"}), "checkout").is_empty());
-        assert!(people("Succeeded", json!(null), "checkout").is_empty());
-        assert!(people("Running", json!(null), "checkout").is_empty());
-    }
-}
+#[path = "page_tests.rs"]
+mod tests;

@@ -176,7 +176,9 @@ impl<'a> Gathered<'a> {
         let stores = &self.context.stores;
         let services = in_namespace(&stores.services, &self.namespace);
         let rotations = in_namespace(&stores.rotations, &self.namespace);
-        answering::on_duty(incidents, &services, &rotations).into_iter().collect()
+        let overrides = in_namespace(&stores.overrides, &self.namespace);
+        let now = jiff::Timestamp::now();
+        answering::on_duty(incidents, &services, &rotations, &overrides, now).into_iter().collect()
     }
 
     /// Whether the subject of a decision, with its UID, is gone.
