@@ -15,11 +15,12 @@ use super::{
 use crate::api::common::{NameRef, UidRef};
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentStatus, Reports, ServiceCopy};
+use crate::api::runbook_run::RunState;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::conditions::{self, NotReady, seconds};
 use crate::oncall::escalation;
 use crate::review;
-use crate::runbook::matching;
+use crate::runbook::{ceiling, matching, outcome};
 
 /// Most runs that are remembered, as the schema allows.
 const RUNS: usize = 50;
@@ -310,9 +311,25 @@ fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan
         counts.then_some(start)
     };
     let latest = facts.runs.iter().filter(|run| began(run).is_some()).max_by_key(|run| began(run));
-    let runbook = plan.start.first().or(latest.map(|run| &**run)).map(|run| &run.spec.runbook_ref.name);
-    if let Some(runbook) = runbook {
-        return format!("Runbook {runbook} has been started.");
+    if let Some(run) = latest {
+        return format!("Runbook {} has been started.", run.spec.runbook_ref.name);
+    }
+    if let Some(run) = plan.start.first() {
+        let runbook = &run.spec.runbook_ref.name;
+        let found = facts.runbooks.iter().find(|found| found.name_any() == *runbook);
+        let ceiling = ceiling::over(&facts.policies, &incident.namespace().unwrap_or_default());
+        return match found.is_some_and(|found| ceiling.asks_per_run(found.spec.approval, false)) {
+            true => format!("Mayday has changed nothing: runbook {runbook} waits for an approval."),
+            false => format!("Runbook {runbook} has been started."),
+        };
+    }
+    let mut mine = facts.runs.iter().filter(|run| run.is_for(&name) && !run.spec.dry_run);
+    if let Some((run, next)) = mine.find_map(|run| Some((run, outcome::waits_for(run)?))) {
+        let runbook = &run.spec.runbook_ref.name;
+        let is_asking =
+            run.status.as_ref().and_then(|status| status.state) == Some(RunState::WaitingForApproval);
+        let why = if is_asking { "an approval".to_owned() } else { format!("this: {}", next.what) };
+        return format!("Mayday has changed nothing: runbook {runbook} waits for {why}.");
     }
     match status.runbooks.iter().find_map(|runbook| Some((&runbook.name, runbook.blocked.as_ref()?))) {
         Some((name, why)) => format!("Mayday has changed nothing: runbook {name} fits, but {why}."),
@@ -358,6 +375,35 @@ mod tests {
         for nothing in [json!({"spec": {"dryRun": true}}), json!({"status": {"startTime": null}})] {
             assert!(told(nothing).starts_with("Mayday has changed nothing"));
         }
+        for (state, why) in [("WaitingForApproval", "an approval"), ("Blocked", "this: rb/rb is suspended")] {
+            let next = json!({"who": "nobody", "what": "rb/rb is suspended"});
+            let held = json!({"status": {"startTime": null, "state": state, "next": next}});
+            assert_eq!(told(held), format!("Mayday has changed nothing: runbook rb waits for {why}."));
+        }
+    }
+
+    #[test]
+    fn a_run_that_needs_an_approval_of_its_own_is_not_told_as_started() {
+        let told = |approval: &str| {
+            let runbook = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "rb"},
+                "spec": {"summary": "s", "serviceAccountName": "sa", "approval": approval, "steps": []}});
+            let policy = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": "p"},
+                "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {},
+                    "automation": {"start": "Automatic", "approval": "Standing"}}});
+            let run = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r"},
+                "spec": {"runbookRef": {"name": "rb"}, "incidentRef": {"name": "i"}}});
+            let facts = Facts {
+                runbooks: vec![Arc::new(serde_json::from_value(runbook).unwrap())],
+                policies: vec![Arc::new(serde_json::from_value(policy).unwrap())],
+                ..Facts::default()
+            };
+            let plan = Plan { start: vec![serde_json::from_value(run).unwrap()], ..Plan::default() };
+            let mut incident = Incident::new("i", Default::default());
+            incident.metadata.namespace = Some("shop".to_owned());
+            done(&incident, &facts, &IncidentStatus::default(), &plan)
+        };
+        assert_eq!(told("Standing"), "Runbook rb has been started.");
+        assert_eq!(told("PerRun"), "Mayday has changed nothing: runbook rb waits for an approval.");
     }
 
     #[test]
