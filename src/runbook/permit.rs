@@ -116,10 +116,10 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     if let Some(message) = ceiling.refuses(start, &namespace) {
         return hold("NotAllowed", message);
     }
-    if ceiling.asks_per_run(facts.spec.approval, is_led(facts, &namespace)) {
-        if let Approved::Missing(who) = facts.run_approved {
-            return asks(facts, &namespace, who, now);
-        }
+    if let Approved::Missing(who) = facts.run_approved
+        && ceiling.asks_per_run(facts.spec.approval, is_led(facts, &namespace))
+    {
+        return asks(facts, &namespace, who, now);
     }
     if !begun {
         let uid = run.uid();

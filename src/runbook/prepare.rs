@@ -59,10 +59,14 @@ pub fn decide(
     let incident_ref = status.incident_ref.clone().or_else(|| {
         found.map(|incident| UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() })
     });
-    let ready = runbook.status.as_ref().is_some_and(|status| {
-        Some(status.observed_generation) == runbook.metadata.generation
-            && is_true(&status.conditions, "Ready")
-    });
+    let observed = runbook.status.as_ref().map(|status| status.observed_generation);
+    let is_observed = observed == runbook.metadata.generation;
+    if !is_observed && status.state == Some(RunState::WaitingForApproval) {
+        // It was edited a moment ago. A run that was asked for long ago must not be cancelled for that.
+        return Prepared::Blocked(Box::new(status.clone()), None);
+    }
+    let ready =
+        is_observed && runbook.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Ready"));
     if !ready {
         let conditions = runbook.status.iter().flat_map(|status| &status.conditions);
         let mut why = conditions
@@ -206,5 +210,8 @@ mod tests {
         let end = created + jiff::SignedDuration::from_mins(15);
         assert_eq!(later(1), (RunState::Blocked, Some(end)));
         assert_eq!(later(15), (RunState::Cancelled, None));
+        let asks = RunbookRunStatus { state: Some(RunState::WaitingForApproval), ..none.clone() };
+        let edited = decide(&run, &asks, Some(&book), None, created + jiff::SignedDuration::from_hours(1));
+        assert_eq!(edited, Prepared::Blocked(Box::new(asks), None), "nobody has looked at the edit yet");
     }
 }

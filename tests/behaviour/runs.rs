@@ -47,6 +47,10 @@ fn becomes(shop: &Shop<'_>, namespace: &str, runbook: &str, kind: &str, status: 
 #[test]
 fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let cluster = Cluster::start("runs");
+    // Once the shop is protected, nobody is given a token of its accounts; this one is older.
+    cluster.admin().types("kubectl create namespace shop").passes();
+    cluster.admin().types("kubectl create serviceaccount -n shop checkout-runbooks").passes();
+    let thief = cluster.service_account("shop", "checkout-runbooks");
     let shop = Shop::open(&cluster, &[]);
     let guard = json!({"spec": {"approval": "Standing", "onFailure": "Escalate", "steps": [
         {"name": "restart", "timeout": "2m",
@@ -78,6 +82,16 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         "namespace": "depot", "labels": {"mayday.dev/runbook-identity": "true"}}});
     shop.admin.applies(&account.to_string()).passes();
 
+    // Before it is approved nothing is read as its account, for a dry run neither.
+    let dry = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "dry", "namespace": "shop"},
+        "spec": {"runbookRef": {"name": "guarded"}, "dryRun": true}});
+    shop.emil.pipes(&dry.to_string(), "kubectl create -f -").passes();
+    eventually("the dry run waits for the Runbook's approval", || {
+        let held = shop.admin.reads("run/dry -n shop");
+        (condition(&held, "Blocked")?["reason"] == "NotApproved").then_some(())
+    });
+
     let unapproved = becomes(&shop, "shop", "careful", "Approved", "False");
     let who = condition(&unapproved, "Approved").unwrap()["message"].as_str().unwrap();
     assert!(who.starts_with("amir and bea"), "by name, not only by group: {who}");
@@ -87,6 +101,22 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         }
         becomes(&shop, "shop", name, "Approved", "True");
     }
+
+    // Once it is approved, a dry run tells what would stop it.
+    let dry = comes_to(&shop, "dry", "DryRunComplete");
+    let said = dry["status"]["steps"][0]["message"].as_str().unwrap();
+    assert!(said.contains("fewer than six replicas"), "{said}");
+
+    // Whoever holds the token of the runbooks' account, and not the mark of a run, changes nothing.
+    let before = shop.admin.reads("deploy/checkout -n shop")["metadata"]["generation"].clone();
+    for command in [
+        "kubectl rollout restart -n shop deploy/checkout",
+        "kubectl annotate -n shop deploy/checkout mayday.dev/restarted-by=a-run",
+    ] {
+        let said = thief.types(command).is_refused();
+        assert!(said.contains("change-gate.mayday.dev") && said.contains("is not approved"), "{said}");
+    }
+    assert_eq!(shop.admin.reads("deploy/checkout -n shop")["metadata"]["generation"], before);
 
     // A guard that does not hold stops the run before anything is touched.
     let guarded = comes_to(&shop, &starts(&shop, "guarded"), "Failed");
@@ -106,6 +136,14 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let run = starts(&shop, "careful");
     let waiting = comes_to(&shop, &run, "WaitingForApproval");
     assert_eq!(waiting["status"]["next"]["who"], "one of amir, bea");
+    let asked = format!("Runbook careful waits for an approval (run/{run}): ");
+    eventually("both are asked", || {
+        let all = shop.receiver.messages();
+        let asked = all.iter().filter(|message| message.text().starts_with(&asked));
+        let mut who: Vec<&str> = asked.map(|message| message.address()).collect();
+        who.sort_unstable();
+        (who == ["amir", "bea"]).then_some(())
+    });
     let approve = format!("kubectl mayday approve -n shop run/{run} --yes");
     shop.emil.types(&approve).is_refused();
     shop.amir.types(&approve).passes();
