@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::incident_status::Stamped;
+use crate::oncall::recipients::Recipient;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 const ROTATIONS: &str = r#"[

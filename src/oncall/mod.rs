@@ -2,11 +2,12 @@
 //!
 //! The way of a question: [`schedule`] compiles a rotation into [`turn`]s and [`restriction`]s over
 //! [`local_time`], [`stand_in`] applies overrides, [`duty`] answers who, since when and until when.
-//! [`escalation`] turns that into pages, with the words of [`text`].
+//! [`escalation`] turns that into pages, level by level, with the words of [`text`].
 
 pub mod answering;
 pub mod duty;
 pub mod escalation;
+mod ladder;
 pub mod local_time;
 pub mod override_controller;
 pub mod override_status;
