@@ -172,9 +172,9 @@ pub struct StringParameter {
 /// A CEL expression over a live object; false, or an error, stops the run before anything is touched.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Guard {
-    /// The object, read as the Runbook's ServiceAccount.
+    /// The object, read as the Runbook's ServiceAccount; no Secret.
     pub target: ObjectRef,
-    /// CEL with the variable `object`.
+    /// CEL with the variable `object`. `all`, `exists`, `map` and `filter` go over parts of it.
     #[schemars(length(min = 1, max = 1024))]
     pub expression: String,
     /// Why, when it is false.

@@ -49,7 +49,7 @@ pub struct RunbookRunSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub parameters: Vec<ParameterValue>,
-    /// Only says what would happen.
+    /// Only says what would happen. The Runbook must be approved all the same: it reads as its account.
     #[serde(default)]
     pub dry_run: bool,
     /// Stops before the next act; one way.

@@ -311,25 +311,28 @@ fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan
         counts.then_some(start)
     };
     let latest = facts.runs.iter().filter(|run| began(run).is_some()).max_by_key(|run| began(run));
-    if let Some(run) = latest {
+    let ceiling = ceiling::over(&facts.policies, &incident.namespace().unwrap_or_default());
+    let asks = |run: &RunbookRun| {
+        let mut named = facts.runbooks.iter().filter(|known| known.name_any() == run.spec.runbook_ref.name);
+        named.any(|runbook| ceiling.asks_per_run(runbook.spec.approval, false))
+    };
+    let starting = plan.start.first();
+    if let Some(run) = starting.filter(|run| !asks(run)).or(latest.map(|run| &**run)) {
         return format!("Runbook {} has been started.", run.spec.runbook_ref.name);
     }
-    if let Some(run) = plan.start.first() {
-        let runbook = &run.spec.runbook_ref.name;
-        let found = facts.runbooks.iter().find(|found| found.name_any() == *runbook);
-        let ceiling = ceiling::over(&facts.policies, &incident.namespace().unwrap_or_default());
-        return match found.is_some_and(|found| ceiling.asks_per_run(found.spec.approval, false)) {
-            true => format!("Mayday has changed nothing: runbook {runbook} waits for an approval."),
-            false => format!("Runbook {runbook} has been started."),
-        };
+    let waits = |run: &RunbookRun, what: &str| {
+        format!("Mayday has changed nothing: runbook {} waits for {what}.", run.spec.runbook_ref.name)
+    };
+    if let Some(run) = starting {
+        return waits(run, "an approval");
     }
     let mut mine = facts.runs.iter().filter(|run| run.is_for(&name) && !run.spec.dry_run);
     if let Some((run, next)) = mine.find_map(|run| Some((run, outcome::waits_for(run)?))) {
-        let runbook = &run.spec.runbook_ref.name;
-        let is_asking =
-            run.status.as_ref().and_then(|status| status.state) == Some(RunState::WaitingForApproval);
-        let why = if is_asking { "an approval".to_owned() } else { format!("this: {}", next.what) };
-        return format!("Mayday has changed nothing: runbook {runbook} waits for {why}.");
+        let state = run.status.as_ref().and_then(|status| status.state);
+        return match state {
+            Some(RunState::WaitingForApproval) => waits(run, "an approval"),
+            _ => waits(run, &format!("this: {}", next.what)),
+        };
     }
     match status.runbooks.iter().find_map(|runbook| Some((&runbook.name, runbook.blocked.as_ref()?))) {
         Some((name, why)) => format!("Mayday has changed nothing: runbook {name} fits, but {why}."),
