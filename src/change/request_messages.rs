@@ -7,6 +7,7 @@ use super::audience::Audience;
 use super::weigh::Weighed;
 use super::{delta, digest, quorum, words};
 use crate::api::ChangeRequest;
+use crate::api::approval::Decision;
 use crate::api::change_request::{ChangeRequestStatus, RequestState};
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
@@ -168,8 +169,10 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
 
 fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> String {
     let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
-    let by: Vec<String> =
-        status.decisions.iter().map(|decision| format!("{} ({})", decision.by, decision.role)).collect();
+    let by = |what: Decision| {
+        let such = status.decisions.iter().filter(|decision| decision.decision == what);
+        such.map(|one| format!("{} ({})", one.by, one.role)).collect::<Vec<_>>().join(" and ")
+    };
     let text = match state {
         RequestState::Approved => {
             let until = status.expires_time.as_ref().map(|time| instant(time.0));
@@ -177,17 +180,19 @@ fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: Request
             format!(
                 "chg/{} is approved by {}: {}. Carry it out by {until}: kubectl mayday apply {address}",
                 request.name_any(),
-                by.join(" and "),
+                by(Decision::Approve),
                 what(status)
             )
         }
         RequestState::Rejected => format!(
-            "chg/{} is rejected: {}. See why: kubectl mayday show {address}",
+            "chg/{} is rejected by {}: {}. See why: kubectl mayday show {address}",
             request.name_any(),
+            by(Decision::Reject),
             what(status)
         ),
         _ => format!(
-            "chg/{} was not carried out in its time: {}. Ask again, if it is needed.",
+            "chg/{} was not carried out in its time: {}. If it is still needed, ask again; what it was: kubectl mayday \
+             show {address}",
             request.name_any(),
             what(status)
         ),
@@ -282,6 +287,17 @@ mod tests {
         assert_eq!(status.messages[0].state, MessageState::Superseded);
         assert_eq!(status.messages[2].state, MessageState::Queued);
         assert_eq!(status.messages[2].purpose, Purpose::Decision);
+    }
+
+    #[test]
+    fn the_requester_hears_who_rejected_it() {
+        let decision = |by: &str, decision: &str| json!({"name": by, "uid": by, "by": by, "decision": decision, "role": "peers", "time": "2026-11-22T11:55:00Z"});
+        let decisions = [decision("bea", "Approve"), decision("amir", "Reject")];
+        let mut status: ChangeRequestStatus =
+            serde_json::from_value(json!({"decisions": decisions})).unwrap();
+        told(RequestState::Rejected, None, &mut status);
+        let text = &status.messages[0].text;
+        assert!(text.starts_with("chg/v2 is rejected by amir (peers): "), "{text}");
     }
 
     #[test]
