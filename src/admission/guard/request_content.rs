@@ -26,7 +26,8 @@ pub fn write(
     limits(spec, policies, now, &mut problems);
     Ruling::require(problems.is_empty(), || {
         format!(
-            "Refused: {}. Mend that and ask again; what each field takes: kubectl explain chg.spec",
+            "Refused: {}. Mend that and ask again: kubectl mayday ask -n {namespace} --help; what each field takes: \
+             kubectl explain chg.spec",
             problems.join("; ")
         )
     })
