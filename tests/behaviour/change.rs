@@ -4,6 +4,7 @@ mod approvals;
 mod entries;
 mod files;
 mod freeze;
+mod glass;
 mod requests;
 pub mod shop;
 mod standing;
