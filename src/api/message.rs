@@ -71,7 +71,7 @@ pub enum Purpose {
 /// How far a message is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum MessageState {
-    /// Waits for a person to release it.
+    /// A draft: what goes out is what a person writes as an update.
     Held,
     /// Is to be sent.
     Queued,
@@ -79,6 +79,6 @@ pub enum MessageState {
     Sent,
     /// The channel refused it for good, or its time is over.
     Failed,
-    /// No longer needed: somebody answered.
+    /// No longer needed: somebody answered, or something else took its place.
     Superseded,
 }

@@ -6,12 +6,11 @@ use mayday::api::{Incident, OnCallRotation};
 use serde_json::{Value, json};
 
 use crate::address;
-use crate::approve::PATIENCE;
 use crate::clock::whole_seconds;
 use crate::cluster::Session;
 use crate::failure::Failure;
 use crate::output::{confirm, say};
-use crate::wait::{Waited, until};
+use crate::wait::{PATIENCE, Waited, until};
 
 #[derive(Debug, Args)]
 pub struct AckArgs {

@@ -5,8 +5,8 @@ use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::{Incident, RunbookRun};
 
 use crate::address::{Address, Kind};
-use crate::approve::{store, tell_if_counted};
 use crate::cluster::{Session, uid_of};
+use crate::decision::{store, tell_if_counted};
 use crate::failure::{Failure, role};
 use crate::output::confirm;
 use crate::text::names;

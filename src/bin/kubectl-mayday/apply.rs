@@ -2,20 +2,17 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use kube::Api;
 use kube::api::{
     DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
 };
 use mayday::api::ChangeRequest;
-use mayday::api::change_request::{
-    Change, PlannedChange, PropagationPolicy as Propagation, RequestState, UpdateChange,
-};
-use mayday::api::common::{ObjectRef, is_true};
+use mayday::api::change_request::{Change, PlannedChange, PropagationPolicy as Propagation, RequestState};
+use mayday::api::common::is_true;
 use mayday::change::patching;
 use serde_json::{Value, json};
 
 use crate::address;
-use crate::ask::api_of;
+use crate::ask::{api_of, manifest};
 use crate::clock::whole_seconds;
 use crate::cluster::{FIELD_MANAGER, Session};
 use crate::failure::{Attempt, Failure, explain};
@@ -113,34 +110,30 @@ async fn act(
     let role = planned.is_none_or(|planned| planned.namespace.is_some()).then_some("edit");
     let next = session.command("show", &format!("chg/{name}"));
     let attempt = Attempt { role, next, ..session.attempt(&what, "edit") };
-    let refused = |error: kube::Error| explain(&error, &attempt);
     if let Some(create) = &change.create {
-        let target = manifest_target(&create.manifest)?;
+        let target = manifest::object(&create.manifest)?;
         let object: DynamicObject = serde_json::from_value(create.manifest.clone())
             .map_err(|error| Failure::new(format!("{} is no object: {error}.", target.display())))?;
         let api = api_of(session, &target).await?;
-        return api.create(&post(), &object).await.map(|_| ()).map_err(refused);
+        let parameters =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        return done(api.create(&parameters, &object).await, &attempt);
     }
     let target = change.target.as_ref().ok_or_else(|| Failure::new("The change names no object."))?;
     let api = api_of(session, target).await?;
-    if let Some(update) = &change.update {
-        return self::update(&api, target, update, &attempt).await;
-    }
-    if let Some(scale) = &change.scale {
-        let patch = json!({"spec": {"replicas": scale.replicas}});
-        return api
-            .patch_scale(&target.name, &patch_params(), &Patch::Merge(&patch))
-            .await
-            .map(|_| ())
-            .map_err(refused);
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    if change.update.is_some() || change.scale.is_some() {
+        let patch = patching::of(change).map_err(|why| {
+            Failure::new(format!("The change of {} cannot be made: {why}.", target.display()))
+        })?;
+        return match change.scale {
+            Some(_) => done(api.patch_scale(&target.name, &parameters, &patch).await, &attempt),
+            None => done(api.patch(&target.name, &parameters, &patch).await, &attempt),
+        };
     }
     if change.restart.is_some() {
-        let patch = restart(Timestamp::now());
-        return api
-            .patch(&target.name, &patch_params(), &Patch::Strategic(&patch))
-            .await
-            .map(|_| ())
-            .map_err(refused);
+        let patch = Patch::Strategic(restart(Timestamp::now()));
+        return done(api.patch(&target.name, &parameters, &patch).await, &attempt);
     }
     if let Some(delete) = &change.delete {
         let uid = planned.and_then(|planned| planned.uid.as_ref());
@@ -151,41 +144,17 @@ async fn act(
             Propagation::Orphan => PropagationPolicy::Orphan,
         });
         let parameters = DeleteParams { preconditions, propagation_policy, ..DeleteParams::default() };
-        return api.delete(&target.name, &parameters).await.map(|_| ()).map_err(refused);
+        return done(api.delete(&target.name, &parameters).await, &attempt);
     }
     Err(Failure::new(format!("{summary}: this is done with its own kubectl command, which passes now.")))
 }
 
-async fn update(
-    api: &Api<DynamicObject>,
-    target: &ObjectRef,
-    update: &UpdateChange,
-    attempt: &Attempt<'_>,
-) -> Result<(), Failure> {
-    let patch = patching::of_update(update)
-        .map_err(|why| Failure::new(format!("The change of {} cannot be made: {why}.", target.display())))?;
-    let patched = api.patch(&target.name, &patch_params(), &patch).await;
-    patched.map(|_| ()).map_err(|error| explain(&error, attempt))
+fn done<T>(outcome: Result<T, kube::Error>, attempt: &Attempt<'_>) -> Result<(), Failure> {
+    outcome.map(|_| ()).map_err(|error| explain(&error, attempt))
 }
 
 fn restart(now: Timestamp) -> Value {
     json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: whole_seconds(now)}}}}})
-}
-
-fn manifest_target(manifest: &Value) -> Result<ObjectRef, Failure> {
-    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    match (text("/apiVersion"), text("/kind"), text("/metadata/name")) {
-        (Some(api_version), Some(kind), Some(name)) => Ok(ObjectRef { api_version, kind, name }),
-        _ => Err(Failure::new("The manifest names no object.")),
-    }
-}
-
-fn post() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
-}
-
-fn patch_params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 #[cfg(test)]

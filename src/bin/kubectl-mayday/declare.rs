@@ -11,14 +11,13 @@ use mayday::api::{BusinessService, Incident};
 use mayday::cluster::conditions::seconds;
 use mayday::service::incident_name;
 
-use crate::approve::PATIENCE;
 use crate::clock;
 use crate::cluster::{Me, Session, name_of, uid_of};
 use crate::failure::{Failure, Reason, role};
 use crate::output::{confirm, say};
 use crate::show;
 use crate::text;
-use crate::wait::{Waited, until};
+use crate::wait::{PATIENCE, Waited, until};
 
 #[derive(Debug, Args)]
 pub struct DeclareArgs {

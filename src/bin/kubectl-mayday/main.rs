@@ -15,6 +15,7 @@ mod break_glass;
 mod cli;
 mod clock;
 mod cluster;
+mod decision;
 mod declare;
 mod failure;
 mod lead;

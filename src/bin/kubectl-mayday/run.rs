@@ -9,13 +9,12 @@ use mayday::api::runbook_run::{RunState, RunbookRunSpec};
 use mayday::api::{Incident, Runbook, RunbookRun};
 
 use crate::address;
-use crate::approve::PATIENCE;
 use crate::cluster::{Session, generated, name_of};
 use crate::failure::{Failure, role};
 use crate::output::{confirm, say};
 use crate::show::{self, Here};
 use crate::text::{indent, names, yaml};
-use crate::wait::{Waited, until};
+use crate::wait::{PATIENCE, Waited, until};
 
 /// So long it is waited for what becomes of a run; the operator looks within a moment.
 const SOON: Duration = Duration::from_secs(3);

@@ -9,6 +9,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use crate::cluster::{Named, Session};
 use crate::failure::{Failure, explain, role};
 
+/// How long the operator is waited for: it looks within a moment, unless it is down.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
 /// How the waiting ended.
 pub enum Waited<K> {
     /// The object is as wanted.

@@ -44,17 +44,20 @@ fn items(mut document: Value) -> Vec<Value> {
     }
 }
 
-/// The object that a manifest is about.
+/// The object that a manifest names.
+pub fn object(manifest: &Value) -> Result<ObjectRef, Failure> {
+    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    match (text("/apiVersion"), text("/kind"), text("/metadata/name")) {
+        (Some(api_version), Some(kind), Some(name)) => Ok(ObjectRef { api_version, kind, name }),
+        _ => Err(Failure::usage("A manifest needs apiVersion, kind and metadata.name.")),
+    }
+}
+
+/// The object that a manifest is about, if a request may hold it here.
 pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
-    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
-    let (Some(api_version), Some(kind), Some(name)) =
-        (text("/apiVersion"), text("/kind"), text("/metadata/name"))
-    else {
-        return Err(Failure::usage("A manifest needs apiVersion, kind and metadata.name."));
-    };
-    let target =
-        ObjectRef { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() };
-    if let Some(other) = text("/metadata/namespace").filter(|other| *other != namespace) {
+    let target = object(manifest)?;
+    let other = manifest.pointer("/metadata/namespace").and_then(Value::as_str);
+    if let Some(other) = other.filter(|other| *other != namespace) {
         return Err(Failure::usage(format!(
             "{} is in namespace {other}, and a request is made where its target is: put what is there into a file of \
              its own, and ask for it with -n {other}.",

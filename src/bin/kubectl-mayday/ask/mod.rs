@@ -2,7 +2,7 @@
 
 mod build;
 mod kinds;
-mod manifest;
+pub mod manifest;
 mod merge;
 
 use std::io::Read;
