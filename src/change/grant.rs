@@ -9,9 +9,7 @@ use super::quorum::Outcome;
 use super::version::Version;
 use super::{delta, digest, quorum, words};
 use crate::api::ChangeRequest;
-use crate::api::change_request::{
-    ChangeRequestSpec, DeleteChange, Delta, Partial, PlannedChange, Use, Window,
-};
+use crate::api::change_request::{ChangeRequestSpec, DeleteChange, Delta, Partial, PlannedChange, Use};
 use crate::api::common::is_true;
 use crate::cluster::conditions::seconds;
 use crate::text::instant;
@@ -45,16 +43,10 @@ pub fn window(spec: &ChangeRequestSpec, approved: Timestamp) -> (Timestamp, Time
     (from, until)
 }
 
-/// How long a window is at most, for a request that is asked at that time; none if it does not say. Negative if it
-/// ends before it begins.
-pub fn window_length(window: &Window, asked: Timestamp) -> Option<SignedDuration> {
-    match (&window.not_after, &window.duration) {
-        (Some(until), _) => {
-            let from = window.not_before.as_ref().map_or(asked, |time| time.0.max(asked));
-            Some(until.0.duration_since(from))
-        }
-        (None, duration) => duration.as_ref().map(|duration| duration.get()),
-    }
+/// How long the window is at most, for a request that is asked at that time. Negative if it ends before it begins.
+pub fn window_length(spec: &ChangeRequestSpec, asked: Timestamp) -> SignedDuration {
+    let (from, until) = window(spec, asked);
+    until.duration_since(from)
 }
 
 /// Whether a request stands: approved as it is, within its window.

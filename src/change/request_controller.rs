@@ -12,11 +12,10 @@ use super::request_decide::{self, Live};
 use super::request_messages::{self, People};
 use super::weigh::{self, Facts};
 use super::{digest, people, plan, policy, validate};
-use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
 use crate::api::incident_status::Next;
-use crate::api::{self, ChangeRequest};
+use crate::api::{self, ChangePolicy, ChangeRequest};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{Change, get, get_cluster, in_namespace};
@@ -140,7 +139,8 @@ async fn plan(
         return Ok(Err(NotReady::not_implemented(&fields)));
     }
     let invalid = |problems: Vec<String>| NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
-    let problems = validate::problems(&request.spec, namespace);
+    let asked = request.creation_timestamp().map_or_else(Timestamp::now, |time| time.0);
+    let problems = validate::problems(&request.spec, namespace, asked);
     if !problems.is_empty() {
         return Ok(Err(invalid(problems)));
     }
@@ -155,16 +155,15 @@ async fn plan(
     }
     let policies = context.stores.policies.state();
     let freezes = context.stores.freezes.state();
-    let mut limits: Vec<(String, &ChangePolicySpec)> = Vec::new();
+    let mut over: Vec<&ChangePolicy> = Vec::new();
     for planned in &plan {
         for policy in policy::governing(&policies, &freezes, planned, &context.config.namespace) {
-            if !limits.iter().any(|(name, _)| *name == policy.name_any()) {
-                limits.push((policy.name_any(), &policy.spec));
+            if !over.iter().any(|known| known.name_any() == policy.name_any()) {
+                over.push(policy);
             }
         }
     }
-    let asked = request.creation_timestamp().map_or_else(Timestamp::now, |time| time.0);
-    let problems = validate::beyond_limits(&request.spec, asked, &limits);
+    let problems = validate::beyond_limits(&request.spec, asked, &over);
     Ok(if problems.is_empty() { Ok(plan) } else { Err(invalid(problems)) })
 }
 

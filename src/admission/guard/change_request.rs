@@ -1,7 +1,11 @@
 //! Who may ask for a change, take the request back, or delete it. Pure.
 
+use jiff::Timestamp;
+
 use crate::admission::caller::Caller;
+use crate::api::change_request::ChangeRequestSpec;
 use crate::api::{ChangePolicy, ChangeRequest};
+use crate::change::validate;
 
 use super::ruling::Ruling;
 use super::stamp;
@@ -25,7 +29,26 @@ pub struct Facts<'a> {
     pub policies: &'a [&'a ChangePolicy],
 }
 
-/// Whether the request may be created; what it asks for is judged in `change`.
+/// Whether what the request asks for may be stored, in that namespace, under those policies, if it is asked now:
+/// whatever can be seen of it without looking at its targets.
+pub fn content(
+    spec: &ChangeRequestSpec,
+    namespace: &str,
+    policies: &[&ChangePolicy],
+    now: Timestamp,
+) -> Ruling {
+    let mut problems = validate::problems(spec, namespace, now);
+    problems.extend(validate::beyond_limits(spec, now, policies));
+    Ruling::require(problems.is_empty(), || {
+        format!(
+            "Refused: {}. Mend that and ask again: kubectl mayday ask -n {namespace} --help; what each field takes: \
+             kubectl explain chg.spec",
+            problems.join("; ")
+        )
+    })
+}
+
+/// Whether the request may be created by who asks.
 pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     let caller = facts.caller;
     Ruling::require(stamp::requester(&new.spec) == Some(caller.user.as_str()), || {

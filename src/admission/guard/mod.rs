@@ -10,7 +10,6 @@ pub mod freeze;
 pub mod incident;
 pub mod policy;
 pub mod policy_strictness;
-pub mod request_content;
 pub mod ruling;
 pub mod run;
 pub mod runbook;
@@ -106,7 +105,7 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
             };
             match (&old, &new) {
                 (None, Some(new)) => change_request::create(new, &facts).and_then(|| {
-                    request_content::write(&new.spec, &gathered.namespace, &policies, Timestamp::now())
+                    change_request::content(&new.spec, &gathered.namespace, &policies, Timestamp::now())
                 }),
                 (Some(old), Some(new)) => change_request::update(old, new, &facts),
                 (Some(old), None) => change_request::delete(old, &facts),

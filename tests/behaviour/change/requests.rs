@@ -67,6 +67,17 @@ fn a_request_that_cannot_be_meant_is_refused_and_nothing_of_it_is_stored() {
             "",
             &patch,
         ),
+        (deployment("update: {}"), "", "spec.changes[0].update: set patch, remove, or both"),
+        (
+            deployment("update: {remove: [spec.paused]}"),
+            "",
+            "spec.changes[0].update.remove: \"spec.paused\" is no JSON pointer",
+        ),
+        (
+            create("ConfigMap", "metadata: {name: c}, data: {key: null}"),
+            "",
+            "spec.changes[0].create.manifest.data.key: is null; leave it out",
+        ),
         (
             create("ConfigMap", "metadata: {name: c, namespace: default}"),
             "",

@@ -123,7 +123,7 @@ pub fn patch(target: ObjectRef, mut patch: Value) -> Result<Change, Failure> {
             target.display()
         )));
     }
-    if let Some(place) = null_in(&patch, String::new()) {
+    if let Some(place) = null_in(&patch, "patch") {
         return Err(Failure::usage(format!(
             "{} has a null at {place}, within a list, where it says nothing: leave it out.",
             target.display()
