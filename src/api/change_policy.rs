@@ -85,7 +85,10 @@ pub struct Scope {
 #[x_kube(validation = ("has(self.names) != has(self.selector)", "set exactly one of names, selector"))]
 pub struct NamespaceScope {
     /// These.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
+    )]
     pub names: Option<Vec<String>>,
     /// Those with these labels; resolved to names in the status.
     pub selector: Option<LabelSelector>,

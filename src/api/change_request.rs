@@ -270,8 +270,9 @@ pub struct Window {
 
 /// Taking back what was used.
 #[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.restorePrevious)", "set restorePrevious, or leave rollback out"))]
 pub struct Rollback {
     /// Once for each use, while the window lasts.
     pub restore_previous: Option<Empty>,

@@ -9,8 +9,12 @@ use super::duration::Duration;
 
 /// The return to service: every check passes, and goes on passing for a while.
 #[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.checks) || self.checks.all(c, self.checks.exists_one(other, other.name == c.name))",
+    "checks: each has a name of its own"
+))]
 pub struct ReturnToService {
     /// All of them must pass. Missing data is not health.
     #[serde(default)]

@@ -40,6 +40,10 @@ use super::duration::Duration;
     "!has(self.timeout) || duration(self.timeout) <= duration('1m')",
     "timeout: a receiver is waited for 1m at most; what it needs longer for, it does after it has answered"
 ))]
+#[x_kube(validation = (
+    "!has(self.timeout) || duration(self.timeout) >= duration('1s')",
+    "timeout: a receiver is given 1s at least, or no message would ever arrive"
+))]
 pub struct NotificationChannelSpec {
     /// A POST to a URL, signed by the Standard Webhooks scheme.
     pub webhook: Option<Webhook>,

@@ -324,8 +324,9 @@ pub struct ManualStep {
 
 /// What takes a step back.
 #[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.restorePrevious)", "set restorePrevious, or leave compensation out"))]
 pub struct Compensation {
     /// What was there before comes back.
     pub restore_previous: Option<Empty>,

@@ -27,7 +27,18 @@ pub fn is_refused_scope(namespace: &str, operator_namespace: &str) -> bool {
 pub fn namespaces<'a>(policy: &'a ChangePolicy, operator_namespace: &str) -> Vec<&'a str> {
     let resolved = || policy.status.as_ref().map_or(&[][..], |status| &status.namespaces);
     let names = policy.spec.scope.namespaces.names.as_deref().unwrap_or_else(resolved);
-    names.iter().map(String::as_str).filter(|name| !is_refused_scope(name, operator_namespace)).collect()
+    let may_be = |name: &&str| is_namespace_name(name) && !is_refused_scope(name, operator_namespace);
+    names.iter().map(String::as_str).filter(may_be).collect()
+}
+
+/// Whether a namespace can have that name, as the schema has it. One that was stored before the schema said so would make
+/// every rule of the webhook one that the API server does not take.
+fn is_namespace_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63
+        && name.starts_with(is_inner)
+        && name.ends_with(is_inner)
+        && name.chars().all(|c| is_inner(c) || c == '-')
 }
 
 /// The namespaces that any policy protects, for the rules of the webhook.
@@ -200,6 +211,13 @@ mod tests {
         let scope = json!({"namespaces": {"selector": {"matchLabels": {"env": "production"}}}});
         assert!(!protects(&policy(scope.clone(), json!(null)), "apps", "deployments", "shop"));
         assert!(protects(&policy(scope, json!({"namespaces": ["shop"]})), "apps", "deployments", "shop"));
+    }
+
+    #[test]
+    fn what_no_namespace_can_be_called_is_left_out() {
+        let policy =
+            policy(json!({"namespaces": {"names": ["*", "shop", "-a", "a-", "A", "a.b", ""]}}), json!(null));
+        assert_eq!(namespaces(&policy, "mayday-system"), ["shop"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@
 //! | somebody else's lead; a hand-over without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
 //! | an incident lowered, shrunk, proved by less, begun later or in the future, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
 //! | an incident with as many words as it may hold, and more | `bad_input::incident::an_incident_that_is_full_of_words_can_still_be_worked_on` |
+//! | an instant that nobody can read, now and stored before | `bad_input::incident::an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_stops_nothing_else` |
+//! | a rollback, a compensation or a timeout that means nothing, two checks of one name | `kinds::what_means_nothing_or_means_two_things_is_refused` |
 //! | a status that the API server does not take | `bad_input::incident::what_mayday_cannot_write_is_told_where_people_look` |
 //! | an override that another one hides | `bad_input::rotation::an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone` |
 //! | a policy naming a namespace that does not exist | `bad_input::policy::a_namespace_that_does_not_exist_is_said_and_the_others_are_protected` |

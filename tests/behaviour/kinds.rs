@@ -53,6 +53,24 @@ fn a_union_takes_exactly_one_member() {
 }
 
 #[test]
+fn what_means_nothing_or_means_two_things_is_refused() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let webhook = "webhook: {secretRef: {name: x}}";
+    let none = format!("{{{webhook}, timeout: 0s}}");
+    refused(&admin, &namespace, "NotificationChannel", &none, "a receiver is given 1s at least");
+    let back = "rollback: {}, changes: [{target: {apiVersion: v1, kind: ConfigMap, name: x}, delete: {}}]";
+    let spec = format!("{{reason: x, {back}}}");
+    refused(&admin, &namespace, "ChangeRequest", &spec, "set restorePrevious, or leave rollback out");
+    let steps = "[{name: one, wait: {duration: 1s}, compensation: {}}]";
+    let spec = format!("{{summary: x, serviceAccountName: x, steps: {steps}}}");
+    refused(&admin, &namespace, "Runbook", &spec, "set restorePrevious, or leave compensation out");
+    let checks = "[{name: same, alertsCleared: {}}, {name: same, confirmation: {question: x}}]";
+    let spec = format!("{{title: x, severity: SEV3, returnToService: {{checks: {checks}}}}}");
+    refused(&admin, &namespace, "Incident", &spec, "checks: each has a name of its own");
+}
+
+#[test]
 fn a_duration_that_is_none_is_refused() {
     let admin = Cluster::shared().admin();
     let namespace = namespace(&admin);

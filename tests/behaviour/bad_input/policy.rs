@@ -33,6 +33,8 @@ fn a_namespace_that_does_not_exist_is_said_and_the_others_are_protected() {
             "spec.scope.namespaces.names: there is no namespace {missing}; create it, or correct the name"
         )
     );
+    let said = patches(&admin, &shop, &names(json!(["*"]))).is_refused();
+    assert!(said.contains("spec.scope.namespaces.names[0]"), "{said}");
     let said = shop.types(&shop.emil(), IMAGE).is_refused();
     assert!(said.contains("Refused: image of deployment/checkout"), "{said}");
     // Nobody has approved anything under it yet: the slip of the pen is simply mended.
