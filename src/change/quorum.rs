@@ -248,14 +248,21 @@ pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
     }
 }
 
-/// The one name that stands for a person under several user names.
+/// The one name that stands for a person under several user names. Lists of aliases that share a name are about one
+/// person, whichever policy holds them.
 pub fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
-    policies
-        .iter()
-        .flat_map(|policy| &policy.approval.aliases)
-        .find(|alias| alias.users.iter().any(|known| known == user))
-        .and_then(|alias| alias.users.first())
-        .map_or(user, String::as_str)
+    let mut names = BTreeSet::from([user]);
+    loop {
+        let known = names.len();
+        for alias in policies.iter().flat_map(|policy| &policy.approval.aliases) {
+            if alias.users.iter().any(|name| names.contains(name.as_str())) {
+                names.extend(alias.users.iter().map(String::as_str));
+            }
+        }
+        if names.len() == known {
+            return names.first().copied().unwrap_or(user);
+        }
+    }
 }
 
 fn is_excluded(user: &str, subject: &Subject<'_>, policies: &[&ChangePolicySpec]) -> bool {

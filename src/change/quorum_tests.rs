@@ -226,6 +226,16 @@ fn one_person_under_two_names_counts_once() {
 }
 
 #[test]
+fn lists_of_aliases_that_share_a_name_are_about_one_person_whichever_policy_holds_them() {
+    let aliases = |lists: Value| policy(json!({"approval": {"aliases": lists}}));
+    let one = aliases(json!([{"users": ["amir", "a1"]}, {"users": ["zoe", "amir"]}]));
+    let other = aliases(json!([{"users": ["emil", "a2"]}, {"users": ["a2", "bea"]}]));
+    let case = Case { policies: vec![one, other], ..Case::quiet() };
+    assert!(!case.by(&["zoe", "a1"]).approved);
+    assert!(!case.by(&["amir", "bea"]).approved, "bea is emil, who asked");
+}
+
+#[test]
 fn a_rejection_is_final_whoever_agrees() {
     let no = approval_of("lena", json!({"spec": {"decision": "Reject"}}));
     let outcome = Case::quiet().with(&[approval("amir"), approval("bea"), no]);

@@ -4,9 +4,11 @@
 //! the decisions suffice is computed anew whenever it matters, in `change`.
 
 use crate::admission::caller::Caller;
-use crate::api::approval::{Decision, SubjectRef};
+use crate::api::approval::{Decision, SubjectKind, SubjectRef};
+use crate::api::change_policy::ChangePolicySpec;
 use crate::api::common::UidRef;
 use crate::api::{Approval, ChangePolicy};
+use crate::change::quorum;
 
 use super::ruling::Ruling;
 
@@ -132,9 +134,13 @@ fn subject(facts: &Facts<'_>) -> Ruling {
 }
 
 fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
-    let found =
-        subject.excluded.iter().find(|(user, _)| same_person(facts.policies, user, &facts.caller.user));
-    match found {
+    // A no counts from whoever could say yes, also from who asked.
+    if facts.approval.spec.decision != Decision::Approve {
+        return Ruling::Allow;
+    }
+    let policies: Vec<&ChangePolicySpec> = facts.policies.iter().map(|policy| &policy.spec).collect();
+    let caller = quorum::person(&facts.caller.user, &policies);
+    match subject.excluded.iter().find(|(user, _)| quorum::person(user, &policies) == caller) {
         Some((user, part)) => Ruling::Refuse(format!(
             "Refused: {user} is {part} of {} and does not decide on it; ask somebody else: kubectl mayday who -n {}",
             address(&facts.approval.spec.subject_ref),
@@ -142,20 +148,6 @@ fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
         )),
         None => Ruling::Allow,
     }
-}
-
-/// Whether two user names are one person, byte for byte or by an alias of a policy.
-fn same_person(policies: &[&ChangePolicy], one: &str, other: &str) -> bool {
-    let holds = |users: &[String], user: &str| users.iter().any(|held| held == user);
-    one == other
-        || policies.iter().any(|policy| {
-            policy
-                .spec
-                .approval
-                .aliases
-                .iter()
-                .any(|alias| holds(&alias.users, one) && holds(&alias.users, other))
-        })
 }
 
 fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {

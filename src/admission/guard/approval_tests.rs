@@ -122,10 +122,13 @@ fn a_subject_must_exist_with_that_uid_and_digest() {
 }
 
 #[test]
-fn the_requester_never_decides_under_any_name() {
+fn the_requester_never_approves_under_any_name_and_may_say_no() {
     for user in ["emil", "emil-admin"] {
-        let message = refusal(ruling(&person(user, "shop-approvers"), Some(&request()), json!({})));
+        let requester = person(user, "shop-approvers");
+        let message = refusal(ruling(&requester, Some(&request()), json!({})));
         assert!(message.contains("emil is the requester of chg/checkout-v2"), "{message}");
+        let no = json!({"decision": "Reject"});
+        assert_eq!(ruling(&requester, Some(&request()), no), Ruling::Allow, "as the quorum counts it");
     }
 }
 

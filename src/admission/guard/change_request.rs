@@ -131,8 +131,10 @@ fn is_concerned(request: &ChangeRequest, facts: &Facts<'_>) -> bool {
     let approves = |policy: &&ChangePolicy| {
         policy.spec.approval.required.iter().any(|required| facts.caller.in_any(&required.groups))
     };
+    // Of several policies every one counts, so a policy that somebody adds gives nobody a say.
+    let may_approve = !facts.policies.is_empty() && facts.policies.iter().all(approves);
     stamp::requester(&request.spec) == Some(facts.caller.user.as_str())
-        || (!facts.caller.is_service_account() && facts.policies.iter().any(approves))
+        || (!facts.caller.is_service_account() && may_approve)
 }
 
 fn is_held_by_git(request: &ChangeRequest) -> bool {
@@ -264,6 +266,20 @@ mod tests {
         assert_eq!(by("amir", "shop-approvers"), Ruling::Allow);
         assert!(refusal(by("carl", "x")).contains("its requester, emil"));
         refusal(with("emil", "x", json!([]), |f| update(&new, &old, f)));
+    }
+
+    #[test]
+    fn an_approver_of_one_policy_alone_ends_no_request_under_two() {
+        let (policy, mut other) = (policy(json!([])), policy(json!([])));
+        other.spec.approval.required[0].groups = vec!["others".into()];
+        let old = request("emil", json!({}));
+        let ends = |groups: &[&str]| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            let caller = Caller { user: "amir".into(), groups, direct: true };
+            delete(&old, &Facts { caller: &caller, by_operator: false, policies: &[&policy, &other] })
+        };
+        refusal(ends(&["others"]));
+        assert_eq!(ends(&["others", "shop-approvers"]), Ruling::Allow);
     }
 
     #[test]

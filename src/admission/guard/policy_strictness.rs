@@ -110,23 +110,33 @@ fn covers(outer: &[ResourceRule], inner: &[ResourceRule]) -> bool {
 fn approvals(old: &ApprovalRule, new: &ApprovalRule, found: &mut Vec<String>) {
     // Nobody can approve without an entry, so the first one lets somebody.
     let first = old.required.is_empty() && !new.required.is_empty();
+    // Whoever is in any of the groups may say no, for good.
+    let others = !groups(new).is_subset(&groups(old));
     let kept = old.required.iter().all(|before| {
         new.required.is_empty()
             || new.required.iter().any(|after| {
                 after.count >= before.count && set(&after.groups).is_subset(&set(&before.groups))
             })
     });
-    if first || !kept {
+    if first || others || !kept {
         found.push("spec.approval.required".to_owned());
     }
     if !new.pipelines.iter().all(|pipeline| old.pipelines.contains(pipeline)) {
         found.push("spec.approval.pipelines".to_owned());
     }
-    let still =
-        |before: &Vec<String>| new.aliases.iter().any(|after| set(before).is_subset(&set(&after.users)));
-    if !old.aliases.iter().all(|alias| still(&alias.users)) {
+    // Also one more: who is one person with the requester, or with the lead, is not needed any more.
+    if aliases(old) != aliases(new) {
         found.push("spec.approval.aliases".to_owned());
     }
+}
+
+/// Every group that approves.
+fn groups(rule: &ApprovalRule) -> BTreeSet<&str> {
+    rule.required.iter().flat_map(|required| set(&required.groups)).collect()
+}
+
+fn aliases(rule: &ApprovalRule) -> BTreeSet<BTreeSet<&str>> {
+    rule.aliases.iter().map(|alias| set(&alias.users)).collect()
 }
 
 fn incidents(old: Option<&IncidentRule>, new: Option<&IncidentRule>, found: &mut Vec<String>) {
@@ -315,9 +325,13 @@ mod tests {
         tightens(json!({"approval": {"required": []}}));
         loosens(required(json!(["shop-approvers", "shop-leads"]), 1), "spec.approval.required");
         loosens(required(json!(["shop-approvers", "shop-leads", "all"]), 2), "spec.approval.required");
-        tightens(json!({"approval": {"required": [
-            {"name": "renamed", "groups": ["shop-leads"], "count": 2}, {"name": "more", "groups": ["anybody"], "count": 1}
-        ]}}));
+        let more = |groups: Value| {
+            json!({"approval": {"required": [
+                {"name": "renamed", "groups": ["shop-leads"], "count": 2}, {"name": "more", "groups": groups, "count": 1}
+            ]}})
+        };
+        tightens(more(json!(["shop-approvers"])));
+        loosens(more(json!(["anybody"])), "spec.approval.required");
         loosens(
             json!({"approval": {"required": [{"name": "more", "groups": ["anybody"], "count": 9}]}}),
             "spec.approval.required",
@@ -338,9 +352,15 @@ mod tests {
             json!({"approval": {"pipelines": [{"user": "system:serviceaccount:argocd:argocd"}]}}),
             "spec.approval.pipelines",
         );
-        tightens(json!({"approval": {"aliases": [{"users": ["lena", "lena-admin", "lena-root"]}]}}));
-        loosens(json!({"approval": {"aliases": []}}), "spec.approval.aliases");
-        loosens(json!({"approval": {"aliases": [{"users": ["lena", "bea"]}]}}), "spec.approval.aliases");
+        tightens(json!({"approval": {"aliases": [{"users": ["lena-admin", "lena"]}]}}));
+        for aliases in [
+            json!([]),
+            json!([{"users": ["lena", "bea"]}]),
+            json!([{"users": ["lena", "lena-admin", "lena-root"]}]),
+            json!([{"users": ["lena", "lena-admin"]}, {"users": ["emil", "bea"]}]),
+        ] {
+            loosens(json!({"approval": {"aliases": aliases}}), "spec.approval.aliases");
+        }
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
             "spec.exemptActors",
         ),
         (json!({"breakGlass": {"groups": ["shop-engineers"]}}), "spec.breakGlass.groups"),
+        (json!({"approval": {"aliases": [{"users": ["emil", "lena"]}]}}), "spec.approval.aliases"),
     ] {
         for person in [&emil, &admin] {
             let said = patches(person, &shop, &looser).is_refused();
