@@ -242,8 +242,27 @@ pub fn delete(old: &Approval, caller: &Caller, by_operator: bool, orphaned: bool
             old.spec.by.as_ref().map_or("nobody known", |by| by.user.as_str())
         )),
         other => Ruling::Refuse(format!(
-            "Refused: {other:?} is final and stays; if the change is still wanted, ask again: kubectl mayday ask -n {namespace} --help"
+            "Refused: {other:?} is final and stays; {}",
+            instead(&old.spec.subject_ref, namespace)
         )),
+    }
+}
+
+/// What is done where a decision stays that one would rather not have.
+fn instead(subject: &SubjectRef, namespace: &str) -> String {
+    let name = format!("{}/{}", subject.kind.short(), subject.name);
+    match subject.kind {
+        SubjectKind::ChangeRequest => {
+            format!("if the change is still wanted, ask again: kubectl mayday ask -n {namespace}")
+        }
+        SubjectKind::Runbook => {
+            format!(
+                "once the Runbook says something else, that is decided on: kubectl edit -n {namespace} {name}"
+            )
+        }
+        SubjectKind::RunbookRun | SubjectKind::Incident => {
+            format!("what comes of it: kubectl mayday show -n {namespace} {name}")
+        }
     }
 }
 

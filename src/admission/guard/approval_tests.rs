@@ -221,6 +221,16 @@ fn an_approve_is_taken_back_by_its_author_and_a_reject_by_nobody() {
     );
     assert!(refusal(delete(&reject, &amir(), false, false)).contains("Reject is final"));
     assert!(refusal(delete(&reject, &amir(), false, true)).contains("Reject is final"));
+    for (kind, next) in [
+        ("ChangeRequest", "kubectl mayday ask -n shop"),
+        ("Runbook", "kubectl edit -n shop rb/checkout-v2"),
+        ("RunbookRun", "kubectl mayday show -n shop run/checkout-v2"),
+        ("Incident", "kubectl mayday show -n shop inc/checkout-v2"),
+    ] {
+        let no = json!({"decision": "Reject", "subjectRef": {"kind": kind}});
+        let message = refusal(delete(&approval(&amir(), no), &amir(), false, false));
+        assert!(message.contains(next), "{message}");
+    }
 }
 
 #[test]
