@@ -62,6 +62,11 @@ fn an_incident_is_declared_acknowledged_and_written_to() {
         emil.types(&patch(&namespace, "inc/plain", spec)).passes();
     }
     amir.types(&patch(&namespace, "inc/plain", r#"{"acknowledgement":{"user":"amir"}}"#)).passes();
+    // Where no service is named, the first object that is takes none away.
+    let bare = incident(&namespace, "bare", "").replace(", serviceRefs: [{name: checkout}]", "");
+    emil.pipes(&bare, "kubectl create -f -").passes();
+    let affected = r#"{"affected":[{"apiVersion":"v1","kind":"Pod","name":"checkout"}]}"#;
+    emil.types(&patch(&namespace, "inc/bare", affected)).passes();
     emil.types(&format!("kubectl label -n {namespace} inc/plain team=pay")).passes();
 }
 
@@ -86,6 +91,12 @@ fn nobody_answers_leads_or_ends_for_somebody_else() {
     let again = r#"{"acknowledgement":{"time":"2026-11-22T02:09:00Z"}}"#;
     let said = cluster.person("amir", &[]).types(&patch(&namespace, "inc/one", again)).is_refused();
     assert!(said.contains("Refused: acknowledgement is for oneself, and you are amir"), "{said}");
+    // Only what monitoring has seen may end by itself.
+    let seen = r#"{"detection":{"method":"Alert"}}"#;
+    let said = emil.types(&patch(&namespace, "inc/one", seen)).is_refused();
+    assert!(said.contains("Refused: spec.detection.method stays Staff"), "{said}");
+    let known = r#"{"detection":{"method":"Staff","reporter":"support ticket 4711"}}"#;
+    emil.types(&patch(&namespace, "inc/one", known)).passes();
     for spec in [r#"{"acknowledgement":{"user":"amir"}}"#, r#"{"acknowledgement":null}"#] {
         let said = emil.types(&patch(&namespace, "inc/one", spec)).is_refused();
         assert!(said.contains(&format!("kubectl mayday ack -n {namespace} inc/one")), "{said}");
@@ -110,6 +121,11 @@ fn what_needs_a_look_up_is_refused_with_the_guards_name() {
         let said = emil.types(&patch(&namespace, "inc/one", spec)).is_refused();
         assert!(said.contains(GUARD), "{spec}: {said}");
     }
+    // Not by a way round either: to name nothing, and then only what is healthy.
+    emil.types(&patch(&namespace, "inc/one", r#"{"affected":[]}"#)).passes();
+    let healthy = r#"{"affected":[{"apiVersion":"v1","kind":"Pod","name":"healthy"}]}"#;
+    let said = emil.types(&patch(&namespace, "inc/one", healthy)).is_refused();
+    assert!(said.contains(GUARD), "{said}");
     let request = json!({
         "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
         "metadata": {"name": "more", "namespace": namespace},
