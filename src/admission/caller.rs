@@ -9,6 +9,9 @@ const NAMESPACE_CONTROLLER: &str = "system:serviceaccount:kube-system:namespace-
 /// The account of all controllers, where they share one.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
+/// The extra that the API server gives whoever shows a token of a ServiceAccount, whatever marks the logins of people.
+const TOKEN_MARKER: &str = "authentication.kubernetes.io/credential-id";
+
 /// Who sent a request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Caller {
@@ -41,15 +44,17 @@ impl Caller {
         self.groups.iter().any(|group| groups.contains(group))
     }
 
-    /// Whether the caller is the operator itself.
-    pub fn is_operator(&self, operator_namespace: &str) -> bool {
-        self.user == crate::cluster::client::service_account_user(operator_namespace, "mayday")
-    }
-
     /// Whether the caller is what deletes everything in a terminating namespace.
     pub fn empties_namespaces(&self) -> bool {
         self.user == NAMESPACE_CONTROLLER || self.user == CONTROLLER_MANAGER
     }
+}
+
+/// Whether the operator itself asks: its account, by a token of its own. Whoever may impersonate it is not it.
+pub fn is_operator(info: &UserInfo, operator_namespace: &str) -> bool {
+    let account = crate::cluster::client::service_account_user(operator_namespace, "mayday");
+    let caller = Caller::new(info, TOKEN_MARKER);
+    caller.user == account && caller.direct
 }
 
 #[cfg(test)]
@@ -89,11 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_without_a_name_is_the_operator() {
-        assert!(!Caller::default().is_operator(""));
-        let operator =
-            Caller { user: "system:serviceaccount:mayday-system:mayday".into(), ..Caller::default() };
-        assert!(operator.is_operator("mayday-system"));
-        assert!(!operator.is_operator("shop"));
+    fn the_operator_is_its_account_with_a_token_and_nobody_who_pretends_to_be_it() {
+        assert!(!is_operator(&UserInfo::default(), ""));
+        let account = |extra| UserInfo {
+            username: Some("system:serviceaccount:mayday-system:mayday".into()),
+            ..info(extra)
+        };
+        let token = account(Some((MARKER, &["JTI=1"])));
+        assert!(is_operator(&token, "mayday-system"));
+        assert!(!is_operator(&token, "shop"));
+        assert!(!is_operator(&account(None), "mayday-system"), "impersonated");
     }
 }

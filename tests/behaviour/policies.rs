@@ -93,7 +93,9 @@ fn decisions_and_runs_hold_though_the_guard_was_taken_away() {
         "kubectl patch run run --type merge -p '{\"metadata\":{\"finalizers\":[\"mayday.dev/settle\"]}}'";
     let said = admin.types(hold).is_refused();
     assert!(said.contains("Refused: only Mayday adds or removes the finalizer"), "{said}");
-    admin.types(&format!("{hold} --as={OPERATOR}")).passes();
+    let said = admin.types(&format!("{hold} --as={OPERATOR}")).is_refused();
+    assert!(said.contains("Refused: only Mayday adds or removes the finalizer"), "borrowed: {said}");
+    cluster.mayday().types(hold).passes();
 
     // What is to be done before an uninstall, twice: it may be repeated.
     for expected in ["cancelled run run in default and let it go", ""] {

@@ -102,6 +102,11 @@ impl Cluster {
         Person { kubeconfig }
     }
 
+    /// The operator's own account, with its token.
+    pub fn mayday(&self) -> Person {
+        Person { kubeconfig: self.file("users/mayday") }
+    }
+
     /// The port of that name.
     pub fn port(&self, name: &str) -> u16 {
         let ports = fs::read_to_string(self.file("ports")).unwrap();
@@ -277,9 +282,6 @@ fn words(command: &str) -> Vec<String> {
     words.extend(word);
     words
 }
-
-/// The operator, as an administrator can borrow it.
-pub const AS_OPERATOR: &str = "--as=system:serviceaccount:mayday-system:mayday";
 
 /// Looks until there is something to see; panics with what was waited for after a minute.
 #[track_caller]

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use crate::change::shop::GLASS;
-use crate::support::{AS_OPERATOR, Cluster, Person, eventually, fresh, sample};
+use crate::support::{Cluster, Person, eventually, fresh, sample};
 
 const GUARD: &str = "failed calling webhook \"guard.mayday.dev\"";
 const GATE: &str = "failed calling webhook \"change-gate.mayday.dev\"";
@@ -156,7 +156,11 @@ fn only_mayday_writes_a_status_and_no_open_incident_is_deleted() {
     let mut closed = admin.reads(&format!("inc/one -n {namespace}"));
     closed["status"] = json!({"state": "Closed"});
     let path = format!("/apis/mayday.dev/v1alpha1/namespaces/{namespace}/incidents/one/status");
-    admin.pipes(&closed.to_string(), &format!("kubectl replace --raw {path} -f - {AS_OPERATOR}")).passes();
+    let write = format!("kubectl replace --raw {path} -f -");
+    let borrowed = format!("{write} --as=system:serviceaccount:mayday-system:mayday");
+    let said = admin.pipes(&closed.to_string(), &borrowed).is_refused();
+    assert!(said.contains("Refused: only Mayday writes the status of incidents"), "{said}");
+    cluster.mayday().pipes(&closed.to_string(), &write).passes();
 }
 
 #[test]
@@ -210,8 +214,8 @@ fn gate(namespace: &str) -> Value {
 
 /// Fills in the gate over the shop, and returns once it is shut.
 pub fn shut_gate(cluster: &Cluster) {
-    let fill = format!("kubectl apply --server-side --field-manager=mayday-webhooks {AS_OPERATOR} -f -");
-    cluster.admin().pipes(&gate("shop").to_string(), &fill).passes();
+    let fill = "kubectl apply --server-side --field-manager=mayday-webhooks -f -";
+    cluster.mayday().pipes(&gate("shop").to_string(), fill).passes();
     let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v9";
     eventually("the gate is shut", || (!passes_dry(cluster, image)).then_some(()));
 }

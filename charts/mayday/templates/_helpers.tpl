@@ -22,6 +22,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 system:serviceaccount:{{ .Release.Namespace }}:mayday
 {{- end }}
 
+{{- /*
+Whether the operator itself asks: by a token of its own, which the API server marks; whoever impersonates its account
+carries no such mark.
+*/}}
+{{- define "mayday.isOperator" -}}
+(request.userInfo.username == '{{ include "mayday.operator" . }}'
+&& 'authentication.kubernetes.io/credential-id' in request.userInfo.?extra.orValue({}))
+{{- end }}
+
 {{- /* The account that plans by dry run, as admission sees it. */}}
 {{- define "mayday.planner" -}}
 system:serviceaccount:{{ .Release.Namespace }}:mayday-planner

@@ -253,7 +253,7 @@ fn instead(subject: &SubjectRef, namespace: &str) -> String {
     let name = format!("{}/{}", subject.kind.short(), subject.name);
     match subject.kind {
         SubjectKind::ChangeRequest => {
-            format!("if the change is still wanted, ask again: kubectl mayday ask -n {namespace}")
+            format!("if the change is still wanted, ask again: kubectl mayday ask -n {namespace} --help")
         }
         SubjectKind::Runbook => {
             format!(

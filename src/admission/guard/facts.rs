@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::approval::{self, Subject};
 use super::ruling::Ruling;
 use super::subject;
-use crate::admission::caller::Caller;
+use crate::admission::caller::{Caller, is_operator};
 use crate::admission::review::Request;
 use crate::admission::verdict::Verdict;
 use crate::api::approval::{SubjectKind, SubjectRef};
@@ -40,7 +40,7 @@ impl<'a> Gathered<'a> {
         Gathered {
             context,
             namespace: request.namespace.clone().unwrap_or_default(),
-            by_operator: super::caller(context, request).is_operator(&context.config.namespace),
+            by_operator: is_operator(&request.user_info, &context.config.namespace),
             policies: context.stores.policies.state(),
         }
     }

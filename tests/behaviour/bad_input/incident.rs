@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{is_one_sentence, stored};
 use crate::change::shop::Shop;
-use crate::support::{AS_OPERATOR, Output, Person, eventually};
+use crate::support::{Output, Person, eventually};
 
 /// An incident that is declared so.
 fn declared(shop: &Shop, name: &str) {
@@ -225,11 +225,11 @@ fn what_mayday_cannot_write_is_told_where_people_look() {
     }
     let path =
         format!("/apis/mayday.dev/v1alpha1/namespaces/{}/incidents/{name}/status?dryRun=All", shop.namespace);
-    let write = format!("kubectl replace --raw {path} -f - {AS_OPERATOR}");
+    let write = format!("kubectl replace --raw {path} -f -");
     eventually("the policy is in force", || {
         let mut tried = read(&shop, &name);
         tried["status"] = open["status"].clone();
-        let tried = shop.admin().pipes(&tried.to_string(), &write);
+        let tried = shop.cluster.mayday().pipes(&tried.to_string(), &write);
         (!tried.succeeded() && tried.is_refused().contains("the disk is full")).then_some(())
     });
 
