@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -69,15 +70,18 @@ impl<'a> Gathered<'a> {
     }
 
     /// Whether the incident that this one is said to repeat is there, another one, and no duplicate itself.
-    pub fn original_exists(&self, new: &Incident) -> bool {
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn original_exists(&self, new: &Incident) -> Result<bool, Verdict> {
         let named = new.spec.resolution.as_ref().and_then(|resolution| resolution.duplicate_of.as_ref());
-        let original =
-            named.and_then(|named| get(&self.context.stores.incidents, &self.namespace, &named.name));
-        original.is_some_and(|original| {
+        let Some(named) = named else { return Ok(false) };
+        let original = self.find(&self.context.stores.incidents, &named.name).await?;
+        Ok(original.is_some_and(|original| {
             let outcome = original.spec.resolution.as_ref().map(|resolution| resolution.outcome);
             let repeats = original.status.as_ref().is_some_and(|status| status.duplicate_of.is_some());
             original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate) && !repeats
-        })
+        }))
     }
 
     /// The policies over what a request changes: those of its namespace, and in the operator's namespace those
@@ -120,8 +124,10 @@ impl<'a> Gathered<'a> {
             SubjectKind::RunbookRun => {
                 let run: Option<RunbookRun> = self.read(&reference.name).await?;
                 let named = run.as_ref().and_then(|run| run.spec.incident_ref.as_ref());
-                let named =
-                    named.and_then(|named| get(&self.context.stores.incidents, &self.namespace, &named.name));
+                let named = match named {
+                    Some(named) => self.find(&self.context.stores.incidents, &named.name).await?,
+                    None => None,
+                };
                 // The lead of every incident that binds must approve it, of the named one too. A question of a step is
                 // for whom that one concerns.
                 if reference.step.is_none() {
@@ -194,6 +200,25 @@ impl<'a> Gathered<'a> {
             SubjectKind::Incident => self.uid::<Incident>(&reference.name).await?,
         };
         Ok(uid.as_deref() != Some(reference.uid.as_str()))
+    }
+
+    /// The object from the cache, or as it is stored: it may have been made just now, and only what is not there at all is
+    /// missing.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn find<K>(&self, cache: &Store<K>, name: &str) -> Result<Option<Arc<K>>, Verdict>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + 'static,
+    {
+        match get(cache, &self.namespace, name) {
+            Some(known) => Ok(Some(known)),
+            None => Ok(self.read(name).await?.map(Arc::new)),
+        }
     }
 
     async fn uid<K>(&self, name: &str) -> Result<Option<String>, Verdict>

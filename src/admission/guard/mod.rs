@@ -32,7 +32,7 @@ use super::verdict::Verdict;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::digest;
 use crate::cluster::SharedContext;
-use crate::cluster::stores::{get, get_cluster};
+use crate::cluster::stores::get_cluster;
 
 use facts::Gathered;
 use ruling::Ruling;
@@ -88,7 +88,7 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
                 caller: &caller,
                 is_governed: gathered.is_governed(),
                 may_lead: gathered.may_lead(&caller),
-                original_exists: gathered.original_exists(&new),
+                original_exists: gathered.original_exists(&new).await?,
             };
             incident::update(&facts)
         }
@@ -121,10 +121,11 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
         }
         ("RunbookRun", Operation::Create) => {
             let new: RunbookRun = written(request)?;
-            let runbook = get(&context.stores.runbooks, &gathered.namespace, &new.spec.runbook_ref.name);
-            let incident = new.spec.incident_ref.as_ref();
-            let incident =
-                incident.and_then(|named| get(&context.stores.incidents, &gathered.namespace, &named.name));
+            let runbook = gathered.find(&context.stores.runbooks, &new.spec.runbook_ref.name).await?;
+            let incident = match &new.spec.incident_ref {
+                Some(named) => gathered.find(&context.stores.incidents, &named.name).await?,
+                None => None,
+            };
             let facts = run::Facts {
                 caller: &caller,
                 by_operator: gathered.by_operator,

@@ -122,3 +122,14 @@ fn told_with(what: &str, words: &str) -> String {
         ready.contains(words).then_some(ready)
     })
 }
+
+#[test]
+fn a_run_of_what_was_made_a_moment_ago_is_started() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace();
+    let incident = stored("Incident", "now", json!({"title": "nobody can pay", "severity": "SEV3"}));
+    let run = json!({"runbookRef": {"name": "restart"}, "incidentRef": {"name": "now"}, "dryRun": true});
+    let items = [runbook(&json!({})), incident, stored("RunbookRun", "now", run)];
+    let all = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    admin.pipes(&all.to_string(), &format!("kubectl create -n {namespace} -f -")).passes();
+}
