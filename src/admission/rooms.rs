@@ -31,7 +31,7 @@ impl Rooms {
             Ok(Ruling::Allow) => Verdict::allow(),
             Ok(Ruling::Glass) => broken(&self.context, request).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
-            Ok(Ruling::Quorum(message)) => agreed(judge::judge(&self.context, request).await, message),
+            Ok(Ruling::Quorum(message)) => by_quorum(judge::agreed(&self.context, request, &message).await),
             Err(verdict) => verdict,
         }
     }
@@ -51,17 +51,12 @@ async fn broken(context: &SharedContext, request: &Request) -> Verdict {
     Verdict::Allow { warnings: vec![told], audit }
 }
 
-/// What comes of a write that takes a quorum: it passes if an approved request covers it. Pure.
-fn agreed(judged: Verdict, message: String) -> Verdict {
-    match judged {
-        Verdict::Allow { warnings, mut audit } => {
-            audit.insert("quorum".to_owned(), "approved".to_owned());
-            Verdict::Allow { warnings, audit }
-        }
-        // Our words say what it is about and whom to ask; the gate's say only what is missing.
-        Verdict::Refuse { code: 403, .. } => Verdict::refuse(message),
-        other => other,
+/// The audit log keeps that it took a quorum.
+fn by_quorum(mut judged: Verdict) -> Verdict {
+    if let Verdict::Allow { audit, .. } = &mut judged {
+        audit.insert("quorum".to_owned(), "approved".to_owned());
     }
+    judged
 }
 
 impl Judges for Rooms {
@@ -86,18 +81,5 @@ impl Judges for Rooms {
 
     fn count(&self, webhook: &'static str, verdict: &Verdict) {
         self.context.metrics.reviewed(webhook, verdict.word());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quorum_passes_only_what_an_approved_request_covers() {
-        assert!(agreed(Verdict::allow(), "m".into()).is_allowed());
-        assert_eq!(agreed(Verdict::refuse("other"), "m".into()), Verdict::refuse("m"));
-        let busy = Verdict::unavailable("busy");
-        assert_eq!(agreed(busy.clone(), "m".into()), busy);
     }
 }

@@ -20,23 +20,61 @@ use crate::admission::verdict::Verdict;
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, Interactive, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
-use crate::api::{ChangePolicy, Freeze, Incident};
+use crate::api::{ChangePolicy, Incident};
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error, SharedContext};
 
-/// Judges a request for a protected object, or for an object of ours whose change takes a quorum.
+/// Judges a request for a protected object.
 pub async fn judge(context: &SharedContext, request: &Request) -> Verdict {
-    let mut action = match Action::read(request, &context.config.direct_login.extra_key) {
+    match Action::read(request, &context.config.direct_login.extra_key) {
+        Ok(mut action) => match decide(context, &mut action).await {
+            Ok(verdict) => verdict,
+            Err(error) => not_now(&action, &error),
+        },
+        Err(message) => unreadable(&message),
+    }
+}
+
+/// Judges a write to an object of ours that takes a quorum: it passes if an approved request covers it. `message` is the
+/// refusal: what it is about and whom to ask.
+pub async fn agreed(context: &SharedContext, request: &Request, message: &str) -> Verdict {
+    let action = match Action::read(request, &context.config.direct_login.extra_key) {
         Ok(action) => action,
-        Err(message) => return Verdict::refuse(format!("Refused: this request cannot be judged: {message}")),
+        Err(message) => return unreadable(&message),
     };
-    match decide(context, &mut action).await {
-        Ok(verdict) => verdict,
-        Err(error) => Verdict::unavailable(format!(
-            "Refused: {} cannot be judged now ({}); try again",
-            refusal::what(&action),
-            crate::cluster::error::chain(&error)
-        )),
+    match uses::of_requests(context, &action).await.map(used) {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(near)) => Verdict::refuse(match near {
+            Some(near) => refusal::of_quorum(message, &near, &action, &context.config.namespace),
+            None => message.to_owned(),
+        }),
+        Err(error) => not_now(&action, &error),
+    }
+}
+
+fn unreadable(message: &str) -> Verdict {
+    Verdict::refuse(format!("Refused: this request cannot be judged: {message}"))
+}
+
+fn not_now(action: &Action, error: &Error) -> Verdict {
+    Verdict::unavailable(format!(
+        "Refused: {} cannot be judged now ({}); try again",
+        refusal::what(action),
+        crate::cluster::error::chain(error)
+    ))
+}
+
+/// What comes of the requests that were tried, if they end it; else the one that comes nearest.
+fn used(tried: Tried) -> Result<Verdict, Option<Near>> {
+    match tried {
+        Tried::Passes { request } => {
+            Ok(Verdict::Allow { warnings: Vec::new(), audit: audit("change-request", &request) })
+        }
+        Tried::Busy { name } => Ok(Verdict::Refuse {
+            code: 429,
+            message: format!("Refused for now: chg/{name} is being used by others; try again"),
+        }),
+        Tried::Refused(near) => Err(near),
     }
 }
 
@@ -68,30 +106,18 @@ async fn decide(context: &SharedContext, action: &mut Action) -> Result<Verdict,
         action.target.kind = lookup::kind(context, action).await?;
     }
     let action = &*action;
-    let is_ours = action.target.group() == crate::api::GROUP;
     let policies = policies(context, action).await?;
     let incidents = incidents(context, action, &policies).await?;
-    let freezes = context.stores.freezes.state();
-    let over = in_force(&policies, &freezes, &incidents, action, &context.config.namespace);
-    if !is_ours {
-        if over.is_empty() {
-            return Ok(passes("not protected"));
-        }
-        if let Some(reason) = by_itself::passes(context, action, &over, &incidents).await? {
-            return Ok(passes(reason));
-        }
+    let over = in_force(&policies, &incidents, action, &context.config.namespace);
+    if over.is_empty() {
+        return Ok(passes("not protected"));
     }
-    let near = match uses::of_requests(context, action).await? {
-        Tried::Passes { request } => {
-            return Ok(Verdict::Allow { warnings: Vec::new(), audit: audit("change-request", &request) });
-        }
-        Tried::Busy { name } => {
-            return Ok(Verdict::Refuse {
-                code: 429,
-                message: format!("Refused for now: chg/{name} is being used by others; try again"),
-            });
-        }
-        Tried::Refused(near) => near,
+    if let Some(reason) = by_itself::passes(context, action, &over, &incidents).await? {
+        return Ok(passes(reason));
+    }
+    let near = match used(uses::of_requests(context, action).await?) {
+        Ok(verdict) => return Ok(verdict),
+        Err(near) => near,
     };
     let message = refusal_text(context, action, &over, &incidents, near).await?;
     Ok(enforced(context, action, &over, message).await)
@@ -100,8 +126,7 @@ async fn decide(context: &SharedContext, action: &mut Action) -> Result<Verdict,
 /// Every policy. The API server asks only about what is protected: where none is known, the cache lies behind.
 async fn policies(context: &Context, action: &Action) -> Result<Vec<Arc<ChangePolicy>>, Error> {
     let known = context.stores.policies.state();
-    let is_ours = action.target.group() == crate::api::GROUP;
-    if is_ours || !policy::over(&known, &action.namespace, &context.config.namespace).is_empty() {
+    if !policy::over(&known, &action.namespace, &context.config.namespace).is_empty() {
         return Ok(known);
     }
     let policies: Api<ChangePolicy> = Api::all(context.client.clone());
@@ -129,19 +154,10 @@ async fn incidents(
 /// The policies that protect the object and are active.
 fn in_force<'a>(
     policies: &'a [Arc<ChangePolicy>],
-    freezes: &[Arc<Freeze>],
     incidents: &[Arc<Incident>],
     action: &Action,
     operator_namespace: &str,
 ) -> Vec<&'a ChangePolicy> {
-    if action.target.group() == crate::api::GROUP {
-        let planned = PlannedChange {
-            target: action.target.clone(),
-            namespace: Some(action.namespace.clone()),
-            ..PlannedChange::default()
-        };
-        return policy::governing(policies, freezes, &planned, operator_namespace);
-    }
     policy::protecting(policies, &action.resource(), operator_namespace)
         .into_iter()
         .filter(|policy| match policy.spec.activation {
@@ -199,7 +215,7 @@ async fn enforced(
     message: String,
 ) -> Verdict {
     let is_strict = |policy: &&ChangePolicy| policy.spec.enforcement == Enforcement::Deny;
-    if over.is_empty() || over.iter().any(is_strict) || action.target.group() == crate::api::GROUP {
+    if over.is_empty() || over.iter().any(is_strict) {
         return Verdict::refuse(message);
     }
     if !action.dry_run {

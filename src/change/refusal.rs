@@ -46,6 +46,15 @@ impl Near {
     pub fn over(name: String, why: String) -> Near {
         Near { name, why, ..Near::default() }
     }
+
+    fn text(&self) -> String {
+        format!("The request chg/{} does not let it pass: {}.", self.name, self.why)
+    }
+
+    fn approve(&self, action: &Action, operator_namespace: &str) -> String {
+        let namespace = namespace_of_request(action, operator_namespace);
+        format!("Approve: kubectl mayday approve -n {namespace} chg/{}", self.name)
+    }
 }
 
 /// The sentences: what, why, and the next command.
@@ -70,22 +79,29 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
         (None, Some(missing)) => Some(format!("{}.", quorum::sentence("To let it pass, ", missing))),
         (None, None) => None,
     });
-    if let Some(Near { name, why, .. }) = &circumstances.near {
-        sentences.push(format!("The request chg/{name} does not let it pass: {why}."));
-    }
+    sentences.extend(circumstances.near.as_ref().map(Near::text));
     if circumstances.only_direct {
         sentences
             .push("This account is exempt only where it logs in itself, not under impersonation.".to_owned());
     }
     sentences.extend(circumstances.budget.as_ref().map(Budget::text));
     sentences.push(match &circumstances.near {
-        Some(Near { name, lacks_approval: true, .. }) => {
-            let namespace = namespace_of_request(action, circumstances.operator_namespace);
-            format!("Approve: kubectl mayday approve -n {namespace} chg/{name}")
-        }
+        Some(near) if near.lacks_approval => near.approve(action, circumstances.operator_namespace),
         _ => next(action, circumstances.operator_namespace),
     });
     sentences.join(" ")
+}
+
+/// The refusal of what takes a quorum, with the request that comes nearest: what lacks approvals alone is not asked for
+/// again. `message` ends with the command that asks.
+pub fn of_quorum(message: &str, near: &Near, action: &Action, operator_namespace: &str) -> String {
+    let (refused, asks) = message.rsplit_once(" Ask: ").unwrap_or((message, ""));
+    let next = match (near.lacks_approval, asks) {
+        (true, _) => near.approve(action, operator_namespace),
+        (false, "") => return format!("{refused} {}", near.text()),
+        (false, asks) => format!("Ask: {asks}"),
+    };
+    format!("{refused} {} {next}", near.text())
 }
 
 /// What was refused, in words.
@@ -302,6 +318,23 @@ mod tests {
         };
         let text = text(&action(json!({})), &circumstances);
         assert!(text.ends_with("Approve: kubectl mayday approve -n shop chg/v2"), "{text}");
+    }
+
+    #[test]
+    fn what_takes_a_quorum_names_the_request_that_waits_and_else_the_command_that_asks() {
+        let message = "Refused: that is for lena. Ask: kubectl mayday ask -n shop -f FILE";
+        let said = |near: Near| of_quorum(message, &near, &action(json!({})), "mayday-system");
+        let waits = Near { lacks_approval: true, ..Near::over("v2".into(), "bea must approve it".into()) };
+        assert_eq!(
+            said(waits),
+            "Refused: that is for lena. The request chg/v2 does not let it pass: bea must approve it. Approve: kubectl \
+             mayday approve -n shop chg/v2"
+        );
+        assert_eq!(
+            said(Near::over("v2".into(), "its window is over".into())),
+            "Refused: that is for lena. The request chg/v2 does not let it pass: its window is over. Ask: kubectl mayday \
+             ask -n shop -f FILE"
+        );
     }
 
     #[test]

@@ -98,7 +98,10 @@ fn an_incident_is_made_milder_by_nobody_alone() {
     let ask = r#"kubectl mayday ask -n NS inc/one --patch '{"spec":{"severity":"SEV3"}}' --name milder --why 'few orders' --yes"#;
     shop.types(&emil, ask).passes();
     shop.approves(&shop.amir(), "milder").passes();
-    patches(&shop, &emil, "one", &json!({"severity": "SEV3"})).is_refused();
+    let said = patches(&shop, &emil, "one", &json!({"severity": "SEV3"})).is_refused();
+    is_one_sentence(&said, "The request chg/milder does not let it pass: ");
+    assert!(said.contains(&format!("Approve: kubectl mayday approve -n {ns} chg/milder")), "{said}");
+    assert!(!said.contains("Ask: "), "{said}");
     shop.approves(&shop.bea(), "milder").passes();
     shop.reaches("milder", "Approved");
     patches(&shop, &emil, "one", &json!({"severity": "SEV4"})).is_refused();
