@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::api::duration::Duration;
+
 /// Every setting. Unknown keys are refused, so that a slip of the pen is not silence.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct Config {
     /// How a direct login is told from impersonation.
     #[serde(default)]
     pub direct_login: DirectLogin,
+    /// How long records are kept at least.
+    #[serde(default)]
+    pub retention: Retention,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -71,6 +76,20 @@ pub struct DirectLogin {
 impl Default for DirectLogin {
     fn default() -> DirectLogin {
         DirectLogin { extra_key: "authentication.kubernetes.io/credential-id".to_owned() }
+    }
+}
+
+/// How long records are kept at least: what nobody deletes before then.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Incidents, from their end on; `0s`: not at all.
+    pub incidents: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        Retention { incidents: Duration::from_secs(30 * 24 * 3600) }
     }
 }
 
@@ -203,6 +222,7 @@ mod tests {
         let config = Config::parse(LEAST, "test").unwrap();
         assert!(!config.allow_loopback);
         assert_eq!(config.direct_login.extra_key, "authentication.kubernetes.io/credential-id");
+        assert_eq!(config.retention.incidents.get().as_hours(), 30 * 24);
         assert!(config.testing.crash_at.is_empty());
     }
 

@@ -3,6 +3,8 @@
 //! Making an incident milder, or ending it, frees changes and sends people home, so it takes the lead, or the
 //! quorum that a change of the same place takes. Making it worse, and adding to it, is for everybody.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::admission::caller::Caller;
 use crate::api::Incident;
 use crate::api::check::ReturnToService;
@@ -10,6 +12,7 @@ use crate::api::common::{ObjectRef, UserRef, is_true};
 use crate::api::duration::Duration;
 use crate::api::incident::{Commitment, IncidentSpec, Outcome};
 use crate::api::incident_status::IncidentState;
+use crate::text::instant;
 
 use super::ruling::Ruling;
 
@@ -48,11 +51,22 @@ pub fn update(facts: &Facts<'_>) -> Ruling {
     }
 }
 
-/// Whether the incident may be deleted: not while it is open, and not before what was learnt is written.
-pub fn delete(old: &Incident) -> Ruling {
+/// Whether the incident may be deleted: not while it is open, not before what was learnt is written, and not before it
+/// was kept for as long as is set.
+pub fn delete(old: &Incident, kept_for: SignedDuration, now: Timestamp) -> Ruling {
     let name = address(old);
     match old.status.as_ref().and_then(|status| status.state).unwrap_or(IncidentState::Open) {
-        IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => Ruling::Allow,
+        IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => {
+            let until = ended(old).unwrap_or(now).checked_add(kept_for).unwrap_or(Timestamp::MAX);
+            Ruling::require(until <= now, || {
+                format!(
+                    "Refused: {} is kept until {}; then it can be deleted. What it holds: {}",
+                    name.0,
+                    instant(until),
+                    command("show", &name)
+                )
+            })
+        }
         IncidentState::Resolved => Ruling::Refuse(format!(
             "Refused: {} is resolved but not closed; its review comes first: {}",
             name.0,
@@ -64,6 +78,13 @@ pub fn delete(old: &Incident) -> Ruling {
             command("resolve", &name)
         )),
     }
+}
+
+/// When it ended; a duplicate was never more than that.
+fn ended(incident: &Incident) -> Option<Timestamp> {
+    let resolved = incident.status.as_ref().and_then(|status| status.resolved.as_ref());
+    let ended = resolved.map(|resolved| &resolved.time).or(incident.metadata.creation_timestamp.as_ref());
+    ended.map(|time| time.0)
 }
 
 fn lead(facts: &Facts<'_>) -> Ruling {

@@ -1,3 +1,4 @@
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, from_value, json};
 
 use super::incident::{Facts, delete, update};
@@ -322,6 +323,7 @@ fn a_duplicate_names_an_incident_that_exists() {
 
 #[test]
 fn an_incident_is_not_deleted_while_open_or_before_its_review() {
+    let delete = |old: &Incident| delete(old, SignedDuration::ZERO, Timestamp::now());
     let in_state = |state: &str| delete(&incident(json!({"status": {"state": state}})));
     assert!(refusal(in_state("Crisis")).contains("kubectl mayday resolve"));
     assert!(refusal(in_state("Resolved")).contains("review"));
@@ -329,6 +331,17 @@ fn an_incident_is_not_deleted_while_open_or_before_its_review() {
     for state in ["Closed", "FalseAlarm", "Duplicate"] {
         assert_eq!(in_state(state), Ruling::Allow);
     }
+}
+
+#[test]
+fn an_incident_that_has_ended_is_kept_for_as_long_as_is_set() {
+    let at = |time: &str| -> Timestamp { time.parse().unwrap() };
+    let ended = incident(json!({"status": {"state": "Closed",
+        "resolved": {"user": "lena", "time": "2026-11-22T03:00:00Z"}}}));
+    let delete = |now: &str| delete(&ended, SignedDuration::from_hours(48), at(now));
+    let message = refusal(delete("2026-11-24T02:59:59Z"));
+    assert!(message.contains("is kept until 2026-11-24 03:00:00 UTC"), "{message}");
+    assert_eq!(delete("2026-11-24T03:00:00Z"), Ruling::Allow);
 }
 
 #[test]

@@ -79,7 +79,9 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
     }
     let deletes = request.operation == Operation::Delete;
     Ok(match (request.kind.kind.as_str(), &request.operation) {
-        ("Incident", Operation::Delete) => incident::delete(&stored(request)?),
+        ("Incident", Operation::Delete) => {
+            incident::delete(&stored(request)?, context.config.retention.incidents.get(), Timestamp::now())
+        }
         ("Incident", Operation::Update) => {
             let (old, new): (Incident, Incident) = (stored(request)?, written(request)?);
             let facts = incident::Facts {

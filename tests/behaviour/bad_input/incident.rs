@@ -204,6 +204,8 @@ fn an_incident_that_is_full_of_words_can_still_be_worked_on() {
         let status = read(&shop, "words")["status"].clone();
         (status["state"] == "FalseAlarm" && status["reports"]["internal"].is_string()).then_some(())
     });
+    let said = shop.types(&shop.admin(), "kubectl delete -n NS inc --all").is_refused();
+    is_one_sentence(&said, "Refused: inc/words is kept until 20");
 }
 
 #[test]
