@@ -90,6 +90,14 @@ fn a_run_may_go_in_the_states_that_are_settled() {
     assert!(template("policies/runs.yaml").contains(&format!("'{RUN_FINALIZER}'")));
 }
 
+#[test]
+fn what_cleans_up_runs_where_the_operator_runs() {
+    for field in ["nodeSelector", "tolerations", "affinity"] {
+        assert!(template("deployment.yaml").contains(&format!("{field}: {{{{- toYaml . | nindent")));
+        assert!(template("hooks.yaml").contains(&format!("with .Values.deployment.{field} ")), "{field}");
+    }
+}
+
 /// The words of the list that follows `before in`.
 fn listed(path: &str, before: &str) -> BTreeSet<String> {
     let text = template(path);
