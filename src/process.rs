@@ -32,13 +32,14 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     let mut watches = JoinSet::new();
     let client = client::calling(&kube)?;
     let watches_of = client::watching(&kube)?;
+    let metrics = Metrics::new();
     let impersonate = Impersonator::new(kube, &config.namespace);
     let context = Arc::new(Context {
-        stores: Stores::start(&watches_of, &mut watches),
+        stores: Stores::start(&watches_of, &metrics, &mut watches),
         planner: impersonate.planner()?,
         impersonate,
         events: Events::new(client.clone(), &identity),
-        metrics: Metrics::new(),
+        metrics,
         enforcement: Enforcement::default(),
         is_admitting: AtomicBool::new(false),
         client,

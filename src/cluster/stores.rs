@@ -10,14 +10,18 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, ObjectList};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use prometheus_client::metrics::counter::Counter;
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::api;
+use crate::telemetry::metrics::Metrics;
 
 /// How many changes a slow listener may lie behind before it is told to look at everything.
 const BACKLOG: usize = 4096;
@@ -44,14 +48,15 @@ macro_rules! stores {
 
         impl Stores {
             /// Starts one watch a kind on `tasks`; each goes on until the process ends.
-            pub fn start(client: &Client, tasks: &mut JoinSet<()>) -> Stores {
+            pub fn start(client: &Client, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Stores {
                 let (changes, _) = broadcast::channel(BACKLOG);
                 let missing = watch::Sender::new(BTreeSet::from([$($name),+]));
                 $(
                     let writer = Writer::<$kind>::default();
                     let $field = writer.as_reader();
-                    let api = Api::<$kind>::all(client.clone());
-                    tasks.spawn(keep(api, writer, $name, changes.clone(), missing.clone()));
+                    let api = Api::<DeserializeGuard<$kind>>::all(client.clone());
+                    let unreadable = metrics.unreadable($name);
+                    tasks.spawn(keep(api, writer, $name, unreadable, changes.clone(), missing.clone()));
                 )+
                 Stores { changes, missing, $($field,)+ }
             }
@@ -150,11 +155,38 @@ where
     objects
 }
 
+/// The objects of a list that was read live.
+pub fn readable<K>(list: ObjectList<DeserializeGuard<K>>, cache: &Store<K>) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    list.items.into_iter().filter_map(|object| read(object, cache, |_| ())).map(Arc::new).collect()
+}
+
+/// The object; of one that cannot be read what is cached. So it stops nothing but itself, and what was known of it
+/// goes on to hold.
+fn read<K>(object: DeserializeGuard<K>, cache: &Store<K>, mut tell: impl FnMut(&InvalidObject)) -> Option<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    object.0.map_or_else(
+        |invalid| {
+            tell(&invalid);
+            let mut named = ObjectRef::new(invalid.metadata.name.as_deref().unwrap_or_default());
+            named.namespace.clone_from(&invalid.metadata.namespace);
+            let known = cache.get(&named)?;
+            (known.uid() == invalid.metadata.uid).then(|| (*known).clone())
+        },
+        Some,
+    )
+}
+
 /// Keeps a cache as the API server has it, and tells what changed.
 async fn keep<K>(
-    api: Api<K>,
+    api: Api<DeserializeGuard<K>>,
     mut writer: Writer<K>,
     kind: &'static str,
+    unreadable: Counter,
     changes: broadcast::Sender<Change>,
     missing: watch::Sender<BTreeSet<&'static str>>,
 ) where
@@ -164,9 +196,16 @@ async fn keep<K>(
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear());
     futures::pin_mut!(stream);
+    let tell = |invalid: &InvalidObject| {
+        let (namespace, name) = (invalid.metadata.namespace.as_deref(), invalid.metadata.name.as_deref());
+        tracing::warn!(kind, namespace, name, error = invalid.error, "an object cannot be read");
+        unreadable.inc();
+    };
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
+                let read = |object| read(object, &writer.as_reader(), tell);
+                let Some(event) = readable_event(event, read) else { continue };
                 let relisted = matches!(event, watcher::Event::InitDone);
                 // A new list replaces the cache only when it is complete: what it adds is told then, and what
                 // it lacks was deleted meanwhile.
@@ -187,6 +226,20 @@ async fn keep<K>(
             }
         }
     }
+}
+
+/// The event with its object as it can be read, if it can be.
+fn readable_event<K>(
+    event: watcher::Event<DeserializeGuard<K>>,
+    mut read: impl FnMut(DeserializeGuard<K>) -> Option<K>,
+) -> Option<watcher::Event<K>> {
+    Some(match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(read(object)?),
+        watcher::Event::Delete(object) => watcher::Event::Delete(read(object)?),
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(read(object)?),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    })
 }
 
 /// What a single event touches.
@@ -211,4 +264,48 @@ where
 
 fn change<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K) -> Change {
     Change { kind, namespace: object.namespace(), name: object.name_any() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+    use crate::api::Incident;
+
+    fn incident(name: &str, uid: &str, time: &str) -> DeserializeGuard<Incident> {
+        let whole: Value = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+            "metadata": {"name": name, "namespace": "shop", "uid": uid},
+            "spec": {"title": "t", "severity": "SEV2", "notes": [{"text": "n", "time": time}]}});
+        from_value(whole).unwrap()
+    }
+
+    fn read_all(cache: &Store<Incident>, listed: Vec<DeserializeGuard<Incident>>) -> Vec<String> {
+        let read = listed.into_iter().filter_map(|object| read(object, cache, |_| ()));
+        read.map(|incident| format!("{}/{}", incident.name_any(), incident.uid().unwrap_or_default()))
+            .collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_stops_nothing_and_stays_as_it_was_known() {
+        const TIME: &str = "2026-11-22T14:03:10Z";
+        const NO_TIME: &str = "2026-11-22T14:03:10+99:99";
+        let mut writer = Writer::<Incident>::default();
+        for name in ["known", "reborn"] {
+            writer.apply_watcher_event(&watcher::Event::Apply(incident(name, "1", TIME).0.unwrap()));
+        }
+        let listed = vec![
+            incident("known", "1", NO_TIME),
+            incident("reborn", "2", NO_TIME),
+            incident("new", "3", NO_TIME),
+            incident("good", "4", TIME),
+        ];
+        assert_eq!(read_all(&writer.as_reader(), listed), ["known/1", "good/4"]);
+        // Deleted, it goes from the cache, readable or not.
+        let gone = watcher::Event::Delete(incident("known", "1", NO_TIME));
+        let read = |object| read(object, &writer.as_reader(), |_| ());
+        let gone = readable_event(gone, read).unwrap();
+        writer.apply_watcher_event(&gone);
+        assert_eq!(writer.as_reader().len(), 1);
+    }
 }

@@ -29,6 +29,13 @@ pub struct ReviewLabels {
     pub verdict: &'static str,
 }
 
+/// Which kind of object.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct KindLabels {
+    /// The kind.
+    pub kind: &'static str,
+}
+
 /// What came in, and what became of it.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct IntakeLabels {
@@ -54,6 +61,7 @@ pub struct Metrics {
     reviews: Family<ReviewLabels, Counter>,
     intake: Family<IntakeLabels, Counter>,
     messages: Family<MessageLabels, Counter>,
+    unreadable: Family<KindLabels, Counter>,
     leader: Gauge<i64, AtomicI64>,
 }
 
@@ -84,9 +92,15 @@ impl Metrics {
         registry.register("intake_requests", "Posted alerts by HTTP status of the answer", intake.clone());
         let messages = Family::<MessageLabels, Counter>::default();
         registry.register("messages", "Attempts to send a message by purpose and result", messages.clone());
+        let unreadable = Family::<KindLabels, Counter>::default();
+        registry.register(
+            "unreadable_objects",
+            "Objects seen in a watch that could not be read, by kind",
+            unreadable.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "Whether this process runs the controllers", leader.clone());
-        Metrics { registry, reconciles, reconcile_seconds, reviews, intake, messages, leader }
+        Metrics { registry, reconciles, reconcile_seconds, reviews, intake, messages, unreadable, leader }
     }
 
     /// A reconcile ended.
@@ -109,6 +123,11 @@ impl Metrics {
     /// A message was tried.
     pub fn messaged(&self, purpose: &'static str, result: &'static str) {
         self.messages.get_or_create(&MessageLabels { purpose, result }).inc();
+    }
+
+    /// What counts the objects of a kind that cannot be read.
+    pub fn unreadable(&self, kind: &'static str) -> Counter {
+        self.unreadable.get_or_create_owned(&KindLabels { kind })
     }
 
     /// Whether this process runs the controllers.

@@ -17,6 +17,7 @@ use crate::admission::caller::{Caller, is_operator};
 use crate::admission::review::Request;
 use crate::admission::verdict::Verdict;
 use crate::api::approval::{SubjectKind, SubjectRef};
+use crate::api::common::ObjectRef;
 use crate::api::incident::Outcome;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::{binding, policy};
@@ -60,6 +61,21 @@ impl<'a> Gathered<'a> {
     /// Whether any policy is over the namespace.
     pub fn is_governed(&self) -> bool {
         !self.over(&self.namespace).is_empty()
+    }
+
+    /// Where a change of an object of ours is asked for, and whether any policy governs it there.
+    pub fn place(&self, kind: &str, name: &str) -> (&str, bool) {
+        let own = &self.context.config.namespace;
+        if !self.namespace.is_empty() {
+            return (&self.namespace, self.is_governed());
+        }
+        let target = ObjectRef {
+            api_version: format!("{}/v1alpha1", crate::api::GROUP),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        let freezes = self.context.stores.freezes.state();
+        (own, !policy::of_cluster_scoped(&self.policies, &freezes, &target, own).is_empty())
     }
 
     /// Whether every policy over the namespace that knows of leads lets the caller lead, and at least one does.

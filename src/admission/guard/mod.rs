@@ -15,6 +15,7 @@ pub mod run;
 pub mod runbook;
 pub mod stamp;
 pub mod subject;
+pub mod unreadable;
 
 #[cfg(test)]
 mod approval_tests;
@@ -23,6 +24,7 @@ mod incident_tests;
 
 use jiff::Timestamp;
 use json_patch::Patch;
+use kube::core::DynamicObject;
 use kube::core::admission::Operation;
 use serde::de::DeserializeOwned;
 
@@ -78,7 +80,19 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
         return Ok(Ruling::Allow);
     }
     let deletes = request.operation == Operation::Delete;
-    Ok(match (request.kind.kind.as_str(), &request.operation) {
+    let kind = request.kind.kind.as_str();
+    if let Some(problem) = problem_of(request.old_object.as_ref(), kind) {
+        if let Some(problem) = problem_of(request.object.as_ref(), kind) {
+            return Err(cannot_be_read(&problem, request));
+        }
+        // A request that deletes a collection names nothing itself.
+        let old = request.old_object.as_ref().and_then(|old| old.metadata.name.as_deref());
+        let name = old.unwrap_or(&request.name);
+        let what = format!("{}/{name}", kind.to_lowercase());
+        let (place, is_governed) = gathered.place(kind, name);
+        return Ok(unreadable::mend(&what, place, &problem, is_governed));
+    }
+    Ok(match (kind, &request.operation) {
         ("Incident", Operation::Delete) => {
             incident::delete(&stored(request)?, context.config.retention.incidents.get(), Timestamp::now())
         }
@@ -167,23 +181,47 @@ fn stored<K: DeserializeOwned>(request: &Request) -> Result<K, Verdict> {
 }
 
 fn read<K: DeserializeOwned>(
-    object: Option<&kube::core::DynamicObject>,
+    object: Option<&DynamicObject>,
     part: &str,
     request: &Request,
 ) -> Result<K, Verdict> {
     let kind = &request.kind.kind;
     let object =
         object.ok_or_else(|| Verdict::refuse(format!("Refused: the review of a {kind} lacks its {part}")))?;
-    let refuse = |problem: String| {
-        Verdict::refuse(format!(
-            "Refused: {problem}. This {kind} cannot be read, and what cannot be read is not allowed; see its fields: \
-             kubectl explain {}",
-            kind.to_lowercase()
-        ))
-    };
-    let object = serde_json::to_value(object).map_err(|error| refuse(error.to_string()))?;
-    // Says where: `spec.window.duration: …`.
-    serde_path_to_error::deserialize(object).map_err(|error| refuse(error.to_string()))
+    decoded(object).map_err(|problem| cannot_be_read(&problem, request))
+}
+
+fn cannot_be_read(problem: &str, request: &Request) -> Verdict {
+    let kind = &request.kind.kind;
+    Verdict::refuse(format!(
+        "Refused: {problem}. This {kind} cannot be read, and what cannot be read is not allowed; see its fields: \
+         kubectl explain {}",
+        kind.to_lowercase()
+    ))
+}
+
+/// The object, or what is wrong with it and where: `spec.window.duration: …`.
+fn decoded<K: DeserializeOwned>(object: &DynamicObject) -> Result<K, String> {
+    let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
+    serde_path_to_error::deserialize(object).map_err(|error| error.to_string())
+}
+
+/// What is wrong with an object of that kind, if it cannot be read.
+fn problem_of(object: Option<&DynamicObject>, kind: &str) -> Option<String> {
+    fn of<K: DeserializeOwned>(object: &DynamicObject) -> Option<String> {
+        decoded::<K>(object).err()
+    }
+    let object = object?;
+    match kind {
+        "Incident" => of::<Incident>(object),
+        "ChangeRequest" => of::<ChangeRequest>(object),
+        "Approval" => of::<Approval>(object),
+        "RunbookRun" => of::<RunbookRun>(object),
+        "Runbook" => of::<Runbook>(object),
+        "ChangePolicy" => of::<ChangePolicy>(object),
+        "Freeze" => of::<Freeze>(object),
+        _ => None,
+    }
 }
 
 /// What the guard is not made for it does not let pass.

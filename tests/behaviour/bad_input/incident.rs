@@ -208,6 +208,73 @@ fn an_incident_that_is_full_of_words_can_still_be_worked_on() {
     is_one_sentence(&said, "Refused: inc/words is kept until 20");
 }
 
+/// Where the schema of an Incident says what an instant of its detection looks like.
+const PATTERN: &str =
+    "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/detection/properties/time/pattern";
+
+/// What the API server takes for a date-time.
+const ODD: &str = "2026-11-22T14:03:10+99:99";
+
+fn patches_the_kind(shop: &Shop, operation: &Value) {
+    let patch = json!([operation]);
+    shop.admin().types(&format!("kubectl patch crd incidents.mayday.dev --type json -p '{patch}'")).passes();
+}
+
+#[test]
+fn an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_stops_nothing_else() {
+    let shop = Shop::open();
+    let emil = shop.emil();
+    let with = |field: &str, value: Value| {
+        let mut spec = json!({"title": "nobody can pay", "severity": "SEV2"});
+        spec[field] = value;
+        spec
+    };
+    for time in [
+        ODD,
+        "2026-11-22T14:03:10x5Z",
+        "2026-11-22T14:03:10Ztomorrow",
+        "2026-02-30T14:03:10Z",
+        "9999-12-31T23:59:59Z",
+    ] {
+        let spec = with("notes", json!([{"text": "no till works", "time": time}]));
+        let said = shop.creates(&emil, &in_shop(stored("Incident", "odd", spec))).is_refused();
+        assert!(said.contains("spec.notes[0].time"), "{time}: {said}");
+    }
+    for time in ["2026-11-22T14:03:10Z", "2026-11-22T14:03:10.123456789+05:30"] {
+        let spec = with("notes", json!([{"text": "no till works", "time": time}]));
+        let name = if time.ends_with('Z') { "even" } else { "finer" };
+        shop.creates(&emil, &in_shop(stored("Incident", name, spec))).passes();
+    }
+
+    // As it was before the schema said so.
+    let crd = shop.admin().reads("crd incidents.mayday.dev");
+    let pattern = crd.pointer(PATTERN).unwrap().clone();
+    patches_the_kind(&shop, &json!({"op": "remove", "path": PATTERN}));
+    let odd = in_shop(stored("Incident", "odd", with("detection", json!({"method": "Staff", "time": ODD}))));
+    eventually("it is stored", || shop.creates(&emil, &odd).succeeded().then_some(()));
+    patches_the_kind(&shop, &json!({"op": "add", "path": PATTERN, "value": pattern}));
+
+    let operator = shop.cluster.operator(1);
+    operator.start();
+    let counted = "mayday_unreadable_objects_total{kind=\"Incident\"} ";
+    let metrics = operator.get("/metrics").1;
+    assert!(metrics.contains(counted) && !metrics.contains(&format!("{counted}0")), "{metrics}");
+    operator.stop();
+    let next = with("affected", json!([]));
+    shop.creates(&emil, &in_shop(stored("Incident", "next", next))).passes();
+    eventually("the others go on", || read(&shop, "next")["status"]["state"].is_string().then_some(()));
+    assert!(read(&shop, "odd")["status"].is_null());
+
+    let said = patches(&shop, &emil, "odd", &json!({"severity": "SEV4", "title": "x"})).is_refused();
+    is_one_sentence(&said, "Refused: spec.detection.time: ");
+    assert!(said.contains("This Incident cannot be read"), "{said}");
+    let mended = json!({"severity": "SEV4", "detection": {"time": null}});
+    let said = patches(&shop, &emil, "odd", &mended).is_refused();
+    is_one_sentence(&said, "Refused: incident/odd cannot be read as it is stored (spec.detection.time: ");
+    patches(&shop, &emil, "odd", &json!({"detection": {"time": null}})).passes();
+    eventually("it goes on", || read(&shop, "odd")["status"]["state"].is_string().then_some(()));
+}
+
 #[test]
 fn what_mayday_cannot_write_is_told_where_people_look() {
     let shop = Shop::open();

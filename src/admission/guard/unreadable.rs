@@ -1,0 +1,32 @@
+//! What the guard says of a write to an object that is stored so that it cannot be read. Pure.
+//!
+//! Nobody can say what such a write changes, so nobody makes it alone. Where no policy governs, whoever RBAC lets mends
+//! or deletes it.
+
+use super::ruling::Ruling;
+
+/// Whether the object may be mended, to what can be read, or deleted. `what` is as people type it; `namespace` is where
+/// its change is asked for.
+pub fn mend(what: &str, namespace: &str, problem: &str, is_governed: bool) -> Ruling {
+    if !is_governed {
+        return Ruling::Allow;
+    }
+    Ruling::Quorum(format!(
+        "Refused: {what} cannot be read as it is stored ({problem}), so nobody can tell what this changes; to mend or \
+         delete it takes the approvals that a change in its place takes. Ask: kubectl mayday ask -n {namespace} -f FILE \
+         --why \"…\" (FILE: {what} as it is to be)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_mended_by_its_quorum_or_where_nobody_governs_by_anybody() {
+        let problem = "spec.startTime: invalid";
+        let Ruling::Quorum(message) = mend("incident/x", "shop", problem, true) else { panic!() };
+        assert!(message.contains("incident/x cannot be read as it is stored (spec.startTime: invalid)"));
+        assert_eq!(mend("incident/x", "shop", problem, false), Ruling::Allow);
+    }
+}
