@@ -64,7 +64,7 @@ pub struct AlertSourceSpec {
     /// Which severity a signal has.
     pub severity: SeverityRule,
     /// Title of the incident; default: made of the signal.
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = 200), regex(pattern = r"\S"))]
     pub title: Option<String>,
     /// Which service a signal is about; none found: the source's own group of alerts.
     pub service: Option<ServiceRule>,
@@ -90,10 +90,10 @@ pub struct Heartbeat {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectCondition {
     /// API version of the objects: `apps/v1`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^([a-z0-9.-]+/)?v[a-z0-9]+$"))]
     pub api_version: String,
     /// Kind of the objects: `Deployment`.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
     /// Labels the objects have; `{}` selects all of them.
     #[serde(default)]
@@ -225,10 +225,10 @@ pub struct ServiceRule {
 ))]
 pub struct ByObject {
     /// API version of the object: `apps/v1`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^([a-z0-9.-]+/)?v[a-z0-9]+$"))]
     pub api_version: Option<String>,
     /// Kind of the object: `Deployment`.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: Option<String>,
     /// The label that holds its name.
     #[schemars(length(min = 1, max = 200))]

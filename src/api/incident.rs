@@ -159,6 +159,14 @@ pub enum DetectionMethod {
     Staff,
 }
 
+impl DetectionMethod {
+    /// Whether one of the sources found it, and no person.
+    pub fn is_by_a_source(self) -> bool {
+        use DetectionMethod::{Alert, Condition, Heartbeat, Query};
+        matches!(self, Alert | Heartbeat | Condition | Query)
+    }
+}
+
 /// A person who takes something on, and when they said so.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]

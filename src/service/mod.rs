@@ -16,9 +16,10 @@ pub fn incident_name(service: &str, uid: &str, episode: i64) -> String {
     name(service, &format!("{uid}/{episode}"))
 }
 
-/// Name of the incident of a source's group of alerts that no service claims.
-pub fn group_incident_name(source: &str, uid: &str, group: &str, start_second: i64) -> String {
-    name(source, &format!("{uid}/{group}/{start_second}"))
+/// Name of the incident of a source's group of alerts that no service claims, after the incident with that UID, if the
+/// group had one before. Creating it is the lock, too.
+pub fn group_incident_name(source: &str, uid: &str, group: &str, after: &str) -> String {
+    name(source, &format!("{uid}/{group}/{after}"))
 }
 
 fn name(prefix: &str, identity: &str) -> String {
