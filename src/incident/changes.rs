@@ -39,6 +39,12 @@ pub fn known(incident: &Incident, facts: &Facts, status: &IncidentStatus) -> Vec
         .collect();
     changes.sort_by(|a, b| (b.time.0, &b.what).cmp(&(a.time.0, &a.what)));
     changes.dedup();
+    // What came last before the outage is kept, however much has been changed since.
+    let before =
+        status.start_time.as_ref().and_then(|start| changes.iter().position(|c| c.time.0 <= start.0));
+    if let Some(before) = before.filter(|at| *at >= KEPT) {
+        changes.swap(KEPT - 1, before);
+    }
     changes.truncate(KEPT);
     changes
 }
@@ -112,4 +118,32 @@ fn of_run<'a>(
                 time: intent.time.clone().or_else(|| step.start_time.clone())?,
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::api::ChangePolicy;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_last_change_before_the_outage_is_kept_however_many_follow() {
+        let change = |minute: usize| {
+            json!({"id": "x", "kind": "FoundLater", "what": format!("change {minute}"), "time": format!("2026-11-22T02:{minute:02}:00Z"), "namespace": "shop",
+                "object": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}})
+        };
+        let unapproved: Vec<Value> = (0..30).map(change).collect();
+        let mut policy = ChangePolicy::new("p", Default::default());
+        policy.status = Some(serde_json::from_value(json!({"unapproved": unapproved})).unwrap());
+        let facts = Facts { policies: vec![Arc::new(policy)], ..Facts::default() };
+        let mut incident = Incident::new("i", Default::default());
+        incident.metadata.namespace = Some("shop".into());
+        let status: IncidentStatus =
+            serde_json::from_value(json!({"startTime": "2026-11-22T02:05:30Z"})).unwrap();
+        let kept = known(&incident, &facts, &status);
+        assert_eq!(kept.len(), KEPT);
+        assert_eq!((kept[0].what.as_str(), kept[KEPT - 1].what.as_str()), ("change 29", "change 5"));
+    }
 }

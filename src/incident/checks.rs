@@ -5,13 +5,11 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::facts::Facts;
+use super::{doubts, questions};
 use crate::api::Incident;
-use crate::api::approval::{Decision, SubjectKind};
 use crate::api::check::{ConditionCheck, NamedCheck, ReturnToService, RolloutCheck};
-use crate::api::common::Empty;
-use crate::api::incident::DetectionMethod;
-use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus, Stamped};
-use crate::change::digest;
+use crate::api::common::{Empty, ObjectRef};
+use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus};
 use crate::cluster::conditions::seconds;
 use crate::cluster::workloads;
 use crate::detect::signal::LEFT_OUT;
@@ -33,7 +31,6 @@ pub fn of(incident: &Incident, status: &IncidentStatus) -> ReturnToService {
         };
         let rolled_out = objects.into_iter().filter(|object| workloads::is_one(object.group(), &object.kind));
         given.checks = rolled_out
-            .take(15)
             .enumerate()
             .map(|(index, target)| NamedCheck {
                 name: format!("rollout-{index}"),
@@ -55,16 +52,24 @@ pub fn stable_for(given: &ReturnToService) -> SignedDuration {
     given.stable_for.as_ref().map_or(STABLE_FOR, |duration| duration.get())
 }
 
-/// Fields that no controller acts on yet.
+/// Fields that no controller acts on yet. Of objects only workloads are looked at.
 pub fn not_implemented(given: &ReturnToService) -> Vec<String> {
+    let is_other = |target: &ObjectRef| !workloads::is_one(target.group(), &target.kind);
     given
         .checks
         .iter()
         .flat_map(|check| {
-            let name = &check.name;
-            let query = check.query.is_some().then(|| format!("spec.returnToService.checks[{name}].query"));
-            let http = check.http.is_some().then(|| format!("spec.returnToService.checks[{name}].http"));
-            [query, http].into_iter().flatten()
+            let rollout = check.rollout.as_ref().is_some_and(|rollout| is_other(&rollout.target));
+            let condition = check.condition.as_ref().is_some_and(|condition| is_other(&condition.target));
+            [
+                ("query", check.query.is_some()),
+                ("http", check.http.is_some()),
+                ("rollout.target.kind", rollout),
+                ("condition.target.kind", condition),
+            ]
+            .into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(field, _)| format!("spec.returnToService.checks[{}].{field}", check.name))
         })
         .collect()
 }
@@ -78,20 +83,35 @@ pub fn evaluate(
     now: Timestamp,
 ) -> (Vec<CheckStatus>, Option<Timestamp>) {
     let mut wake = None;
-    let checks = given
+    let since = |mut seen: CheckStatus| {
+        seen.message = cut(&seen.message, 500);
+        let known = status.checks.iter().find(|known| known.name == seen.name && known.result == seen.result);
+        if let Some(known) = known {
+            seen.since_time = known.since_time.clone();
+        }
+        seen
+    };
+    let is_question = |check: &&NamedCheck| check.confirmation.is_some();
+    let mut looked: Vec<CheckStatus> = given
         .checks
         .iter()
-        .map(|check| {
-            let mut seen = look(incident, facts, status, check, now, &mut wake);
-            let known =
-                status.checks.iter().find(|known| known.name == check.name && known.result == seen.result);
-            if let Some(known) = known {
-                seen.since_time = known.since_time.clone();
-            }
-            seen
-        })
+        .filter(|check| !is_question(check))
+        .map(|check| since(look(incident, facts, status, check, now, &mut wake)))
         .collect();
-    (checks, wake)
+    // A person is asked about what Mayday cannot see, once all that it can see is well.
+    let well_since = well_since(&looked);
+    for (place, check) in given.checks.iter().enumerate().filter(|(_, check)| is_question(check)) {
+        let round = well_since.map(|since| format!("{}/{since}", status.relapses));
+        let asked = questions::ask(incident, &facts.approvals, check, round.as_deref(), now, &mut wake);
+        looked.insert(place.min(looked.len()), since(asked));
+    }
+    (looked, wake)
+}
+
+/// Since when, in seconds, all of these checks pass; none while one does not.
+fn well_since(looked: &[CheckStatus]) -> Option<i64> {
+    let passes = looked.iter().all(|check| check.result == CheckResult::Passing);
+    passes.then(|| looked.iter().map(|check| check.since_time.0.as_second()).max().unwrap_or_default())
 }
 
 fn look(
@@ -102,41 +122,17 @@ fn look(
     now: Timestamp,
     wake: &mut Option<Timestamp>,
 ) -> CheckStatus {
-    let mut seen = CheckStatus {
-        name: check.name.clone(),
-        result: CheckResult::Unknown,
-        message: String::new(),
-        since_time: seconds(now),
-        digest: None,
-        answered: None,
-    };
     let (result, message) = if check.alerts_cleared.is_some() {
         alerts(incident, facts, status, now, wake)
     } else if let Some(rollout) = &check.rollout {
         workload(facts.workload(&rollout.target), &rollout.target.display())
     } else if let Some(condition) = &check.condition {
         has_condition(facts.workload(&condition.target), condition)
-    } else if let Some(confirmation) = &check.confirmation {
-        let owner = format!("{}/{}", incident.uid().unwrap_or_default(), status.relapses);
-        seen.digest = digest::question(&confirmation.question, &owner).ok();
-        let answer = answer(incident, facts, &check.name, seen.digest.as_deref());
-        let result = match &answer {
-            Some((_, Decision::Confirm)) => CheckResult::Passing,
-            Some(_) => CheckResult::Failing,
-            None => CheckResult::Unknown,
-        };
-        seen.answered = answer.map(|(by, _)| by);
-        let said = seen
-            .answered
-            .as_ref()
-            .map_or("nobody has answered yet".to_owned(), |by| format!("{} answered", by.user));
-        (result, format!("{} ({said})", confirmation.question))
     } else {
         (CheckResult::Unknown, "this version of Mayday cannot look at it yet".to_owned())
     };
-    seen.result = result;
-    seen.message = cut(&message, 500);
-    seen
+    let name = check.name.clone();
+    CheckStatus { name, result, message, since_time: seconds(now), digest: None, answered: None }
 }
 
 /// Every signal has cleared, for as long as its source asks, and none was lost.
@@ -157,15 +153,8 @@ fn alerts(
         return (CheckResult::Failing, message);
     }
     let method = incident.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
-    let by_itself = matches!(
-        method,
-        DetectionMethod::Alert
-            | DetectionMethod::Heartbeat
-            | DetectionMethod::Condition
-            | DetectionMethod::Query
-    );
     if status.signals.is_empty() {
-        let known = if by_itself { CheckResult::Unknown } else { CheckResult::Passing };
+        let known = if method.is_by_a_source() { CheckResult::Unknown } else { CheckResult::Passing };
         return (known, "no source reports anything".to_owned());
     }
     let firing: Vec<&str> = status
@@ -174,6 +163,9 @@ fn alerts(
         .filter(|signal| signal.end_time.is_none())
         .map(|signal| signal.name.as_str())
         .collect();
+    if let Some(doubt) = doubts::of_all(status, facts, now) {
+        return (CheckResult::Unknown, doubt);
+    }
     if !firing.is_empty() {
         return (CheckResult::Failing, format!("firing: {}", firing.join(", ")));
     }
@@ -195,9 +187,7 @@ fn alerts(
 
 /// A workload runs its newest template on all its replicas, and all are available.
 pub fn workload(object: Option<&Value>, name: &str) -> (CheckResult, String) {
-    let Some(object) = object else {
-        return (CheckResult::Unknown, format!("{name} is not known: it does not exist, or is no workload"));
-    };
+    let Some(object) = object else { return unknown(name) };
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     if number("/status/observedGeneration") < number("/metadata/generation") {
         return (CheckResult::Unknown, format!("{name}: its newest state has not been looked at yet"));
@@ -227,9 +217,14 @@ pub fn workload(object: Option<&Value>, name: &str) -> (CheckResult, String) {
     )
 }
 
+fn unknown(name: &str) -> (CheckResult, String) {
+    (CheckResult::Unknown, format!("{name} is not known: it does not exist, or is no workload"))
+}
+
 fn has_condition(object: Option<&Value>, check: &ConditionCheck) -> (CheckResult, String) {
     let name = check.target.display();
-    let conditions = object.and_then(|object| object.pointer("/status/conditions")?.as_array());
+    let Some(object) = object else { return unknown(&name) };
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let found = conditions.and_then(|all| all.iter().find(|one| one["type"] == check.type_.as_str()));
     match found.and_then(|found| found["status"].as_str()) {
         Some(status) if status == check.status => {
@@ -238,34 +233,6 @@ fn has_condition(object: Option<&Value>, check: &ConditionCheck) -> (CheckResult
         Some(status) => (CheckResult::Failing, format!("{name}: {} is {status}", check.type_)),
         None => (CheckResult::Unknown, format!("{name} has no condition {}", check.type_)),
     }
-}
-
-/// The first valid answer to a question; the guard let only the entitled answer.
-fn answer(
-    incident: &Incident,
-    facts: &Facts,
-    check: &str,
-    digest: Option<&str>,
-) -> Option<(Stamped, Decision)> {
-    let uid = incident.uid()?;
-    facts
-        .approvals
-        .iter()
-        .filter(|approval| {
-            let subject = &approval.spec.subject_ref;
-            subject.kind == SubjectKind::Incident
-                && subject.uid == uid
-                && subject.check.as_deref() == Some(check)
-                && Some(approval.spec.digest.as_str()) == digest
-                && approval.metadata.deletion_timestamp.is_none()
-                && matches!(approval.spec.decision, Decision::Confirm | Decision::Deny)
-        })
-        .filter_map(|approval| {
-            let time = approval.metadata.creation_timestamp.clone()?;
-            let by = approval.spec.by.as_ref()?;
-            Some((Stamped { user: by.user.clone(), time }, approval.spec.decision))
-        })
-        .min_by_key(|(by, _)| by.time.0)
 }
 
 #[cfg(test)]
@@ -298,5 +265,65 @@ mod tests {
         );
         assert_eq!(result(Some(deployment(json!({"spec": {"replicas": 0}})))), CheckResult::Failing);
         assert_eq!(result(None), CheckResult::Unknown);
+    }
+
+    #[test]
+    fn by_default_every_workload_that_is_out_is_checked_and_so_are_the_alerts() {
+        let affected: Vec<Value> = (0..64)
+            .map(|n| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": format!("d{n}")}))
+            .collect();
+        let mut incident = Incident::new("i", Default::default());
+        incident.spec.affected = serde_json::from_value(json!(affected)).unwrap();
+        assert_eq!(of(&incident, &IncidentStatus::default()).checks.len(), 65);
+    }
+
+    #[test]
+    fn what_is_not_looked_at_is_named() {
+        let target = |kind: &str| json!({"target": {"apiVersion": "apps/v1", "kind": kind, "name": "n"}});
+        let mut condition = target("ReplicaSet");
+        condition["type"] = json!("Available");
+        let given: ReturnToService = serde_json::from_value(json!({"checks": [
+            {"name": "a", "rollout": target("Deployment")}, {"name": "b", "rollout": target("Job")},
+            {"name": "c", "condition": condition}, {"name": "d", "http": {"url": "http://x"}}]}))
+        .unwrap();
+        let named = |check: &str| format!("spec.returnToService.checks[{check}");
+        let expected = [named("b].rollout.target.kind"), named("c].condition.target.kind"), named("d].http")];
+        assert_eq!(not_implemented(&given), expected);
+    }
+
+    #[test]
+    fn a_person_is_asked_once_everything_else_is_well() {
+        let given: ReturnToService = serde_json::from_value(json!({"checks": [
+            {"name": "payments", "confirmation": {"question": "Do payments work?"}},
+            {"name": "alerts", "alertsCleared": {}}]}))
+        .unwrap();
+        let mut incident = Incident::new("i", Default::default());
+        incident.metadata.uid = Some("iu".into());
+        let signal = |end: Value| {
+            json!([{"sourceRef": {"name": "am"}, "id": "a", "name": "Down", "severity": "SEV2", "endTime": end,
+            "startTime": "2026-11-22T02:00:00Z", "lastSeenTime": "2026-11-22T02:00:00Z"}])
+        };
+        let am = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "AlertSource", "metadata": {"name": "am"},
+            "spec": {"alertmanager": {}, "severity": {"fixed": "SEV2"}}});
+        let facts = Facts {
+            sources: vec![std::sync::Arc::new(serde_json::from_value(am).unwrap())],
+            ..Facts::default()
+        };
+        let mut status = IncidentStatus::default();
+        let mut asked = |end: Value, second: i64| {
+            status.signals = serde_json::from_value(signal(end)).unwrap();
+            let now = Timestamp::from_second(1_796_000_000 + second).unwrap();
+            status.checks = evaluate(&incident, &facts, &status, &given, now).0;
+            let names: Vec<&str> = status.checks.iter().map(|check| check.name.as_str()).collect();
+            assert_eq!(names, ["payments", "alerts"], "in their order");
+            status.checks[0].digest.clone()
+        };
+        let over = json!("2026-11-22T02:10:00Z");
+        assert_eq!(asked(Value::Null, 0), None);
+        let first = asked(over.clone(), 10);
+        assert!(first.is_some());
+        assert_eq!(asked(over.clone(), 20), first, "while it goes on being well");
+        assert_eq!(asked(Value::Null, 30), None);
+        assert_ne!(asked(over, 40), first, "an answer of before does not count");
     }
 }

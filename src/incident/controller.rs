@@ -23,41 +23,47 @@ use crate::cluster::{Context, Error, SharedContext, status, workloads};
 pub async fn run(context: SharedContext, cancel: CancellationToken) {
     let store = context.stores.incidents.clone();
     let incidents = store.clone();
+    let observed_since = Timestamp::now();
     controller::run(
         "incident",
         context,
         store,
         move |change: &Change, _| -> Vec<StoreRef<Incident>> {
-            match change.kind {
-                "ChangePolicy" => controller::all(&incidents),
-                "Namespace" | "Freeze" => Vec::new(),
-                // Two that are open about one service become one, and what is over stays as it was.
-                kind if kind == "Incident" || workloads::KINDS.contains(&kind) => {
-                    let open = |incident: &Incident| {
-                        incident.metadata.namespace == change.namespace && incident.is_open()
-                    };
-                    incidents.state_filter(open).iter().map(|found| StoreRef::from_obj(&**found)).collect()
-                }
-                _ => controller::same_namespace(&incidents, change),
+            if matches!(change.kind, "Namespace" | "Freeze") {
+                return Vec::new();
             }
+            // What is over stays as it was; of it only its own changes tell something.
+            let concerned = |incident: &Incident| {
+                let is_here = change.namespace.is_none() || incident.metadata.namespace == change.namespace;
+                is_here && incident.is_open()
+            };
+            incidents.state_filter(concerned).iter().map(|found| StoreRef::from_obj(&**found)).collect()
         },
-        |incident, context| Box::pin(reconcile(incident, context)),
+        move |incident, context| Box::pin(reconcile(incident, context, observed_since)),
         cancel,
     )
     .await;
 }
 
-async fn reconcile(incident: Arc<Incident>, context: SharedContext) -> Result<Requeue, Error> {
+async fn reconcile(
+    incident: Arc<Incident>,
+    context: SharedContext,
+    observed_since: Timestamp,
+) -> Result<Requeue, Error> {
     if incident.metadata.deletion_timestamp.is_some() {
         return Ok(Requeue::Never);
     }
-    let facts = gather(&incident, &context);
+    let facts = gather(&incident, &context, observed_since);
     let Plan { status: next, takeover, start, events, wake } = decide(&incident, &facts, Timestamp::now());
-    if let Some(patch) = takeover {
-        take_over(&incident, patch, &context).await?;
-        // The change brings the incident here again.
-        return Ok(Requeue::Never);
-    }
+    let taken = match takeover {
+        Some(patch) => match take_over(&incident, patch, &context).await {
+            // The change brings the incident here again.
+            Ok(()) => return Ok(Requeue::Never),
+            // Nobody must be left unpaged because of it.
+            failure => failure,
+        },
+        None => Ok(()),
+    };
     status::write(&context.client, &*incident, next).await?;
     let namespace = incident.namespace().unwrap_or_default();
     let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
@@ -74,6 +80,7 @@ async fn reconcile(incident: Arc<Incident>, context: SharedContext) -> Result<Re
     for (reason, note) in events {
         context.events.normal(&*incident, reason, &note).await;
     }
+    taken?;
     Ok(wake.into())
 }
 
@@ -86,11 +93,12 @@ async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> 
     Ok(())
 }
 
-fn gather(incident: &Incident, context: &Context) -> Facts {
+fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> Facts {
     let namespace = incident.namespace().unwrap_or_default();
     let stores = &context.stores;
     Facts {
         operator_namespace: context.config.namespace.clone(),
+        observed_since,
         policies: stores.policies.state(),
         services: in_namespace(&stores.services, &namespace),
         sources: in_namespace(&stores.sources, &namespace),

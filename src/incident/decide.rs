@@ -13,8 +13,7 @@ use super::{
     stakeholders, told,
 };
 use crate::api::common::{NameRef, UidRef};
-use crate::api::incident::DetectionMethod;
-use crate::api::incident_status::{IncidentStatus, Reports, ServiceCopy};
+use crate::api::incident_status::{IncidentStatus, ServiceCopy};
 use crate::api::runbook_run::RunState;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::conditions::{self, NotReady, seconds};
@@ -32,8 +31,8 @@ const SIGNAL_DUE: SignedDuration = SignedDuration::from_secs(2);
 pub struct Plan {
     /// The status to be written.
     pub status: IncidentStatus,
-    /// What the spec takes over from duplicates, as a merge patch. Everything else of the plan waits until it is
-    /// written.
+    /// What the spec takes over from duplicates, as a merge patch. Once it is written everything is decided again; what
+    /// else is planned is for when it cannot be written.
     pub takeover: Option<Value>,
     /// Runs to be created once the status is written; their names are the lock.
     pub start: Vec<RunbookRun>,
@@ -70,7 +69,8 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         let (seen, soon) = checks::evaluate(incident, facts, &status, &given, now);
         status.checks = seen;
         status.changes = changes::known(incident, facts, &status);
-        let proved = recovery::advance(incident, &mut status, checks::stable_for(&given), now);
+        let proved =
+            recovery::advance(incident, &mut status, checks::stable_for(&given), facts.observed_since, now);
         let (_, silent) = doubts::stale(&status, facts, now);
         plan.wake = earliest([soon, proved, silent]);
     }
@@ -105,24 +105,19 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         }
     }
 
-    let proved_at = status
-        .healthy_since_time
-        .as_ref()
-        .and_then(|since| since.0.checked_add(checks::stable_for(&given)).ok());
+    let proved_at = recovery::proved_at(&status, checks::stable_for(&given), facts.observed_since);
     let promised = stakeholders::promised(incident, facts, &status, now).filter(|_| state.is_open());
     plan.wake = earliest([plan.wake, promised.filter(|promised| *promised > now)]);
     let overdue = promised.filter(|promised| *promised <= now);
     status.next = next::decide(incident, facts, &status, state, proved_at, overdue);
     status.waiting_on = status.next.as_ref().map(next::waiting_on);
     // The report of an end speaks of it as the end; one that came back has none.
-    status.reports = None;
+    let stored = status.reports.take();
     if !state.is_open() {
         let ended = with(incident, &status);
         let known = review::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
-        status.reports = Some(Reports {
-            internal: Some(review::internal::report(&known)),
-            external: Some(review::external::report(&known)),
-        });
+        let told = incident.status.as_ref().map(|status| status.observed_generation);
+        status.reports = Some(review::reports(&known, stored, told != Some(generation)));
     }
     if is_new {
         plan.events.push(("Opened", format!("{} {}", incident.spec.severity, incident.spec.title)));
@@ -142,6 +137,8 @@ fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Ti
     if status.detected_time.is_none() {
         let created = incident.metadata.creation_timestamp.clone().unwrap_or_else(|| seconds(now));
         let detected = detection.and_then(|detection| detection.time.clone()).unwrap_or(created);
+        // A clock that is ahead has found nothing of the future.
+        let detected = seconds(detected.0.min(now));
         let method = detection.map(|detection| detection.method).unwrap_or_default();
         let reporter =
             detection.and_then(|detection| detection.reporter.clone()).unwrap_or_else(|| "staff".to_owned());
@@ -159,7 +156,8 @@ fn open(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Ti
     let before = status.start_time.clone();
     status.start_time = start.into_iter().chain(status.detected_time.clone()).min_by_key(|time| time.0);
     timeline::tell_start(incident, status, before.as_ref(), now);
-    if status.service.is_none() {
+    // What is over stays as it was.
+    if status.service.is_none() && status.resolved.is_none() && status.duplicate_of.is_none() {
         status.service = facts.service(incident).map(|service| ServiceCopy {
             r#ref: UidRef { name: service.name_any(), uid: service.uid().unwrap_or_default() },
             title: service.spec.title.clone(),
@@ -275,16 +273,9 @@ fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, plan: &
 /// Until when a page waits for what the source saw: sources store their signal a moment after the incident, and
 /// whoever is woken should read it. Absent if there is nothing to wait for.
 fn signal_due(incident: &Incident, status: &IncidentStatus) -> Option<Timestamp> {
-    let method = incident.spec.detection.as_ref()?.method;
-    let by_source = matches!(
-        method,
-        DetectionMethod::Alert
-            | DetectionMethod::Heartbeat
-            | DetectionMethod::Condition
-            | DetectionMethod::Query
-    );
+    let by_a_source = incident.spec.detection.as_ref()?.method.is_by_a_source();
     let created = incident.metadata.creation_timestamp.as_ref()?.0;
-    (by_source && status.signals.is_empty()).then(|| created.checked_add(SIGNAL_DUE).ok())?
+    (by_a_source && status.signals.is_empty()).then(|| created.checked_add(SIGNAL_DUE).ok())?
 }
 
 /// How Mayday knows, in a few words: `not available for 20 s`.
@@ -361,6 +352,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::incident_status::Stamped;
 
     #[test]
     fn a_page_says_what_has_begun_and_nothing_else() {
@@ -407,6 +399,27 @@ mod tests {
         };
         assert_eq!(told("Standing"), "Runbook rb has been started.");
         assert_eq!(told("PerRun"), "Mayday has changed nothing: runbook rb waits for an approval.");
+    }
+
+    #[test]
+    fn a_service_that_is_made_later_does_not_reach_what_is_over_and_nothing_was_found_in_the_future() {
+        let service = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "BusinessService",
+            "metadata": {"name": "checkout", "uid": "cu"}, "spec": {"title": "Checkout"}});
+        let facts =
+            Facts { services: vec![Arc::new(serde_json::from_value(service).unwrap())], ..Facts::default() };
+        let now = Timestamp::from_second(1_795_000_000).unwrap();
+        let opened = |resolved: bool| {
+            let spec = json!({"title": "t", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}],
+                "detection": {"method": "Customer", "time": "2999-01-01T00:00:00Z"}});
+            let incident = Incident::new("i", serde_json::from_value(spec).unwrap());
+            let end = Stamped { user: "mayday".to_owned(), time: seconds(now) };
+            let mut status =
+                IncidentStatus { resolved: resolved.then_some(end), ..IncidentStatus::default() };
+            open(&incident, &facts, &mut status, now);
+            status
+        };
+        assert!(opened(false).service.is_some() && opened(true).service.is_none());
+        assert_eq!(opened(false).detected_time.unwrap().0, now);
     }
 
     #[test]

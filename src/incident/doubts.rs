@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::Facts;
-use crate::api::common::is_true;
-use crate::api::incident_status::IncidentStatus;
+use crate::api::common::{ObjectRef, is_true};
+use crate::api::incident_status::{IncidentStatus, Signal};
 use crate::cluster::conditions::seconds;
 use crate::text::instant;
 
@@ -46,27 +46,61 @@ pub fn flaps_until(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp>
 /// Which firing signal nobody would clear, in words; and when to look again if none is so yet.
 pub fn stale(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
     let mut wake = None;
-    for signal in status.signals.iter().filter(|signal| signal.end_time.is_none()) {
-        let (name, source) = (&signal.name, &signal.source_ref.name);
-        let Some(found) = facts.sources.iter().find(|found| found.name_any() == *source) else {
-            let message = format!("asrc/{source} is gone: nobody will say that {name} has cleared");
-            return (Some(message), None);
-        };
-        // A condition is watched: there a silence says that nothing changes.
-        if found.spec.alertmanager.is_none() {
-            continue;
+    for signal in firing(status) {
+        match doubt(signal, facts, now) {
+            (Some(message), _) => return (Some(message), None),
+            (None, due) => wake = [wake, due].into_iter().flatten().min(),
         }
-        let due = signal.last_seen_time.0.checked_add(SILENCE).unwrap_or(Timestamp::MAX);
-        if due <= now {
-            let seen = instant(signal.last_seen_time.0);
-            let message = format!(
-                "asrc/{source} has not repeated {name} since {seen}: either it is over, or monitoring is silent"
-            );
-            return (Some(message), None);
-        }
-        wake = [wake, Some(due)].into_iter().flatten().min();
     }
     (None, wake)
+}
+
+/// The doubt of one signal that fires, if there are any and every one of them is doubtful.
+pub fn of_all(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> Option<String> {
+    let doubts: Option<Vec<String>> = firing(status).map(|signal| doubt(signal, facts, now).0).collect();
+    doubts?.into_iter().next()
+}
+
+fn firing(status: &IncidentStatus) -> impl Iterator<Item = &Signal> {
+    status.signals.iter().filter(|signal| signal.end_time.is_none())
+}
+
+/// Why nobody would say that a signal has cleared; and when to look again if somebody would.
+fn doubt(signal: &Signal, facts: &Facts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+    let (name, source) = (&signal.name, &signal.source_ref.name);
+    let Some(found) = facts.sources.iter().find(|found| found.name_any() == *source) else {
+        return (Some(format!("asrc/{source} is gone: nobody will say that {name} has cleared")), None);
+    };
+    // A condition is watched: there a silence says that nothing changes, unless there is nothing to be watched.
+    if let (Some(condition), Some(object)) = (&found.spec.condition, &signal.object) {
+        let watched = ObjectRef {
+            api_version: condition.api_version.clone(),
+            kind: condition.kind.clone(),
+            ..object.clone()
+        };
+        let shown = object.display();
+        let is_other = !watched.same_object(object) || !signal.id.ends_with(&format!("/{}", condition.type_));
+        let message = match facts.workload(object) {
+            _ if is_other => {
+                format!("asrc/{source} watches something else now than what said {name} of {shown}")
+            }
+            None => format!("{shown} is gone: nobody will say that {name} has cleared"),
+            Some(_) => return (None, None),
+        };
+        return (Some(message), None);
+    }
+    if found.spec.alertmanager.is_none() {
+        return (None, None);
+    }
+    let due = signal.last_seen_time.0.checked_add(SILENCE).unwrap_or(Timestamp::MAX);
+    if due > now {
+        return (None, Some(due));
+    }
+    let seen = instant(signal.last_seen_time.0);
+    let message = format!(
+        "asrc/{source} has not repeated {name} since {seen}: either it is over, or monitoring is silent"
+    );
+    (Some(message), None)
 }
 
 #[cfg(test)]
@@ -134,5 +168,21 @@ mod tests {
         assert_eq!(said("am", json!("1970-01-01T02:00:00Z"), 540), (None, None), "it has cleared");
         assert_eq!(said("workloads", Value::Null, 540), (None, None));
         assert!(said("gone", Value::Null, 61).0.unwrap().starts_with("asrc/gone is gone"));
+        let all = |source: &str, minute| of_all(&firing(source, Value::Null), &facts, at(minute));
+        assert!(all("am", 540).is_some() && all("am", 539).is_none());
+        assert_eq!(of_all(&IncidentStatus::default(), &facts, at(540)), None);
+
+        let about = |kind: &str, id: &str| {
+            let mut status = firing("workloads", Value::Null);
+            status.signals[0].id = id.to_owned();
+            status.signals[0].object =
+                serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": kind, "name": "checkout"}))
+                    .unwrap();
+            stale(&status, &facts, at(61)).0.unwrap()
+        };
+        assert!(about("Deployment", "u/Available").starts_with("deployment/checkout is gone"));
+        for other in [about("StatefulSet", "u/Available"), about("Deployment", "u/Progressing")] {
+            assert!(other.starts_with("asrc/workloads watches something else"), "{other}");
+        }
     }
 }

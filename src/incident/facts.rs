@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ use crate::change::policy;
 pub struct Facts {
     /// The operator's own namespace.
     pub operator_namespace: String,
+    /// Since when this process looks at incidents without a break; what was before it has not seen.
+    pub observed_since: Timestamp,
     /// All policies.
     pub policies: Vec<Arc<ChangePolicy>>,
     /// The services.

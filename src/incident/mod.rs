@@ -11,6 +11,7 @@ pub mod facts;
 pub mod hand_over;
 pub mod next;
 pub mod people;
+mod questions;
 pub mod recovery;
 pub mod relapse;
 pub mod run_failures;

@@ -31,7 +31,7 @@ pub fn decide(
         Some(Next { who: cut(who, 253), what: cut(&what, 500), command })
     };
     let on_it = status.acknowledgement.as_ref().map(|person| person.user.clone()).unwrap_or_default();
-    match state {
+    let found = match state {
         IncidentState::Open if nobody_is_paged(status) => next(
             "anybody",
             "acknowledge; nobody can be paged, and the timeline says why".to_owned(),
@@ -118,7 +118,13 @@ pub fn decide(
             )
         }
         IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
-    }
+    };
+    found.map(|mut found| {
+        if state.is_open() && recovery::awaits_proof(incident, status) {
+            found.what = cut(&format!("{}; it is resolved, as was said, once it is proved", found.what), 500);
+        }
+        found
+    })
 }
 
 /// Whether the paging ended without having found anybody.
@@ -177,12 +183,14 @@ fn waiting_request(incident: &Incident, facts: &Facts, namespace: &str) -> Optio
     })
 }
 
-/// Whether nothing is known to be wrong, but a check sees nothing and nobody can answer it: it may never pass.
+/// Whether nothing is seen to be wrong, but a check sees nothing and nobody can answer it, or somebody has said no: it
+/// may never pass.
 fn blind(status: &IncidentStatus) -> bool {
-    let is = |result| move |check: &&CheckStatus| check.result == result;
+    let is_denied = |check: &CheckStatus| check.result == CheckResult::Failing && check.answered.is_some();
+    let sees_nothing = |check: &CheckStatus| check.result == CheckResult::Unknown && check.digest.is_none();
     let mut checks = status.checks.iter();
-    checks.clone().find(is(CheckResult::Failing)).is_none()
-        && checks.any(|check| check.result == CheckResult::Unknown && check.digest.is_none())
+    checks.clone().all(|check| check.result != CheckResult::Failing || is_denied(check))
+        && checks.any(|check| is_denied(check) || sees_nothing(check))
 }
 
 fn end_without_proof(lead: &str, namespace: &str, name: &str) -> Next {
@@ -259,6 +267,26 @@ mod tests {
         assert_eq!(who(json!({"level": -1, "round": 0, "exhausted": true})), "anybody");
         assert_eq!(who(json!({"level": 1, "round": 1, "exhausted": true, "people": ["emil"]})), "emil");
         assert_eq!(who(json!(null)), "whoever is on duty");
+    }
+
+    #[test]
+    fn a_no_leaves_the_lead_the_end_without_proof_and_what_is_said_too_early_waits() {
+        let mut status: IncidentStatus =
+            serde_json::from_value(json!({"checks": [{"name": "c", "result": "Failing",
+            "message": "m", "sinceTime": "2026-11-22T02:04:10Z", "digest": "v1:sha256:00",
+            "answered": {"user": "emil", "time": "2026-11-22T02:04:10Z"}}],
+            "lead": {"user": "lena", "time": "2026-11-22T02:04:10Z"}}))
+            .unwrap();
+        let mut incident = Incident::new("i", Default::default());
+        let what = |incident: &Incident, status: &IncidentStatus| {
+            decide(incident, &Facts::default(), status, IncidentState::Crisis, None).unwrap().what
+        };
+        assert!(what(&incident, &status).starts_with("repair it; if service is back"));
+        incident.spec.resolution = serde_json::from_value(json!({"outcome": "Restored"})).unwrap();
+        let early = "; it is resolved, as was said, once it is proved";
+        assert!(what(&incident, &status).ends_with(early));
+        status.restored_time = status.lead.as_ref().map(|lead| lead.time.clone());
+        assert!(!what(&incident, &status).ends_with(early));
     }
 
     #[test]

@@ -1,21 +1,27 @@
 //! From the checks to the end of an outage, and back when it returns. Pure.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::facts::Facts;
 use super::timeline::{self, MAYDAY};
 use super::{doubts, people};
 use crate::api::Incident;
-use crate::api::incident::{DetectionMethod, Outcome, Resolution};
-use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, Stamped};
+use crate::api::incident::{Outcome, Resolution};
+use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, PastOutage, Stamped};
 use crate::change::binding;
 use crate::cluster::conditions::{State, seconds, set};
+use crate::review::span;
+
+/// Most outages before a relapse that are kept, as the schema allows.
+const PAST: usize = 50;
 
 /// Goes on from the checks in the status: mitigated, restored, resolved, and again out. When to look again.
 pub fn advance(
     incident: &Incident,
     status: &mut IncidentStatus,
     stable_for: SignedDuration,
+    observed_since: Timestamp,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let passes =
@@ -41,8 +47,7 @@ pub fn advance(
         }
         _ => {}
     }
-    if let Some(since) = status.healthy_since_time.as_ref().map(|time| time.0) {
-        let proved = since.saturating_add(stable_for).unwrap_or(since);
+    if let Some(proved) = proved_at(status, stable_for, observed_since) {
         if now < proved {
             wake = Some(proved);
         } else if status.restored_time.is_none() {
@@ -52,6 +57,23 @@ pub fn advance(
     }
     resolve(incident, status, now);
     [wake, doubts::flaps_until(status, now)].into_iter().flatten().min()
+}
+
+/// When it will have been proved that service has returned, if every check goes on passing. While nobody looked, nothing
+/// was proved.
+pub fn proved_at(
+    status: &IncidentStatus,
+    stable_for: SignedDuration,
+    observed_since: Timestamp,
+) -> Option<Timestamp> {
+    let since = status.healthy_since_time.as_ref()?.0.max(observed_since);
+    Some(since.saturating_add(stable_for).unwrap_or(since))
+}
+
+/// Whether people have said that it is restored, and that is not proved: the guard judges by what was stored.
+pub fn awaits_proof(incident: &Incident, status: &IncidentStatus) -> bool {
+    status.restored_time.is_none()
+        && resolution(incident, status).is_some_and(|said| said.outcome == Outcome::Restored)
 }
 
 /// The resolution of the spec, unless the outage has come back after it.
@@ -71,12 +93,20 @@ pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp)
         return;
     }
     let Some(resolved) = &status.resolved else { return };
-    let returned = status
-        .signals
-        .iter()
-        .find(|signal| signal.end_time.is_none() && signal.last_seen_time.0 >= resolved.time.0)
+    let firing = status.signals.iter().filter(|signal| signal.end_time.is_none());
+    let began = firing.clone().map(|signal| signal.start_time.0).min();
+    let returned = firing
+        .clone()
+        .find(|signal| signal.last_seen_time.0 >= resolved.time.0)
         .map(|signal| signal.name.clone());
     if let Some(name) = returned {
+        let last = span::last(incident, status);
+        let end = last.end.unwrap_or(resolved.time.0);
+        status.past_outages.push(PastOutage { start_time: last.start.map(Time), end_time: Time(end) });
+        let surplus = status.past_outages.len().saturating_sub(PAST);
+        status.past_outages.drain(..surplus);
+        // What fires on from before was out again as soon as it was said to be over.
+        status.returned_time = began.map(|began| Time(began.max(end)));
         status.resolved = None;
         status.restored_time = None;
         status.healthy_since_time = None;
@@ -89,7 +119,7 @@ pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp)
 }
 
 fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
-    if status.resolved.is_some() {
+    if status.resolved.is_some() || awaits_proof(incident, status) {
         return;
     }
     let (user, what) = match resolution(incident, status) {
@@ -118,9 +148,7 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
 /// over because those go on seeing nothing.
 pub fn is_noticed(incident: &Incident, status: &IncidentStatus) -> bool {
     let reported = incident.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
-    let by_a_person =
-        matches!(reported, DetectionMethod::Customer | DetectionMethod::Stakeholder | DetectionMethod::Staff);
-    !by_a_person || !status.signals.is_empty() || status.noticed_time.is_some()
+    reported.is_by_a_source() || !status.signals.is_empty() || status.noticed_time.is_some()
 }
 
 /// Where the incident stands: of the rows that hold, the last wins. `is_repairing`: a run is acting.
@@ -252,8 +280,34 @@ mod tests {
 
     fn step(incident: &Incident, status: &mut IncidentStatus, second: i64) -> IncidentState {
         relapse(incident, status, at(second));
-        advance(incident, status, SignedDuration::from_secs(30), at(second));
+        advance(incident, status, SignedDuration::from_secs(30), at(0), at(second));
         state(incident, status, false)
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_proves_nothing() {
+        let incident = incident(json!({"detection": {"method": "Alert"}}));
+        let mut status = with(CheckResult::Passing);
+        step(&incident, &mut status, 10);
+        let mut looks = |second| {
+            let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(1000), at(second));
+            (wake, state(&incident, &status, false))
+        };
+        assert_eq!(looks(1000), (Some(at(1030)), IncidentState::Watching), "another process looks now");
+        assert_eq!(looks(1030).1, IncidentState::Resolved);
+    }
+
+    #[test]
+    fn what_is_said_to_be_restored_waits_for_the_proof() {
+        let said = incident(json!({"resolution": {"outcome": "Restored"}}));
+        let mut status = with(CheckResult::Failing);
+        status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
+        assert_eq!(step(&said, &mut status, 5), IncidentState::Crisis, "it broke as she said so");
+        check(&mut status, CheckResult::Passing);
+        assert_eq!(step(&said, &mut status, 10), IncidentState::Watching);
+        assert!(awaits_proof(&said, &status));
+        assert_eq!(step(&said, &mut status, 40), IncidentState::Resolved);
+        assert_eq!(status.resolved.unwrap().user, "lena");
     }
 
     #[test]
@@ -268,7 +322,7 @@ mod tests {
         assert_eq!(step(&incident, &mut status, 37), IncidentState::Restored, "proved, and yet");
         conditions(&mut status, &Facts::default(), 1, at(37));
         assert!(is_true(&status.conditions, "Flapping"));
-        let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(38));
+        let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(0), at(38));
         assert_eq!(wake, Some(at(5 + 1800)));
         assert_eq!(step(&incident, &mut status, 5 + 1800), IncidentState::Resolved);
     }
@@ -338,6 +392,8 @@ mod tests {
         ];
         assert_eq!(step(&said, &mut status, 20), IncidentState::Open);
         assert_eq!(status.relapses, 1);
+        let past = status.past_outages[0].clone();
+        assert_eq!((past.end_time.0, status.out_since().unwrap().0), (at(10), at(20)));
         assert_eq!((&status.acknowledgement, &status.escalation), (&None, &None), "people are paged anew");
         assert_eq!(step(&said, &mut status, 30), IncidentState::Open);
         let again = incident(json!({"resolution": {"outcome": "Unproved", "reason": "still no probe"}}));

@@ -195,7 +195,7 @@ fn over(incident: &Incident, status: &IncidentStatus, zone: &TimeZone, now: Time
         Some((Outcome::Duplicate, None)) => format!("{title} is the same outage as another one."),
         Some((Outcome::Restored | Outcome::Unproved, _)) | None => {
             let ended = Incident { status: Some(status.clone()), ..incident.clone() };
-            let clock = clock(span::of(&ended).end.unwrap_or(now), zone);
+            let clock = clock(span::of(&ended).end().unwrap_or(now), zone);
             let how = match status.restored_time {
                 Some(_) => "Proved healthy",
                 None => "People say so; the checks could not prove it",

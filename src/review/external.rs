@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::words::{escaped, names};
 use super::{Facts, Instead, span};
 use crate::incident::timeline::{MAYDAY, PEOPLE};
+use crate::text::instant;
 
 /// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
 const MAX: usize = 1_200;
@@ -35,13 +36,12 @@ pub fn report(facts: &Facts<'_>) -> String {
     if publishable {
         report.push_str(&format!("\nWhat we said then: {}\n", escaped(summary, MAX)));
     }
-    if let (Some(from), Some(to)) = (span.start, span.end) {
-        let lines = [("Began", span::instant(from)), ("Ended", span::instant(to))];
+    if let (Some(from), Some(to), Some(length)) = (span.start(), span.end(), span.length()) {
+        let lines = [("Began", instant(from)), ("Ended", instant(to)), ("Duration", length)];
         report.push('\n');
-        for (what, when) in lines {
-            report.push_str(&format!("- {what}: {when} UTC\n"));
+        for (what, value) in lines {
+            report.push_str(&format!("- {what}: {value}\n"));
         }
-        report.push_str(&format!("- Duration: {}\n", span::length(from, to)));
     }
     report
 }

@@ -9,7 +9,7 @@ use crate::api::Incident;
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::incident::recovery;
-use crate::text::cut;
+use crate::text::{cut, instant};
 
 /// Longest report in characters; the API refuses more than 32768.
 const MAX: usize = 32_000;
@@ -62,7 +62,7 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     let copied = status.service.as_ref().and_then(|service| service.impact.as_deref());
     let impact = incident.spec.impact.as_deref().or(copied).unwrap_or(&incident.spec.title);
     let mut text = format!("{}: {} ({}).", span.words(), clause(impact, PART), incident.spec.severity);
-    if let (Some(start), Some(found)) = (span.start, status.detected_time.as_ref()) {
+    if let (Some(start), Some(found)) = (span.start(), status.detected_time.as_ref()) {
         text.push_str(&format!(
             " It was found after {}, {}.",
             span::length(start, found.0),
@@ -75,10 +75,10 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     if let Some(earlier) = &status.relapse_of {
         text.push_str(&format!(" It is a relapse of inc/{}.", escaped(&earlier.name, PART)));
     }
-    if let Some(change) = span.start.and_then(|start| last_before(status, start)) {
+    if let Some(change) = span.start().and_then(|start| last_before(status, start)) {
         text.push_str(&format!(" The last change before it: {}.", changed(facts, change)));
     }
-    if let (Some(start), Some(end)) = (span.start, span.end) {
+    if let (Some(start), Some(end)) = (span.start(), span.end()) {
         let during = last_before(status, end).filter(|change| change.time.0 > start);
         if let Some(change) = during {
             text.push_str(&format!(" The last change before service returned: {}.", changed(facts, change)));
@@ -163,13 +163,13 @@ fn changed(facts: &Facts<'_>, change: &KnownChange) -> String {
             }
         }
     }
-    said.push(format!("applied by {} at {}", escaped(&change.by, PART), span::instant(change.time.0)));
+    said.push(format!("applied by {} at {}", escaped(&change.by, PART), span::second(change.time.0)));
     format!("{} ({})", clause(&change.what, PART), said.join(", "))
 }
 
 /// The stored instants, and how long after the start each was.
 fn times(incident: &Incident, status: &IncidentStatus) -> Vec<String> {
-    let start = span::of(incident).start;
+    let start = span::of(incident).start();
     let stamped = |who: &crate::api::incident_status::Stamped| {
         (who.time.0, format!(" by {}", escaped(&who.user, PART)))
     };
@@ -188,9 +188,9 @@ fn times(incident: &Incident, status: &IncidentStatus) -> Vec<String> {
         (None, _) if matches!(what, "Acknowledged" | "Lead claimed") => format!("{what}: by nobody"),
         (None, _) => format!("{what}: not known"),
         (Some((at, by)), Some(from)) if at > from => {
-            format!("{what}: {} UTC{by}, after {}", span::instant(at), span::length(from, at))
+            format!("{what}: {}{by}, after {}", instant(at), span::length(from, at))
         }
-        (Some((at, by)), _) => format!("{what}: {} UTC{by}", span::instant(at)),
+        (Some((at, by)), _) => format!("{what}: {}{by}", instant(at)),
     })
     .collect()
 }
@@ -218,7 +218,7 @@ fn timeline(status: &IncidentStatus, room: usize) -> Vec<String> {
     for entry in &status.timeline {
         let line = format!(
             "{} {}: {}",
-            span::instant(entry.time.0),
+            span::second(entry.time.0),
             escaped(&entry.who, PART),
             escaped(&entry.what, 500)
         );

@@ -7,7 +7,9 @@ pub mod words;
 
 use std::sync::Arc;
 
-use crate::api::incident_status::IncidentState;
+use kube::ResourceExt;
+
+use crate::api::incident_status::{IncidentState, Reports};
 use crate::api::review::Review;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
 
@@ -20,6 +22,32 @@ pub struct Facts<'a> {
     pub requests: &'a [Arc<ChangeRequest>],
     /// Runs of the incident's namespace; those that belong to the incident are listed.
     pub runs: &'a [Arc<RunbookRun>],
+}
+
+/// The reports of an outage that is over. What they are made of may be deleted later; that must take no name out of the
+/// one, nor bring one into the other. So what is stored stays once something that it names is gone, and the public report
+/// stays unless people have written something since.
+pub fn reports(facts: &Facts<'_>, stored: Option<Reports>, is_edited: bool) -> Reports {
+    let is_whole = is_whole(facts);
+    let stored = stored.unwrap_or_default();
+    Reports {
+        internal: stored.internal.filter(|_| !is_whole).or_else(|| Some(internal::report(facts))),
+        external: stored
+            .external
+            .filter(|_| !(is_whole && is_edited))
+            .or_else(|| Some(external::report(facts))),
+    }
+}
+
+/// Whether all the requests and runs that the incident names are there.
+fn is_whole(facts: &Facts<'_>) -> bool {
+    let status = facts.incident.status.iter();
+    let mut changes = status.clone().flat_map(|status| &status.changes);
+    let mut runs = status.flat_map(|status| &status.runs);
+    let is_there = |name: &str| facts.requests.iter().any(|request| request.name_any() == name);
+    changes.all(|change| {
+        change.subject.as_deref().and_then(|subject| subject.strip_prefix("chg/")).is_none_or(is_there)
+    }) && runs.all(|known| facts.runs.iter().any(|run| run.name_any() == known.name))
 }
 
 /// What an incident was instead of an outage of its own: nothing, or the same as another one.

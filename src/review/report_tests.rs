@@ -1,7 +1,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{Facts, external, internal, words};
+use super::{Facts, external, internal, reports, words};
 use crate::api::Incident;
 use crate::api::incident_status::IncidentState;
 
@@ -12,7 +12,7 @@ fn incident(public: &str, title: &str) -> Incident {
         "spec": {"title": title, "severity": "SEV2", "impact": "Customers may be unable to pay.",
             "publicSummary": public, "affected": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "till"}],
             "resolution": {"outcome": "Restored"}},
-        "status": {"startTime": "2026-11-22T02:04:10Z", "detectedTime": "2026-11-22T02:04:30Z",
+        "status": {"noticedTime": "2026-11-22T02:05:00Z", "startTime": "2026-11-22T02:04:10Z", "detectedTime": "2026-11-22T02:04:30Z",
             "acknowledgement": {"user": "bea", "time": "2026-11-22T02:10:00Z"},
             "lead": {"user": "lena", "time": "2026-11-22T02:11:00Z"},
             "healthySinceTime": "2026-11-22T02:26:12Z", "restoredTime": "2026-11-22T02:31:12Z",
@@ -108,6 +108,64 @@ fn a_resolution_of_before_a_relapse_is_not_how_it_ended() {
     let said = incident.spec.resolution.clone();
     incident.status.as_mut().unwrap().lapsed_resolution = said;
     assert!(!internal::report(&facts(&incident)).contains("Outcome"));
+}
+
+#[test]
+fn after_a_relapse_the_time_between_is_no_outage() {
+    let mut incident = incident("Payments may fail.", "checkout is down");
+    let status = incident.status.as_mut().unwrap();
+    let time = |text: &str| Time(format!("2026-11-22T{text}Z").parse().unwrap());
+    status.past_outages = serde_json::from_value(
+        json!([{"startTime": "2026-11-22T02:04:10Z", "endTime": "2026-11-22T02:26:12Z"}]),
+    )
+    .unwrap();
+    (status.returned_time, status.healthy_since_time) = (Some(time("03:00:00")), Some(time("03:10:00")));
+    let said = "For 32 min 2 s in all, from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC, with a relapse from \
+        2026-11-22 03:00:00 to 2026-11-22 03:10:00 UTC";
+    let (inside, outside) = (internal::report(&facts(&incident)), external::report(&facts(&incident)));
+    assert!(inside.contains(said) && outside.contains(said), "{inside}{outside}");
+    assert!(outside.contains("Ended: 2026-11-22 03:10:00 UTC\n- Duration: 32 min 2 s\n"), "{outside}");
+    let past = incident.status.as_ref().unwrap().past_outages.clone();
+    incident.status.as_mut().unwrap().past_outages.extend(past);
+    let twice = internal::report(&facts(&incident));
+    assert!(
+        twice.contains(", with relapses from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC and from"),
+        "{twice}"
+    );
+}
+
+#[test]
+fn what_no_check_has_noticed_ends_when_people_say_so() {
+    let mut incident = incident("Payments may fail.", "customers cannot pay");
+    assert!(internal::report(&facts(&incident)).contains("to 2026-11-22 02:26:12 UTC"));
+    incident.status.as_mut().unwrap().noticed_time = None;
+    let text = internal::report(&facts(&incident));
+    assert!(text.contains("from 2026-11-22 02:04:10 to 2026-11-22 02:40:00 UTC"), "{text}");
+}
+
+#[test]
+fn what_is_deleted_later_takes_no_name_out_of_a_report_and_brings_none_into_one() {
+    let incident = incident("zoe repairs it", "checkout is down");
+    let request = |name: &str| {
+        let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest", "metadata": {"name": name},
+            "spec": {"requester": {"user": "zoe"}, "reason": "r", "changes": []}});
+        std::sync::Arc::new(serde_json::from_value(whole).unwrap())
+    };
+    let all = [request("back"), request("release")];
+    let known = |requests| Facts { incident: &incident, requests, runs: &[] };
+    let first = reports(&known(&all), None, true);
+    assert!(first.internal.as_ref().unwrap().contains("asked by zoe"));
+    assert!(!first.external.as_ref().unwrap().contains("zoe"));
+    assert_eq!(reports(&known(&[]), Some(first.clone()), true), first, "they are deleted");
+    assert_eq!(reports(&known(&all), Some(first.clone()), false), first);
+    let stale =
+        crate::api::incident_status::Reports { internal: Some("old".into()), external: Some("old".into()) };
+    assert_eq!(
+        reports(&known(&all), Some(stale.clone()), true),
+        first,
+        "somebody has written something since"
+    );
+    assert_eq!(reports(&known(&all), Some(stale), false).internal, first.internal, "a run has ended since");
 }
 
 #[test]

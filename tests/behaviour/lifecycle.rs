@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::shop::{Shop, checkout_down};
-use crate::support::{Cluster, Person, condition, eventually};
+use crate::support::{Cluster, Person, condition, eventually, fresh};
 
 fn name(incident: &Value) -> String {
     incident["metadata"]["name"].as_str().unwrap().to_owned()
@@ -254,4 +254,61 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
         assert!(names.insert(open), "{names:?}");
     }
     cluster.stop();
+}
+
+#[test]
+fn an_incident_that_cannot_take_over_from_another_is_worked_on_all_the_same() {
+    let (cluster, namespace) = (Cluster::shared(), fresh("takeover"));
+    let admin = cluster.admin();
+    admin.types(&format!("kubectl create namespace {namespace}")).passes();
+    // Something of theirs refuses what Mayday would write.
+    let match_here =
+        json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": namespace}, "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["mayday.dev"], "apiVersions": ["*"],
+                "operations": ["UPDATE"], "resources": ["incidents"]}]},
+            "validations": [{"expression": "object.spec.severity == oldObject.spec.severity", "message": "it stays"}]}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": namespace},
+        "spec": {"policyName": namespace, "validationActions": ["Deny"], "matchResources": match_here}});
+    admin.applies(&policy.to_string()).passes();
+    admin.applies(&binding.to_string()).passes();
+    let declares = |name: &str, severity: &str| {
+        let manifest = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"title": name, "severity": severity, "serviceRefs": [{"name": "checkout"}]}});
+        admin.applies(&manifest.to_string()).passes();
+    };
+    let service = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "BusinessService",
+        "metadata": {"name": "checkout", "namespace": namespace}, "spec": {"title": "Checkout"}});
+    admin.applies(&service.to_string()).passes();
+    declares("older", "SEV3");
+    let raise = format!(
+        r#"kubectl patch inc/older -n {namespace} --dry-run=server --type merge -p '{{"spec":{{"severity":"SEV1"}}}}'"#
+    );
+    eventually("the policy binds", || (!admin.types(&raise).succeeded()).then_some(()));
+    let second = admin.reads(&format!("inc/older -n {namespace}"))["metadata"]["creationTimestamp"].clone();
+    let second: Timestamp = second.as_str().unwrap().parse().unwrap();
+    eventually("the next one is younger", || {
+        (Timestamp::now().as_second() > second.as_second()).then_some(())
+    });
+    declares("younger", "SEV1");
+    eventually("Mayday has tried to take over", || {
+        let log = cluster.operator(0).log();
+        log.lines().any(|line| line.contains(&namespace) && line.contains("it stays")).then_some(())
+    });
+    let note = r#"--type merge -p '{"spec":{"notes":[{"text":"the gateway answers 503"}]}}'"#;
+    admin.types(&format!("kubectl patch inc/older -n {namespace} {note}")).passes();
+    eventually("the note is told", || {
+        let older = admin.reads(&format!("inc/older -n {namespace}"));
+        let timeline = older["status"]["timeline"].as_array()?;
+        timeline.iter().any(|entry| entry["what"] == "noted: the gateway answers 503").then_some(())
+    });
+    admin.types(&format!("kubectl delete validatingadmissionpolicybinding {namespace}")).passes();
+    eventually("it has taken over in the end", || {
+        let younger = admin.reads(&format!("inc/younger -n {namespace}"));
+        (younger["status"]["duplicateOf"]["name"] == "older").then_some(())
+    });
+    admin.types(&format!("kubectl delete validatingadmissionpolicy {namespace}")).passes();
 }

@@ -143,7 +143,7 @@ fn fifty_copies_at_two_operators_and_a_second_source_are_one_outage() {
     shop.was_restarted_exactly_once();
     assert_eq!(shop.pages().len(), 1, "{:?}", shop.pages());
 
-    // Who posts and does not go on takes one of 64 places; beyond those others are told to come again.
+    // Who posts and does not go on takes one of its source's 32 places; beyond those it is told to come again.
     let port = cluster.port("intake-1");
     let begins = || begins_to_post(port, "/v1/alerts/shop/alertmanager");
     let mut idle: Vec<_> = (0..63).map(|_| begins()).collect();

@@ -7,17 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::admission::caller::Caller;
 use crate::api::Incident;
-use crate::api::check::ReturnToService;
-use crate::api::common::{ObjectRef, UserRef, is_true};
-use crate::api::duration::Duration;
-use crate::api::incident::{Commitment, IncidentSpec, Outcome};
+use crate::api::check::{NamedCheck, ReturnToService};
+use crate::api::common::{UserRef, is_true};
+use crate::api::incident::{Commitment, Outcome};
 use crate::api::incident_status::IncidentState;
 use crate::text::instant;
+use crate::incident::{changes, checks};
 
 use super::ruling::Ruling;
-
-/// How long checks must pass where nothing says so.
-const STABLE_FOR: u32 = 300;
 
 /// What is known when an Incident is written.
 pub struct Facts<'a> {
@@ -196,11 +193,12 @@ fn milder(facts: &Facts<'_>) -> Ruling {
     if !old.service_refs.iter().all(|service| new.service_refs.contains(service)) {
         what.push("taking services away".to_owned());
     }
-    let (before, after) = (affected(facts.old, old), affected(facts.old, new));
+    let known = facts.old.status.clone().unwrap_or_default();
+    let (before, after) = (changes::affected(facts.old, &known), changes::affected(facts.new, &known));
     if !before.iter().all(|object| after.iter().any(|kept| kept.same_object(object))) {
         what.push("taking affected objects away".to_owned());
     }
-    if weaker(&checks(facts.old, old), &checks(facts.old, new)) {
+    if weaker(&checks::of(facts.old, &known), &checks::of(facts.new, &known)) {
         what.push("weakening the checks that prove the return to service".to_owned());
     }
     if is_later(facts) {
@@ -228,26 +226,12 @@ fn is_later(facts: &Facts<'_>) -> bool {
     }
 }
 
-/// The objects that are out: those named, else those of the service.
-fn affected<'a>(incident: &'a Incident, spec: &'a IncidentSpec) -> &'a [ObjectRef] {
-    if !spec.affected.is_empty() {
-        return &spec.affected;
-    }
-    let service = incident.status.as_ref().and_then(|status| status.service.as_ref());
-    service.map(|service| service.objects.as_slice()).unwrap_or_default()
-}
-
-/// What proves the return to service: what the incident says, else what the service said when it opened.
-fn checks(incident: &Incident, spec: &IncidentSpec) -> ReturnToService {
-    let service = || incident.status.as_ref()?.service.as_ref()?.return_to_service.clone();
-    spec.return_to_service.clone().or_else(service).unwrap_or_default()
-}
-
+/// Whether less would be looked at, or for a shorter time. What a check is called does not matter.
 fn weaker(old: &ReturnToService, new: &ReturnToService) -> bool {
-    let stable = |checks: &ReturnToService| {
-        checks.stable_for.clone().unwrap_or_else(|| Duration::from_secs(STABLE_FOR)).get()
-    };
-    stable(new) < stable(old) || !old.checks.iter().all(|check| new.checks.contains(check))
+    let looks = |check: &NamedCheck| NamedCheck { name: String::new(), ..check.clone() };
+    let kept: Vec<NamedCheck> = new.checks.iter().map(looks).collect();
+    checks::stable_for(new) < checks::stable_for(old)
+        || !old.checks.iter().all(|check| kept.contains(&looks(check)))
 }
 
 fn resolution(facts: &Facts<'_>) -> Ruling {

@@ -103,7 +103,7 @@ fn making_it_milder_takes_the_lead_or_the_quorum() {
         json!({"severity": "SEV3"}),
         json!({"serviceRefs": [{"name": "till"}]}),
         json!({"affected": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "till"}]}),
-        json!({"returnToService": {"checks": [], "stableFor": "30s"}}),
+        json!({"returnToService": {"checks": [{"name": "asked", "confirmation": {"question": "well?"}}], "stableFor": "30s"}}),
         json!({"returnToService": {"checks": [{"name": "alerts", "alertsCleared": {}}], "stableFor": "10s"}}),
     ] {
         let message = quorum(by("emil", spec.clone()));
@@ -183,7 +183,31 @@ fn another_version_of_the_same_kind_is_the_same_object() {
 }
 
 #[test]
+fn checks_that_nobody_wrote_are_weakened_like_others() {
+    let unsaid = json!({"status": {"service": {"returnToService": null}}});
+    let with = |checks: Value| {
+        let patch = json!({"spec": {"returnToService": {"checks": checks}}});
+        ruling(Write { by: "emil", before: unsaid.clone(), patch, may_lead: false })
+    };
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+    let rollout = json!({"name": "runs", "rollout": {"target": target}});
+    let alerts = json!({"name": "quiet", "alertsCleared": {}});
+    let question = json!({"name": "asked", "confirmation": {"question": "well?"}});
+    assert_eq!(
+        with(json!([question, alerts, rollout])),
+        Ruling::Allow,
+        "the same under other names, and more"
+    );
+    for fewer in [json!([rollout]), json!([alerts]), json!([question])] {
+        assert!(quorum(with(fewer)).contains("weakening the checks"));
+    }
+}
+
+#[test]
 fn stricter_checks_are_for_everybody() {
+    // None of one's own are those that Mayday makes: also of the objects.
+    let none = json!({"returnToService": {"checks": [], "stableFor": "30s"}});
+    assert_eq!(by("emil", none), Ruling::Allow);
     let more = json!({"returnToService": {
         "checks": [{"name": "alerts", "alertsCleared": {}}, {"name": "q", "confirmation": {"question": "?"}}],
         "stableFor": "1m"
