@@ -105,7 +105,8 @@ async fn client(kubeconfig: &Path) -> Client {
 async fn attempt(client: &Client, case: Case) -> Duration {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), case.namespace);
     let container = if case.namespace == "plain" { "checkout" } else { "app" };
-    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": container, "image": case.image}]}}}});
+    let patch =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": container, "image": case.image}]}}}});
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     let start = Instant::now();
     let answer = deployments.patch("checkout", &params, &Patch::Strategic(&patch)).await;
@@ -182,8 +183,7 @@ async fn main() {
     let emil = client(&cluster.person("emil", "shop-engineers")).await;
 
     eprintln!("==> {ROUNDS} rounds of {} cases", 4);
-    let [plain, nothing, approved, refused] =
-        medians(&emil, [UNPROTECTED, NOTHING, APPROVED, REFUSED]).await;
+    let [plain, nothing, approved, refused] = medians(&emil, [UNPROTECTED, NOTHING, APPROVED, REFUSED]).await;
     eprintln!("==> gathering {CROWD} requests about the same object");
     gather_a_crowd(&emil).await;
     let [plain_later, approved_in_crowd, refused_in_crowd] =

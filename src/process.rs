@@ -6,8 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use axum::Router;
+use axum_server::Handle;
+use hyper_util::rt::TokioTimer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +23,11 @@ use crate::cluster::{Context, SharedContext, lease};
 use crate::config::Config;
 use crate::telemetry::{self, metrics::Metrics};
 use crate::{admission, change, detect, incident, notify, oncall, runbook, service};
+
+/// How long a sender may take for the head of a request.
+const HEADERS: Duration = Duration::from_secs(10);
+/// How long requests under way have at the end.
+const DRAIN: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -96,15 +104,31 @@ fn controllers(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &Cancella
 
 /// Runs the controllers while this process holds the lease.
 async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'static str, Failure> {
-    context.stores.filled().await;
-    let (holding, mut held) = watch::channel(false);
+    if stop.run_until_cancelled(context.stores.filled()).await.is_none() {
+        return Ok("lease");
+    }
+    let (holding, held) = watch::channel(false);
+    let idle = CancellationToken::new();
     let lease = tokio::spawn(lease::run(
         context.client.clone(),
         context.config.namespace.clone(),
         context.identity.clone(),
         holding,
-        stop.clone(),
+        idle.clone(),
     ));
+    let ended = while_held(&context, held, &stop).await;
+    // Given back only now, so that whoever takes it is alone at work.
+    idle.cancel();
+    lease.await?;
+    ended.map(|()| "lease")
+}
+
+/// Starts the controllers each time the lease is held, and stops them when it is lost, until `stop`.
+async fn while_held(
+    context: &SharedContext,
+    mut held: watch::Receiver<bool>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
     while !stop.is_cancelled() {
         let changed = tokio::select! {
             changed = held.wait_for(|holds| *holds) => changed.is_ok(),
@@ -117,7 +141,7 @@ async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'st
         context.metrics.leading(true);
         let lost = stop.child_token();
         let mut tasks = JoinSet::new();
-        controllers(&context, &mut tasks, &lost);
+        controllers(context, &mut tasks, &lost);
         tokio::select! {
             _ = held.wait_for(|holds| !*holds) => tracing::warn!("the lease is lost: controllers stop"),
             () = stop.cancelled() => {}
@@ -130,22 +154,33 @@ async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'st
         while tasks.join_next().await.is_some() {}
         context.metrics.leading(false);
     }
-    lease.await?;
-    Ok("lease")
+    Ok(())
 }
 
-/// Serves plain HTTP until `stop`, then answers what is under way.
+/// Serves plain HTTP until `stop`, then answers what is under way, for a while.
 async fn serve(
     name: &'static str,
     address: SocketAddr,
     router: Router,
     stop: CancellationToken,
 ) -> Result<&'static str, Failure> {
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("{name} cannot listen on {address}: {error}"))?;
+    let handle = Handle::new();
+    let mut server = axum_server::bind(address).handle(handle.clone());
+    // Who connects and says nothing is not waited for.
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    let draining = async {
+        stop.cancelled().await;
+        handle.graceful_shutdown(Some(DRAIN));
+        // The server ends when it is drained, not when it is told to.
+        futures::future::pending::<()>().await;
+    };
     tracing::info!(%address, "{name} listens");
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    tokio::select! {
+        served = server.serve(router.into_make_service()) => {
+            served.map_err(|error| format!("{name} cannot listen on {address}: {error}"))?;
+        }
+        () = draining => {}
+    }
     Ok(name)
 }
 

@@ -9,22 +9,31 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures in a row of each object.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff<K> {
+    first: Duration,
+    longest: Duration,
     failures: Mutex<HashMap<K, u32>>,
 }
 
+/// For failures: from a second to some minutes.
+impl<K: Eq + Hash> Default for Backoff<K> {
+    fn default() -> Backoff<K> {
+        Backoff::between(FIRST, LONGEST)
+    }
+}
+
 impl<K: Eq + Hash> Backoff<K> {
-    /// Nothing has failed yet.
-    pub fn new() -> Backoff<K> {
-        Backoff { failures: Mutex::new(HashMap::new()) }
+    /// From one pause to another.
+    pub fn between(first: Duration, longest: Duration) -> Backoff<K> {
+        Backoff { first, longest, failures: Mutex::new(HashMap::new()) }
     }
 
     /// Counts a failure, and says how long to wait.
     pub fn failed(&self, key: K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key).or_insert(0);
-        let wait = FIRST.saturating_mul(2_u32.saturating_pow(*count)).min(LONGEST);
+        let wait = self.first.saturating_mul(2_u32.saturating_pow(*count)).min(self.longest);
         *count = count.saturating_add(1);
         wait
     }
@@ -41,7 +50,7 @@ mod tests {
 
     #[test]
     fn waits_longer_each_time_for_one_object_alone() {
-        let backoff = Backoff::new();
+        let backoff = Backoff::default();
         let seconds: Vec<_> = (0..10).map(|_| backoff.failed("a").as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
         assert_eq!(backoff.failed("b").as_secs(), 1);

@@ -26,12 +26,20 @@ pub async fn load(kubeconfig: Option<&Path>) -> Result<Config, Box<dyn std::erro
     }
 }
 
-/// A client for watches, which may be silent for long.
+/// How long a watch lasts before it is begun anew, in seconds: a connection that died without a word is noticed so soon.
+pub const WATCH: u32 = 45;
+
+/// A client for watches and the lists that they begin with; a watch may be silent as long as it lasts.
 ///
 /// # Errors
 /// When the configuration cannot be used for TLS.
 pub fn watching(config: &Config) -> Result<Client, kube::Error> {
-    Client::try_from(config.clone())
+    let mut config = config.clone();
+    config.connect_timeout = Some(CALL_TIMEOUT);
+    config.write_timeout = Some(CALL_TIMEOUT);
+    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH)) + CALL_TIMEOUT);
+    config.reset_reader_on_write = true;
+    Client::try_from(config)
 }
 
 /// A client for calls: each ends in time, and none is repeated behind the caller's back.

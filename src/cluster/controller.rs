@@ -23,8 +23,8 @@ const CONCURRENCY: u16 = 8;
 const RESYNC: Duration = Duration::from_secs(600);
 /// A failure is told in an Event once it is waited for so long.
 const TOLD_FROM: Duration = Duration::from_secs(4);
-/// After somebody else was faster.
-const CONFLICT: Duration = Duration::from_millis(50);
+/// After somebody else was faster: soon, and later each time, or many who write one object would keep it busy.
+const CONFLICT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,13 +100,14 @@ pub async fn run_with<K>(
         .map(Ok::<_, Missed>)
         .take_until(Box::pin(cancel.clone().cancelled_owned()));
 
-    let backoff: Arc<Backoff<ObjectRef<K>>> = Arc::new(Backoff::new());
-    let on_success = Arc::clone(&backoff);
+    let backoff: Arc<Backoff<ObjectRef<K>>> = Arc::default();
+    let conflicts: Arc<Backoff<ObjectRef<K>>> = Arc::new(Backoff::between(CONFLICT[0], CONFLICT[1]));
+    let on_success = [Arc::clone(&backoff), Arc::clone(&conflicts)];
     let reconcile = move |object: Arc<K>, context: SharedContext| {
         let key = ObjectRef::from_obj(&*object);
         let started = std::time::Instant::now();
         let future = reconcile(object, Arc::clone(&context));
-        let backoff = Arc::clone(&on_success);
+        let failures = on_success.clone();
         Box::pin(async move {
             let result = future.await;
             context.metrics.reconciled(
@@ -115,7 +116,7 @@ pub async fn run_with<K>(
                 started.elapsed(),
             );
             let requeue = result?;
-            backoff.succeeded(&key);
+            failures.iter().for_each(|failures| failures.succeeded(&key));
             Ok::<_, Error>(Action::requeue(match requeue {
                 Requeue::Never => RESYNC,
                 Requeue::At(time) => until(time).min(RESYNC),
@@ -125,7 +126,7 @@ pub async fn run_with<K>(
     let on_error = move |object: Arc<K>, error: &Error, context: SharedContext| {
         let key = ObjectRef::from_obj(&*object);
         match error.class() {
-            Class::Conflict => Action::requeue(CONFLICT),
+            Class::Conflict => Action::requeue(conflicts.failed(key)),
             Class::Waiting | Class::Terminal => {
                 tracing::info!(controller = name, object = %key, %error, "waiting for a change");
                 Action::requeue(RESYNC)

@@ -192,7 +192,7 @@ async fn keep<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let stream = watcher(api, watcher::Config::default())
+    let stream = watcher(api, watcher::Config::default().timeout(super::client::WATCH))
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear());
     futures::pin_mut!(stream);

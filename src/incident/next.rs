@@ -279,7 +279,7 @@ mod tests {
             .unwrap();
         let mut incident = Incident::new("i", Default::default());
         let what = |incident: &Incident, status: &IncidentStatus| {
-            decide(incident, &Facts::default(), status, IncidentState::Crisis, None).unwrap().what
+            decide(incident, &Facts::default(), status, IncidentState::Crisis, None, None).unwrap().what
         };
         assert!(what(&incident, &status).starts_with("repair it; if service is back"));
         incident.spec.resolution = serde_json::from_value(json!({"outcome": "Restored"})).unwrap();

@@ -66,3 +66,40 @@ fn settings_that_make_no_sense_are_named_and_nothing_starts() {
     assert!(!output.status.success());
     assert!(said.contains("nonsense"), "{said}");
 }
+
+#[test]
+fn it_stops_in_order_before_it_has_read_anything() {
+    let folder = std::env::temp_dir().join(format!("mayday-stop-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (settings, kubeconfig, log) =
+        (folder.join("mayday.yaml"), folder.join("kubeconfig"), folder.join("log"));
+    let anywhere = "127.0.0.1:0";
+    let text = format!(
+        "namespace: mayday-system\nadmission: {{address: '{anywhere}', names: [127.0.0.1]}}\n\
+         intake: {{address: '{anywhere}', publicURL: 'http://127.0.0.1'}}\nmetrics: {{address: '{anywhere}'}}\n"
+    );
+    fs::write(&settings, text).unwrap();
+    // Nobody answers there.
+    let nowhere = serde_json::json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    fs::write(&kubeconfig, nowhere.to_string()).unwrap();
+    let out = fs::File::create(&log).unwrap();
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_mayday"))
+        .args(["run", "--identity", "test", "--config"])
+        .arg(&settings)
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .stderr(out.try_clone().unwrap())
+        .stdout(out)
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&log).unwrap();
+    eventually("it cannot read", || said().contains("the watch goes on after a pause").then_some(()));
+    let pid = process.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let status = eventually("it has ended", || process.try_wait().unwrap());
+    assert!(status.success() && said().contains("stopping"), "{status}: {}", said());
+    fs::remove_dir_all(&folder).unwrap();
+}

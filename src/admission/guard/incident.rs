@@ -11,8 +11,8 @@ use crate::api::check::{NamedCheck, ReturnToService};
 use crate::api::common::{UserRef, is_true};
 use crate::api::incident::{Commitment, Outcome};
 use crate::api::incident_status::IncidentState;
-use crate::text::instant;
 use crate::incident::{changes, checks};
+use crate::text::instant;
 
 use super::ruling::Ruling;
 
