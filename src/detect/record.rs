@@ -75,76 +75,111 @@ async fn record_one(
     seen: &[Observation],
 ) -> Result<bool, Error> {
     let namespace = source.namespace().unwrap_or_default();
-    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &namespace);
-    let services: Api<BusinessService> = Api::namespaced(context.client.clone(), &namespace);
     let cached = in_namespace(&context.stores.incidents, &namespace);
     let all = cached.into_iter().map(|incident| (incident.name_any(), incident)).collect();
-    let mut known = Known { key, source, all };
+    let mut outage = Outage {
+        incidents: Api::namespaced(context.client.clone(), &namespace),
+        services: Api::namespaced(context.client.clone(), &namespace),
+        known: Known { key, source, all },
+        after: None,
+    };
     let mut raised = None;
-    let mut after = None;
     for _ in 0..TRIES {
         let now = Timestamp::now();
-        let joined = match known.follow(seen, now) {
+        let found = match outage.known.follow(seen, now) {
             Step::Nothing => return Ok(true),
-            Step::Join(name) => {
-                // The cache may lie behind: what it says is looked at again.
-                let live = incidents.get_opt(&name).await?.map(Arc::new);
-                match &live {
-                    Some(live) => known.all.insert(name.clone(), Arc::clone(live)),
-                    None => known.all.remove(&name),
-                };
-                match live {
-                    Some(live) if known.follow(seen, now) == Step::Join(name) => live,
-                    _ => continue,
-                }
-            }
-            Step::Begin => {
-                let (service, name) = match key {
-                    Key::Group(group) => {
-                        let after = after.clone().unwrap_or_else(|| known.last_of_group(group));
-                        let uid = source.uid().unwrap_or_default();
-                        (None, group_incident_name(&source.name_any(), &uid, group, &after))
-                    }
-                    Key::Service(service) => {
-                        let service = services.get_opt(&service.name_any()).await?;
-                        let Some(service) = service else { return Ok(false) };
-                        let uid = service.uid().unwrap_or_default();
-                        let name = incident_name(&service.name_any(), &uid, episode(&service));
-                        (Some(service), name)
-                    }
-                };
-                match incidents.get_opt(&name).await? {
-                    Some(found) if found.is_open() => Arc::new(found),
-                    // The name is used up, unless that one goes on or has known it all.
-                    Some(found) => {
-                        let uid = found.uid();
-                        known.all.insert(name, Arc::new(found));
-                        if known.follow(seen, now) == Step::Begin {
-                            after = uid;
-                            if let Some(service) = service {
-                                raise_episode(&services, service).await?;
-                            }
-                        }
-                        continue;
-                    }
-                    None => {
-                        let fresh = known.fresh(seen);
-                        let Some(first) = fresh.iter().min_by_key(|new| new.start) else { return Ok(true) };
-                        let spec = opened(source, service.as_ref(), first, fresh.iter().copied(), now);
-                        match create(&incidents, &name, spec).await? {
-                            Some(created) => Arc::new(created),
-                            None => continue,
-                        }
-                    }
-                }
-            }
+            Step::Join(name) => outage.look_again(&name, seen, now).await?,
+            Step::Begin => match outage.begin(seen, now).await? {
+                Begun::WithoutService => return Ok(false),
+                Begun::Meanwhile => None,
+                Begun::As(incident) => Some(incident),
+            },
         };
-        let told = known.told_to(&joined, seen);
-        if add(&incidents, &joined, source, &told, now, &mut raised).await? {
+        let Some(found) = found else { continue };
+        let told = outage.known.told_to(&found, seen);
+        if add(&outage.incidents, &found, source, &told, now, &mut raised).await? {
             return Ok(true);
         }
     }
     Err(Error::Conflict(format!("what asrc/{} reports", source.name_any())))
+}
+
+/// What is known of an outage while its incident is looked for.
+struct Outage<'a> {
+    incidents: Api<Incident>,
+    services: Api<BusinessService>,
+    known: Known<'a>,
+    /// The UID of the incident after which the next one of a group is named, where the cache does not know it.
+    after: Option<String>,
+}
+
+/// What came of beginning a new outage.
+enum Begun {
+    /// This is its incident.
+    As(Arc<Incident>),
+    /// Something is known now that was not: to be decided again.
+    Meanwhile,
+    /// The service is not there.
+    WithoutService,
+}
+
+impl Outage<'_> {
+    /// The incident that is to be joined as it is now: the cache may lie behind. None if it is not to be joined after all.
+    async fn look_again(
+        &mut self,
+        name: &str,
+        seen: &[Observation],
+        now: Timestamp,
+    ) -> Result<Option<Arc<Incident>>, Error> {
+        let Some(live) = self.incidents.get_opt(name).await?.map(Arc::new) else {
+            self.known.all.remove(name);
+            return Ok(None);
+        };
+        self.known.all.insert(name.to_owned(), Arc::clone(&live));
+        let is_to_be_joined = self.known.follow(seen, now) == Step::Join(name.to_owned());
+        Ok(is_to_be_joined.then_some(live))
+    }
+
+    /// Creates the incident of a new outage, or finds the one that somebody else has created for it.
+    async fn begin(&mut self, seen: &[Observation], now: Timestamp) -> Result<Begun, Error> {
+        let source = self.known.source;
+        let (service, name) = match self.known.key {
+            Key::Group(group) => {
+                let after = self.after.clone().unwrap_or_else(|| self.known.last_of_group(group));
+                let uid = source.uid().unwrap_or_default();
+                (None, group_incident_name(&source.name_any(), &uid, group, &after))
+            }
+            Key::Service(service) => {
+                let service = self.services.get_opt(&service.name_any()).await?;
+                let Some(service) = service else { return Ok(Begun::WithoutService) };
+                let uid = service.uid().unwrap_or_default();
+                let name = incident_name(&service.name_any(), &uid, episode(&service));
+                (Some(service), name)
+            }
+        };
+        if let Some(found) = self.incidents.get_opt(&name).await?.map(Arc::new) {
+            if found.is_open() {
+                return Ok(Begun::As(found));
+            }
+            self.known.all.insert(name, Arc::clone(&found));
+            // The name is used up, unless that one goes on or knows all of it.
+            if self.known.follow(seen, now) == Step::Begin {
+                self.after = found.uid();
+                if let Some(service) = service {
+                    raise_episode(&self.services, service).await?;
+                }
+            }
+            return Ok(Begun::Meanwhile);
+        }
+        let fresh = self.known.fresh(seen);
+        let Some(first) = fresh.iter().min_by_key(|new| new.start) else { return Ok(Begun::Meanwhile) };
+        let spec = opened(source, service.as_ref(), first, fresh.iter().copied(), now);
+        let Some(created) = create(&self.incidents, &name, spec).await?.map(Arc::new) else {
+            return Ok(Begun::Meanwhile);
+        };
+        self.known.all.insert(name, Arc::clone(&created));
+        Ok(Begun::As(created))
+    }
 }
 
 fn episode(service: &BusinessService) -> i64 {
