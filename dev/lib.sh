@@ -3,6 +3,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${MAYDAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mayday}
+# Whatever cargo is set to elsewhere: the scripts and the tests look for the binaries here.
+export CARGO_TARGET_DIR=$root/target
 
 die() {
   echo "$(basename "$0"): $*" >&2
@@ -39,6 +41,12 @@ state_dir() {
   (cd "$1" && pwd)
 }
 
+# One at a time for a folder, until the script ends: two that mend at once would start a part twice.
+lock() { # DIR
+  exec 9>"$1/lock"
+  flock 9
+}
+
 # Builds the product. Not where MAYDAY_BUILT says that it is built: cargo takes a binary away for a moment when it
 # links it again, and other tests are using it.
 build_product() {
@@ -67,21 +75,25 @@ is_alive() { # DIR NAME
 pid_of() { cut -d' ' -f1 "$1/pids/$2"; } # DIR NAME
 
 launch() { # DIR NAME COMMAND... ; does nothing if it is alive
-  local dir=$1 name=$2 pid
+  local dir=$1 name=$2 pid looks=0
   shift 2
   is_alive "$dir" "$name" && return 0
   mkdir -p "$dir/pids" "$dir/logs"
   rm -f "$dir/pids/$name" "$dir/pids/$name.new"
   # A session of its own and no inherited pipes: whoever started us may end, or wait for our output to close.
   setsid --fork bash -c 'echo $$ >"$1"; shift; exec "$@"' launch "$dir/pids/$name.new" "$@" \
-    </dev/null >>"$dir/logs/$name.log" 2>&1 9>&-
-  until [ -s "$dir/pids/$name.new" ]; do sleep 0.02; done
+    </dev/null >>"$dir/logs/$name.log" 2>&1 8>&- 9>&-
+  until [ -s "$dir/pids/$name.new" ]; do
+    [ $looks -lt 500 ] || die "$name was not started; its log: $dir/logs/$name.log"
+    looks=$((looks + 1))
+    sleep 0.02
+  done
   pid=$(cat "$dir/pids/$name.new")
   rm "$dir/pids/$name.new"
   echo "$pid $(start_time "$pid")" >"$dir/pids/$name"
 }
 
-stop() { # DIR NAME...
+stop() { # DIR NAME... ; says so where it had to kill, which is a defect of what was stopped
   local dir=$1 name waited
   shift
   for name in "$@"; do
@@ -90,7 +102,10 @@ stop() { # DIR NAME...
   for name in "$@"; do
     waited=0
     while is_alive "$dir" "$name"; do
-      [ $waited -lt 100 ] || kill -KILL "$(pid_of "$dir" "$name")" 2>/dev/null || true
+      if [ $waited -eq 100 ]; then
+        note "$name did not stop in 10 s and had to be killed; its log: $dir/logs/$name.log"
+        kill -KILL "$(pid_of "$dir" "$name")" 2>/dev/null || true
+      fi
       waited=$((waited + 1))
       sleep 0.1
     done

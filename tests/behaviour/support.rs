@@ -71,6 +71,8 @@ impl Cluster {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "dev/{name} {}: {said}", arguments.join(" "));
+        let killed = said.lines().any(|line| line.contains("mayday-") && line.contains("had to be killed"));
+        assert!(!killed, "the operator does not stop: {said}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -105,6 +107,14 @@ impl Cluster {
     /// The operator's own account, with its token.
     pub fn mayday(&self) -> Person {
         Person { kubeconfig: self.file("users/mayday") }
+    }
+
+    /// The operator, once started again, dies no more at a point that `config.testing.crashAt` names.
+    pub fn mends(&self, point: &str) {
+        let settings = fs::read_to_string(self.file("mayday.yaml")).unwrap();
+        let mended = settings.replace(&format!("- {point}"), "- nowhere");
+        assert_ne!(settings, mended, "{settings}");
+        fs::write(self.file("mayday.yaml"), mended).unwrap();
     }
 
     /// The port of that name.
@@ -151,15 +161,26 @@ impl Operator<'_> {
     pub fn kill(&self) {
         let pid = self.pid();
         assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
-        eventually("the killed operator is gone", || {
-            (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
-        });
+        eventually("the killed operator is gone", || (!is_alive(pid)).then_some(()));
     }
 
     /// What `/metrics`, `/livez` or `/readyz` answers: the status and the text.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let port = self.cluster.port(&format!("metrics-{}", self.index));
-        http(&format!("127.0.0.1:{port}"), &format!("GET {path} HTTP/1.0\r\n\r\n"))
+        self.answers(path).unwrap()
+    }
+
+    /// The same while it may not listen yet.
+    pub fn answers(&self, path: &str) -> Option<(u16, String)> {
+        let address = format!("127.0.0.1:{}", self.cluster.port(&format!("metrics-{}", self.index)));
+        std::net::TcpStream::connect(&address).ok()?;
+        Some(http(&address, &format!("GET {path} HTTP/1.0\r\n\r\n")))
+    }
+
+    /// Returns once it has died at one of the points where the settings let it.
+    #[track_caller]
+    pub fn has_died_at_its_point(&self, pid: u32) {
+        eventually("the operator has died", || (!is_alive(pid)).then_some(()));
+        assert!(self.log().contains("dying here"), "it died of something else");
     }
 
     /// The log so far.
@@ -247,6 +268,11 @@ impl Output {
         self.out
     }
 
+    /// What it printed, whatever came of it.
+    pub fn shows(&self) -> &str {
+        &self.out
+    }
+
     /// Whether it worked, for what is tried until it does.
     #[allow(dead_code, reason = "only some stories try again")]
     pub fn succeeded(&self) -> bool {
@@ -300,6 +326,12 @@ pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Optio
         assert!(Instant::now() < end, "not seen in {} s: {what}", patience.as_secs());
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Whether a process runs; what has ended and was reaped by nobody yet does not.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 /// A name that no other test and no earlier run has.
