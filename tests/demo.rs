@@ -1,9 +1,10 @@
 //! The demo proves something only if it fails when something is left out, and right there. Each has a cluster of its
-//! own.
+//! own, of which nothing is left running.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 struct Played {
@@ -14,12 +15,14 @@ struct Played {
 
 fn play(folder: &str, options: &[&str]) -> Played {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("target/test").join(folder);
     let output = Command::new(root.join("dev/demo"))
         .args(options)
-        .env("MAYDAY_DEMO_DIR", root.join("target/test").join(folder))
+        .env("MAYDAY_DEMO_DIR", &folder)
         .stdin(Stdio::null())
         .output()
         .unwrap();
+    assert_eq!(running(&folder), Vec::<String>::new(), "processes are left");
     Played {
         success: output.status.success(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -27,16 +30,26 @@ fn play(folder: &str, options: &[&str]) -> Played {
     }
 }
 
+/// The command lines of processes that work with a folder; what ended and was reaped by nobody yet has none.
+fn running(folder: &Path) -> Vec<String> {
+    let folder = format!("{}/", folder.display());
+    let lines = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(&folder)).collect()
+}
+
 /// The demo must stop where `what` is left out, because it expected this.
 #[track_caller]
-fn fails_without(what: &str, expected: &str) {
-    let played = play(&format!("demo-without-{what}"), &["--leave-out", what, "--patience", "20"]);
+fn fails_without(what: &str, expected: &str, next: &str) {
+    let played = play(&format!("demo-without-{what}"), &["--leave-out", what]);
     assert!(!played.success, "{}", played.out);
-    let (_, after) = played.out.split_once("(Left out: ").unwrap();
+    let (_, after) = played.out.split_once("(Left out: ").unwrap_or_else(|| panic!("{}", played.err));
     let failure = played.err.split_once("  expected: ").unwrap_or_else(|| panic!("{}", played.err)).1;
     let failure = failure.lines().next().unwrap();
     assert!(failure.contains(expected), "{failure}");
-    assert!(!after.contains("== The second outage"), "{after}");
+    assert!(!after.contains(next), "{after}");
     assert!(played.err.contains("the operator's log: "), "it says where the logs are: {}", played.err);
 }
 
@@ -44,19 +57,53 @@ fn fails_without(what: &str, expected: &str) {
 fn it_passes() {
     let played = play("demo", &[]);
     assert!(played.success, "{}\n{}", played.out, played.err);
+    let headings: Vec<&str> = played.out.lines().filter(|line| line.starts_with("== ")).collect();
+    let scenes = [
+        "== Before anything happens ==",
+        "== The first outage repairs itself ==",
+        "== The second outage needs people ==",
+        "== Mayday itself is stopped ==",
+    ];
+    assert_eq!(headings, scenes);
+    assert!(
+        played.out.lines().last().unwrap().starts_with("Both outages are over, after "),
+        "{}",
+        played.out
+    );
+
+    let repaired = "  From the stored alert to the first write of the repair: ";
+    let cost = played.out.lines().find_map(|line| line.strip_prefix(repaired)).unwrap();
+    let (seconds, calls) = cost.split_once(" s, ").unwrap();
+    assert!(seconds.parse::<f64>().unwrap() >= 0.0, "{cost}");
+    assert!(calls.strip_suffix(" API calls.").unwrap().parse::<u32>().unwrap() > 0, "{cost}");
+
+    // Whatever is done is a command that somebody types.
+    let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase());
+    let typed_by = |line: &str| line.split('$').next().filter(is_name).map(str::to_owned);
+    let commands: Vec<String> =
+        played.out.lines().filter(|line| line.contains("$ ")).filter_map(typed_by).collect();
+    assert!(commands.len() >= 50, "{}: {commands:?}", commands.len());
+    for name in ["admin", "amir", "bea", "emil", "lena", "monitoring", "node"] {
+        assert!(commands.iter().any(|typed| typed == name), "{name} types nothing: {commands:?}");
+    }
 }
 
 #[test]
 fn without_an_approval_the_runbook_is_not_approved() {
-    fails_without("approval", "is Approved=True");
+    fails_without("approval", "is Approved=True", "== The first outage");
 }
 
 #[test]
 fn without_an_acknowledgement_the_incident_is_not_acknowledged() {
-    fails_without("acknowledgement", "is Acknowledged=True");
+    fails_without("acknowledgement", "is Acknowledged=True", "== The second outage");
 }
 
 #[test]
 fn without_the_webhook_the_policy_is_not_enforced() {
-    fails_without("webhook", "changepolicy/production is Enforced=True");
+    fails_without("webhook", "changepolicy/production is Enforced=True", "== The first outage");
+}
+
+#[test]
+fn without_the_lead_no_change_is_approved() {
+    fails_without("lead", "is Approved=True", "The exact command passes");
 }

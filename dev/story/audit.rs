@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::log::{actor, is_read, is_write};
+use self::log::{actor, is_read};
 use crate::failed::{Failed, Result};
 
 #[path = "../../tests/behaviour/audit.rs"]
@@ -31,32 +31,10 @@ impl Audit {
         self.entries.len()
     }
 
-    /// Writes to the applications of a namespace since then that took effect, without those of the cluster's own
-    /// controllers and nodes: `emil: patch deployments/checkout`.
-    pub fn writes(&self, mark: usize, namespace: &str) -> Vec<String> {
-        let ours = |entry: &&Value| {
-            let object = &entry["objectRef"];
-            let user = actor(entry);
-            let people = !user.starts_with("system:")
-                || user.starts_with(&format!("system:serviceaccount:{namespace}:"))
-                || user.starts_with("system:serviceaccount:mayday-system:");
-            is_write(entry)
-                && object["namespace"] == namespace
-                && object["apiGroup"] != "mayday.dev"
-                && people
-        };
-        let line = |entry: &Value| {
-            let object = &entry["objectRef"];
-            let part = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
-            format!(
-                "{}: {} {}/{}",
-                actor(entry),
-                entry["verb"].as_str().unwrap_or_default(),
-                part("resource"),
-                part("name")
-            )
-        };
-        self.entries.iter().skip(mark).filter(ours).map(line).collect()
+    /// The verdict: what was changed in a namespace since then: `emil: patch deployments/checkout`.
+    pub fn changes(&self, mark: usize, namespace: &str) -> Vec<String> {
+        let since = self.entries.get(mark..).unwrap_or_default();
+        log::changes(since, namespace).iter().map(ToString::to_string).collect()
     }
 
     /// From the moment an alert was stored to the first write of a runbook's account: seconds, and the operator's

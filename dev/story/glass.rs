@@ -25,21 +25,23 @@ pub fn play(scene: &Scene) -> Result {
     let line = format!("kubectl mayday break-glass -n {namespace} --why \"nobody answers\" --yes -- {set}");
     scene.emil.types(&line)?.passes()?;
     expect(scene.image()? == scene.other, &format!("the image is {}", scene.other), scene.image()?)?;
-    let writes = Audit::read(&scene.dir)?.writes(place, namespace);
+    let writes = Audit::read(&scene.dir)?.changes(place, namespace);
     let listed = [format!("emil: patch deployments/{app}")];
     expect(writes == listed, "the audit log knows who it was", writes.join("; "))?;
 
     println!("\nMayday starts again, compares, and everybody hears of it.");
     admin.types(&format!("dev/operator start {}", scene.folder()))?.passes()?;
-    for who in ["emil", "amir", "bea", "lena"] {
-        scene.inbox.hears(
-            mark,
-            who,
-            &format!("*deployment/{app} was changed in * while Mayday did not run*"),
-        )?;
+    let found = format!(
+        "Found at * UTC: deployment/{app} was changed in {namespace} while Mayday did not run, last by the field manager \
+         kubectl-set at * UTC. Nobody known did it; who it was is in the audit log of the API server. Look: kubectl get \
+         -n {namespace} deployment/{app} -o yaml --show-managed-fields"
+    );
+    for who in ["", "emil", "amir", "bea", "lena"] {
+        scene.inbox.hears(mark, who, &found)?;
     }
     scene.condition("changepolicy/production", "Enforced", "True")?;
     println!("\nAnd it guards again.");
     let said = scene.emil.types(&scene.set_image(&scene.good))?;
-    said.refused("is not approved")
+    said.refused("is not approved")?;
+    scene.inbox.nothing_else()
 }

@@ -1,6 +1,8 @@
 //! What everybody's pager, and the crisis room, received.
 
-use crate::failed::Result;
+use std::cell::{Cell, RefCell};
+
+use crate::failed::{Result, expect};
 use crate::receiver::{Received, Receiver};
 use crate::wait::until;
 use crate::wording::matches;
@@ -8,12 +10,15 @@ use crate::wording::matches;
 /// The receiver behind every channel of the demo.
 pub struct Inbox {
     receiver: Receiver,
+    /// How many of them are accounted for, and what was heard since then: to whom and as which pattern.
+    accounted: Cell<usize>,
+    heard: RefCell<Vec<(String, String)>>,
 }
 
 impl Inbox {
     /// Opens it.
     pub fn open() -> Inbox {
-        Inbox { receiver: Receiver::start() }
+        Inbox { receiver: Receiver::start(), accounted: Cell::new(0), heard: RefCell::default() }
     }
 
     /// Where channels post to.
@@ -32,7 +37,7 @@ impl Inbox {
     }
 
     /// Waits until somebody (a room: nobody by name) reads a text like the pattern, and shows it.
-    pub fn hears(&self, mark: usize, who: &str, pattern: &str) -> Result<Received> {
+    pub fn hears(&self, mark: usize, who: &str, pattern: &str) -> Result {
         let whom = if who.is_empty() { "the crisis room" } else { who };
         let message = until(&format!("{whom} reads: {pattern}"), || {
             let all = self.since(mark);
@@ -40,14 +45,31 @@ impl Inbox {
                 all.iter().find(|message| message.address() == who && matches(pattern, message.text()));
             Ok(found.cloned().ok_or_else(|| told(&all)))
         })?;
+        self.heard.borrow_mut().push((who.to_owned(), pattern.to_owned()));
         println!("    {}", message.text());
-        Ok(message)
+        Ok(())
     }
 
-    /// Who was paged since then, in order: pages begin with a severity.
-    pub fn paged(&self, mark: usize) -> Vec<String> {
-        let pages = self.since(mark).into_iter().filter(|message| message.text().starts_with("SEV"));
-        pages.map(|page| page.address().to_owned()).collect()
+    /// What arrived since this was last asked must be what was heard, and no message more.
+    pub fn nothing_else(&self) -> Result {
+        let mark = self.accounted.get();
+        let arrived = self.since(mark);
+        let mut heard = self.heard.take();
+        let mut others = Vec::new();
+        for message in &arrived {
+            let is_it =
+                |(who, text): &(String, String)| message.address() == who && matches(text, message.text());
+            match heard.iter().position(is_it) {
+                Some(found) => drop(heard.remove(found)),
+                None => others.push(message.clone()),
+            }
+        }
+        self.accounted.set(mark + arrived.len());
+        expect(
+            others.is_empty(),
+            &format!("everybody read what concerns them, once, and nothing else: {} messages", arrived.len()),
+            told(&others),
+        )
     }
 }
 

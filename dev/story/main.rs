@@ -38,15 +38,11 @@ struct Options {
     /// Leave something out, to see that the demo fails right there
     #[arg(long)]
     leave_out: Option<LeaveOut>,
-    /// Give up when something has not happened after so many seconds
-    #[arg(long, default_value_t = 60)]
-    patience: u64,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let start = Instant::now();
-    wait::be_patient(options.patience);
     match play(&options) {
         Ok(()) => {
             println!("\nBoth outages are over, after {} s.", start.elapsed().as_secs());

@@ -1,29 +1,26 @@
 //! The part of Prometheus: tells a real Alertmanager that an alert fires, and that it no longer does.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::failed::{Failed, Result};
+use crate::person::Person;
 use crate::scene::Scene;
 
 /// Name of the alert.
 pub const ALERT: &str = "CheckoutDown";
 
 /// An Alertmanager that posts to Mayday.
-pub struct Monitoring {
-    port: u16,
-    app: String,
-    namespace: String,
-    started: Timestamp,
+pub struct Monitoring<'a> {
+    scene: &'a Scene,
+    /// Whoever looks after monitoring, on this machine.
+    person: Person,
 }
 
-impl Monitoring {
+impl Monitoring<'_> {
     /// Starts it, with the token of the sample; `address` is where the AlertSource says that alerts go.
-    pub fn start(scene: &Scene, address: &str) -> Result<Monitoring> {
+    pub fn start<'a>(scene: &'a Scene, address: &str) -> Result<Monitoring<'a>> {
         let configuration = json!({
             "route": {"receiver": "mayday", "group_by": ["alertname", "deployment"],
                 "group_wait": "1s", "group_interval": "2s", "repeat_interval": "1m"},
@@ -31,57 +28,29 @@ impl Monitoring {
                 "http_config": {"authorization": {"type": "Bearer", "credentials": "a-long-random-token"}}}]}],
         });
         // JSON is YAML.
-        let file = scene.dir.join("alertmanager.yaml");
-        fs::write(&file, configuration.to_string())
+        fs::write(scene.dir.join("samples/alertmanager.yaml"), configuration.to_string())
             .map_err(|error| Failed::new("Alertmanager's configuration", error.to_string()))?;
-        let (dir, file) = (scene.dir.to_string_lossy(), file.to_string_lossy());
-        scene.script("cluster", &["alertmanager", &dir, &file])?;
-        Ok(Monitoring {
-            port: scene.port("alertmanager")?,
-            app: scene.app.clone(),
-            namespace: scene.namespace.clone(),
-            started: Timestamp::now(),
-        })
+        let person = Person { name: "monitoring", ..scene.admin.clone() };
+        let folder = scene.folder();
+        let line = format!("dev/cluster alertmanager {folder} {folder}/samples/alertmanager.yaml");
+        person.types(&line)?.passes()?;
+        Ok(Monitoring { scene, person })
     }
 
     /// The alert fires.
-    pub fn fires(&mut self) -> Result {
-        self.started = Timestamp::now();
-        self.post(None)
+    pub fn fires(&self) -> Result {
+        self.tells("fires")
     }
 
     /// The alert fires no more.
     pub fn clears(&self) -> Result {
-        self.post(Some(Timestamp::now()))
+        self.tells("clears")
     }
 
-    fn post(&self, ended: Option<Timestamp>) -> Result {
-        let mut alert = json!({
-            "labels": {"alertname": ALERT, "severity": "error", "namespace": self.namespace, "deployment": self.app},
-            "annotations": {"summary": "No pod of the checkout answers"},
-            "startsAt": self.started.to_string(),
-        });
-        if let Some(ended) = ended {
-            alert["endsAt"] = json!(ended.to_string());
-        }
-        let body = json!([alert]).to_string();
-        let answer =
-            self.send(&body).map_err(|error| Failed::new("Alertmanager answers", error.to_string()))?;
-        match answer.split(' ').nth(1) {
-            Some("200") => Ok(()),
-            _ => Err(Failed::new("Alertmanager takes the alert", answer)),
-        }
-    }
-
-    fn send(&self, body: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        let length = body.len();
-        write!(
-            stream,
-            "POST /api/v2/alerts HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+    fn tells(&self, what: &str) -> Result {
+        let (folder, namespace, app) = (self.scene.folder(), &self.scene.namespace, &self.scene.app);
+        let labels = format!("severity=error namespace={namespace} deployment={app}");
+        let line = format!("dev/alert {what} {folder} {ALERT} \"No pod of the checkout answers\" {labels}");
+        self.person.types(&line)?.passes().map(drop)
     }
 }

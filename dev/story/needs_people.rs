@@ -6,12 +6,13 @@ use crate::audit::Audit;
 use crate::failed::{Result, expect};
 use crate::repairs_itself::{page, started};
 use crate::reports;
-use crate::scene::{Scene, condition, name};
+use crate::scene::{LeaveOut, Scene, condition, name};
 use crate::wait::{quietly, seen, until};
 use crate::wording::{matches, minutes_and_seconds};
 
-/// Who is told of a request while lena leads.
-const CRISIS: &[&str] = &["amir", "bea", "lena"];
+/// Who must approve, in the words that people read.
+const QUIET: &str = "amir and bea";
+const CRISIS: &str = "lena (lead) and one of amir, bea";
 
 /// Plays it.
 pub fn play(scene: &Scene) -> Result {
@@ -23,6 +24,7 @@ pub fn play(scene: &Scene) -> Result {
     let first = back_once(scene, &incident)?;
     let second = back_for_good(scene, &incident)?;
     over(scene, &incident, &release, &[&first, &second])?;
+    scene.inbox.nothing_else()?;
     judge(scene, place)
 }
 
@@ -31,9 +33,11 @@ fn release(scene: &Scene) -> Result<String> {
     println!(
         "emil has a release. He may edit the Deployment as far as Kubernetes is concerned; Mayday says no."
     );
-    refused(scene, &scene.good, &scene.broken, "amir and bea must approve")?;
+    refused(scene, &scene.good, &scene.broken, &format!("{QUIET} must approve"))?;
     println!("\nSo he asks, as the answer told him to; the approvers hear of it.");
-    let request = ask(scene, &scene.broken, "the new release", "", &["amir", "bea"])?;
+    let effect = format!("in {}, {} → {}", scene.namespace, scene.good, scene.broken);
+    let asks = Asks { effect, during: "", way_back: true, must: QUIET };
+    let request = ask(scene, &scene.broken, "the new release", "", &asks)?;
     approve(scene, &[&scene.amir, &scene.bea], &request)?;
     println!("\nHis own command passes now.");
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
@@ -49,10 +53,11 @@ fn paged(scene: &Scene) -> Result<String> {
     let start = started(scene, &incident)?;
     let since = minutes_and_seconds(&start);
     scene.inbox.hears(mark, "emil", &page(scene, &incident, since, "emil", "bea and lena are"))?;
+    let told = format!("Since *:{since} * on * customers may be unable to pay. Next update by *.");
+    scene.inbox.hears(mark, "", &told)?;
     println!("\nemil is away from his desk. Mayday calls the next level.");
     for who in ["bea", "lena"] {
-        let pattern = format!("SEV2 {} is down since *:{since} *inc/{incident}", scene.app);
-        scene.inbox.hears(mark, who, &pattern)?;
+        scene.inbox.hears(mark, who, &page(scene, &incident, since, who, "emil is"))?;
     }
     let runs = scene.list("runbookruns")?;
     let of_this = runs.iter().filter(|run| run["spec"]["incidentRef"]["name"] == incident.as_str()).count();
@@ -69,35 +74,43 @@ fn claimed(scene: &Scene, incident: &str) -> Result {
     let crisis = scene.state(&format!("inc/{incident}"), "Crisis")?;
     let lead = crisis["status"]["lead"]["user"].to_string();
     expect(lead == "\"lena\"", "the lead is lena", lead)?;
-    let message = "Since * customers may be unable to pay. lena leads the repair.*";
-    scene.inbox.hears(mark, "", message).map(drop)
+    let message = "Since * on * customers may be unable to pay. lena leads the repair. Next update by *.";
+    scene.inbox.hears(mark, "", message)
 }
 
 /// A way back, approved by amir first and lena second; used once, taken back once, and then used up.
 fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nemil is back, and wants the old image. Not so fast.");
-    let who = format!("Incident {incident} (SEV2) is open: lena (lead) and one of amir, bea must approve.");
+    let who = format!("Incident {incident} (SEV2) is open: {CRISIS} must approve.");
     refused(scene, &scene.broken, &scene.good, &who)?;
     println!("\nHe asks, and wants the way back from it approved as well; lena and the approvers are told.");
-    let request = ask(scene, &scene.good, "back to what worked", " --with-way-back", CRISIS)?;
+    let effect = format!("in {}, {} → {}", scene.namespace, scene.broken, scene.good);
+    let asks = Asks { effect, during: incident, way_back: true, must: CRISIS };
+    let request = ask(scene, &scene.good, "back to what worked", " --with-way-back", &asks)?;
     waits_for(scene, incident, &request)?;
     println!("\namir alone is not enough.");
     alone(scene, &scene.amir, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
     println!("\namir and lena are.");
-    approve(scene, &[&scene.lena], &request)?;
+    let lead = match scene.leaves_out(LeaveOut::Lead, "lena's approval") {
+        true => vec![],
+        false => vec![&scene.lena],
+    };
+    approve(scene, &lead, &request)?;
     println!("\nThat holds for the image that they saw, and for no other.");
     refused(scene, &scene.broken, &scene.other, "it does not hold this value")?;
     println!("\nThe exact command passes.");
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
+    let (namespace, app) = (&scene.namespace, &scene.app);
     println!("\nThe way back from it was approved with it; emil takes it by mistake. Everybody hears of it.");
     let mark = scene.inbox.mark();
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
     let taken = format!(
-        "emil took back at * what chg/{request} had let through: image of *, {} → {}. *",
+        "emil took back at * UTC what chg/{request} had let through: image of deployment/{app} in {namespace}, {} → {}. \
+         That was approved with it, once. Look: kubectl mayday show -n {namespace} chg/{request}",
         scene.good, scene.broken
     );
-    for who in ["", "lena", "amir", "bea"] {
+    for who in ["", "emil", "lena", "amir", "bea"] {
         scene.inbox.hears(mark, who, &taken)?;
     }
     println!("\nBut what was approved was one use, not two.");
@@ -108,7 +121,9 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
 /// The same once more, this time approved by lena first and bea second.
 fn back_for_good(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nHe must ask again. This time lena is first, and alone she is not enough either.");
-    let request = ask(scene, &scene.good, "back to what worked, for good", "", CRISIS)?;
+    let effect = format!("in {}, {} → {}", scene.namespace, scene.broken, scene.good);
+    let asks = Asks { effect, during: incident, way_back: false, must: CRISIS };
+    let request = ask(scene, &scene.good, "back to what worked, for good", "", &asks)?;
     alone(scene, &scene.lena, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
     println!("\nlena and bea are.");
@@ -124,8 +139,10 @@ fn over(scene: &Scene, incident: &str, release: &str, named: &[&str]) -> Result 
     println!("\nlena says that it is over.");
     scene.state(&format!("inc/{incident}"), "Restored")?;
     let line = format!("kubectl mayday resolve -n {} inc/{incident} --yes", scene.namespace);
+    let mark = scene.inbox.mark();
     scene.lena.types(&line)?.passes()?;
     scene.state(&format!("inc/{incident}"), "Resolved")?;
+    scene.inbox.hears(mark, "", &format!("Over since *: {} is down. Resolved by people.", scene.app))?;
     let named = [&["lena", "emil", "amir", "bea", &scene.good], named].concat();
     reports::print(scene, &scene.lena, incident, &named)?;
     let internal = scene.object(&format!("inc/{incident}"))?;
@@ -148,8 +165,18 @@ fn refused(scene: &Scene, before: &str, after: &str, words: &str) -> Result {
     expect(scene.image()? == before, &format!("the image is still {before}"), scene.image()?)
 }
 
-/// emil asks for an image; these people hear of it. Gives the name of the request.
-fn ask(scene: &Scene, image: &str, why: &str, flag: &str, told: &[&str]) -> Result<String> {
+/// What a message says of a request.
+struct Asks<'a> {
+    /// `in shop, shop/checkout:v1 → shop/checkout:v2`.
+    effect: String,
+    /// The incident, if one is open.
+    during: &'a str,
+    way_back: bool,
+    must: &'a str,
+}
+
+/// emil asks for an image; whoever must approve hears of it. Gives the name of the request.
+fn ask(scene: &Scene, image: &str, why: &str, flag: &str, asks: &Asks<'_>) -> Result<String> {
     let (namespace, app) = (&scene.namespace, &scene.app);
     let mark = scene.inbox.mark();
     let before: Vec<String> = requests(scene)?;
@@ -161,11 +188,14 @@ fn ask(scene: &Scene, image: &str, why: &str, flag: &str, told: &[&str]) -> Resu
         let new: Vec<String> = requests(scene)?.into_iter().filter(|name| !before.contains(name)).collect();
         Ok(seen((new.len() == 1).then(|| new.concat()), || new.join(", ")))
     })?;
+    let Asks { effect, during, way_back, must } = asks;
+    let during = if during.is_empty() { String::new() } else { format!(" during {during}") };
+    let way_back = if *way_back { "Taking each use back once would be approved with it. " } else { "" };
     let text = format!(
-        "emil asks*: image of deployment/{app} in {namespace}*→ {image}. Why: {why}. * must approve. \
+        "emil asks{during}: image of deployment/{app} {effect}. Why: {why}. {way_back}{must} must approve. \
          Look and decide: kubectl mayday approve -n {namespace} chg/{request}"
     );
-    for who in told {
+    for who in ["amir", "bea", "lena"].into_iter().filter(|who| must.contains(who)) {
         scene.inbox.hears(mark, who, &text)?;
     }
     Ok(request)
@@ -182,11 +212,22 @@ fn approve(scene: &Scene, who: &[&crate::person::Person], request: &str) -> Resu
         let line = format!("kubectl mayday approve -n {} chg/{request} --yes", scene.namespace);
         person.types(&line)?.passes()?;
     }
-    scene.condition(&format!("chg/{request}"), "Approved", "True")?;
-    scene
-        .inbox
-        .hears(mark, "emil", &format!("chg/{request} is approved by *kubectl mayday apply *"))
-        .map(drop)
+    let approved = scene.condition(&format!("chg/{request}"), "Approved", "True")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let decisions = approved["status"]["decisions"].as_array().cloned().unwrap_or_default();
+    let by: Vec<String> = decisions
+        .iter()
+        .map(|decision| format!("{} ({})", text(&decision["by"]), text(&decision["role"])))
+        .collect();
+    let all = who.iter().all(|person| by.iter().any(|by| by.starts_with(person.name)));
+    expect(all && by.len() == 2, "two people approved it", by.join(", "))?;
+    let message = format!(
+        "chg/{request} is approved by {}: {}. Carry it out by * UTC: kubectl mayday apply -n {} chg/{request}",
+        by.join(" and "),
+        text(&approved["status"]["plan"][0]["summary"]),
+        scene.namespace
+    );
+    scene.inbox.hears(mark, "emil", &message)
 }
 
 /// One approval counts, and is not enough.
@@ -222,7 +263,7 @@ fn rollout(scene: &Scene) -> String {
 /// The audit log must show emil's four approved changes, and nothing else.
 fn judge(scene: &Scene, place: usize) -> Result {
     println!("\nThe API server's audit log is the judge.");
-    let writes = Audit::read(&scene.dir)?.writes(place, &scene.namespace);
+    let writes = Audit::read(&scene.dir)?.changes(place, &scene.namespace);
     let listed = vec![format!("emil: patch deployments/{}", scene.app); 4];
     let expected = "the only writes to production: the release, the way back, its restore, the way back";
     expect(writes == listed, expected, writes.join("; "))

@@ -16,7 +16,7 @@ pub fn play(scene: &Scene) -> Result {
     let (namespace, app) = (&scene.namespace, &scene.app);
     let source = scene.object("alertsource/alertmanager")?;
     let address = source["status"]["address"].as_str().unwrap_or_default();
-    let mut monitoring = Monitoring::start(scene, address)?;
+    let monitoring = Monitoring::start(scene, address)?;
     let (mark, place) = (scene.inbox.mark(), Audit::read(&scene.dir)?.mark());
 
     println!("The pods of {app} get stuck, as their node sees it.");
@@ -52,10 +52,13 @@ pub fn play(scene: &Scene) -> Result {
     let by = over["status"]["resolved"]["user"].to_string();
     expect(by.contains("mayday"), "it was resolved by Mayday itself", by)?;
 
-    let paged = scene.inbox.paged(mark);
-    expect(paged == ["emil"], "emil was paged once, and nobody else", paged.join(", "))?;
-    let message = format!("Since *:{since} * customers may be unable to pay.*");
-    scene.inbox.hears(mark, "", &message)?;
+    scene.inbox.hears(
+        mark,
+        "",
+        &format!("Since *:{since} * on * customers may be unable to pay. Next update by *."),
+    )?;
+    scene.inbox.hears(mark, "", &format!("Over since *: {app} is down. Proved healthy."))?;
+    scene.inbox.nothing_else()?;
     reports::print(scene, &scene.emil, &incident, &[&format!("restart-{app}"), "emil"])?;
     judge(scene, place)
 }
@@ -81,9 +84,7 @@ pub fn started(scene: &Scene, incident: &str) -> Result<String> {
 
 fn answer(scene: &Scene, incident: &str) -> Result {
     println!("\nemil answers, and nobody else is called.");
-    if scene.leave_out == Some(LeaveOut::Acknowledgement) {
-        println!("(Left out: emil's acknowledgement.)");
-    } else {
+    if !scene.leaves_out(LeaveOut::Acknowledgement, "emil's acknowledgement") {
         let line = format!("kubectl mayday ack -n {} inc/{incident} --yes", scene.namespace);
         scene.emil.types(&line)?.passes()?;
     }
@@ -110,7 +111,7 @@ fn judge(scene: &Scene, place: usize) -> Result {
     println!("\nThe API server's audit log is the judge.");
     let audit = Audit::read(&scene.dir)?;
     let account = format!("system:serviceaccount:{namespace}:{app}-runbooks");
-    let writes = audit.writes(place, namespace);
+    let writes = audit.changes(place, namespace);
     let listed = [format!("{account}: patch deployments/{app}")];
     expect(
         writes == listed,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::failed::{Failed, Result};
 use crate::inbox::Inbox;
 use crate::person::Person;
-use crate::wait::{Look, quietly};
+use crate::wait::{self, Look, quietly};
 
 /// What a test leaves out, to see the demo fail right there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -20,6 +20,8 @@ pub enum LeaveOut {
     Acknowledgement,
     /// The webhook that guards production is not there.
     Webhook,
+    /// lena does not approve the way back while she leads.
+    Lead,
 }
 
 /// Everything a scene needs.
@@ -39,7 +41,7 @@ pub struct Scene {
     pub bea: Person,
     pub lena: Person,
     pub inbox: Inbox,
-    pub leave_out: Option<LeaveOut>,
+    leave_out: Option<LeaveOut>,
 }
 
 impl Scene {
@@ -78,24 +80,19 @@ impl Scene {
         })
     }
 
-    /// A script of `dev/`; what it printed.
-    pub fn script(&self, name: &str, arguments: &[&str]) -> Result<String> {
-        script(&self.root, &self.dir, name, arguments)
+    /// Whether this is left out; says so, and what is waited for next is not waited for long.
+    pub fn leaves_out(&self, act: LeaveOut, what: &str) -> bool {
+        let leaves_out = self.leave_out == Some(act);
+        if leaves_out {
+            println!("(Left out: {what}.)");
+            wait::expect_nothing();
+        }
+        leaves_out
     }
 
     /// The folder as a person types it.
     pub fn folder(&self) -> String {
         self.dir.strip_prefix(&self.root).unwrap_or(&self.dir).display().to_string()
-    }
-
-    /// Where a part of the cluster listens on this machine.
-    pub fn port(&self, name: &str) -> Result<u16> {
-        let ports = std::fs::read_to_string(self.dir.join("ports"))
-            .map_err(|error| Failed::new("the ports of the cluster", error.to_string()))?;
-        let found = ports.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
-        found
-            .and_then(|port| port.parse().ok())
-            .ok_or_else(|| Failed::new(format!("a port for {name}"), ports))
     }
 
     /// An object of the shop as the admin reads it.
@@ -110,7 +107,7 @@ impl Scene {
 
     /// Waits until a condition of an object of the shop has a status.
     pub fn condition(&self, what: &str, kind: &str, status: &str) -> Result<Value> {
-        crate::wait::until(&format!("{what} is {kind}={status}"), || {
+        wait::until(&format!("{what} is {kind}={status}"), || {
             let object = self.object(what)?;
             Ok(condition(&object, kind, status).map(|()| object))
         })
@@ -118,7 +115,7 @@ impl Scene {
 
     /// Waits until an incident, a request or a run is in a state.
     pub fn state(&self, what: &str, state: &str) -> Result<Value> {
-        crate::wait::until(&format!("{what} is {state}"), || {
+        wait::until(&format!("{what} is {state}"), || {
             let object = self.object(what)?;
             let now = object["status"]["state"].as_str().unwrap_or("without a state").to_owned();
             Ok(if now == state { Ok(object) } else { Err(format!("{now}: {}", object["status"]["next"])) })

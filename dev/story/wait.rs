@@ -1,18 +1,18 @@
 //! Waiting for something to be so, never for time to pass.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::failed::{Failed, Result};
 
-/// How long anything may take before the demo gives up.
-static PATIENCE: OnceLock<Duration> = OnceLock::new();
+/// How many seconds anything may take before the demo gives up.
+static PATIENCE: AtomicU64 = AtomicU64::new(60);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Sets how long anything may take; once, at the start.
-pub fn be_patient(seconds: u64) {
-    PATIENCE.get_or_init(|| Duration::from_secs(seconds));
+/// From now on nothing that is waited for is expected to come.
+pub fn expect_nothing() {
+    PATIENCE.store(15, Ordering::Relaxed);
 }
 
 /// What one look saw: what is waited for, or what there is instead.
@@ -27,7 +27,7 @@ pub fn until<T>(expected: &str, look: impl FnMut() -> Result<Look<T>>) -> Result
 
 /// Looks until it is so, and says nothing.
 pub fn quietly<T>(expected: &str, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
-    let patience = PATIENCE.get().copied().unwrap_or(Duration::from_secs(60));
+    let patience = Duration::from_secs(PATIENCE.load(Ordering::Relaxed));
     let end = Instant::now() + patience;
     loop {
         match look()? {

@@ -13,6 +13,13 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Whether a word, or several, stand in a text and not only as a part of a longer one.
+pub fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    text.match_indices(word)
+        .any(|(at, _)| !part(text[..at].chars().next_back()) && !part(text[at + word.len()..].chars().next()))
+}
+
 /// Minutes and seconds of an RFC 3339 instant, `04:10`: the same in every time zone of whole hours.
 pub fn minutes_and_seconds(instant: &str) -> &str {
     instant.get(14..19).unwrap_or_default()

@@ -5,6 +5,60 @@ use std::path::Path;
 
 use serde_json::Value;
 
+/// The cluster's own controllers and its node: what they do for what people made is nobody's change. Any other account,
+/// also one of the system, has to be expected by the story.
+const CONTROLLERS: &[&str] = &[
+    "system:serviceaccount:kube-system:deployment-controller",
+    "system:serviceaccount:kube-system:replicaset-controller",
+    "system:serviceaccount:kube-system:endpoint-controller",
+    "system:serviceaccount:kube-system:endpointslice-controller",
+    "system:serviceaccount:kube-system:generic-garbage-collector",
+    "system:serviceaccount:kube-system:root-ca-cert-publisher",
+    "system:serviceaccount:kube-system:service-account-controller",
+    "system:kube-scheduler",
+    "system:node:kwok-0",
+];
+
+/// A write to production, as a story lists it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// Who made it.
+    pub user: String,
+    /// What was done: `patch deployments/checkout`.
+    pub act: String,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.user, self.act)
+    }
+}
+
+/// The verdict: every write in a namespace and of the Namespace itself that took effect, whatever it was, but for those
+/// of the controllers and those of Mayday's own kinds.
+pub fn changes(entries: &[Value], namespace: &str) -> Vec<Change> {
+    let is_there = |entry: &&Value| {
+        let object = &entry["objectRef"];
+        object["namespace"] == namespace
+            || (object["resource"] == "namespaces" && object["name"] == namespace)
+    };
+    let writes = entries.iter().filter(|entry| is_write(entry)).filter(is_there);
+    let concerned = writes.filter(|entry| {
+        entry["objectRef"]["apiGroup"] != "mayday.dev" && !CONTROLLERS.contains(&actor(entry))
+    });
+    concerned
+        .map(|entry| {
+            let part = |name: &str| entry["objectRef"][name].as_str().unwrap_or_default();
+            let verb = entry["verb"].as_str().unwrap_or_default();
+            let mut act = format!("{verb} {}/{}", part("resource"), part("name"));
+            if !part("subresource").is_empty() {
+                act = format!("{act}/{}", part("subresource"));
+            }
+            Change { user: actor(entry).to_owned(), act }
+        })
+        .collect()
+}
+
 /// The log so far, one entry for each request that was answered.
 pub fn read(dir: &Path) -> std::io::Result<Vec<Value>> {
     let text = std::fs::read_to_string(dir.join("audit.log"))?;

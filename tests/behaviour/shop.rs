@@ -25,6 +25,8 @@ pub struct Shop<'a> {
     pub amir: Person,
     pub bea: Person,
     pub lena: Person,
+    /// How long the audit log was when everything was ready.
+    opened: usize,
 }
 
 impl<'a> Shop<'a> {
@@ -58,7 +60,7 @@ impl<'a> Shop<'a> {
         let approver = |name| cluster.person(name, &["shop-approvers"]);
         let (emil, amir, bea) = (engineer("emil"), approver("amir"), approver("bea"));
         let lena = cluster.person("lena", &["shop-leads"]);
-        let shop = Shop { cluster, receiver, admin, emil, amir, bea, lena };
+        let mut shop = Shop { cluster, receiver, admin, emil, amir, bea, lena, opened: 0 };
         for (what, wanted) in
             [("cpol/production", "Enforced"), ("oncall/payments", "Ready"), ("bsvc/checkout", "Ready")]
         {
@@ -68,6 +70,7 @@ impl<'a> Shop<'a> {
             let deployment = shop.admin.reads("deploy/checkout -n shop");
             (deployment["status"]["availableReplicas"] == 3).then_some(())
         });
+        shop.opened = audit::read(&cluster.file("")).unwrap().len();
         shop
     }
 
@@ -123,27 +126,26 @@ impl<'a> Shop<'a> {
         pages.map(|page| (page.address().to_owned(), page.text().to_owned())).collect()
     }
 
-    /// Who wrote the Deployment itself (never its status) with success, in order: the verb and the user.
-    pub fn writes(&self) -> Vec<(String, String)> {
-        let entries = audit::read(&self.cluster.file("")).unwrap();
-        let mine = entries.iter().filter(|entry| {
-            let object = &entry["objectRef"];
-            audit::is_write(entry)
-                && object["resource"] == "deployments"
-                && object["namespace"] == "shop"
-                && object["subresource"].is_null()
-                && audit::actor(entry) != "system:serviceaccount:kube-system:deployment-controller"
-        });
-        mine.map(|entry| (entry["verb"].as_str().unwrap().to_owned(), audit::actor(entry).to_owned()))
-            .collect()
+    /// The audit log's verdict: what was changed in the shop since it was open, `emil: patch deployments/checkout`.
+    pub fn changes(&self) -> Vec<String> {
+        self.changed().iter().map(ToString::to_string).collect()
     }
 
-    /// The audit log's verdict: made by the admin, restarted once by the runbook, and nobody else wrote it.
+    /// Who changed something in the shop since it was open: the verb and the user.
+    pub fn writes(&self) -> Vec<(String, String)> {
+        let verb = |act: &str| act.split(' ').next().unwrap_or_default().to_owned();
+        self.changed().into_iter().map(|change| (verb(&change.act), change.user)).collect()
+    }
+
+    fn changed(&self) -> Vec<audit::Change> {
+        let entries = audit::read(&self.cluster.file("")).unwrap();
+        audit::changes(&entries[self.opened..], "shop")
+    }
+
+    /// Restarted once by the runbook, and nobody else changed anything in the shop.
     #[track_caller]
     pub fn was_restarted_exactly_once(&self) {
-        let restart = ("patch".to_owned(), RUNBOOKS.to_owned());
-        let writes: Vec<_> = self.writes().into_iter().filter(|(verb, _)| verb != "create").collect();
-        assert_eq!(writes, [restart]);
+        assert_eq!(self.changes(), [format!("{RUNBOOKS}: patch deployments/checkout")]);
     }
 }
 

@@ -13,12 +13,14 @@ pub struct Shop {
     pub cluster: &'static Cluster,
     pub namespace: String,
     pub policy: String,
+    /// How long the audit log was when it was open.
+    opened: usize,
 }
 
 impl Shop {
     /// Protected, and shown to be so.
     pub fn open() -> Shop {
-        let shop = Shop::unprotected();
+        let mut shop = Shop::unprotected();
         let (policy, _freeze) = sample("10-policy.yaml").split_once("\n---").map(owned).unwrap();
         let policy = policy
             .replace("name: production", &format!("name: {}", shop.policy))
@@ -28,6 +30,7 @@ impl Shop {
             let policy = shop.admin().reads(&format!("cpol/{}", shop.policy));
             condition(&policy, "Enforced").filter(|enforced| enforced["status"] == "True").map(|_| ())
         });
+        shop.opened = audit::read(&shop.cluster.file("")).unwrap().len();
         shop
     }
 
@@ -35,7 +38,7 @@ impl Shop {
     pub fn unprotected() -> Shop {
         let cluster = Cluster::shared();
         let namespace = fresh("shop");
-        let shop = Shop { cluster, policy: format!("production-{namespace}"), namespace };
+        let shop = Shop { cluster, policy: format!("production-{namespace}"), namespace, opened: 0 };
         let mine = |text: String| {
             text.replace("name: shop\n", &format!("name: {}\n", shop.namespace))
                 .replace("namespace: shop", &format!("namespace: {}", shop.namespace))
@@ -153,24 +156,11 @@ impl Shop {
         pods.map(|pod| (text(&pod["metadata"]["name"]), text(&pod["metadata"]["uid"]))).collect()
     }
 
-    /// Successful writes to the Deployment since the start, without controllers and trials: who and what.
-    pub fn writes_to_the_deployment(&self) -> Vec<(String, String, String)> {
+    /// The audit log's verdict: what was changed in the namespace since it was protected, `emil: patch deployments/checkout`.
+    pub fn changes(&self) -> Vec<String> {
         let entries = audit::read(&self.cluster.file("")).unwrap();
-        let mine = entries.iter().filter(|entry| {
-            let object = &entry["objectRef"];
-            let user = audit::actor(entry);
-            audit::is_write(entry)
-                && object["namespace"] == self.namespace.as_str()
-                && object["resource"] == "deployments"
-                && !user.starts_with("system:serviceaccount:kube-system:")
-                && !user.starts_with("system:kube-controller-manager")
-        });
-        mine.map(|entry| {
-            let container = &entry["responseObject"]["spec"]["template"]["spec"]["containers"][0];
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            (audit::actor(entry).to_owned(), text(&entry["verb"]), text(&container["image"]))
-        })
-        .collect()
+        let changes = audit::changes(&entries[self.opened..], &self.namespace);
+        changes.iter().map(ToString::to_string).collect()
     }
 }
 
