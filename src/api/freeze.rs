@@ -25,12 +25,11 @@ use super::oncall_rotation::Weekday;
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name"),
     printcolumn(name = "Stops", type_ = "string", json_path = ".spec.stops"),
     printcolumn(
-        name = "Ready",
+        name = "Active",
         type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+        json_path = ".status.conditions[?(@.type==\"Active\")].status"
     ),
-    printcolumn(name = "Until", type_ = "string", json_path = ".spec.endTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Until", type_ = "string", json_path = ".spec.endTime")
 )]
 #[x_kube(validation = (
     "has(self.schedule) ? (!has(self.startTime) && !has(self.endTime)) : has(self.endTime)",

@@ -42,7 +42,18 @@ fn judged(freeze: &Freeze, now: Timestamp) -> FreezeStatus {
     let mut status = freeze.status.clone().unwrap_or_default();
     let generation = freeze.metadata.generation.unwrap_or_default();
     let fields = not_implemented(&freeze.spec);
-    conditions::ready(&mut status, generation, now, Err(NotReady::not_implemented(&fields)));
+    let why = NotReady::not_implemented(&fields);
+    // What is shown beside its end must not leave open whether it holds.
+    conditions::set(
+        &mut status.conditions,
+        "Active",
+        false,
+        "NotImplemented",
+        why.message(),
+        generation,
+        now,
+    );
+    conditions::ready(&mut status, generation, now, Err(why));
     status
 }
 
@@ -71,6 +82,8 @@ mod tests {
         assert_eq!(status.observed_generation, 4);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NotImplemented"));
+        let active = status.conditions.iter().find(|condition| condition.type_ == "Active").unwrap();
+        assert_eq!(active.status, "False");
         assert!(ready.message.starts_with("spec.policyRef, spec.stops, spec.endTime: "), "{}", ready.message);
     }
 }
