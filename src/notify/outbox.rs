@@ -22,7 +22,7 @@ use crate::api::message::{Message, Purpose};
 use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
 use crate::cluster::controller::{self, Requeue};
 use crate::cluster::stores::Stores;
-use crate::cluster::{Error, SharedContext};
+use crate::cluster::{Error, SharedContext, faults};
 
 use super::delivery::{self, About};
 use super::schedule::{self, Outcome};
@@ -193,6 +193,9 @@ async fn attempt(context: SharedContext, about: About, message: Message) -> (Mes
     let outcome = if schedule::expired(&message, now) {
         Outcome::Failed { error: "its time was over before any channel took it".to_owned() }
     } else {
+        if message.purpose == Purpose::Page {
+            faults::point(&context.config.testing, "before-page");
+        }
         delivery::deliver(&context, &about, &message, now).await
     };
     (message, outcome)

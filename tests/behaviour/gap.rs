@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::change::shop::GLASS;
-use crate::support::{Cluster, condition, eventually, sample};
+use crate::shop::Shop;
+use crate::support::{Cluster, Person, condition, eventually};
 
 /// What the policy says was found, oldest first.
 fn found(cluster: &Cluster) -> Vec<String> {
@@ -21,25 +22,84 @@ fn known(cluster: &Cluster, kind: &str) -> Option<String> {
     map["data"][kind].as_str().map(str::to_owned)
 }
 
-fn protected() -> Cluster {
-    let cluster = Cluster::start("gap");
-    let admin = cluster.admin();
-    admin.applies(&sample("00-shop.yaml")).passes();
-    admin.applies(&sample("05-access.yaml")).passes();
-    admin.types("kubectl rollout status -n shop deploy/checkout --timeout=60s").passes();
-    let policy = sample("10-policy.yaml");
-    admin.applies(policy.split_once("\n---").unwrap().0).passes();
-    eventually("the policy is enforced", || {
-        let policy = admin.reads("cpol/production");
-        condition(&policy, "Enforced").filter(|enforced| enforced["status"] == "True").map(|_| ())
+/// While Mayday lives, who breaks the glass is recorded, and everybody concerned hears of it once.
+fn broken_glass_is_told(shop: &Shop<'_>) {
+    let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v6";
+    shop.admin.types(&format!("{image} {GLASS} --dry-run=server")).passes();
+    shop.admin.types(&format!("{image} {GLASS}")).passes();
+    let told = || {
+        let all = shop.receiver.messages();
+        let glass = all.iter().filter(|message| message.text().contains("broke the glass"));
+        let mut told: Vec<_> =
+            glass.map(|message| (message.address().to_owned(), message.text().to_owned())).collect();
+        told.sort_unstable();
+        told
+    };
+    let all = eventually("everybody hears of it", || Some(told()).filter(|told| told.len() >= 5));
+    let addresses: Vec<&str> = all.iter().map(|(address, _)| address.as_str()).collect();
+    assert_eq!(addresses, ["", "amir", "bea", "emil", "lena"], "the room and each person once: {all:?}");
+    for (_, text) in &all {
+        assert!(text.starts_with("emil broke the glass at "), "{text}");
+        let what = "image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v6";
+        assert!(text.contains(what), "{text}");
+    }
+    // The trial before it left nothing.
+    let recorded = shop.admin.reads("cpol/production")["status"]["unapproved"].clone();
+    assert_eq!(recorded.as_array().map(Vec::len), Some(1), "{recorded:#}");
+    let entry = &recorded[0];
+    let known = [
+        &entry["kind"],
+        &entry["by"],
+        &entry["namespace"],
+        &entry["object"]["kind"],
+        &entry["object"]["name"],
+    ];
+    assert_eq!(known, ["BreakGlass", "emil", "shop", "Deployment", "checkout"], "{recorded:#}");
+}
+
+/// While Mayday is stopped, what it does not protect goes on, and what it protects heals.
+fn the_rest_works(admin: &Person) {
+    let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: tents.example.com}, \
+                spec: {group: example.com, scope: Namespaced, names: {kind: Tent, plural: tents}, versions: [{name: v1, \
+                served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}";
+    admin.applies(kind).passes();
+    for command in [
+        "create namespace elsewhere",
+        "create deployment -n elsewhere web --image=shop/web:v1",
+        "rollout status -n elsewhere deploy/web --timeout=60s",
+        "create clusterrole readers --verb=get --resource=pods",
+        "delete clusterrole readers",
+        "create configmap -n kube-system note --from-literal=a=b",
+        "delete configmap -n kube-system note",
+        "delete crd tents.example.com",
+        "delete namespace elsewhere --timeout=60s",
+    ] {
+        admin.types(&format!("kubectl {command}")).passes();
+    }
+
+    let ready = || {
+        let pods = admin.reads("pods -n shop -l app=checkout");
+        let stays = |pod: &&Value| {
+            condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
+                && pod["metadata"]["deletionTimestamp"].is_null()
+        };
+        let pods = pods["items"].as_array().unwrap().iter().filter(stays);
+        pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = eventually("three pods", || Some(ready()).filter(|pods| pods.len() == 3));
+    admin.types(&format!("kubectl delete pod -n shop {} --wait=false {GLASS}", before[0])).passes();
+    eventually("another pod in its place", || {
+        let pods = ready();
+        (pods.len() == 3 && !pods.contains(&before[0])).then_some(())
     });
-    cluster
 }
 
 #[test]
 fn each_change_behind_its_back_is_told_once_and_none_of_the_controllers() {
-    let cluster = protected();
+    let cluster = Cluster::start("gap");
+    let shop = Shop::open(&cluster, &[]);
     let admin = cluster.admin();
+    broken_glass_is_told(&shop);
     // A new policy is looked at from its beginning.
     let kept = eventually("the settings are known", || {
         known(&cluster, "configmaps").filter(|kept| kept.contains("checkout-old-limits "))
@@ -48,6 +108,7 @@ fn each_change_behind_its_back_is_told_once_and_none_of_the_controllers() {
     assert_eq!(known(&cluster, "secrets"), None);
 
     cluster.operator(0).stop();
+    the_rest_works(&admin);
     for command in [
         "set image -n shop deploy/checkout app=shop/checkout:v7",
         "delete configmap -n shop checkout-old-limits",

@@ -316,3 +316,65 @@ fn a_source_that_could_take_no_post_says_so() {
     admin.types(&format!("{next} --from-literal token={TOKEN}")).passes();
     ready("True");
 }
+
+#[test]
+fn what_the_api_server_does_not_take_is_to_be_sent_again() {
+    let source = Source::open();
+    let (admin, name) = (Cluster::shared().admin(), &source.namespace);
+    let full = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name}, "spec": {
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+                    "resourceRules": [{"apiGroups": ["mayday.dev"], "apiVersions": ["*"],
+                        "operations": ["CREATE"], "resources": ["incidents"]}]},
+                "validations": [{"expression": "false", "message": "no room for another one"}]}},
+        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}},
+    ]});
+    admin.applies(&full.to_string()).passes();
+    let trial = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "trial", "namespace": name}, "spec": {"title": "x", "severity": "SEV3"}});
+    let is_taken = || admin.pipes(&trial.to_string(), "kubectl create --dry-run=server -f -").succeeded();
+    eventually("no incident is taken", || (!is_taken()).then_some(()));
+    let body = message(&checkout_down(&json!({}))).to_string();
+    source.is_refused(body.as_bytes(), 503, "the API server did not take it; send it again");
+
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        admin.types(&format!("kubectl delete {kind} {name}")).passes();
+    }
+    eventually("incidents are taken again", || is_taken().then_some(()));
+    assert_eq!(source.posts(body.as_bytes()), (200, "stored\n".to_owned()));
+    assert_eq!(source.incidents().len(), 1);
+}
+
+#[test]
+fn a_message_that_was_cut_short_clears_only_the_alerts_that_it_holds() {
+    let source = Source::open();
+    let second = json!({"labels": {"instance": "b"}, "fingerprint": "beef"});
+    let both = |change: Value| {
+        let mut whole = message(&checkout_down(&change));
+        let mut other = checkout_down(&second);
+        json_patch::merge(&mut other, &change);
+        whole["alerts"] = json!([checkout_down(&change), other]);
+        whole
+    };
+    assert_eq!(source.posts(both(json!({})).to_string().as_bytes()).0, 200);
+    let ends = |incident: &Value| {
+        let signals = incident["status"]["signals"].as_array().unwrap().iter();
+        signals.filter(|signal| signal["endTime"].is_string()).count()
+    };
+    let open = source.incidents();
+    assert_eq!((open.len(), ends(&open[0])), (1, 0));
+
+    let resolved = || json!({"status": "resolved", "endsAt": jiff::Timestamp::now().to_string()});
+    let mut cut = message(&checkout_down(&resolved()));
+    cut["status"] = json!("resolved");
+    cut["truncatedAlerts"] = json!(1);
+    assert_eq!(source.posts(cut.to_string().as_bytes()).0, 200);
+    let open = source.incidents();
+    assert_eq!((open.len(), ends(&open[0])), (1, 1), "{:#}", open[0]["status"]["signals"]);
+
+    assert_eq!(source.posts(both(resolved()).to_string().as_bytes()).0, 200);
+    assert_eq!(ends(&source.incidents()[0]), 2);
+}

@@ -134,8 +134,14 @@ fn what_people_do_while_mayday_is_stopped_counts_when_it_starts() {
     let cluster = Cluster::start("stopped");
     // Nothing is really broken here, so it must not be proved healthy in between.
     let shop = Shop::open(&cluster, &[("stableFor: 30s", "stableFor: 10m")]);
-    cluster.operator(0).stop();
     let emil = &shop.emil;
+    for (name, replicas) in [("more", 4), ("less", 2)] {
+        let ask = format!(
+            "kubectl mayday ask -n shop deploy/checkout --scale {replicas} --why load --name {name} --yes"
+        );
+        emil.types(&ask).passes();
+    }
+    cluster.operator(0).stop();
     let declare =
         "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV2 --yes";
     emil.types(declare).passes();
@@ -150,6 +156,10 @@ fn what_people_do_while_mayday_is_stopped_counts_when_it_starts() {
     let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v2";
     is_refused(shop.lena.types(&lead), "guard.mayday.dev");
     is_refused(emil.types(ask), "guard.mayday.dev");
+    let approve = "kubectl mayday approve -n shop chg/more --yes";
+    let reject = "kubectl mayday reject -n shop chg/less --why 'too few' --yes";
+    is_refused(shop.amir.types(approve), "guard.mayday.dev");
+    is_refused(shop.bea.types(reject), "guard.mayday.dev");
     is_refused(emil.types(image), "change-gate.mayday.dev");
     is_refused(shop.admin.types(image), "change-gate.mayday.dev");
 
@@ -160,10 +170,17 @@ fn what_people_do_while_mayday_is_stopped_counts_when_it_starts() {
     assert_eq!(taken["spec"]["notes"][0]["text"], "the gateway answers 500");
     assert_eq!(shop.pages(), [], "somebody has answered already");
     is_refused(emil.types(image), "Refused: image of deployment/checkout in shop");
+    shop.amir.types(approve).passes();
+    shop.bea.types(reject).passes();
+    eventually("the approval and the rejection count", || {
+        let state = |name: &str| shop.admin.reads(&format!("chg/{name} -n shop"))["status"].clone();
+        let counts = state("more")["decisions"].as_array().is_some_and(|all| all.len() == 1);
+        (counts && state("less")["state"] == "Rejected").then_some(())
+    });
     emil.types(ask).passes();
     shop.lena.types(&lead).passes();
     shop.incident("lena leads", |incident| incident["status"]["lead"]["user"] == "lena");
     let requests = shop.admin.reads("chg -n shop");
-    assert_eq!(requests["items"].as_array().unwrap().len(), 1);
+    assert_eq!(requests["items"].as_array().unwrap().len(), 3);
     cluster.stop();
 }

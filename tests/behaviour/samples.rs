@@ -119,6 +119,14 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     let run = run.trim().rsplit('/').next().unwrap();
     is_ready(admin, &format!("run/{run}"));
     let run = admin.reads(&format!("run/{run} -n shop"));
+    // It asks nothing yet, so that there is nothing to answer.
+    let answer = with("70-approvals.yaml", "kind: RunbookRun")
+        .replace("<run>", run["metadata"]["name"].as_str().unwrap())
+        .replace("<metadata.uid>", run["metadata"]["uid"].as_str().unwrap())
+        .replace("<status.digest>", &format!("v1:sha256:{}", "0".repeat(64)));
+    let said = shop.emil.pipes(&answer, "kubectl create -f -").is_refused();
+    assert!(said.contains("Refused: ") && said.contains("look"), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
     let blocked = condition(&run, "Blocked").unwrap();
     let why = blocked["message"].as_str().unwrap();
     assert!(blocked["status"] == "True" && why.starts_with("rb/rollback-checkout is not ready"), "{blocked}");

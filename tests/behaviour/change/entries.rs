@@ -1,10 +1,12 @@
 //! One request of several entries, each of a kind that is hard to match: values that the API server draws, a Secret
 //! of which nothing is read, a delete-collection, and orphans.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::shop::{GLASS, Shop};
-use crate::support::eventually;
+use crate::support::{eventually, within};
 
 /// What exists before it is asked for, made by breaking the glass.
 fn furnished() -> Shop {
@@ -139,7 +141,7 @@ fn what_an_application_is_made_of_is_asked_for_with_a_file_and_created_as_it_was
             "batch/v1",
             "CronJob",
             "nightly",
-            json!({"spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": job()}}}),
+            json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": job()}}}),
         ),
         ("networking.k8s.io/v1", "Ingress", "door", json!({"spec": {"defaultBackend": backend}})),
         ("networking.k8s.io/v1", "NetworkPolicy", "closed", json!({"spec": {"podSelector": {}}})),
@@ -167,6 +169,22 @@ fn what_an_application_is_made_of_is_asked_for_with_a_file_and_created_as_it_was
     shop.is_approved("parts");
     shop.creates(&shop.emil(), &file).passes();
     shop.reaches("parts", "Spent");
+
+    // The gate lets their controllers make of them what they say.
+    let part = |what: &str| shop.admin().reads(&format!("{what} -n {}", shop.namespace))["status"].clone();
+    for (what, count) in [
+        ("deployment/web", "readyReplicas"),
+        ("statefulset/store", "readyReplicas"),
+        ("daemonset/each", "numberReady"),
+        ("job/unlabelled", "succeeded"),
+        ("job/labelled", "succeeded"),
+    ] {
+        eventually(&format!("{what} has its pod"), || (part(what)[count] == 1).then_some(()));
+    }
+    // It begins with the next minute.
+    within(Duration::from_secs(120), "a job of the CronJob has succeeded", || {
+        part("cronjob/nightly")["lastSuccessfulTime"].is_string().then_some(())
+    });
 }
 
 #[test]
