@@ -5,6 +5,9 @@
 //! | an alert body that is malformed; invalid times; unknown fields, which are ignored | `intake::what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept` |
 //! | an alert body larger than 4 MiB, or unauthenticated | `intake::who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read` |
 //! | the same from senders that read only when all is sent; chunked; cut short | `intake::who_sends_all_before_reading_hears_the_answer_too` |
+//! | an alert message that was cut short | `intake::a_message_that_was_cut_short_clears_only_the_alerts_that_it_holds` |
+//! | an alert that the API server does not take | `intake::what_the_api_server_does_not_take_is_to_be_sent_again` |
+//! | values of the chart that make no sense | `chart::values_that_make_no_sense_are_named` |
 //! | 200 labels; quotes, templates, newlines, 1 MB | `intake::hostile_labels_are_kept_short_and_harmless` |
 //! | a Runbook or a run with an unknown parameter; two members in a step; CEL that does not compile; no ServiceAccount named | `bad_input::runbook::a_runbook_that_could_not_act_is_refused_with_what_and_where` |
 //! | a Runbook whose ServiceAccount is not there | `bad_input::runbook::a_runbook_whose_service_account_is_not_there_waits_for_it_and_says_how` |

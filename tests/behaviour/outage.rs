@@ -115,6 +115,17 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     let external =
         shop.emil.types(&format!("kubectl mayday report -n shop inc/{incident} --external")).passes();
     assert!(external.contains("Payments may fail. We are working on it."), "{external}");
+    // From when it began until the checks began to pass for good.
+    let healthy = time(&status["healthySinceTime"]);
+    let seconds = healthy.as_second() - began.as_second();
+    let length = match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, 0) => format!("{minutes} min"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    };
+    let day = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let span = format!("For {length}, from {} to {} UTC", day(began), day(healthy));
+    assert!(report.contains(&span) && external.contains(&span), "{span}\n{report}\n{external}");
     for secret in ["emil", "amir", "bea", "lena", "checkout", "shop", "sha256", "mayday", "v1"] {
         assert!(!external.to_lowercase().contains(secret), "{secret} is in the public report:\n{external}");
     }
