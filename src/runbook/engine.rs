@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::runtime::reflector::ObjectRef as Reference;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -25,10 +26,10 @@ use super::{actions, approval, identity, limits, outcome, page, prepare};
 use crate::api::approval::CountedDecision;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
-use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::api::{Approval, Incident, Runbook, RunbookRun};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::Requeue;
-use crate::cluster::stores::{Change, get, get_cluster, in_namespace};
+use crate::cluster::stores::{Change, get, get_cluster, in_namespace, readable};
 use crate::cluster::{Context, Error, SharedContext, faults, status, workloads};
 use crate::oncall::answering;
 
@@ -238,7 +239,7 @@ impl<'a> Work<'a> {
         let begins = self.status.start_time.is_none();
         let runs = if begins {
             self.admission = Some(Arc::clone(&self.engine.admission).lock_owned().await);
-            everything(&self.api::<RunbookRun>()).await?
+            everything(self.api(), &self.context.stores.runs).await?
         } else {
             Vec::new()
         };
@@ -246,10 +247,10 @@ impl<'a> Work<'a> {
         let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
         let account = self.api::<ServiceAccount>().get_opt(&spec.service_account_name).await?;
         let account = identity::fit(account.as_ref(), &self.namespace, &spec.service_account_name);
-        let approvals = everything(&self.api::<Approval>()).await?;
-        let policies = everything(&Api::<ChangePolicy>::all(self.client().clone())).await?;
-        let incidents = everything(&self.api::<Incident>()).await?;
         let stores = &self.context.stores;
+        let approvals = everything(self.api(), &stores.approvals).await?;
+        let policies = everything(Api::all(self.client().clone()), &stores.policies).await?;
+        let incidents = everything(self.api(), &stores.incidents).await?;
         let names = approval::names(
             &in_namespace(&stores.services, &self.namespace),
             &in_namespace(&stores.rotations, &self.namespace),
@@ -344,7 +345,7 @@ impl<'a> Work<'a> {
     }
 
     async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
-        let approvals = everything(&self.api::<Approval>()).await?;
+        let approvals = everything(self.api(), &self.context.stores.approvals).await?;
         let uid = self.run.uid().unwrap_or_default();
         // Who is entitled, the guard webhook decides when the answer is created; a part of the cluster never is.
         let person =
@@ -453,9 +454,9 @@ impl<'a> Work<'a> {
 }
 
 /// All objects as they are stored now.
-async fn everything<K>(api: &Api<K>) -> Result<Vec<Arc<K>>, Error>
+async fn everything<K>(api: Api<DeserializeGuard<K>>, cache: &Store<K>) -> Result<Vec<Arc<K>>, Error>
 where
-    K: Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
 {
-    Ok(api.list(&ListParams::default()).await?.items.into_iter().map(Arc::new).collect())
+    Ok(readable(api.list(&ListParams::default()).await?, cache))
 }
