@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::words::{escaped, names};
 use super::{Facts, Instead, span};
+use crate::api::incident::Audience;
 use crate::incident::timeline::{MAYDAY, PEOPLE};
 use crate::text::instant;
 
@@ -31,10 +32,12 @@ pub fn report(facts: &Facts<'_>) -> String {
         && !summary.contains("sha256:")
         && !secret.iter().any(|name| names(summary, name));
     let span = span::of(incident);
-    let mut report = format!("# Outage report\n\n{} {NEUTRAL}\n", span.words());
-    // It was written while the outage went on.
+    let mut report = format!("# Outage report\n\n{}, {NEUTRAL}\n", span.words());
+    // It was written while the outage went on, or before; whether the public heard it was for a person to decide.
     if publishable {
-        report.push_str(&format!("\nWhat we said then: {}\n", escaped(summary, MAX)));
+        let is_told = incident.spec.updates.iter().any(|update| update.audience == Audience::External);
+        let what = if is_told { "What we said then" } else { "As known while it lasted" };
+        report.push_str(&format!("\n{what}: {}\n", escaped(summary, MAX)));
     }
     if let (Some(from), Some(to), Some(length)) = (span.start(), span.end(), span.length()) {
         let lines = [("Began", instant(from)), ("Ended", instant(to)), ("Duration", length)];

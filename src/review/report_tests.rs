@@ -60,12 +60,20 @@ fn it_tells_how_the_outage_was_found_and_how_its_beginning_is_known() {
 }
 
 #[test]
-fn the_public_reads_the_summary_as_what_was_said_then() {
-    let text =
-        external::report(&facts(&incident("Payments may fail. We are working on it.", "checkout is down")));
-    let start = "# Outage report\n\nFor 22 min 2 s, from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC a service was \
-                 not available as usual.\n\nWhat we said then: Payments may fail. We are working on it.\n";
-    assert!(text.starts_with(start), "{text}");
+fn the_public_reads_the_summary_as_what_was_known_or_said_then() {
+    let mut incident = incident("Payments may fail. We are working on it.", "checkout is down");
+    let span = "For 22 min 2 s, from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC";
+    let told = |incident: &Incident, what: &str| {
+        let text = external::report(&facts(incident));
+        let start = format!(
+            "# Outage report\n\n{span}, a service was not available as usual.\n\n{what}: Payments may fail. We are \
+             working on it.\n"
+        );
+        assert!(text.starts_with(&start), "{text}");
+    };
+    told(&incident, "As known while it lasted");
+    incident.spec.updates = serde_json::from_value(json!([{"audience": "External"}])).unwrap();
+    told(&incident, "What we said then");
 }
 
 #[test]
