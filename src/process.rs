@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// When it cannot start, or a part of it ended unexpectedly.
 pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result<(), Failure> {
     let stop = CancellationToken::new();
+    let signalled = signalled();
     let mut watches = JoinSet::new();
     let client = client::calling(&kube)?;
     let watches_of = client::watching(&kube)?;
@@ -62,7 +64,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     parts.spawn(leading(Arc::clone(&context), stop.clone()));
 
     let ended = tokio::select! {
-        () = signalled() => {
+        () = signalled => {
             tracing::info!("stopping");
             Ok(())
         }
@@ -184,21 +186,28 @@ async fn serve(
     Ok(name)
 }
 
-async fn signalled() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM cannot be heard");
-                futures::future::pending::<()>().await;
-            }
+/// Ends when the process is told to stop. Heard from this call on, not only once it is waited for.
+fn signalled() -> impl Future<Output = ()> {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| match signal(kind) {
+        Ok(signal) => Some(signal),
+        Err(error) => {
+            tracing::warn!(%error, ?kind, "a signal cannot be heard");
+            None
         }
-    };
-    tokio::select! {
-        () = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
+    });
+    async {
+        let [mut terminate, mut interrupt] = signals;
+        tokio::select! {
+            () = heard(&mut terminate) => {}
+            () = heard(&mut interrupt) => {}
+        }
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => futures::future::pending().await,
     }
 }
 
