@@ -63,6 +63,21 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether the API server refuses the content itself, by a field of it or as a whole: the same again would be refused
+    /// again. What a policy of somebody's refuses may be taken later.
+    pub fn is_about_the_content(&self) -> bool {
+        let Error::Api(error) = self else { return false };
+        let kube::Error::Api(status) = &**error else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        match status.code {
+            400 | 413 => true,
+            422 => causes.into_iter().any(|cause| !cause.field.is_empty()),
+            _ => false,
+        }
+    }
+}
+
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Error {
         match &error {
@@ -133,6 +148,18 @@ mod tests {
 
     fn refused(message: &str) -> kube::Error {
         kube::Error::Api(Status::failure(message, "Forbidden").with_code(403).boxed())
+    }
+
+    #[test]
+    fn a_field_is_refused_for_good_and_what_a_policy_refuses_is_not() {
+        let answer = |code: u16, field: &str| {
+            let status = serde_json::json!({"status": "Failure", "code": code, "reason": "Invalid", "message": "no",
+                "details": {"causes": [{"message": "no", "field": field}]}});
+            let status: Status = serde_json::from_value(status).unwrap();
+            Error::from(kube::Error::Api(status.boxed())).is_about_the_content()
+        };
+        assert!(answer(422, "spec.title") && answer(413, ""));
+        assert!(!answer(422, "") && !answer(403, "spec.title") && !answer(500, ""));
     }
 
     #[derive(Debug, thiserror::Error)]

@@ -102,17 +102,14 @@ async fn accept(
         Err(error) => {
             let said = chain(&error);
             tracing::error!(%namespace, source = %name, error = %said, "alerts were not stored");
-            match error.code() {
-                // The same again would be refused again.
-                Some(code @ (400 | 413 | 422)) => Err((
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    format!(
-                        "the API server refuses what AlertSource {namespace}/{name} makes of it ({code}): {}",
-                        flat(&said, 200)
-                    ),
-                )),
-                _ => unavailable("the API server did not take it; send it again"),
+            if !error.is_about_the_content() {
+                return unavailable("the API server did not take it; send it again");
             }
+            let sentence = format!(
+                "the API server refuses what AlertSource {namespace}/{name} makes of it: {}",
+                flat(&said, 200)
+            );
+            Err((StatusCode::UNPROCESSABLE_ENTITY, sentence))
         }
     }
 }
