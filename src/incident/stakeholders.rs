@@ -286,7 +286,8 @@ mod tests {
     fn the_end_is_told_as_what_it_was() {
         let resolved = json!({"resolved": {"user": "lena", "time": "2026-11-22T02:29:00Z"}});
         let proved = json!({"resolved": {"user": "lena", "time": "2026-11-22T02:29:00Z"},
-            "healthySinceTime": "2026-11-22T02:20:00Z", "restoredTime": "2026-11-22T02:25:00Z"});
+            "noticedTime": "2026-11-22T02:05:00Z", "healthySinceTime": "2026-11-22T02:20:00Z",
+            "restoredTime": "2026-11-22T02:25:00Z"});
         let end = |outcome: &str, status: &Value| {
             let resolution =
                 json!({"outcome": outcome, "reason": "r", "duplicateOf": {"name": "other"}, "time": OPEN});
