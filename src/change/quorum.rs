@@ -299,7 +299,7 @@ fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String>
     for policy in rules.policies {
         for entry in &policy.approval.required {
             if rules.bindings.is_empty() {
-                add(missing_peers(subject, rules, yes, entry, None, entry.count).unwrap_or_default());
+                add(missing_peers(subject, rules, yes, entry, entry.count).unwrap_or_default());
             }
             for binding in rules.bindings {
                 let own =
@@ -310,7 +310,7 @@ fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String>
                     (false, true) => entry.count,
                     (false, false) => (entry.count - 1).max(1),
                 };
-                add(missing_peers(subject, rules, yes, entry, Some(binding), count).unwrap_or_default());
+                add(missing_peers(subject, rules, yes, entry, count).unwrap_or_default());
             }
         }
     }
@@ -353,15 +353,20 @@ fn missing_peers(
     rules: &Rules<'_>,
     yes: &[&By],
     entry: &RequiredApproval,
-    binding: Option<&Binding>,
     count: i32,
 ) -> Option<String> {
-    let lead = binding.and_then(|binding| binding.lead.as_deref()).map(|lead| person(lead, rules.policies));
+    // Where two incidents bind, the lead of neither is the one who is no lead.
+    let leads: BTreeSet<&str> = rules
+        .bindings
+        .iter()
+        .filter_map(|binding| binding.lead.as_deref())
+        .map(|lead| person(lead, rules.policies))
+        .collect();
     let peers: BTreeSet<&str> = yes
         .iter()
         .filter(|by| by.groups.iter().any(|group| entry.groups.contains(group)))
         .map(|by| person(&by.user, rules.policies))
-        .filter(|user| Some(*user) != lead)
+        .filter(|user| !leads.contains(user))
         .collect();
     let lacking = usize::try_from(count).unwrap_or(0).saturating_sub(peers.len());
     if lacking == 0 {
@@ -374,7 +379,7 @@ fn missing_peers(
         .map(String::as_str)
         .filter(|user| !peers.contains(person(user, rules.policies)))
         .filter(|user| {
-            Some(person(user, rules.policies)) != lead && !is_excluded(user, subject, rules.policies)
+            !leads.contains(person(user, rules.policies)) && !is_excluded(user, subject, rules.policies)
         })
         .collect();
     Some(phrase(lacking, &could, &entry.groups))

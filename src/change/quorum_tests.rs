@@ -133,6 +133,21 @@ fn in_a_crisis_the_lead_and_one_peer_and_neither_alone() {
 }
 
 #[test]
+fn where_two_incidents_bind_their_leads_alone_are_not_enough() {
+    let other =
+        Binding { incident: UidRef { name: "till-k3p9q".into(), uid: "tu".into() }, ..binding(Some("amir")) };
+    let case = Case { bindings: vec![binding(Some("lena")), other], ..Case::quiet() };
+    let both = json!([{"name": "checkout-x7k2p", "uid": "iu"}, {"name": "till-k3p9q", "uid": "tu"}]);
+    let by = |users: &[&str]| {
+        let edit = json!({"spec": {"incidentRefs": both}});
+        let approvals: Vec<_> = users.iter().map(|user| approval_of(user, edit.clone())).collect();
+        case.with(&approvals)
+    };
+    assert_eq!(by(&["lena", "amir"]).missing_phrase(), "bea");
+    assert!(by(&["lena", "amir", "bea"]).approved);
+}
+
+#[test]
 fn a_crisis_is_never_weaker_than_a_quiet_day() {
     let three = policy(
         json!({"approval": {"required": [{"name": "peers", "groups": ["shop-approvers", "shop-leads"], "count": 3}]}}),

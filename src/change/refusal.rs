@@ -194,7 +194,10 @@ fn flags(action: &Action) -> Option<String> {
     }
     let image = |delta: &Delta| {
         let container = words::image_container(&delta.path)?;
-        Some(format!("--image {container}={}", delta.after.as_ref()?.as_str()?))
+        let image = delta.after.as_ref()?.as_str()?;
+        // Whoever reads it pastes it into a shell.
+        let is_plain = image.chars().all(|c| c.is_ascii_alphanumeric() || "._/:@-".contains(c));
+        is_plain.then(|| format!("--image {container}={image}"))
     };
     let has_containers = words::pod_spec(&action.target).is_some();
     let images: Option<Vec<String>> = action.delta.iter().filter(|_| has_containers).map(image).collect();
@@ -242,6 +245,14 @@ mod tests {
              Incident checkout-x7k2p (SEV2) is open: lena (lead) and one of amir, bea must approve. \
              Ask: kubectl mayday ask -n shop deploy/checkout --image app=shop/checkout:v1 --why \"…\""
         );
+    }
+
+    #[test]
+    fn an_image_that_a_shell_would_take_for_more_stands_in_quotes() {
+        let change = action(json!({"object": {"spec": {"template": {"spec": {"containers": [
+            {"name": "app", "image": "v2; reboot"}]}}}}}));
+        let said = ask(&change, "mayday-system");
+        assert!(said.contains("--patch '{") && !said.contains("--image"), "{said}");
     }
 
     #[test]

@@ -128,13 +128,18 @@ fn said(text: Option<&String>, most: usize) -> Option<String> {
     text.map(|text| flat(text, most)).filter(|text| !text.trim().is_empty())
 }
 
+/// The last instant that our kinds take: 9998-12-31T23:59:59Z.
+const LAST: Timestamp = Timestamp::constant(253_370_764_799, 0);
+
 /// An instant; year 1 stands for none.
 fn time(text: &str) -> Result<Option<Timestamp>, String> {
     if text.starts_with("0001-01-01T00:00:00") {
         return Ok(None);
     }
     let known = text.parse().ok().filter(|time: &Timestamp| *time >= Timestamp::UNIX_EPOCH);
-    known.map(Some).ok_or_else(|| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", flat(text, 60)))
+    known
+        .map(|time| Some(time.min(LAST)))
+        .ok_or_else(|| format!("{:?} is not a time such as 2026-11-22T14:03:10Z", flat(text, 60)))
 }
 
 #[cfg(test)]
@@ -221,6 +226,12 @@ mod tests {
         for other in ["a b", "Till", "../till", "till-", &"t".repeat(300)] {
             assert_eq!(named(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn an_instant_beyond_what_can_be_stored_is_the_last_that_can() {
+        assert_eq!(time("9999-06-01T00:00:00Z"), Ok(Some(LAST)));
+        assert_eq!(LAST.to_string(), "9998-12-31T23:59:59Z");
     }
 
     #[test]

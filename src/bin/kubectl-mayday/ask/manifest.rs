@@ -211,7 +211,7 @@ mod tests {
             (both.patch, both.remove),
             (Some(json!({"data": {"a": "1"}})), vec!["/data/b".to_owned()])
         );
-        assert!(patch(about(), json!({"x": [null]})).unwrap_err().sentence.contains("null at /x/0"));
+        assert!(patch(about(), json!({"x": [null]})).unwrap_err().sentence.contains("null at patch.x[0]"));
     }
 
     #[test]
