@@ -62,6 +62,16 @@ impl<'a> Facts<'a> {
         outcome.rejected_by.clone().or_else(|| self.rejected_by.map(str::to_owned))
     }
 
+    /// Whether whoever decided is one of a policy's approvers.
+    fn is_approver(&self, decision: &CountedDecision, policy: &ChangePolicySpec) -> bool {
+        let approval = self.approvals.iter().find(|approval| approval.uid().as_ref() == Some(&decision.uid));
+        let by = approval.and_then(|approval| approval.spec.by.as_ref());
+        by.is_some_and(|by| {
+            let mut groups = policy.approval.required.iter().flat_map(|entry| &entry.groups);
+            groups.any(|group| by.groups.contains(group))
+        })
+    }
+
     fn subject(&self, kind: SubjectKind, excluded: BTreeSet<String>) -> Subject<'a> {
         Subject { kind, name: self.name, uid: self.uid, digest: self.digest, excluded }
     }
@@ -180,8 +190,16 @@ pub fn of_run(
             Some(lead) => missing.push(format!("{lead} (lead)")),
         }
     }
-    if outcome.counted.is_empty() && missing.is_empty() {
-        missing.push(one_of(&policies, facts.names, started_by));
+    let leads_agree = !bindings.is_empty() && bindings.iter().all(|b| b.lead.as_deref().is_some_and(yes));
+    if missing.is_empty() && !leads_agree {
+        // Every policy takes one of its own approvers.
+        let lacks = |policy: &&ChangePolicySpec| {
+            !outcome.counted.iter().any(|decision| facts.is_approver(decision, policy))
+        };
+        let lacking: Vec<&ChangePolicySpec> = policies.iter().copied().filter(lacks).collect();
+        if !lacking.is_empty() || outcome.counted.is_empty() {
+            missing.push(one_of(&lacking, facts.names, started_by));
+        }
     }
     let approved = if missing.is_empty() { Approved::Yes } else { Approved::Missing(missing.join(" and ")) };
     Count { approved, decisions: one_each(outcome.counted), until: None }

@@ -279,3 +279,22 @@ fn a_rejection_stays_whatever_becomes_of_who_made_it() {
         assert_eq!(still_stands(&facts, &rested_on, now()), Approved::Rejected("lena".into()));
     });
 }
+
+#[test]
+fn where_several_policies_are_over_a_run_each_takes_one_of_its_own_approvers() {
+    let second = policy(json!({"metadata": {"name": "till"},
+        "spec": {"approval": {"required": [{"name": "till", "groups": ["till-approvers"], "count": 1}]}}}));
+    let policies = [policy(json!({})), second];
+    let by = |people: &[(&str, &str)]| {
+        let subject = json!({"kind": "RunbookRun", "name": "run", "uid": "run-uid"});
+        let approvals: Vec<Arc<Approval>> = people
+            .iter()
+            .map(|(user, group)| approval(user, &[group], json!({"spec": {"subjectRef": subject}})))
+            .collect();
+        with(&policies, &approvals, |facts| {
+            of_run(&Facts { name: "run", uid: "run-uid", ..*facts }, None, &[], now()).approved
+        })
+    };
+    assert_eq!(by(&[("amir", "shop-approvers")]), Approved::Missing("one of till-approvers".into()));
+    assert_eq!(by(&[("amir", "shop-approvers"), ("tina", "till-approvers")]), Approved::Yes);
+}
