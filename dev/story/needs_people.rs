@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::audit::Audit;
 use crate::failed::{Result, expect};
-use crate::repairs_itself::{page, started};
+use crate::repairs_itself::{over_since, page, started};
 use crate::reports;
 use crate::scene::{LeaveOut, Scene, condition, name};
 use crate::wait::{quietly, seen, until};
@@ -141,8 +141,8 @@ fn over(scene: &Scene, incident: &str, release: &str, named: &[&str]) -> Result 
     let line = format!("kubectl mayday resolve -n {} inc/{incident} --yes", scene.namespace);
     let mark = scene.inbox.mark();
     scene.lena.types(&line)?.passes()?;
-    scene.state(&format!("inc/{incident}"), "Resolved")?;
-    scene.inbox.hears(mark, "", &format!("Over since *: {} is down. Resolved by people.", scene.app))?;
+    let over = scene.state(&format!("inc/{incident}"), "Resolved")?;
+    scene.inbox.hears(mark, "", &over_since(scene, &over))?;
     let named = [&["lena", "emil", "amir", "bea", &scene.good], named].concat();
     reports::print(scene, &scene.lena, incident, &named)?;
     let internal = scene.object(&format!("inc/{incident}"))?;

@@ -57,7 +57,7 @@ pub fn play(scene: &Scene) -> Result {
         "",
         &format!("Since *:{since} * on * customers may be unable to pay. Next update by *."),
     )?;
-    scene.inbox.hears(mark, "", &format!("Over since *: {app} is down. Proved healthy."))?;
+    scene.inbox.hears(mark, "", &over_since(scene, &over))?;
     scene.inbox.nothing_else()?;
     reports::print(scene, &scene.emil, &incident, &[&format!("restart-{app}"), "emil"])?;
     judge(scene, place)
@@ -71,6 +71,12 @@ pub fn page(scene: &Scene, incident: &str, since: &str, who: &str, then: &str) -
          Mayday has changed nothing: no approved runbook fits. {who}, answer by * or {then} called: \
          *kubectl mayday ack -n {namespace} inc/{incident}"
     )
+}
+
+/// What the room reads at the end: over since the checks began to pass, and not since somebody said so.
+pub fn over_since(scene: &Scene, over: &Value) -> String {
+    let healthy = over["status"]["healthySinceTime"].as_str().unwrap_or_default();
+    format!("Over since *:{} *: {} is down. Proved healthy.", minutes_and_seconds(healthy), scene.app)
 }
 
 /// When an incident began, as stored.
