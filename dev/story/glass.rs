@@ -34,7 +34,7 @@ pub fn play(scene: &Scene) -> Result {
     let found = format!(
         "Found at * UTC: deployment/{app} was changed in {namespace} while Mayday did not run, last by the field manager \
          kubectl-set at * UTC. Nobody known did it; who it was is in the audit log of the API server. Look: kubectl get \
-         -n {namespace} deployment/{app} -o yaml --show-managed-fields"
+         -n {namespace} deploy/{app} -o yaml --show-managed-fields"
     );
     for who in ["", "emil", "amir", "bea", "lena"] {
         scene.inbox.hears(mark, who, &found)?;
