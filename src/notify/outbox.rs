@@ -34,6 +34,8 @@ const AT_ONCE: usize = 64;
 /// While messages of an object are under way, so often it is looked whether others came due: none waits for a receiver
 /// that hangs.
 const LOOK: Duration = Duration::from_millis(500);
+/// So long a process that stops waits for what is under way; the next one sends it again, with the same id.
+const LAST: Duration = Duration::from_secs(3);
 /// How often a record is tried anew over a newer version.
 const RECORD_ATTEMPTS: usize = 20;
 
@@ -141,6 +143,11 @@ async fn reconcile<K: Subject>(
     // A record that fails must not cut short the sends under way, or they would be repeated too.
     let mut failure = None;
     let mut look = tokio::time::interval(LOOK);
+    let too_late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST).await;
+    };
+    tokio::pin!(too_late);
     loop {
         tokio::select! {
             Some((message, outcome)) = attempts.next() => {
@@ -151,6 +158,7 @@ async fn reconcile<K: Subject>(
                     Err(error) => failure = Some(error),
                 }
             }
+            () = &mut too_late, if !attempts.is_empty() => break,
             // Without the lease, what comes due is somebody else's to send.
             _ = look.tick(), if !attempts.is_empty() && !stop.is_cancelled() => {
                 let room = AT_ONCE.saturating_sub(attempts.len());
