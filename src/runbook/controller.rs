@@ -41,6 +41,11 @@ pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<Runbook>> 
     }
 }
 
+/// So long before an approval ends it is told that it will.
+const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Reason of `Approved` from then on, and of the Event.
+const ENDS: &str = "ApprovalEnds";
+
 /// Brings the status of a Runbook up to date.
 ///
 /// # Errors
@@ -63,7 +68,17 @@ pub async fn reconcile(runbook: Arc<Runbook>, context: SharedContext) -> Result<
         ),
     };
     let (decided, wake) = decide(&facts, now);
+    let reason = |status: &RunbookStatus| {
+        let approved = status.conditions.iter().find(|condition| condition.type_ == "Approved")?;
+        Some((approved.reason.clone(), approved.message.clone()))
+    };
+    let before = runbook.status.as_ref().and_then(reason);
+    let told = reason(&decided)
+        .filter(|(reason, _)| reason == ENDS && before.as_ref().is_none_or(|(before, _)| before != reason));
     status::write(&context.client, &*runbook, decided).await?;
+    if let Some((_, message)) = told {
+        context.events.warning(&*runbook, ENDS, &message).await;
+    }
     Ok(wake.into())
 }
 
@@ -134,11 +149,19 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
         },
     };
     let until = count.until;
+    let noticed = until.and_then(|until| until.checked_sub(NOTICE).ok());
     let (approved, reason, message) = match &count.approved {
         Approved::Yes => {
             let by: Vec<&str> = count.decisions.iter().map(|decision| decision.by.as_str()).collect();
             let end = until.map_or_else(String::new, |until| format!(" until {until}"));
-            (true, "Approved", format!("approved by {}{end}", by.join(" and ")))
+            let approved = format!("approved by {}{end}", by.join(" and "));
+            match noticed.is_some_and(|noticed| noticed <= now) {
+                true => {
+                    let next = format!("kubectl mayday approve -n {namespace} rb/{name}");
+                    (true, ENDS, format!("{approved}; for it to go on, approve it again before: {next}"))
+                }
+                false => (true, "Approved", approved),
+            }
         }
         Approved::Missing(who) => {
             (false, "ApprovalMissing", format!("{who}: kubectl mayday approve -n {namespace} rb/{name}"))
@@ -163,7 +186,8 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
     limits::note_ends(&mut status.recent_runs, run, now);
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
     status.last_run_time = last.or(status.last_run_time);
-    (status, [until, look_again].into_iter().flatten().min())
+    let noticed = noticed.filter(|noticed| *noticed > now);
+    (status, [noticed, until, look_again].into_iter().flatten().min())
 }
 
 /// Notes that a content was rejected; of many the oldest is forgotten.
@@ -188,4 +212,58 @@ fn accepted(facts: &Facts<'_>, namespace: &str) -> Result<String, NotReady> {
     let account = &spec.service_account_name;
     identity::fit(facts.account, namespace, account)?;
     Ok(format!("its steps act as serviceaccount/{account}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read<K: serde::de::DeserializeOwned>(kind: &str, content: Value) -> K {
+        let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "shop", "uid": "u"}});
+        json_patch::merge(&mut whole, &content);
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn that_an_approval_ends_is_told_two_weeks_before() {
+        let spec = json!({"summary": "s", "serviceAccountName": "a", "steps": []});
+        let runbook: Runbook = read(
+            "Runbook",
+            json!({"metadata": {"name": "rb", "annotations": {"mayday.dev/authors": "[\"emil\"]"}}, "spec": spec}),
+        );
+        let policy = json!({"metadata": {"name": "p"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}},
+            "approval": {"required": [{"name": "peers", "groups": ["shop-approvers"], "count": 1}]}}});
+        let digest = crate::change::digest::runbook(&runbook.spec).unwrap();
+        let approval = json!({"metadata": {"name": "yes", "creationTimestamp": "2026-11-01T00:00:00Z"},
+            "spec": {"subjectRef": {"kind": "Runbook", "name": "rb", "uid": "u"}, "digest": digest, "decision": "Approve",
+                "notAfter": "2026-12-31T00:00:00Z", "by": {"user": "amir", "groups": ["shop-approvers"]}}});
+        let approvals = [Arc::new(read("Approval", approval))];
+        let policies = [Arc::new(read("ChangePolicy", policy))];
+        let facts = Facts {
+            runbook: &runbook,
+            account: None,
+            approvals: &approvals,
+            policies: &policies,
+            runs: &[],
+            names: Names::default(),
+        };
+        let at = |now: &str| {
+            let (status, wake) = decide(&facts, now.parse().unwrap());
+            let approved = status.conditions.into_iter().find(|known| known.type_ == "Approved").unwrap();
+            (approved.status, approved.reason, approved.message, wake.map(|wake| wake.to_string()))
+        };
+        let (status, reason, _, wake) = at("2026-12-16T23:59:59Z");
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "Approved"));
+        assert_eq!(wake.as_deref(), Some("2026-12-17T00:00:00Z"));
+        let (status, reason, message, wake) = at("2026-12-17T00:00:00Z");
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "ApprovalEnds"));
+        assert!(
+            message.ends_with("approve it again before: kubectl mayday approve -n shop rb/rb"),
+            "{message}"
+        );
+        assert_eq!(wake.as_deref(), Some("2026-12-31T00:00:00Z"));
+        assert_eq!(at("2026-12-31T00:00:00Z").0, "False");
+    }
 }
