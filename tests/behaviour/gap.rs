@@ -140,7 +140,9 @@ fn each_change_behind_its_back_is_told_once_and_none_of_the_controllers() {
     assert!(all[4].starts_with("configmap/extra was changed in shop"), "{all:?}");
     assert_eq!(all.len(), 5);
 
-    // Certificates that were lost are made anew, and the gate goes on judging.
+    // Certificates that were lost are made anew, and the gate goes on judging, also where somebody has deleted another
+    // webhook.
+    admin.types("kubectl delete mutatingwebhookconfiguration mayday-guard-stamp").passes();
     let bundle = || {
         let config = admin.reads("validatingwebhookconfiguration/mayday-change-gate");
         config["webhooks"][0]["clientConfig"]["caBundle"].clone()

@@ -83,15 +83,14 @@ impl Difference<'_> {
     }
 
     /// Whether it was recorded when it happened, so that everybody has heard of it. What was only found later says
-    /// nothing of what was written after it.
+    /// nothing of what was written after it; nor does what was recorded in the second in which the object was last looked
+    /// at, as it may be part of what is known: rather is it told twice.
     pub fn is_recorded(&self, change: &UnapprovedChange) -> bool {
         let time = change.time.0;
         change.kind != UnapprovedKind::FoundLater
             && change.object.same_object(&self.target)
-            && match self.how {
-                How::Deleted => time >= self.since,
-                _ => self.is_act(time, &[]),
-            }
+            && time > self.since
+            && (self.how == How::Deleted || self.is_act(time, &[]))
     }
 
     /// Whether something judged at that instant, which left these values, was the last that happened: the values are
@@ -158,6 +157,8 @@ mod tests {
         assert!(changed.is_recorded(&recorded("BreakGlass", "03:04:05")));
         assert!(!changed.is_recorded(&recorded("FoundLater", "03:04:05")));
         assert!(!changed.is_recorded(&recorded("BreakGlass", "02:04:05")), "part of what was known");
+        let looked_at = recorded("BreakGlass", &changed.since.strftime("%H:%M:%S").to_string());
+        assert!(!changed.is_recorded(&looked_at), "it may be part of what is known");
     }
 
     #[test]
