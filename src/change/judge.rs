@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 
 use super::action::Action;
 use super::binding::{self, Binding};
@@ -21,7 +21,7 @@ use crate::api::approval::SubjectKind;
 use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, Interactive, UnapprovedKind};
 use crate::api::change_request::PlannedChange;
 use crate::api::{ChangePolicy, Incident};
-use crate::cluster::stores::in_namespace;
+use crate::cluster::stores::{in_namespace, stored_now};
 use crate::cluster::{Context, Error, SharedContext};
 
 /// Judges a request for a protected object.
@@ -129,8 +129,7 @@ async fn policies(context: &Context, action: &Action) -> Result<Vec<Arc<ChangePo
     if !policy::over(&known, &action.namespace, &context.config.namespace).is_empty() {
         return Ok(known);
     }
-    let policies: Api<ChangePolicy> = Api::all(context.client.clone());
-    Ok(policies.list(&ListParams::default()).await?.into_iter().map(Arc::new).collect())
+    stored_now(Api::all(context.client.clone()), &context.stores.policies).await
 }
 
 /// The incidents. Where it lets more pass that there is none, what is stored counts, and not what is cached.
@@ -147,8 +146,8 @@ async fn incidents(
     if !over.iter().any(rests) {
         return Ok(context.stores.incidents.state());
     }
-    let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &action.namespace);
-    Ok(incidents.list(&ListParams::default()).await?.into_iter().map(Arc::new).collect())
+    let incidents = Api::namespaced(context.client.clone(), &action.namespace);
+    stored_now(incidents, &context.stores.incidents).await
 }
 
 /// The policies that protect the object and are active.

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
-use kube::core::DeserializeGuard;
+use kube::api::Api;
 
 use super::action::Action;
 use super::grant::{self, Grant};
@@ -20,7 +19,7 @@ use super::weigh::{self, Facts};
 use super::{policy, refusal};
 use crate::api::change_request::RequestState;
 use crate::api::{Approval, ChangeRequest, Incident};
-use crate::cluster::stores::{in_namespace, readable};
+use crate::cluster::stores::{in_namespace, stored_now};
 use crate::cluster::{Context, Error, SharedContext, conditions, status};
 
 /// So often a use is tried to be stored while others write the same request.
@@ -243,19 +242,18 @@ async fn store(
 /// What has a say in requests of one namespace, with everything that may revoke an approval read live.
 async fn live_facts(context: &Context, candidates: &[Candidate]) -> Result<Facts, Error> {
     let Some(Candidate { namespace, .. }) = candidates.first() else { return Ok(Facts::default()) };
-    let approvals: Api<DeserializeGuard<Approval>> = Api::namespaced(context.client.clone(), namespace);
-    let approvals = approvals.list(&ListParams::default()).await?;
+    let approvals = Api::namespaced(context.client.clone(), namespace);
+    let approvals = stored_now::<Approval>(approvals, &context.stores.approvals).await?;
     let plans = candidates.iter().filter_map(|candidate| candidate.known.status.as_ref());
     let namespaces: BTreeSet<&str> =
         plans.flat_map(|status| &status.plan).map(policy::namespace_of).collect();
     let mut incidents = Vec::new();
     for namespace in namespaces {
-        let api: Api<DeserializeGuard<Incident>> = match namespace {
+        let api = match namespace {
             "" => Api::all(context.client.clone()),
             namespace => Api::namespaced(context.client.clone(), namespace),
         };
-        let found = api.list(&ListParams::default()).await?;
-        incidents.extend(readable(found, &context.stores.incidents));
+        incidents.extend(stored_now::<Incident>(api, &context.stores.incidents).await?);
     }
     Ok(Facts {
         policies: context.stores.policies.state(),
@@ -263,7 +261,7 @@ async fn live_facts(context: &Context, candidates: &[Candidate]) -> Result<Facts
         incidents,
         services: in_namespace(&context.stores.services, namespace),
         rotations: in_namespace(&context.stores.rotations, namespace),
-        approvals: readable(approvals, &context.stores.approvals),
+        approvals,
         operator_namespace: context.config.namespace.clone(),
     })
 }

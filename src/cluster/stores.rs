@@ -10,8 +10,9 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
-use kube::core::{DeserializeGuard, ObjectList};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -155,12 +156,19 @@ where
     objects
 }
 
-/// The objects of a list that was read live.
-pub fn readable<K>(list: ObjectList<DeserializeGuard<K>>, cache: &Store<K>) -> Vec<Arc<K>>
+/// The objects as they are stored now.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn stored_now<K>(
+    api: Api<DeserializeGuard<K>>,
+    cache: &Store<K>,
+) -> Result<Vec<Arc<K>>, super::Error>
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
 {
-    list.items.into_iter().filter_map(|object| read(object, cache, |_| ())).map(Arc::new).collect()
+    let list = api.list(&ListParams::default()).await?;
+    Ok(list.items.into_iter().filter_map(|object| read(object, cache, |_| ())).map(Arc::new).collect())
 }
 
 /// The object; of one that cannot be read what is cached. So it stops nothing but itself, and what was known of it

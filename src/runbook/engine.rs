@@ -3,17 +3,14 @@
 //! The run, its Runbook and ServiceAccount, the Approvals, policies and incidents, and the target are read live, never
 //! from a cache: a stale read must not cause an act. Who is named in words comes from caches. Every store is a compare-and-swap, and whoever is not sure of one reads again.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{ObjectRef as Reference, Store};
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef as Reference;
 use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -29,7 +26,7 @@ use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepSta
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::Requeue;
-use crate::cluster::stores::{Change, get, get_cluster, in_namespace, readable};
+use crate::cluster::stores::{Change, get, get_cluster, in_namespace, stored_now};
 use crate::cluster::{Context, Error, SharedContext, faults, status, workloads};
 use crate::oncall::answering;
 
@@ -239,7 +236,7 @@ impl<'a> Work<'a> {
         let begins = self.status.start_time.is_none();
         let runs = if begins {
             self.admission = Some(Arc::clone(&self.engine.admission).lock_owned().await);
-            everything(self.api(), &self.context.stores.runs).await?
+            stored_now(self.api(), &self.context.stores.runs).await?
         } else {
             Vec::new()
         };
@@ -248,9 +245,9 @@ impl<'a> Work<'a> {
         let account = self.api::<ServiceAccount>().get_opt(&spec.service_account_name).await?;
         let account = identity::fit(account.as_ref(), &self.namespace, &spec.service_account_name);
         let stores = &self.context.stores;
-        let approvals = everything(self.api(), &stores.approvals).await?;
-        let policies = everything(Api::all(self.client().clone()), &stores.policies).await?;
-        let incidents = everything(self.api(), &stores.incidents).await?;
+        let approvals = stored_now(self.api(), &stores.approvals).await?;
+        let policies = stored_now(Api::all(self.client().clone()), &stores.policies).await?;
+        let incidents = stored_now(self.api(), &stores.incidents).await?;
         let names = approval::names(
             &in_namespace(&stores.services, &self.namespace),
             &in_namespace(&stores.rotations, &self.namespace),
@@ -345,7 +342,7 @@ impl<'a> Work<'a> {
     }
 
     async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
-        let approvals = everything(self.api(), &self.context.stores.approvals).await?;
+        let approvals = stored_now(self.api(), &self.context.stores.approvals).await?;
         let uid = self.run.uid().unwrap_or_default();
         // Who is entitled, the guard webhook decides when the answer is created; a part of the cluster never is.
         let person =
@@ -451,12 +448,4 @@ impl<'a> Work<'a> {
         self.run = runs.patch(&self.run.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
-}
-
-/// All objects as they are stored now.
-async fn everything<K>(api: Api<DeserializeGuard<K>>, cache: &Store<K>) -> Result<Vec<Arc<K>>, Error>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
-{
-    Ok(readable(api.list(&ListParams::default()).await?, cache))
 }
