@@ -16,14 +16,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::enforcement::Enforcement;
+use crate::change::probe_results::ProbeResults;
+use crate::cluster::caches::Stores;
 use crate::cluster::client::{self, Impersonator};
 use crate::cluster::events::Events;
-use crate::cluster::stores::Stores;
 use crate::cluster::{Context, SharedContext, lease};
 use crate::config::Config;
-use crate::telemetry::{self, metrics::Metrics};
-use crate::{admission, change, detect, incident, notify, oncall, runbook, service};
+use crate::telemetry::metrics::Metrics;
+use crate::{admission, change, detect, health, incident, notify, oncall, runbook, service, webhook};
 
 /// How long a sender may take for the head of a request.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -50,7 +50,6 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
         impersonate,
         events: Events::new(client.clone(), &identity),
         metrics,
-        enforcement: Enforcement::default(),
         is_admitting: AtomicBool::new(false),
         client,
         config,
@@ -58,7 +57,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     });
 
     let mut parts: JoinSet<Result<&'static str, Failure>> = JoinSet::new();
-    let metrics = telemetry::server::router(Arc::clone(&context));
+    let metrics = health::router(Arc::clone(&context));
     parts.spawn(serve("metrics", context.config.metrics.address, metrics, stop.clone()));
     serving(&context, &mut parts, &stop);
     parts.spawn(leading(Arc::clone(&context), stop.clone()));
@@ -82,8 +81,8 @@ fn serving(
     parts: &mut JoinSet<Result<&'static str, Failure>>,
     stop: &CancellationToken,
 ) {
-    let reviews = admission::server::router(admission::rooms::Rooms::new(Arc::clone(context)));
-    parts.spawn(admission::listen::run(Arc::clone(context), reviews, stop.clone()));
+    let reviews = webhook::server::router(admission::handlers::Handlers::new(Arc::clone(context)));
+    parts.spawn(webhook::listen::run(Arc::clone(context), reviews, stop.clone()));
     let intake = detect::intake::router(Arc::clone(context));
     parts.spawn(serve("intake", context.config.intake.address, intake, stop.clone()));
 }
@@ -91,8 +90,9 @@ fn serving(
 /// What only the holder of the lease does, until `stop`.
 fn controllers(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
     tasks.spawn(admission::upkeep::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(admission::canary::run(Arc::clone(context), stop.clone()));
-    change::start(context, tasks, stop);
+    let probes = Arc::new(ProbeResults::default());
+    tasks.spawn(admission::probe::run(Arc::clone(context), Arc::clone(&probes), stop.clone()));
+    change::start(context, &probes, tasks, stop);
     runbook::start(context, tasks, stop);
     tasks.spawn(oncall::rotation_controller::run(Arc::clone(context), stop.clone()));
     tasks.spawn(oncall::override_controller::run(Arc::clone(context), stop.clone()));

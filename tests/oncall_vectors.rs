@@ -11,9 +11,9 @@ use mayday::api::oncall_override::{OnCallOverrideSpec, OnePerson, Replace, Repla
 use mayday::api::oncall_rotation::{
     Advance, Layer, OnCallRotationSpec, Person, Restriction, Shift, ShiftUnit, Turn, Weekday,
 };
-use mayday::oncall::duty;
 use mayday::oncall::schedule::Schedule;
-use mayday::oncall::stand_in::StandIn;
+use mayday::oncall::schedule::duty;
+use mayday::oncall::schedule::overrides::StandIn;
 
 #[derive(Deserialize)]
 struct File {

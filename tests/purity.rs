@@ -8,41 +8,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms in which everything is pure, but their ends.
-const ROOMS: &[&str] = &[
-    "admission/guard",
-    "api",
-    "change",
-    "detect",
-    "incident",
-    "notify",
-    "oncall",
-    "review",
-    "runbook",
-    "service",
-];
+const ROOMS: &[&str] =
+    &["api", "change", "detect", "guard", "incident", "notify", "oncall", "report", "runbook", "service"];
 
 /// The files that gather or act.
 const ENDS: &[&str] = &[
-    "admission/guard/facts.rs",
-    "admission/guard/mod.rs",
-    "change/approval_controller.rs",
-    "change/by_itself.rs",
-    "change/freeze_controller.rs",
-    "change/judge.rs",
-    "change/lookup.rs",
+    "change/controllers/approval.rs",
+    "change/controllers/freeze.rs",
+    "change/controllers/policy.rs",
+    "change/controllers/request.rs",
+    "change/drift/mod.rs",
+    "change/drift/scan.rs",
+    "change/gate/exemptions.rs",
+    "change/gate/lookup.rs",
+    "change/gate/mod.rs",
+    "change/gate/unauthorized.rs",
+    "change/gate/usage.rs",
     "change/mod.rs",
-    "change/plan.rs",
-    "change/policy_controller.rs",
-    "change/request_controller.rs",
-    "change/sentinel.rs",
-    "change/sentinel/survey.rs",
-    "change/unapproved.rs",
-    "change/uses.rs",
+    "change/request/plan.rs",
     "detect/body.rs",
     "detect/condition.rs",
     "detect/controller.rs",
     "detect/intake.rs",
     "detect/record.rs",
+    "guard/gather.rs",
+    "guard/mod.rs",
     "incident/controller.rs",
     "notify/channel_controller.rs",
     "notify/credential.rs",
@@ -52,9 +42,9 @@ const ENDS: &[&str] = &[
     "oncall/override_controller.rs",
     "oncall/rotation_controller.rs",
     "runbook/controller.rs",
-    "runbook/engine.rs",
-    "runbook/hands.rs",
     "runbook/mod.rs",
+    "runbook/run/client.rs",
+    "runbook/run/controller.rs",
     "service/controller.rs",
 ];
 

@@ -1,16 +1,9 @@
-//! The HTTPS server of the webhooks: certificates, review decoding, the guard of our own kinds.
+//! What binds the webhooks to the process: which handler answers which path, the webhook configurations, and the
+//! probe that shows whether the gate is asked at all.
 //!
-//! [`listen`] serves in every process; [`upkeep`] and [`canary`] run on the lease holder. What is judged is
-//! decided elsewhere: our own kinds in [`guard`], protected objects in [`crate::change`].
+//! [`handlers`] answers in every process; [`upkeep`] and [`probe`] run on the lease holder.
 
-pub mod caller;
-pub mod canary;
-pub mod certificates;
-pub mod guard;
-pub mod listen;
-pub mod review;
-pub mod rooms;
-pub mod server;
+pub mod configuration;
+pub mod handlers;
+pub mod probe;
 pub mod upkeep;
-pub mod verdict;
-pub mod webhooks;

@@ -1,7 +1,7 @@
 //! Keeps certificates and webhook configurations as they must be, on the lease holder.
 //!
 //! The order at the start is what keeps a cluster writable: this process serves, then the API servers learn
-//! whom to trust and what to ask about, then the canary looks whether it works.
+//! whom to trust and what to ask about, then the probe shows whether it works.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::store::CertificateStore;
-use super::webhooks::fill::{GATE, Webhooks};
-use super::webhooks::rules::{self, Filled};
+use crate::admission::configuration::fill::{GATE, Webhooks};
+use crate::admission::configuration::rules;
+use crate::admission::configuration::rules::Filled;
 use crate::cluster::error::chain;
 use crate::cluster::{Error, SharedContext};
+use crate::webhook::certificates::store::CertificateStore;
 
 /// A turn happens at least so often, whatever was missed.
 const EVERY: Duration = Duration::from_secs(30);

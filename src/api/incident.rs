@@ -123,6 +123,31 @@ impl Incident {
     pub fn is_open(&self) -> bool {
         self.status.as_ref().and_then(|status| status.state).is_none_or(IncidentState::is_open)
     }
+
+    /// User name of the person who leads the incident now; none until somebody claims the lead.
+    pub fn lead(&self) -> Option<&str> {
+        Some(self.spec.roles.as_ref()?.lead.as_ref()?.user.as_str())
+    }
+
+    /// Whether a person has acknowledged. Claiming the lead acknowledges.
+    pub fn is_answered(&self) -> bool {
+        self.lead().is_some()
+            || self.spec.acknowledgement.is_some()
+            || self.status.as_ref().is_some_and(|status| status.acknowledgement.is_some())
+    }
+
+    /// Whether Mayday has seen the outage itself, by the status given. An outage that only a person reported, and that
+    /// no source or check has noticed, is not over because those go on seeing nothing.
+    pub fn is_noticed(&self, status: &IncidentStatus) -> bool {
+        let reported = self.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
+        reported.is_by_a_source() || !status.signals.is_empty() || status.noticed_time.is_some()
+    }
+
+    /// The resolution in the spec, unless the outage has come back after it, by the status given.
+    pub fn resolution(&self, status: &IncidentStatus) -> Option<&Resolution> {
+        let lapsed = status.lapsed_resolution.as_ref();
+        self.spec.resolution.as_ref().filter(|said| lapsed.is_none_or(|lapsed| !said.repeats(lapsed)))
+    }
 }
 
 /// How an outage was found.

@@ -169,6 +169,11 @@ pub enum IncidentState {
     Duplicate,
 }
 
+/// Actor of a timeline entry: Mayday itself.
+pub const MAYDAY: &str = "mayday";
+/// Actor of a timeline entry: several people who agreed, or people where nobody leads.
+pub const PEOPLE: &str = "people";
+
 impl IncidentStatus {
     /// Since when service is out: since it came back, or else since the outage began.
     pub fn out_since(&self) -> Option<&Time> {

@@ -404,6 +404,14 @@ pub struct RunbookStatus {
 
 crate::conditioned!(RunbookStatus);
 
+impl Runbook {
+    /// Users who changed what the digest covers since the last approved digest, as the guard webhook stamps them.
+    /// `None` if the annotation is missing or unreadable: then the authors are unknown, and nobody may approve.
+    pub fn authors(&self) -> Option<Vec<String>> {
+        serde_json::from_str(self.metadata.annotations.as_ref()?.get(AUTHORS_ANNOTATION)?).ok()
+    }
+}
+
 impl RunbookStatus {
     /// Who rejected the content of a digest, if anybody has.
     pub fn rejected_by(&self, digest: &str) -> Option<&str> {

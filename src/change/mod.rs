@@ -1,54 +1,34 @@
-//! Change control: policy index, delta, digest, quorum (pure) and the decision on a protected request.
+//! Change control: what counts as production, who must agree to a change, and whether one attempted write passes.
 //!
-//! [`judge`] answers the webhook in every process; what [`start`] begins runs on the lease holder.
+//! [`gate`] answers the webhook in every process. [`controllers`] and [`drift`] run on the lease holder.
+
+pub mod approval;
+pub mod controllers;
+pub mod diff;
+pub mod drift;
+pub mod gate;
+pub mod policy;
+pub mod probe_results;
+pub mod request;
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::probe_results::ProbeResults;
 use crate::cluster::SharedContext;
 
-pub mod action;
-pub mod approval_controller;
-pub mod audience;
-pub mod binding;
-pub mod budget;
-pub mod built_in;
-pub mod by_itself;
-pub mod delta;
-pub mod digest;
-pub mod drawn;
-pub mod enforcement;
-pub mod freeze_controller;
-pub mod grant;
-pub mod judge;
-pub mod lookup;
-pub mod patching;
-pub mod people;
-pub mod plan;
-pub mod policy;
-pub mod policy_controller;
-pub mod quorum;
-pub mod refusal;
-pub mod request_controller;
-pub mod request_decide;
-pub mod request_messages;
-pub mod sentinel;
-pub mod system;
-pub mod unapproved;
-pub mod unproved;
-pub mod uses;
-pub mod validate;
-pub mod version;
-pub mod weigh;
-pub mod words;
-
-/// Starts the controllers of requests, approvals, policies and freezes, and the sentinel, until `stop`.
-pub fn start(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-    tasks.spawn(request_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(approval_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(policy_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(freeze_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(sentinel::run(Arc::clone(context), stop.clone()));
+/// Starts the controllers of requests, approvals, policies and freezes, and drift detection, until `stop`.
+pub fn start(
+    context: &SharedContext,
+    probes: &Arc<ProbeResults>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) {
+    tasks.spawn(controllers::request::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(controllers::approval::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(controllers::policy::run(Arc::clone(context), Arc::clone(probes), stop.clone()));
+    tasks.spawn(controllers::freeze::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(drift::run(Arc::clone(context), stop.clone()));
 }

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::error::{Class, Error};
-use super::stores::{Change, Missed};
 use super::{Context, SharedContext};
+use crate::cluster::caches::{Change, Missed};
 
 /// At most so many objects of a kind at once.
 const CONCURRENCY: u16 = 8;
@@ -174,7 +174,7 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let Some(namespace) = &change.namespace else { return Vec::new() };
-    super::stores::in_namespace(store, namespace)
+    crate::cluster::caches::in_namespace(store, namespace)
         .iter()
         .map(|object| ObjectRef::from_obj(&**object))
         .collect()

@@ -1,21 +1,20 @@
 //! Kubernetes plumbing: caches, controllers, status, events, lease, backoff, impersonated clients.
 
 pub mod backoff;
+pub mod caches;
 pub mod client;
 pub mod conditions;
 pub mod controller;
 pub mod error;
 pub mod events;
-pub mod faults;
+pub mod failpoints;
 pub mod lease;
 pub mod status;
-pub mod stores;
 pub mod workloads;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::change::enforcement::Enforcement;
 use crate::config::Config;
 use crate::telemetry::metrics::Metrics;
 
@@ -34,13 +33,11 @@ pub struct Context {
     /// Name of this process, unique among the replicas.
     pub identity: String,
     /// What is stored in the API server, kept warm.
-    pub stores: stores::Stores,
+    pub stores: caches::Stores,
     /// Events on objects.
     pub events: events::Events,
     /// Counters and gauges.
     pub metrics: Metrics,
-    /// What the canary saw last of each policy.
-    pub enforcement: Enforcement,
     /// Whether the webhooks are served.
     pub is_admitting: AtomicBool,
 }

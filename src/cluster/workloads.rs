@@ -7,7 +7,7 @@ use kube::runtime::reflector::Store;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::stores::{Stores, get, in_namespace};
+use crate::cluster::caches::{Stores, get, in_namespace};
 
 /// Their API group.
 pub const GROUP: &str = "apps";

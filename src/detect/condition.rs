@@ -13,15 +13,16 @@ use kube::ResourceExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::record;
 use super::signal::Observation;
-use super::{record, signal};
 use crate::api::alert_source::ObjectCondition;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::Signal;
 use crate::api::{AlertSource, Incident};
+use crate::cluster::caches::in_namespace;
 use crate::cluster::error::chain;
-use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, SharedContext, workloads};
+use crate::incident::signals;
 use crate::text::flat;
 
 /// Even if nothing changes.
@@ -80,7 +81,7 @@ async fn look(context: &Context, reported: &mut Reported) -> Duration {
         let before = last.remove(&key).unwrap_or_default();
         let left_out = left_out(&incidents);
         let found_no_place =
-            |seen: &Observation| left_out.contains(signal::key(&source.name_any(), &seen.id).as_str());
+            |seen: &Observation| left_out.contains(signals::key(&source.name_any(), &seen.id).as_str());
         sighting.observations.retain(|seen| is_news(seen, &firing, &before) || found_no_place(seen));
         if let Some(next) = sighting.wake {
             wake = wake.min(Duration::try_from(next.duration_since(now)).unwrap_or(RETRY));
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_found_no_place_is_known_by_its_hash() {
-        let known = signal::key("workloads", "du/Available");
+        let known = signals::key("workloads", "du/Available");
         let incident = |state: &str| {
             let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i"},
                 "spec": {"title": "t", "severity": "SEV2"}, "status": {"state": state, "leftOutSignals": [known]}});

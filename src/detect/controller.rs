@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::intake;
 use crate::api::alert_source::{AlertSourceSpec, AlertSourceStatus};
 use crate::api::{AlertSource, Incident};
+use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 use crate::notify::credential::{Credential, CredentialError, TYPE};
 

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::body::{Incoming, LIMIT, Untaken};
-use super::places::Places;
 use super::{alertmanager, record};
 use crate::api::AlertSource;
+use crate::cluster::caches::get;
 use crate::cluster::error::chain;
-use crate::cluster::stores::get;
 use crate::cluster::{Context, SharedContext};
+use crate::detect::concurrency::Places;
 use crate::notify::credential::{Credential, CredentialError};
 use crate::text::flat;
 

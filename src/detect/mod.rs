@@ -2,10 +2,10 @@
 
 pub mod alertmanager;
 mod body;
+mod concurrency;
 pub mod condition;
 pub mod controller;
-mod follow;
+mod correlate;
 pub mod intake;
-mod places;
 pub mod record;
 pub mod signal;

@@ -1,6 +1,7 @@
 //! Storing what was seen: one outage of a service is one Incident, however many sources, senders and replicas
 //! report it. Names are the lock, and statuses are written by compare-and-swap.
 
+use crate::api::incident_status::MAYDAY;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,16 +10,17 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::follow::{Key, Known, Step, covering};
-use super::signal::{Joined, Observation, join};
+use super::signal::Observation;
 use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentStatus;
 use crate::api::{AlertSource, BusinessService, Incident};
+use crate::cluster::caches::in_namespace;
 use crate::cluster::conditions::seconds;
-use crate::cluster::stores::in_namespace;
 use crate::cluster::{Context, Error};
-use crate::incident::{people, timeline};
+use crate::detect::correlate::{Key, Known, Step, covering};
+use crate::incident::signals::{Merged, merge};
+use crate::incident::{roles, timeline};
 use crate::service::{group_incident_name, incident_name, matching};
 use crate::text::flat;
 
@@ -238,12 +240,12 @@ async fn add(
     }
     if let Some((_, severity)) = raised.as_ref().filter(|(of, _)| *of == name) {
         let what = format!("raised to {severity}: {} reports worse", source.name_any());
-        timeline::add(&mut status, now, timeline::MAYDAY, &what);
+        timeline::add(&mut status, now, MAYDAY, &what);
         status.told_severity = Some(*severity);
     }
     // Where it was over, people are paged anew anyway.
     if let Some(severity) = worst.filter(|_| incident.is_open()) {
-        people::worsen(&next, &mut status, said, severity);
+        roles::worsen(&next, &mut status, said, severity);
     }
     next.status = Some(status);
     match incidents.replace_status(&name, &PostParams::default(), &next).await {
@@ -261,12 +263,12 @@ fn join_all(
     seen: &[&Observation],
     now: Timestamp,
 ) -> Option<Option<Severity>> {
-    let joined: Vec<(Joined, Severity)> = seen
+    let joined: Vec<(Merged, Severity)> = seen
         .iter()
-        .map(|new| (join(status, new.signal(&source.name_any(), now)), new.severity))
-        .filter(|(joined, _)| *joined != Joined::Nothing)
+        .map(|new| (merge(status, new.signal(&source.name_any(), now)), new.severity))
+        .filter(|(joined, _)| *joined != Merged::Nothing)
         .collect();
-    let news = joined.iter().filter(|(joined, _)| *joined == Joined::News);
+    let news = joined.iter().filter(|(joined, _)| *joined == Merged::News);
     let worst = news.map(|(_, severity)| *severity).min();
     (!joined.is_empty()).then_some(worst)
 }

@@ -7,7 +7,7 @@ use crate::api::common::ObjectRef;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::api::runbook_run::StepState;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
-use crate::change::words;
+use crate::change::diff::describe;
 use crate::text::cut;
 
 /// Most changes that are kept.
@@ -78,7 +78,7 @@ fn of_request<'a>(
                 let what = if used.delta.is_empty() {
                     planned.summary.clone()
                 } else {
-                    words::update(
+                    describe::update(
                         &planned.target,
                         planned.namespace.as_deref().unwrap_or_default(),
                         &used.delta,

@@ -5,14 +5,15 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::{doubts, questions};
+use super::questions;
 use crate::api::Incident;
 use crate::api::check::{ConditionCheck, NamedCheck, ReturnToService, RolloutCheck};
 use crate::api::common::{Empty, ObjectRef};
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus};
 use crate::cluster::conditions::seconds;
 use crate::cluster::workloads;
-use crate::detect::signal::LEFT_OUT;
+use crate::incident::signals::LEFT_OUT;
+use crate::incident::staleness;
 use crate::text::cut;
 
 /// How long all checks must pass, if nobody says.
@@ -163,7 +164,7 @@ fn alerts(
         .filter(|signal| signal.end_time.is_none())
         .map(|signal| signal.name.as_str())
         .collect();
-    if let Some(doubt) = doubts::of_all(status, facts, now) {
+    if let Some(doubt) = staleness::of_all(status, facts, now) {
         return (CheckResult::Unknown, doubt);
     }
     if !firing.is_empty() {

@@ -15,8 +15,8 @@ use super::decide::{Plan, decide};
 use super::facts::{Facts, key};
 use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
+use crate::cluster::caches::{Change, in_namespace};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 
 /// Runs until `cancel`.

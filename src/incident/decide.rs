@@ -7,19 +7,19 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::timeline::{self, MAYDAY};
-use super::{
-    changes, checks, doubts, duplicates, hand_over, next, people, recovery, relapse, run_failures,
-    stakeholders, told,
-};
+use super::timeline;
+use super::{changes, checks, duplicates, next, recovery, relapse, run_failures, stakeholders};
 use crate::api::common::{NameRef, UidRef};
+use crate::api::incident_status::MAYDAY;
 use crate::api::incident_status::{IncidentStatus, ServiceCopy};
 use crate::api::runbook_run::RunState;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::conditions::{self, NotReady, seconds};
+use crate::incident::{announcements, handoff, roles, staleness};
 use crate::oncall::escalation;
-use crate::review;
-use crate::runbook::{ceiling, matching, outcome};
+use crate::report;
+use crate::runbook::run::view;
+use crate::runbook::{automation_limits, matching};
 
 /// Most runs that are remembered, as the schema allows.
 const RUNS: usize = 50;
@@ -48,7 +48,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let before = status.state;
     let is_new = before.is_none();
     open(incident, facts, &mut status, now);
-    people::record(incident, facts, &mut status, now);
+    roles::record(incident, facts, &mut status, now);
     timeline::tell_severity(incident, &mut status, now);
     timeline::tell_notes(incident, &mut status, now);
     let mut plan = Plan::default();
@@ -71,14 +71,14 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         status.changes = changes::known(incident, facts, &status);
         let proved =
             recovery::advance(incident, &mut status, checks::stable_for(&given), facts.observed_since, now);
-        let (_, silent) = doubts::stale(&status, facts, now);
+        let (_, silent) = staleness::stale(&status, facts, now);
         plan.wake = earliest([soon, proved, silent]);
     }
     let state = recovery::state(incident, &status, next::is_repairing(incident, facts));
     status.state = Some(state);
 
     let mut fields = checks::not_implemented(&given);
-    fields.extend(incident.spec.review.iter().flat_map(review::not_implemented));
+    fields.extend(incident.spec.review.iter().flat_map(report::not_implemented));
     let ready = match fields.as_slice() {
         [] => Ok("The incident is being worked on; status.next says by whom".to_owned()),
         fields => Err(NotReady::not_implemented(fields)),
@@ -96,12 +96,12 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         page(incident, facts, &mut status, &mut plan, now);
         if state.is_open() {
             run_failures::page(incident, facts, &mut status, now);
-            hand_over::page(incident, facts, &mut status, now);
+            handoff::page(incident, facts, &mut status, now);
         }
         let said = stakeholders::decide(incident, facts, &status, now);
         stakeholders::end_drafts(&mut status, &said);
         for (what, messages) in said {
-            told::once(&mut status, &what, messages);
+            announcements::once(&mut status, &what, messages);
         }
     }
 
@@ -115,9 +115,9 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
     let stored = status.reports.take();
     if !state.is_open() {
         let ended = with(incident, &status);
-        let known = review::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
+        let known = report::Facts { incident: &ended, requests: &facts.requests, runs: &facts.runs };
         let told = incident.status.as_ref().map(|status| status.observed_generation);
-        status.reports = Some(review::reports(&known, stored, told != Some(generation)));
+        status.reports = Some(report::reports(&known, stored, told != Some(generation)));
     }
     if is_new {
         plan.events.push(("Opened", format!("{} {}", incident.spec.severity, incident.spec.title)));
@@ -302,7 +302,7 @@ fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan
         counts.then_some(start)
     };
     let latest = facts.runs.iter().filter(|run| began(run).is_some()).max_by_key(|run| began(run));
-    let ceiling = ceiling::over(&facts.policies, &incident.namespace().unwrap_or_default());
+    let ceiling = automation_limits::over(&facts.policies, &incident.namespace().unwrap_or_default());
     let asks = |run: &RunbookRun| {
         let mut named = facts.runbooks.iter().filter(|known| known.name_any() == run.spec.runbook_ref.name);
         named.any(|runbook| ceiling.asks_per_run(runbook.spec.approval, false))
@@ -318,7 +318,7 @@ fn done(incident: &Incident, facts: &Facts, status: &IncidentStatus, plan: &Plan
         return waits(run, "an approval");
     }
     let mut mine = facts.runs.iter().filter(|run| run.is_for(&name) && !run.spec.dry_run);
-    if let Some((run, next)) = mine.find_map(|run| Some((run, outcome::waits_for(run)?))) {
+    if let Some((run, next)) = mine.find_map(|run| Some((run, view::waits_for(run)?))) {
         let state = run.status.as_ref().and_then(|status| status.state);
         return match state {
             Some(RunState::WaitingForApproval) => waits(run, "an approval"),

@@ -13,13 +13,12 @@ use serde_json::{Value, json};
 
 use super::changes::affected;
 use super::facts::Facts;
-use super::people;
 use crate::api::Incident;
 use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
 use crate::api::incident::IncidentSpec;
 use crate::api::incident_status::IncidentStatus;
-use crate::change::binding;
-use crate::detect::signal::join;
+use crate::incident::roles;
+use crate::incident::signals::merge;
 use crate::text::cut;
 
 /// Most duplicates that are remembered, as the schema allows. One is forgotten only after it has long been told.
@@ -52,8 +51,8 @@ pub fn duplicate_of(incident: &Incident, facts: &Facts) -> Option<NameRef> {
 /// Whether the original binds changes wherever its duplicate does: somebody has answered there, or leads, if here.
 /// Until then the duplicate goes on binding.
 fn holds_as_much(original: &Incident, duplicate: &Incident) -> Option<()> {
-    let is_led = |incident| binding::lead(incident).is_some();
-    let answered = binding::is_answered(original) || !binding::is_answered(duplicate);
+    let is_led = |incident: &Incident| incident.lead().is_some();
+    let answered = original.is_answered() || !duplicate.is_answered();
     (answered && (is_led(original) || !is_led(duplicate))).then_some(())
 }
 
@@ -120,12 +119,12 @@ pub fn remember(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     for duplicate in duplicates {
-        if !binding::is_answered(duplicate) {
-            people::worsen(incident, status, incident.spec.severity, duplicate.spec.severity);
+        if !duplicate.is_answered() {
+            roles::worsen(incident, status, incident.spec.severity, duplicate.spec.severity);
         }
         let known = duplicate.status.iter().flat_map(|status| status.signals.clone());
         for signal in known.filter(|signal| signal.end_time.is_none()) {
-            join(status, signal);
+            merge(status, signal);
         }
         status
             .duplicates

@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::Facts;
-use super::{hand_over, recovery};
+use super::recovery;
 use crate::api::Incident;
 use crate::api::change_request::RequestState;
 use crate::api::common::is_true;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
-use crate::change::people;
-use crate::runbook::outcome;
+use crate::change::approval::approvers;
+use crate::incident::handoff;
+use crate::runbook::run::view;
 use crate::text::{cut, instant};
 
 /// The next act; none once there is nothing left to do. `overdue`: by when stakeholders were to hear again, and did not.
@@ -48,7 +49,7 @@ pub fn decide(
             }
         }),
         IncidentState::Repairing => {
-            acting_run(incident, facts).and_then(|run| outcome::waits_for(run).cloned()).or_else(|| {
+            acting_run(incident, facts).and_then(|run| view::waits_for(run).cloned()).or_else(|| {
                 let run = acting_run(incident, facts).map(|run| run.name_any()).unwrap_or_default();
                 next(
                     "nobody",
@@ -59,7 +60,7 @@ pub fn decide(
         }
         IncidentState::Crisis => {
             let lead = status.lead.as_ref().map(|lead| lead.user.clone()).unwrap_or_default();
-            if let Some((lead, named)) = hand_over::pending(incident, status) {
+            if let Some((lead, named)) = handoff::pending(incident, status) {
                 return next(named, format!("claim the lead, which {lead} hands over"), command("lead"));
             }
             waiting_request(incident, facts, &namespace)
@@ -82,7 +83,7 @@ pub fn decide(
         }
         IncidentState::Restored => match &status.lead {
             Some(lead) => next(&lead.user, "resolve".to_owned(), command("resolve")),
-            None if recovery::is_noticed(incident, status) => {
+            None if incident.is_noticed(status) => {
                 let steady = if is_true(&status.conditions, "Flapping") { " once it is steady" } else { "" };
                 next("nobody", format!("it resolves by itself{steady}"), None)
             }
@@ -142,7 +143,7 @@ fn paged(status: &IncidentStatus) -> String {
 fn leads(incident: &Incident, facts: &Facts) -> Option<String> {
     let services =
         facts.service(incident).map_or_else(|| facts.services.clone(), |own| vec![Arc::clone(own)]);
-    let leads = people::names(&services, &facts.rotations, &[]).leads;
+    let leads = approvers::names(&services, &facts.rotations, &[]).leads;
     (!leads.is_empty()).then(|| leads.join(" or "))
 }
 
@@ -155,9 +156,7 @@ pub fn waiting_on(next: &Next) -> String {
 fn acting_run<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<crate::api::RunbookRun>> {
     let name = incident.name_any();
     facts.runs.iter().find(|run| {
-        run.is_for(&name)
-            && (outcome::is_acting(run) || outcome::waits_for(run).is_some())
-            && !run.spec.dry_run
+        run.is_for(&name) && (view::is_acting(run) || view::waits_for(run).is_some()) && !run.spec.dry_run
     })
 }
 

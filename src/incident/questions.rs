@@ -12,7 +12,7 @@ use crate::api::approval::{Decision, SubjectKind};
 use crate::api::check::NamedCheck;
 use crate::api::incident_status::{CheckResult, CheckStatus, Stamped};
 use crate::api::{Approval, Incident};
-use crate::change::digest;
+use crate::change::diff::digest;
 use crate::cluster::conditions::seconds;
 
 /// How long after a no the same is asked again.

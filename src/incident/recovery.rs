@@ -1,17 +1,18 @@
 //! From the checks to the end of an outage, and back when it returns. Pure.
 
+use crate::api::incident_status::PEOPLE;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::facts::Facts;
-use super::timeline::{self, MAYDAY};
-use super::{doubts, people};
+use super::timeline;
 use crate::api::Incident;
-use crate::api::incident::{Outcome, Resolution};
+use crate::api::incident::Outcome;
+use crate::api::incident_status::MAYDAY;
 use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, PastOutage, Stamped};
-use crate::change::binding;
 use crate::cluster::conditions::{State, seconds, set};
-use crate::review::span;
+use crate::incident::{roles, staleness};
+use crate::report::span;
 
 /// Most outages before a relapse that are kept, as the schema allows.
 const PAST: usize = 50;
@@ -33,12 +34,12 @@ pub fn advance(
     match (passes, status.healthy_since_time.clone()) {
         (true, None) => {
             status.healthy_since_time = Some(seconds(now));
-            doubts::turned(status, now);
+            staleness::turned(status, now);
             timeline::add(status, now, MAYDAY, "every check passes");
         }
         (false, Some(_)) => {
             status.healthy_since_time = None;
-            doubts::turned(status, now);
+            staleness::turned(status, now);
             let what = match status.restored_time.take() {
                 Some(_) => "a check fails again: not restored after all",
                 None => "a check fails again",
@@ -56,7 +57,7 @@ pub fn advance(
         }
     }
     resolve(incident, status, now);
-    [wake, doubts::flaps_until(status, now)].into_iter().flatten().min()
+    [wake, staleness::flaps_until(status, now)].into_iter().flatten().min()
 }
 
 /// When it will have been proved that service has returned, if every check goes on passing. While nobody looked, nothing
@@ -73,22 +74,13 @@ pub fn proved_at(
 /// Whether people have said that it is restored, and that is not proved: the guard judges by what was stored.
 pub fn awaits_proof(incident: &Incident, status: &IncidentStatus) -> bool {
     status.restored_time.is_none()
-        && resolution(incident, status).is_some_and(|said| said.outcome == Outcome::Restored)
-}
-
-/// The resolution of the spec, unless the outage has come back after it.
-pub fn resolution<'a>(incident: &'a Incident, status: &IncidentStatus) -> Option<&'a Resolution> {
-    incident
-        .spec
-        .resolution
-        .as_ref()
-        .filter(|said| status.lapsed_resolution.as_ref().is_none_or(|lapsed| !said.repeats(lapsed)))
+        && incident.resolution(status).is_some_and(|said| said.outcome == Outcome::Restored)
 }
 
 /// A signal that fires after the resolution reopens the incident; whoever stored it has looked at the time.
 /// To be asked first: what is over stays as it was, and only a relapse makes it go on.
 pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
-    let ended = resolution(incident, status).map(|resolution| resolution.outcome);
+    let ended = incident.resolution(status).map(|resolution| resolution.outcome);
     if matches!(ended, Some(Outcome::FalseAlarm | Outcome::Duplicate)) {
         return;
     }
@@ -110,10 +102,10 @@ pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp)
         status.resolved = None;
         status.restored_time = None;
         status.healthy_since_time = None;
-        doubts::turned(status, now);
+        staleness::turned(status, now);
         status.relapses = status.relapses.saturating_add(1);
         status.lapsed_resolution = incident.spec.resolution.clone();
-        people::lapse(incident, status);
+        roles::lapse(incident, status);
         timeline::add(status, now, MAYDAY, &format!("the outage has returned ({name}): reopened"));
     }
 }
@@ -122,19 +114,19 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     if status.resolved.is_some() || awaits_proof(incident, status) {
         return;
     }
-    let (user, what) = match resolution(incident, status) {
+    let (user, what) = match incident.resolution(status) {
         Some(resolution) => {
             // Only the lead, or a quorum, could write it.
-            let lead = status.lead.as_ref().map(|lead| lead.user.as_str()).or(binding::lead(incident));
-            let user = lead.unwrap_or(timeline::PEOPLE).to_owned();
+            let lead = status.lead.as_ref().map(|lead| lead.user.as_str()).or(incident.lead());
+            let user = lead.unwrap_or(PEOPLE).to_owned();
             let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             (user, format!("resolved as {:?}{reason}", resolution.outcome))
         }
         // Without a lead it resolves by itself once it is proved, and does not come and go.
         None if status.restored_time.is_some()
             && status.lead.is_none()
-            && is_noticed(incident, status)
-            && doubts::flaps_until(status, now).is_none() =>
+            && incident.is_noticed(status)
+            && staleness::flaps_until(status, now).is_none() =>
         {
             (MAYDAY.to_owned(), "resolved by itself".to_owned())
         }
@@ -144,20 +136,13 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     status.resolved = Some(Stamped { user, time: seconds(now) });
 }
 
-/// Whether Mayday has seen the outage itself. What only a person reported, and no source or check has noticed, is not
-/// over because those go on seeing nothing.
-pub fn is_noticed(incident: &Incident, status: &IncidentStatus) -> bool {
-    let reported = incident.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
-    reported.is_by_a_source() || !status.signals.is_empty() || status.noticed_time.is_some()
-}
-
 /// Where the incident stands: of the rows that hold, the last wins. `is_repairing`: a run is acting.
 pub fn state(incident: &Incident, status: &IncidentStatus, is_repairing: bool) -> IncidentState {
     if status.duplicate_of.is_some() {
         return IncidentState::Duplicate;
     }
     if status.resolved.is_some() {
-        return match resolution(incident, status).map(|resolution| resolution.outcome) {
+        return match incident.resolution(status).map(|resolution| resolution.outcome) {
             Some(Outcome::FalseAlarm) => IncidentState::FalseAlarm,
             Some(Outcome::Duplicate) => IncidentState::Duplicate,
             _ if needs_review(incident) => IncidentState::Resolved,
@@ -187,8 +172,8 @@ pub fn needs_review(incident: &Incident) -> bool {
 /// The conditions of rules §5.
 pub fn conditions(status: &mut IncidentStatus, facts: &Facts, generation: i64, now: Timestamp) {
     let goes_on = status.state.is_none_or(IncidentState::is_open);
-    let stale = if goes_on { doubts::stale(status, facts, now).0 } else { None };
-    let flapping = goes_on && doubts::flaps_until(status, now).is_some();
+    let stale = if goes_on { staleness::stale(status, facts, now).0 } else { None };
+    let flapping = goes_on && staleness::flaps_until(status, now).is_some();
     let needs_no_review = matches!(
         status.state,
         Some(IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate)

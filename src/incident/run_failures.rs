@@ -4,14 +4,15 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::Facts;
-use super::timeline::{self, MAYDAY};
-use super::told;
+use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
+use crate::api::incident_status::MAYDAY;
 use crate::api::message::Purpose;
-use crate::oncall::recipients;
-use crate::oncall::text::together;
-use crate::runbook::outcome;
+use crate::incident::announcements;
+use crate::oncall::escalation::page_text::together;
+use crate::oncall::escalation::recipients;
+use crate::runbook::run::view;
 
 /// Stores one page for each such run of the incident.
 pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
@@ -19,7 +20,7 @@ pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now
     let namespace = incident.namespace().unwrap_or_default();
     let named = status.service.as_ref().and_then(|service| service.rotations.clone()).unwrap_or_default();
     for run in facts.runs.iter().filter(|run| run.is_for(&name)) {
-        let Some(failure) = outcome::escalation(run) else { continue };
+        let Some(failure) = view::escalation(run) else { continue };
         let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, &facts.channels, now);
         let next = match &status.lead {
             Some(lead) => format!("{} leads: kubectl mayday show -n {namespace} inc/{name}", lead.user),
@@ -29,7 +30,7 @@ pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now
         let key = format!("{}/run/{uid}", incident.uid().unwrap_or_default());
         let text = format!("{failure}. {next}");
         let messages = recipients::messages(&called, &key, Purpose::Page, &text, now);
-        if told::once(status, &format!("run/{uid}"), messages) {
+        if announcements::once(status, &format!("run/{uid}"), messages) {
             let people: Vec<String> = called.iter().map(|recipient| recipient.name().to_owned()).collect();
             timeline::add(status, now, MAYDAY, &format!("paged {}: {failure}", together(&people)));
         }

@@ -5,15 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::Facts;
-use super::recovery;
 use crate::api::incident::{Audience, Outcome, Update};
 use crate::api::incident_status::IncidentStatus;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::{Incident, OnCallRotation};
 use crate::cluster::conditions::seconds;
-use crate::oncall::recipients;
-use crate::oncall::text::{Stakeholders, clock};
-use crate::review::span;
+use crate::oncall::escalation::page_text::{Stakeholders, clock};
+use crate::oncall::escalation::recipients;
+use crate::report::span;
 
 /// When people hear next, if nobody says another time.
 const NEXT: SignedDuration = SignedDuration::from_mins(30);
@@ -186,7 +185,7 @@ pub fn end_drafts(status: &mut IncidentStatus, said: &[(String, Vec<Message>)]) 
 /// What they hear at the end: since when, or that it was no outage of its own.
 fn over(incident: &Incident, status: &IncidentStatus, zone: &TimeZone, now: Timestamp) -> String {
     let title = incident.spec.title.trim_end_matches('.');
-    let resolution = recovery::resolution(incident, status);
+    let resolution = incident.resolution(status);
     match resolution.map(|resolution| (resolution.outcome, &resolution.duplicate_of)) {
         Some((Outcome::FalseAlarm, _)) => format!("There was no outage: {title} was a false alarm."),
         Some((Outcome::Duplicate, Some(other))) => {
@@ -222,7 +221,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::incident::told;
+    use crate::incident::announcements;
 
     const OPEN: &str = "2026-11-22T02:04:10Z";
 
@@ -270,7 +269,7 @@ mod tests {
         let mut look = |spec: Value, now: &str| {
             let (incident, now) = (incident(spec), now.parse().unwrap());
             for (what, messages) in decide(&incident, &Facts::default(), &status, now) {
-                told::once(&mut status, &what, messages);
+                announcements::once(&mut status, &what, messages);
             }
             promised(&incident, &Facts::default(), &status, now).map(|time| time.to_string())
         };
@@ -311,7 +310,7 @@ mod tests {
             let said = decide(&incident(spec), &Facts::default(), status, now());
             end_drafts(status, &said);
             for (what, messages) in said {
-                told::once(status, &what, messages);
+                announcements::once(status, &what, messages);
             }
         };
         let mut status = status(json!({}));

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::Incident;
 use crate::api::common::same_second;
-use crate::api::incident_status::{IncidentStatus, TimelineEntry};
+use crate::api::incident_status::{IncidentStatus, MAYDAY, PEOPLE, TimelineEntry};
 use crate::cluster::conditions::seconds;
 use crate::text::{cut, flat, instant};
 
@@ -13,11 +13,6 @@ use crate::text::{cut, flat, instant};
 const KEPT: usize = 200;
 /// So many of the first ones: how it began is never lost.
 const FIRST: usize = 40;
-
-/// What Mayday does by itself stands under this name.
-pub const MAYDAY: &str = "mayday";
-/// Who acts where several agreed, or where nobody leads.
-pub const PEOPLE: &str = "people";
 
 /// Adds an entry, in the order of time.
 pub fn add(status: &mut IncidentStatus, time: Timestamp, who: &str, what: &str) {

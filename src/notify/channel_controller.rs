@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::message::Message;
 use crate::api::{ChangePolicy, NotificationChannel};
+use crate::cluster::caches::{Change, in_namespace};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 
 use super::channel_status;

@@ -80,7 +80,7 @@ fn minute(at: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
     use crate::api::message::Purpose;
-    use crate::oncall::recipients::{Recipient, messages};
+    use crate::oncall::escalation::recipients::{Recipient, messages};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()

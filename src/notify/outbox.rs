@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::message::{Message, Purpose};
 use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
+use crate::cluster::caches::Stores;
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::Stores;
-use crate::cluster::{Error, SharedContext, faults};
+use crate::cluster::{Error, SharedContext, failpoints};
 
 use super::delivery::{self, About};
 use super::schedule::{self, Outcome};
@@ -202,7 +202,7 @@ async fn attempt(context: SharedContext, about: About, message: Message) -> (Mes
         Outcome::Failed { error: "its time was over before any channel took it".to_owned() }
     } else {
         if message.purpose == Purpose::Page {
-            faults::point(&context.config.testing, "before-page");
+            failpoints::point(&context.config.testing, "before-page");
         }
         delivery::deliver(&context, &about, &message, now).await
     };

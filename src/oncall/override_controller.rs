@@ -8,8 +8,8 @@ use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::OnCallOverride;
+use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{Change, get, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 
 use super::override_status;

@@ -11,7 +11,8 @@ use crate::cluster::conditions::{self, NotReady};
 use crate::text::cut;
 
 use super::schedule::Schedule;
-use super::stand_in::{self, StandIn};
+use crate::oncall::schedule::overrides;
+use crate::oncall::schedule::overrides::StandIn;
 
 /// How many edges within an override are compared at most.
 const SIGHT: usize = 2_000;
@@ -74,7 +75,7 @@ fn judge(
     if over {
         return Ok(true);
     }
-    let all = stand_in::of_rotation(overrides, name, &people);
+    let all = overrides::of_rotation(overrides, name, &people);
     let others = all.iter().filter(|stand_in| stand_in.name != own.name).cloned().collect();
     let Ok(with) = Schedule::of_known(&rotation.spec, all) else {
         return Err(waiting(

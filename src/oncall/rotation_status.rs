@@ -12,7 +12,7 @@ use crate::cluster::conditions::{self, NotReady, State, seconds};
 use crate::text::cut;
 
 use super::schedule::Schedule;
-use super::{duty, stand_in, validate};
+use crate::oncall::schedule::{duty, overrides, validate};
 
 /// How far ahead gaps are looked for.
 const AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -31,7 +31,7 @@ pub fn decide(
     let generation = rotation.metadata.generation.unwrap_or_default();
     let spec = &rotation.spec;
     let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
-    let stand_ins = stand_in::of_rotation(overrides, &rotation.name_any(), &people);
+    let stand_ins = overrides::of_rotation(overrides, &rotation.name_any(), &people);
 
     let problems: Vec<String> = validate::problems(spec).iter().map(ToString::to_string).collect();
     let invalid = NotReady::Stalled("Invalid".to_owned(), problems.join("; "));

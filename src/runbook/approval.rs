@@ -1,6 +1,6 @@
 //! Who has approved a Runbook or a run, and who is missing. Pure.
 //!
-//! Who is eligible and how many are needed is [`crate::change::quorum`]'s; here is what a Runbook adds to it:
+//! Who is eligible and how many are needed is [`crate::change::approval::quorum`]'s; here is what a Runbook adds to it:
 //! its authors never count, an approval lapses, and a run that has begun rests on what it began with.
 
 use std::collections::BTreeSet;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::actions::changed_targets;
-use super::ceiling::covers;
-use super::permit::Approved;
 use crate::api::approval::{CountedDecision, Decision, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::PlannedChange;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RunbookSpec;
 use crate::api::{Approval, BusinessService, ChangePolicy, Incident, OnCallRotation};
-use crate::change::binding::bindings;
-use crate::change::people;
-use crate::change::quorum::{Names, Outcome, Rules, Subject, evaluate, person};
+use crate::change::approval::approvers;
+use crate::change::approval::binding::bindings;
+use crate::change::approval::quorum::{Names, Outcome, Rules, Subject, evaluate, person};
+use crate::runbook::automation_limits::covers;
+use crate::runbook::run::permit::Approved;
+use crate::runbook::steps::changed_targets;
 
 /// Most decisions in a status, as the schema allows.
 const MAX_DECISIONS: usize = 32;
@@ -229,7 +229,7 @@ pub fn names(
 ) -> Names {
     let target = |target: &ObjectRef| PlannedChange { target: target.clone(), ..PlannedChange::default() };
     let plan: Vec<PlannedChange> = changed_targets(&spec.steps).into_iter().map(target).collect();
-    people::names(services, rotations, &plan)
+    approvers::names(services, rotations, &plan)
 }
 
 #[cfg(test)]

@@ -7,27 +7,21 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::reflector::ObjectRef as Reference;
 use kube::{Api, ResourceExt};
 
-use super::permit::Approved;
 use super::{approval, identity, limits, validate};
-use crate::api::runbook::{AUTHORS_ANNOTATION, Rejection, RunbookStatus};
+use crate::api::runbook::{Rejection, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
-use crate::change::quorum::Names;
+use crate::change::approval::quorum::Names;
+use crate::cluster::caches::{Change, in_namespace};
 use crate::cluster::conditions::{NotReady, ready, seconds, set};
 use crate::cluster::controller::{Requeue, all, same_namespace};
-use crate::cluster::stores::{Change, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
+use crate::runbook::run::permit::Approved;
 
 /// ServiceAccounts are not watched: one that is missing is looked for again after this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
 /// Most rejected contents that are remembered, as the schema allows.
 const REJECTIONS: usize = 16;
-
-/// Users who changed what the digest covers since the last approved digest, as the guard webhook stamps them;
-/// `None` if nobody knows.
-pub fn authors(runbook: &Runbook) -> Option<Vec<String>> {
-    serde_json::from_str(runbook.annotations().get(AUTHORS_ANNOTATION)?).ok()
-}
 
 /// Runbooks that a change of something else may concern.
 pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
@@ -122,7 +116,7 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
         matches!(accepted, Err(NotReady::Waiting(..))).then(|| now.checked_add(LOOK_AGAIN).ok()).flatten();
     ready(&mut status, generation, now, accepted);
 
-    let count = match crate::change::digest::runbook(&runbook.spec) {
+    let count = match crate::change::diff::digest::runbook(&runbook.spec) {
         Ok(digest) => {
             let uid = runbook.uid().unwrap_or_default();
             let facts = approval::Facts {
@@ -135,7 +129,7 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
                 policies: facts.policies,
                 names: &facts.names,
             };
-            let count = approval::of_runbook(&facts, authors(runbook).as_deref(), now);
+            let count = approval::of_runbook(&facts, runbook.authors().as_deref(), now);
             if let Approved::Rejected(by) = &count.approved {
                 remember(&mut status, &digest, by);
             }
@@ -235,7 +229,7 @@ mod tests {
         );
         let policy = json!({"metadata": {"name": "p"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}},
             "approval": {"required": [{"name": "peers", "groups": ["shop-approvers"], "count": 1}]}}});
-        let digest = crate::change::digest::runbook(&runbook.spec).unwrap();
+        let digest = crate::change::diff::digest::runbook(&runbook.spec).unwrap();
         let approval = json!({"metadata": {"name": "yes", "creationTimestamp": "2026-11-01T00:00:00Z"},
             "spec": {"subjectRef": {"kind": "Runbook", "name": "rb", "uid": "u"}, "digest": digest, "decision": "Approve",
                 "notAfter": "2026-12-31T00:00:00Z", "by": {"user": "amir", "groups": ["shop-approvers"]}}});

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::api::runbook_run::RunbookRunSpec;
-use crate::change::digest::{DigestError, of};
+use crate::change::diff::digest::{DigestError, of};
 
 /// What an approval of the run names: this run, of exactly this Runbook, for this incident, with these values.
 ///

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::actions::changed_targets;
-use super::outcome::snapshot_spec;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
 use crate::api::runbook_run::RunState;
 use crate::api::{Runbook, RunbookRun};
 use crate::cluster::conditions::seconds;
+use crate::runbook::run::view::snapshot_spec;
+use crate::runbook::steps::changed_targets;
 use crate::text::instant;
 
 /// What stands in the way of a run for now.

@@ -7,13 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
-use super::actions::changed_targets;
-use super::{ceiling, limits};
+use super::limits;
 use crate::api::common::{NameRef, is_true};
 use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
 use crate::api::runbook_run::{RunState, RunbookRunSpec};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::runbook::automation_limits;
+use crate::runbook::steps::changed_targets;
 use crate::text::cut;
 
 /// What is known when Runbooks are matched.
@@ -187,7 +188,9 @@ fn stands_in_the_way(facts: &Facts<'_>, runbook: &Runbook, now: Timestamp) -> Re
         return Err(format!("it is suspended: kubectl -n {namespace} patch rb/{name} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'").into());
     }
     usable(runbook, &namespace).map_err(Blocked::from)?;
-    if let Some(message) = ceiling::over(facts.policies, &namespace).refuses(runbook.spec.start, &namespace) {
+    if let Some(message) =
+        automation_limits::over(facts.policies, &namespace).refuses(runbook.spec.start, &namespace)
+    {
         return Err(format!("{message}: {}", by_hand(incident, &name)).into());
     }
     if runbook.spec.start == Start::Automatic && is_true(&status.conditions, "Mitigated") {

@@ -1,25 +1,18 @@
 //! Runbooks and their runs: digest, matching, the run's state machine (pure), one file per action, limits.
 //!
 //! A run is a journal: what is about to be done is stored before it is done, and what was done is proved
-//! from the object itself. [`machine`] says what comes next; the ends carry it out.
+//! from the object itself. [`run`] holds the life of a run.
 
-pub mod actions;
 pub mod approval;
-pub mod ceiling;
+pub mod automation_limits;
 pub mod controller;
 pub mod digest;
-pub mod engine;
-pub mod guard;
-pub mod hands;
 pub mod identity;
-pub mod journal;
 pub mod limits;
-pub mod machine;
 pub mod matching;
-pub mod outcome;
-pub mod page;
-pub mod permit;
-pub mod prepare;
+pub mod preconditions;
+pub mod run;
+pub mod steps;
 pub mod validate;
 
 use tokio::task::JoinSet;
@@ -37,12 +30,12 @@ pub fn start(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &Cancellati
         |runbook, context| Box::pin(controller::reconcile(runbook, context)),
         stop.clone(),
     ));
-    let engine = engine::Engine::default();
+    let engine = run::controller::Engine::default();
     tasks.spawn(controllers::run(
         "run",
         context.clone(),
         context.stores.runs.clone(),
-        engine::concerned,
+        run::controller::concerned,
         move |run, context| {
             let engine = engine.clone();
             Box::pin(async move { engine.reconcile(run, context).await })

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 pub use crate::problem::Problem;
 
-use super::actions::{Action, is_workload};
-use super::guard;
 use crate::api::common::{ObjectRef, ParameterValue};
 use crate::api::runbook::{OnFailure, Parameter, RunbookSpec, Step};
+use crate::runbook::preconditions;
+use crate::runbook::steps::{Action, is_workload};
 
 fn problem(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem { path: path.into(), message: message.into() }
@@ -26,7 +26,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
     parameters(&spec.parameters, &mut found);
     for (index, given) in spec.guards.iter().enumerate() {
         readable(&given.target, &format!("spec.guards[{index}].target"), &mut found);
-        if let Err(message) = guard::compile(&given.expression) {
+        if let Err(message) = preconditions::compile(&given.expression) {
             found.push(problem(format!("spec.guards[{index}].expression"), message));
         }
     }

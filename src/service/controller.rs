@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::business_service::{BusinessServiceSpec, BusinessServiceStatus};
 use crate::api::common::NameRef;
 use crate::api::{BusinessService, Incident, OnCallRotation};
+use crate::cluster::caches::{get, in_namespace};
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::cluster::controller::{self, Requeue};
-use crate::cluster::stores::{get, in_namespace};
 use crate::cluster::{SharedContext, status};
 use crate::incident::checks;
 

@@ -1,50 +1,33 @@
 //! `kubectl mayday`: declare, answer, ask, approve and read, with the person's own kubeconfig and rights.
 //!
 //! Every command reads first, shows what it is about to do, asks (unless `--yes`), and then does exactly that.
-//! What is written is built by pure functions beside the command; the ends are in `cluster` and `output`.
+//! What is written is built by pure functions beside the command; the ends are in `client::session` and `render::terminal`.
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
-mod ack;
-mod address;
-mod answer;
-mod append;
-mod apply;
-mod approve;
-mod ask;
-mod break_glass;
-mod cli;
-mod clock;
-mod cluster;
-mod decision;
-mod declare;
-mod failure;
-mod lead;
-mod note;
-mod output;
-mod report;
-mod resolve;
-mod run;
-mod show;
-mod stop;
+mod client;
+mod commands;
+mod render;
 mod text;
-mod update;
-mod wait;
-mod who;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
-use crate::cluster::Session;
-use crate::failure::Failure;
+use crate::client::failure::Failure;
+use crate::client::session::Session;
+use crate::commands::cli::{Cli, Command};
+use crate::commands::{
+    ack, answer, apply, approve, ask, break_glass, declare, lead, note, report, resolve, run, stop, update,
+    who,
+};
+use crate::render as show;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure.to_string());
+            render::terminal::complain(&failure.to_string());
             ExitCode::from(failure.code)
         }
     }

@@ -1,0 +1,162 @@
+//! Whether an unapproved change is really refused: a change that nobody may ever make is tried as a dry run
+//! in every protected namespace, and must come back with the words of this very build.
+//!
+//! It is sent as the planner, who may create and only as a dry run, and whose probe is the one plan that the
+//! gate is asked about. So a deleted webhook, a selector or a failure policy that somebody changed, or an
+//! expired certificate is seen within a turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::change::policy;
+use crate::change::probe_results::{ProbeResult, ProbeResults};
+use crate::cluster::SharedContext;
+use crate::cluster::caches::get_cluster;
+use crate::webhook::review::Request;
+use crate::webhook::verdict::Verdict;
+
+/// Name of the object that nobody may ever create in a protected namespace.
+pub const NAME: &str = "mayday-probe";
+/// Words of the refusal by which the probe knows that the gate answered.
+const MARKER: &str = "this is the probe that shows that the change gate works";
+/// What the API server puts before a refusal of the gate.
+const GATE: &str = "change-gate.mayday.dev";
+/// How often it is tried.
+const EVERY: Duration = Duration::from_secs(10);
+/// How soon it is tried again while it is not refused: after a new policy that is a matter of a second.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The refusal of the probe; none for every other request.
+pub fn refusal(request: &Request) -> Option<Verdict> {
+    let is_probe = request.resource.group.is_empty()
+        && request.resource.resource == "configmaps"
+        && name(request) == NAME;
+    is_probe.then(|| {
+        Verdict::refuse(format!("Refused: {MARKER}, and nobody may create it; take another name than {NAME}"))
+    })
+}
+
+fn name(request: &Request) -> &str {
+    let object = request.object.as_ref().or(request.old_object.as_ref());
+    object.and_then(|object| object.metadata.name.as_deref()).unwrap_or(&request.name)
+}
+
+/// What the answer to the probe proves. Pure.
+///
+/// # Errors
+/// What happened instead of the gate's refusal, and the next command.
+pub fn judge(namespace: &str, answer: Result<(), &kube::Error>) -> Result<(), String> {
+    const LOOK: &str = "kubectl get validatingwebhookconfiguration mayday-change-gate -o yaml";
+    match answer {
+        Ok(()) => Err(format!(
+            "An unapproved change in {namespace} was not refused: the webhook {GATE} was not asked. Look at its \
+             rules, namespaceSelector and failurePolicy: {LOOK}"
+        )),
+        Err(kube::Error::Api(status)) if status.message.contains(MARKER) && status.message.contains(GATE) => {
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.message.contains("failed calling webhook") => Err(format!(
+            "The API server cannot call Mayday ({}), so every change in {namespace} is refused, approved ones \
+             too. Look at the service, the network and caBundle: {LOOK}",
+            cut(&status.message)
+        )),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(format!(
+            "Namespace {namespace} does not exist; nothing is protected in it: kubectl get ns {namespace}"
+        )),
+        Err(error) => Err(format!(
+            "Whether an unapproved change in {namespace} is refused cannot be seen: {}. Look at the log of Mayday, \
+             and: {LOOK}",
+            cut(&crate::cluster::error::chain(error))
+        )),
+    }
+}
+
+fn cut(message: &str) -> String {
+    crate::text::cut(message, 300)
+}
+
+/// Sends the probe into every protected namespace until `stop`; for the lease holder.
+pub async fn run(context: SharedContext, results: Arc<ProbeResults>, stop: CancellationToken) {
+    loop {
+        let refused = turn(&context, &results).await;
+        let pause = if refused { EVERY } else { SOON };
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// One try in every namespace of every policy; whether it was refused everywhere.
+async fn turn(context: &SharedContext, results: &ProbeResults) -> bool {
+    let mut everywhere = true;
+    for protecting in context.stores.policies.state() {
+        let mut result = Ok(());
+        let all = policy::namespaces(&protecting, &context.config.namespace);
+        let exists = |namespace: &&str| get_cluster(&context.stores.namespaces, namespace).is_some();
+        // One that is not there yet is told by Ready, and says nothing about the others.
+        let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
+        for namespace in if existing.is_empty() { all } else { existing } {
+            let sent = send(&context.planner, namespace).await;
+            result = result.and(judge(namespace, sent.as_ref().map(|_| ())));
+        }
+        everywhere &= result.is_ok();
+        results.record(&protecting.name_any(), ProbeResult { time: Timestamp::now(), result });
+    }
+    everywhere
+}
+
+async fn send(planner: &Client, namespace: &str) -> Result<ConfigMap, kube::Error> {
+    let probe = ConfigMap {
+        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        ..ConfigMap::default()
+    };
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    Api::namespaced(planner.clone(), namespace).create(&dry_run, &probe).await
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn api(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status::failure(message, "Forbidden").with_code(code)))
+    }
+
+    #[test]
+    fn only_the_gates_own_refusal_proves_that_it_works() {
+        let refused =
+            api(403, &format!("admission webhook \"{GATE}\" denied the request: Refused: {MARKER}, and …"));
+        assert_eq!(judge("shop", Err(&refused)), Ok(()));
+        let elsewhere =
+            api(403, &format!("admission webhook \"other.example\" denied the request: {MARKER}"));
+        assert!(judge("shop", Err(&elsewhere)).is_err());
+        assert!(judge("shop", Err(&api(403, "configmaps is forbidden"))).is_err());
+    }
+
+    #[test]
+    fn a_probe_that_passes_says_what_to_look_at() {
+        let message = judge("shop", Ok(())).unwrap_err();
+        assert!(
+            message.contains("was not refused") && message.contains("kubectl get validatingwebhook"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_gate_that_cannot_be_called_is_told_from_one_that_is_not_asked() {
+        let message = judge("shop", Err(&api(500, "failed calling webhook \"x\": x509: unknown authority")))
+            .unwrap_err();
+        assert!(message.contains("cannot call Mayday") && message.contains("x509"), "{message}");
+        let message = judge("gone", Err(&api(404, "namespaces \"gone\" not found"))).unwrap_err();
+        assert!(message.contains("does not exist"), "{message}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Changes from manifests, as `kubectl apply -f` would make them. Pure.
+
+use mayday::api::change_request::{Change, CreateChange, PatchType, UpdateChange};
+use mayday::api::common::ObjectRef;
+use mayday::change::diff::patch;
+use mayday::change::request::validate::null_in;
+use serde_json::{Value, json};
+
+use super::kinds::knows_strategic_merge;
+use super::merge;
+use crate::client::failure::Failure;
+
+/// Fields of `metadata` that say which object it is, or that the API server writes.
+const NOT_A_CHANGE: &[&str] = &[
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "managedFields",
+    "selfLink",
+];
+
+/// The objects of a YAML or JSON text, those of a `kind: List` one by one.
+pub fn documents(text: &str, file: &str) -> Result<Vec<Value>, Failure> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+        .map_err(|error| Failure::usage(format!("{file} is no YAML: {error}")))?;
+    let documents: Vec<Value> =
+        documents.into_iter().filter(|document| !document.is_null()).flat_map(items).collect();
+    if documents.is_empty() {
+        return Err(Failure::usage(format!("{file} holds no object.")));
+    }
+    Ok(documents)
+}
+
+/// What a list holds, as `kubectl get -o yaml` writes one; anything else is itself.
+fn items(mut document: Value) -> Vec<Value> {
+    let is_list = document["apiVersion"] == "v1" && document["kind"] == "List";
+    match document.get_mut("items").filter(|_| is_list).map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => vec![document],
+    }
+}
+
+/// The object that a manifest names.
+pub fn object(manifest: &Value) -> Result<ObjectRef, Failure> {
+    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    match (text("/apiVersion"), text("/kind"), text("/metadata/name")) {
+        (Some(api_version), Some(kind), Some(name)) => Ok(ObjectRef { api_version, kind, name }),
+        _ => Err(Failure::usage("A manifest needs apiVersion, kind and metadata.name.")),
+    }
+}
+
+/// The object that a manifest is about, if a request may hold it here.
+pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
+    let target = object(manifest)?;
+    let other = manifest.pointer("/metadata/namespace").and_then(Value::as_str);
+    if let Some(other) = other.filter(|other| *other != namespace) {
+        return Err(Failure::usage(format!(
+            "{} is in namespace {other}, and a request is made where its target is: put what is there into a file of \
+             its own, and ask for it with -n {other}.",
+            target.display()
+        )));
+    }
+    let secret = target.group().is_empty() && target.kind == "Secret";
+    if secret && (manifest.get("data").is_some() || manifest.get("stringData").is_some()) {
+        return Err(Failure::usage(format!(
+            "{} holds data, and the content of a Secret never goes into a request: anybody who may read the request \
+             could read it.",
+            target.display()
+        )));
+    }
+    Ok(target)
+}
+
+/// What applying the manifest would change of the object that is there; none if nothing. `live` is that object.
+pub fn update(target: ObjectRef, mut manifest: Value, live: &Value) -> Result<Option<Change>, Failure> {
+    keep_content(&mut manifest);
+    // What is applied always has annotations: that of what was applied last.
+    if live.pointer("/metadata/annotations").is_some() && manifest["metadata"]["annotations"].is_null() {
+        manifest["metadata"]["annotations"] = json!({});
+    }
+    let by_key = knows_strategic_merge(&target.api_version);
+    let wanted = merge::applied(last_applied(live).as_ref(), &manifest, live, by_key);
+    let operations = serde_json::to_value(json_patch::diff(live, &wanted))
+        .map_err(|error| Failure::new(format!("{} cannot be compared: {error}.", target.display())))?;
+    if operations.as_array().is_none_or(Vec::is_empty) {
+        return Ok(None);
+    }
+    let update =
+        UpdateChange { patch_type: PatchType::Json, patch: Some(operations), ..UpdateChange::default() };
+    Ok(Some(Change { target: Some(target), update: Some(update), ..Change::default() }))
+}
+
+/// The manifest that was applied last, as `kubectl apply` notes it: what it holds and the new one does not, goes.
+fn last_applied(live: &Value) -> Option<Value> {
+    let noted = live.pointer("/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration")?;
+    let mut last = serde_json::from_str(noted.as_str()?).ok()?;
+    keep_content(&mut last);
+    Some(last)
+}
+
+/// Takes away what is no content of an object.
+fn keep_content(manifest: &mut Value) {
+    if let Some(fields) = manifest.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| !NOT_A_CHANGE.contains(&field.as_str()));
+    }
+}
+
+/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere. What is null in it
+/// goes.
+pub fn patch(target: ObjectRef, mut patch: Value) -> Result<Change, Failure> {
+    let remove = patch::take_nulls(&mut patch);
+    let is_empty = patch.as_object().is_none_or(serde_json::Map::is_empty);
+    if !patch.is_object() || (is_empty && remove.is_empty()) {
+        return Err(Failure::usage(format!(
+            "Nothing of {} would change: a patch is an object.",
+            target.display()
+        )));
+    }
+    if let Some(place) = null_in(&patch, "patch") {
+        return Err(Failure::usage(format!(
+            "{} has a null at {place}, within a list, where it says nothing: leave it out.",
+            target.display()
+        )));
+    }
+    let patch_type =
+        if knows_strategic_merge(&target.api_version) { PatchType::Strategic } else { PatchType::Merge };
+    let patch = (!is_empty).then_some(patch);
+    let update = UpdateChange { patch_type, patch, remove, ..UpdateChange::default() };
+    Ok(Change { target: Some(target), update: Some(update), ..Change::default() })
+}
+
+/// The manifest as a new object; in the request's namespace, unless its kind has none.
+pub fn create(mut manifest: Value, namespace: Option<&str>) -> Result<Change, Failure> {
+    if let Some(fields) = manifest.as_object_mut() {
+        fields.remove("status");
+    }
+    // A null in a new object says nothing.
+    patch::take_nulls(&mut manifest);
+    if let (Some(namespace), Some(metadata)) =
+        (namespace, manifest.get_mut("metadata").and_then(Value::as_object_mut))
+    {
+        metadata.insert("namespace".to_owned(), json!(namespace));
+    }
+    Ok(Change { create: Some(CreateChange { manifest }), ..Change::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: &str =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: checkout-limits}\ndata: {maxCart: \"50\"}\n";
+
+    #[test]
+    fn a_new_object_is_created_as_the_example_shows() {
+        let manifest = documents(LIMITS, "f").unwrap().remove(0);
+        let change = create(manifest, Some("shop")).unwrap();
+        assert_eq!(
+            serde_json::to_value(change).unwrap(),
+            json!({"create": {"manifest": {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "checkout-limits", "namespace": "shop"},
+                "data": {"maxCart": "50"}
+            }}})
+        );
+    }
+
+    #[test]
+    fn of_an_object_that_is_there_only_the_difference_is_asked_for() {
+        let manifest = || documents(LIMITS, "f").unwrap().remove(0);
+        let about = || target(&manifest(), "shop").unwrap();
+        let live = |max: &str| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"maxCart": max, "left": "alone"},
+            "metadata": {"name": "checkout-limits", "namespace": "shop", "uid": "u"}})
+        };
+        let change = update(about(), manifest(), &live("40")).unwrap().unwrap().update.unwrap();
+        assert_eq!(change.patch_type, PatchType::Json);
+        assert_eq!(change.patch, Some(json!([{"op": "replace", "path": "/data/maxCart", "value": "50"}])));
+        assert_eq!(update(about(), manifest(), &live("50")).unwrap(), None);
+        let mut applied = live("50");
+        let last =
+            r#"{"metadata":{"annotations":{"a":"b"},"name":"checkout-limits"},"data":{"left":"alone"}}"#;
+        applied["metadata"]["annotations"] =
+            json!({"a": "b", "c": "d", "kubectl.kubernetes.io/last-applied-configuration": last});
+        let gone = update(about(), manifest(), &applied).unwrap().unwrap().update.unwrap().patch.unwrap();
+        let removal = |path: &str| json!({"op": "remove", "path": path});
+        let operations = gone.as_array().unwrap();
+        assert_eq!(operations.len(), 2, "{gone}");
+        assert!(
+            operations.contains(&removal("/data/left"))
+                && operations.contains(&removal("/metadata/annotations/a"))
+        );
+    }
+
+    #[test]
+    fn a_null_of_a_patch_is_what_goes() {
+        let about = || target(&documents(LIMITS, "f").unwrap().remove(0), "shop").unwrap();
+        let asked = |value: Value| patch(about(), value).unwrap().update.unwrap();
+        let goes = asked(json!({"metadata": {"labels": {"tier": null}}}));
+        assert_eq!((goes.patch, goes.remove), (None, vec!["/metadata/labels/tier".to_owned()]));
+        let both = asked(json!({"data": {"a": "1", "b": null}}));
+        assert_eq!(
+            (both.patch, both.remove),
+            (Some(json!({"data": {"a": "1"}})), vec!["/data/b".to_owned()])
+        );
+        assert!(patch(about(), json!({"x": [null]})).unwrap_err().sentence.contains("null at patch.x[0]"));
+    }
+
+    #[test]
+    fn several_documents_are_several_changes() {
+        assert_eq!(documents(&format!("---\n{LIMITS}---\n{LIMITS}---\n"), "f").unwrap().len(), 2);
+        let list = r#"{"apiVersion": "v1", "kind": "List", "items": [{"kind": "A"}, {"kind": "B"}]}"#;
+        assert_eq!(documents(list, "f").unwrap(), [json!({"kind": "A"}), json!({"kind": "B"})]);
+        assert_eq!(documents("", "f").unwrap_err().code, 2);
+        assert_eq!(documents("a: [", "f").unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn what_a_request_must_not_hold_is_refused_with_a_reason() {
+        let refused = |manifest: Value| target(&manifest, "shop").unwrap_err().sentence;
+        let object = |kind: &str, more: Value| {
+            let mut manifest = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});
+            if let (Some(fields), Some(more)) = (manifest.as_object_mut(), more.as_object()) {
+                fields.extend(more.clone());
+            }
+            manifest
+        };
+        assert!(refused(json!({"kind": "ConfigMap"})).contains("metadata.name"));
+        assert!(
+            refused(object("Secret", json!({"stringData": {"a": "b"}})))
+                .contains("never goes into a request")
+        );
+        let elsewhere = object("ConfigMap", json!({"metadata": {"name": "x", "namespace": "play"}}));
+        assert!(refused(elsewhere).contains("in namespace play"));
+    }
+}

@@ -1,0 +1,11 @@
+//! The API server with the person's own rights: session, addresses of objects, targets of changes, refusals explained.
+
+pub mod address;
+pub mod append;
+pub mod clock;
+pub mod failure;
+pub mod kinds;
+pub mod manifest;
+pub mod merge;
+pub mod session;
+pub mod wait;

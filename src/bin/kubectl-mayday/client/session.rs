@@ -1,0 +1,254 @@
+//! The way to the API server, with the person's own credentials.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource};
+use mayday::api;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::client::failure::{Attempt, Failure, explain, role};
+use crate::text;
+
+/// Who writes, in `metadata.managedFields`.
+pub const FIELD_MANAGER: &str = "kubectl-mayday";
+
+/// A namespaced kind of Mayday, with the words people use for it.
+pub trait Named:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + 'static
+{
+    /// `inc`
+    const SHORT: &'static str;
+    /// `incident`
+    const WORD: &'static str;
+}
+
+macro_rules! named {
+    ($($kind:ty: $short:literal, $word:literal;)+) => {$(
+        impl Named for $kind {
+            const SHORT: &'static str = $short;
+            const WORD: &'static str = $word;
+        }
+    )+};
+}
+
+named! {
+    api::Incident: "inc", "incident";
+    api::ChangeRequest: "chg", "change request";
+    api::Runbook: "rb", "runbook";
+    api::RunbookRun: "run", "run";
+    api::Approval: "appr", "approval";
+    api::BusinessService: "bsvc", "service";
+    api::OnCallRotation: "oncall", "rotation";
+}
+
+/// Where the commands go, as with kubectl.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Connection {
+    /// Kubeconfig to use instead of $KUBECONFIG or ~/.kube/config
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig to use instead of the current one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace to use instead of the context's
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Do it without asking
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+}
+
+impl Connection {
+    /// What the person said of the way to the cluster, for the next command; its namespace stands there anyway.
+    pub fn flags(&self) -> String {
+        let file = self.kubeconfig.as_ref().map(|file| file.display().to_string());
+        let flag = |name: &str, value: &str| format!(" --{name} {}", text::shell_word(value));
+        let kubeconfig = file.iter().map(|file| flag("kubeconfig", file));
+        kubeconfig.chain(self.context.iter().map(|context| flag("context", context))).collect()
+    }
+}
+
+/// The person, as the API server authenticates them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Me {
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+/// One use of the plugin: where, as whom, and what the person already said.
+pub struct Session {
+    pub client: Client,
+    pub namespace: String,
+    pub zone: TimeZone,
+    pub connection: Connection,
+    /// What of it the next command needs, so that it goes to the same cluster.
+    pub flags: String,
+}
+
+impl Session {
+    /// Reads the kubeconfig as kubectl does.
+    ///
+    /// # Errors
+    /// When there is none, or its context cannot be used.
+    pub async fn open(connection: Connection) -> Result<Session, Failure> {
+        let kubeconfig = match &connection.kubeconfig {
+            Some(file) => read_kubeconfig(file)?,
+            None => Kubeconfig::read().map_err(|error| {
+                Failure::new(format!("No kubeconfig can be read: {error}.")).then("kubectl config view")
+            })?,
+        };
+        let options =
+            KubeConfigOptions { context: connection.context.clone(), ..KubeConfigOptions::default() };
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| {
+            Failure::new(format!("The kubeconfig cannot be used: {error}."))
+                .then("kubectl config get-contexts")
+        })?;
+        // A repeat of a create with a generated name would be a second object.
+        config.default_retry = false;
+        let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config)
+            .map_err(|error| Failure::new(format!("The kubeconfig cannot be used: {error}.")))?;
+        let flags = connection.flags();
+        Ok(Session { client, namespace, zone: TimeZone::system(), connection, flags })
+    }
+
+    /// The instant that texts call now.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// A command of the plugin in this namespace.
+    pub fn command(&self, verb: &str, rest: &str) -> String {
+        text::command(verb, &self.namespace, &self.flags, rest)
+    }
+
+    /// A command of kubectl itself, for the same cluster.
+    pub fn kubectl(&self, rest: &str) -> String {
+        format!("kubectl {rest}{}", self.flags)
+    }
+
+    pub fn api<K: Named>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// What is tried, for the words of a refusal.
+    pub fn attempt<'a>(&'a self, what: &'a str, role: &'static str) -> Attempt<'a> {
+        let next = self.command("show", "");
+        Attempt { what, role: Some(role), namespace: &self.namespace, flags: &self.flags, next }
+    }
+
+    /// The object, or what exists instead.
+    pub async fn get<K: Named>(&self, name: &str) -> Result<K, Failure> {
+        let what = format!("read {}/{name}", K::SHORT);
+        let found = self.api::<K>().get_opt(name).await;
+        match found.map_err(|error| explain(&error, &self.attempt(&what, role::VIEWER)))? {
+            Some(object) => Ok(object),
+            None => Err(self.missing::<K>(name).await),
+        }
+    }
+
+    /// The object, if there is one.
+    pub async fn find<K: Named>(&self, name: &str) -> Result<Option<K>, Failure> {
+        let what = format!("read {}/{name}", K::SHORT);
+        let found = self.api::<K>().get_opt(name).await;
+        found.map_err(|error| explain(&error, &self.attempt(&what, role::VIEWER)))
+    }
+
+    pub async fn list<K: Named>(&self) -> Result<Vec<K>, Failure> {
+        let what = format!("list {}s", K::WORD);
+        let list = self.api::<K>().list(&ListParams::default()).await;
+        Ok(list.map_err(|error| explain(&error, &self.attempt(&what, role::VIEWER)))?.items)
+    }
+
+    pub async fn create<K: Named>(&self, object: &K, what: &str, role: &'static str) -> Result<K, Failure> {
+        let parameters =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let created = self.api::<K>().create(&parameters, object).await;
+        created.map_err(|error| explain(&error, &self.attempt(what, role)))
+    }
+
+    /// Merge patch of an object's spec.
+    pub async fn patch<K: Named>(&self, name: &str, patch: &Value, what: &str) -> Result<K, Failure> {
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.api::<K>().patch(name, &parameters, &Patch::Merge(patch)).await;
+        let attempt = Attempt {
+            next: self.command("show", &format!("{}/{name}", K::SHORT)),
+            ..self.attempt(what, role::RESPONDER)
+        };
+        patched.map_err(|error| explain(&error, &attempt))
+    }
+
+    /// Who the API server says this is.
+    pub async fn me(&self) -> Result<Me, Failure> {
+        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let asked = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+        let review =
+            asked.map_err(|error| explain(&error, &self.attempt("ask who you are", role::VIEWER)))?;
+        let info = review.status.and_then(|status| status.user_info).unwrap_or_default();
+        match info.username {
+            Some(user) if !user.is_empty() => Ok(Me { user, groups: info.groups.unwrap_or_default() }),
+            _ => {
+                Err(Failure::new("The API server does not say who you are.")
+                    .then(self.kubectl("auth whoami")))
+            }
+        }
+    }
+
+    async fn missing<K: Named>(&self, name: &str) -> Failure {
+        let there = match self.list::<K>().await {
+            Ok(existing) => text::names(existing.iter().map(name_of), "none"),
+            // Not being allowed to look is not the same as nothing.
+            Err(_) => "not known".to_owned(),
+        };
+        Failure::new(format!(
+            "There is no {}/{name} in namespace {}. What there is: {there}. It may be in another namespace.",
+            K::SHORT,
+            self.namespace
+        ))
+        .then(text::command("show", "NAMESPACE", &self.flags, ""))
+    }
+}
+
+/// Metadata of an object with a generated name: `checkout-v2-` and what the API server adds.
+pub fn generated(prefix: &str, namespace: &str) -> ObjectMeta {
+    // The API server appends five characters and cuts what is too long for a name.
+    let prefix: String = prefix.chars().take(200).collect();
+    ObjectMeta {
+        generate_name: Some(format!("{prefix}-")),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The name of an object that the API server has stored.
+pub fn name_of<K: Resource>(object: &K) -> &str {
+    object.meta().name.as_deref().unwrap_or_default()
+}
+
+/// The UID of an object that the API server has stored.
+pub fn uid_of<K: Resource>(object: &K) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
+
+fn read_kubeconfig(file: &Path) -> Result<Kubeconfig, Failure> {
+    Kubeconfig::read_from(file).map_err(|error| {
+        Failure::usage(format!("The kubeconfig {} cannot be read: {error}.", file.display()))
+    })
+}

@@ -1,0 +1,337 @@
+//! `ask`: one precise change, asked for as the commands that would make it are typed.
+
+mod build;
+
+use crate::client::{kinds, manifest};
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
+use kube::{Api, Client};
+use mayday::api::change_request::{Change, RequestState};
+use mayday::api::common::ObjectRef;
+use mayday::api::{ChangeRequest, Duration, Incident};
+use serde_json::Value;
+
+use crate::client::address;
+use crate::client::failure::{Failure, Reason, explain, role};
+use crate::client::session::{Session, name_of};
+use crate::commands::apply;
+use crate::commands::approve::planned;
+use crate::render;
+use crate::render::Here;
+use crate::render::terminal::{confirm, say};
+use crate::text::{indent, names, yaml};
+
+/// So many names are tried if the first is taken.
+const NAMES: usize = 9;
+
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The object to change: deploy/checkout
+    #[arg(value_name = "KIND/NAME")]
+    pub target: Option<String>,
+    /// Another image of a container; may be repeated
+    #[arg(long, value_name = "CONTAINER=IMAGE", requires = "target")]
+    pub image: Vec<String>,
+    /// Another number of replicas
+    #[arg(long, value_name = "N", requires = "target", value_parser = clap::value_parser!(i32).range(0..=100_000))]
+    pub scale: Option<i32>,
+    /// Restart, as kubectl rollout restart does
+    #[arg(long, requires = "target")]
+    pub restart: bool,
+    /// A patch as JSON; what is null in it goes
+    #[arg(long, value_name = "JSON", requires = "target")]
+    pub patch: Option<String>,
+    /// Delete the object
+    #[arg(long, requires = "target", conflicts_with_all = ["image", "scale", "restart", "patch"])]
+    pub delete: bool,
+    /// Leave what belongs to it, as kubectl delete --cascade=orphan does
+    #[arg(long, requires = "delete")]
+    pub orphan: bool,
+    /// What applying these manifests would change (- for standard input); may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub why: String,
+    /// Name of the request [default: after the change]
+    #[arg(long, value_name = "NAME", value_parser = address::change_request)]
+    pub name: Option<String>,
+    /// How long it may be carried out, from the last approval
+    #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub window: Duration,
+    /// How often each change may be used
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub uses: i32,
+    /// Who may carry it out; may be repeated [default: you]
+    #[arg(long, value_name = "USER")]
+    pub actor: Vec<String>,
+    /// The incident that explains it
+    #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
+    pub incident: Option<String>,
+    /// Approve with it: taking each use back once [default unless an incident is open]
+    #[arg(long, conflicts_with = "without_way_back")]
+    pub with_way_back: bool,
+    /// Taking it back shall need a request of its own [default while an incident is open]
+    #[arg(long)]
+    pub without_way_back: bool,
+    /// Wait until it is approved, then carry out exactly the change
+    #[arg(long)]
+    pub apply_when_approved: bool,
+}
+
+pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
+    let is_for_others = !args.actor.is_empty() && !args.actor.contains(&session.me().await?.user);
+    if args.apply_when_approved && is_for_others {
+        return Err(Failure::usage(
+            "--apply-when-approved carries it out as you, and --actor names only others: leave out one of them.",
+        ));
+    }
+    let changes = changes(session, &args).await?;
+    let way_back = args.with_way_back || (!args.without_way_back && is_calm(session, &args).await);
+    let request = build::request(&args, changes, &session.namespace, way_back);
+    if args.apply_when_approved {
+        say("Once it is approved, you carry it out at once.");
+    }
+    let name = submit(session, request, args.name.is_some()).await?;
+    if args.apply_when_approved {
+        return apply::when_approved(session, &name).await;
+    }
+    let apply = session.command("apply", &format!("chg/{name}"));
+    say(&match is_for_others {
+        true => format!("\nOnce approved, it is for {} to carry out: {apply}", args.actor.join(" or ")),
+        false => format!("\nOnce approved, your own command passes, or: {apply}"),
+    });
+    Ok(())
+}
+
+/// Whether no incident is open here. During one the way back leads to what is broken, so it is not approved
+/// unsaid; nor where incidents cannot be read.
+async fn is_calm(session: &Session, args: &AskArgs) -> bool {
+    args.incident.is_none()
+        && session.list::<Incident>().await.is_ok_and(|incidents| !incidents.iter().any(Incident::is_open))
+}
+
+/// Shows the request, asks, stores it, and shows what the operator makes of it; gives its name.
+///
+/// # Errors
+/// When the person says no, or the API server refuses it.
+pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> Result<String, Failure> {
+    confirm(
+        session.connection.yes,
+        &format!(
+            "This asks for a change in {}:\n{}\n{}",
+            session.namespace,
+            indent(&yaml(&request), 2),
+            render::change::way_back(&request)
+        ),
+    )?;
+    let stored = create(session, request, named).await?;
+    let name = name_of(&stored).to_owned();
+    say(&format!("Asked: chg/{name}."));
+    let request = planned(session, &name).await?;
+    if let Some(why) = never(&request) {
+        return Err(Failure::new(format!("chg/{name} can never be approved: {why}."))
+            .then(session.command("show", &format!("chg/{name}"))));
+    }
+    say(&render::change::describe(&request, &Here::of(session)));
+    Ok(name)
+}
+
+/// Why a request cannot be carried out as it is written, if so.
+fn never(request: &ChangeRequest) -> Option<&str> {
+    let status = request.status.as_ref().filter(|status| status.state == Some(RequestState::Invalid))?;
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some(&ready.message)
+}
+
+async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failure> {
+    let mut changes = Vec::new();
+    if let Some(text) = &args.target {
+        let (target, resource, capabilities) = resolve(session, text).await?;
+        // Images are the only thing that depends on what is there.
+        let live = match args.image.is_empty() {
+            true => None,
+            false => Some(read(session, &target, &resource, &capabilities).await?),
+        };
+        let of_target = build::of_target(args, &target, live.as_ref())?;
+        if of_target.is_empty() {
+            return Err(Failure::usage(format!(
+                "What is to change in {text} is not said: --image, --scale, --restart, --patch or --delete. A file \
+                 says itself what it is about."
+            )));
+        }
+        changes.extend(of_target);
+    }
+    for file in &args.file {
+        for document in manifest::documents(&contents(file)?, &file.display().to_string())? {
+            changes.extend(of_manifest(session, document).await?);
+        }
+    }
+    if changes.is_empty() && !args.file.is_empty() {
+        return Err(Failure::new("Nothing would change, so there is nothing to ask for."));
+    }
+    if changes.is_empty() {
+        return Err(Failure::usage(
+            "There is no change: say --image, --scale, --restart, --patch or --delete with KIND/NAME, or -f FILE.",
+        ));
+    }
+    Ok(changes)
+}
+
+/// A manifest updates the object that is there, and otherwise creates it; none, and said, if nothing would change.
+async fn of_manifest(session: &Session, document: Value) -> Result<Option<Change>, Failure> {
+    let target = manifest::target(&document, &session.namespace)?;
+    let (resource, capabilities) = served(session, &target).await?;
+    let api = dynamic(session, &resource, &capabilities);
+    let there = api.get_opt(&target.name).await;
+    let what = format!("read {}", target.display());
+    let there = there.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
+    let namespace = matches!(capabilities.scope, Scope::Namespaced).then_some(session.namespace.as_str());
+    let Some(live) = there else { return manifest::create(document, namespace).map(Some) };
+    let name = target.display();
+    let change = manifest::update(target, document, &as_value(&live, &name)?)?;
+    if change.is_none() {
+        say(&format!("{name} is so already: nothing of it is asked for."));
+    }
+    Ok(change)
+}
+
+async fn create(
+    session: &Session,
+    mut request: ChangeRequest,
+    named: bool,
+) -> Result<ChangeRequest, Failure> {
+    let base = request.metadata.name.clone().unwrap_or_default();
+    let mut number = 1;
+    loop {
+        match session.create(&request, "ask for a change", role::RESPONDER).await {
+            // The name is only ours to choose where the person gave none.
+            Err(failure) if failure.reason == Reason::AlreadyExists && !named && number < NAMES => {
+                number += 1;
+                request.metadata.name = Some(format!("{base}-{number}"));
+            }
+            Err(failure) if failure.reason == Reason::AlreadyExists => {
+                let sentence = format!("{} Add --name with another name.", failure.sentence);
+                return Err(
+                    Failure { sentence, ..failure }.then(session.command("show", &format!("chg/{base}")))
+                );
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `KIND/NAME` as the object that the API server serves.
+async fn resolve(
+    session: &Session,
+    text: &str,
+) -> Result<(ObjectRef, ApiResource, ApiCapabilities), Failure> {
+    let Some((word, name)) = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
+    else {
+        return Err(Failure::usage(format!(
+            "{text:?} names no object: write KIND/NAME, such as deploy/checkout."
+        )));
+    };
+    let (api_version, kind) = match kinds::known(word) {
+        Some(known) => known,
+        None => discover(session, word).await?,
+    };
+    let target = ObjectRef { api_version, kind, name: name.to_owned() };
+    let (resource, capabilities) = served(session, &target).await?;
+    Ok((target, resource, capabilities))
+}
+
+async fn discover(session: &Session, word: &str) -> Result<(String, String), Failure> {
+    let failed = |error| explain(&error, &session.attempt("list the kinds of the cluster", role::VIEWER));
+    let core = session.client.list_core_api_versions_aggregated().await.map_err(failed)?;
+    let others = session.client.list_api_groups_aggregated().await.map_err(failed)?;
+    let served = kinds::served(core.items.into_iter().chain(others.items));
+    kinds::choose(word, &served).map_err(|why| Failure::usage(why).then(session.kubectl("api-resources")))
+}
+
+async fn served(session: &Session, target: &ObjectRef) -> Result<(ApiResource, ApiCapabilities), Failure> {
+    let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
+    let gvk = GroupVersionKind::gvk(group, version, &target.kind);
+    pinned_kind(&session.client, &gvk).await.map_err(|error| match error {
+        kube::Error::Discovery(_) => {
+            Failure::usage(format!("The cluster has no {} in {}.", target.kind, target.api_version))
+                .then(session.kubectl("api-resources"))
+        }
+        other => {
+            let what = format!("look up {} in {}", target.kind, target.api_version);
+            explain(&other, &session.attempt(&what, role::VIEWER))
+        }
+    })
+}
+
+/// The way to objects of a kind: in the session's namespace, or in none.
+pub fn dynamic(
+    session: &Session,
+    resource: &ApiResource,
+    capabilities: &ApiCapabilities,
+) -> Api<DynamicObject> {
+    let client: Client = session.client.clone();
+    match capabilities.scope {
+        Scope::Namespaced => Api::namespaced_with(client, &session.namespace, resource),
+        Scope::Cluster => Api::all_with(client, resource),
+    }
+}
+
+/// The object's API, for carrying out a change to it.
+pub async fn api_of(session: &Session, target: &ObjectRef) -> Result<Api<DynamicObject>, Failure> {
+    let (resource, capabilities) = served(session, target).await?;
+    Ok(dynamic(session, &resource, &capabilities))
+}
+
+async fn read(
+    session: &Session,
+    target: &ObjectRef,
+    resource: &ApiResource,
+    capabilities: &ApiCapabilities,
+) -> Result<Value, Failure> {
+    let api = dynamic(session, resource, capabilities);
+    let what = format!("read {}", target.display());
+    let found = api.get_opt(&target.name).await;
+    let found = found.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
+    match found {
+        Some(object) => as_value(&object, &target.display()),
+        None => {
+            let others = match api.list(&ListParams::default().limit(50)).await {
+                Ok(others) => {
+                    names(others.items.iter().filter_map(|object| object.metadata.name.as_deref()), "none")
+                }
+                // Not being allowed to look is not the same as nothing.
+                Err(_) => "not known".to_owned(),
+            };
+            Err(Failure::new(format!(
+                "There is no {} in namespace {}. What there is of its kind: {others}.",
+                target.display(),
+                session.namespace
+            ))
+            .then(session.kubectl(&format!("get {} -n NAMESPACE", resource.plural))))
+        }
+    }
+}
+
+fn as_value(object: &DynamicObject, name: &str) -> Result<Value, Failure> {
+    serde_json::to_value(object).map_err(|error| Failure::new(format!("{name} cannot be read: {error}.")))
+}
+
+fn contents(file: &PathBuf) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}.", file.display())))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    Duration::try_from(text.to_owned()).map_err(|error| error.to_string())
+}

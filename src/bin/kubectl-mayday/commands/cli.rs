@@ -1,0 +1,96 @@
+//! The command line as a person meets it.
+
+use clap::{Parser, Subcommand};
+
+use crate::client::session::Connection;
+
+/// Outages, from the first signal to the closed review. Everything is done with your own rights; every command
+/// shows what it is about to do and asks.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-mayday", bin_name = "kubectl mayday", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub connection: Connection,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Report an outage; if it is known already, show it
+    Declare(crate::commands::declare::DeclareArgs),
+    /// Show open incidents, or one incident, request, runbook or run, with what is to be done next
+    Show(crate::render::ShowArgs),
+    /// Answer: you are on it, and nobody else is paged
+    Ack(crate::commands::ack::AckArgs),
+    /// Claim the lead of an incident, or hand it over
+    Lead(crate::commands::lead::LeadArgs),
+    /// Write down what you saw, did or think
+    Note(crate::commands::note::NoteArgs),
+    /// Write to stakeholders, as the lead or the communications lead
+    Update(crate::commands::update::UpdateArgs),
+    /// Ask for a change to production
+    Ask(crate::commands::ask::AskArgs),
+    /// Carry out an approved request, exactly as approved
+    Apply(crate::commands::apply::ApplyArgs),
+    /// Approve a change, a runbook or a run, after showing it
+    Approve(crate::commands::approve::DecideArgs),
+    /// Reject a change, a runbook or a run, for good
+    Reject(crate::commands::approve::DecideArgs),
+    /// Answer a question of an incident or of a run
+    Answer(crate::commands::answer::AnswerArgs),
+    /// Start a runbook
+    Run(crate::commands::run::RunArgs),
+    /// Withdraw a request
+    Withdraw(crate::commands::stop::WithdrawArgs),
+    /// Stop a run before its next act
+    Cancel(crate::commands::stop::CancelArgs),
+    /// Say that an outage is over, and how
+    Resolve(crate::commands::resolve::ResolveArgs),
+    /// Print the outage report
+    Report(crate::commands::report::ReportArgs),
+    /// Show who is on duty
+    Who(crate::commands::who::WhoArgs),
+    /// Run one kubectl command past change control; everybody concerned hears of it
+    BreakGlass(crate::commands::break_glass::BreakGlassArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_says_kubectl_mayday() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("Usage: kubectl mayday "), "{help}");
+    }
+
+    #[test]
+    fn connection_flags_may_stand_after_the_command() {
+        let cli = Cli::try_parse_from(["kubectl-mayday", "ack", "-n", "shop", "inc/checkout-x7k2p", "--yes"]);
+        let cli = cli.unwrap();
+        assert_eq!(cli.connection.namespace.as_deref(), Some("shop"));
+        assert!(cli.connection.yes);
+        assert_eq!(cli.connection.flags(), "");
+    }
+
+    #[test]
+    fn the_next_command_goes_to_the_same_cluster() {
+        let cli = Cli::try_parse_from([
+            "kubectl-mayday",
+            "show",
+            "--context",
+            "staging",
+            "--kubeconfig",
+            "my file",
+        ]);
+        assert_eq!(cli.unwrap().connection.flags(), " --kubeconfig 'my file' --context staging");
+    }
+}

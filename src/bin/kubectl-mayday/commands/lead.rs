@@ -1,0 +1,154 @@
+//! `lead`: claiming the lead of an incident, or handing it over.
+
+use clap::Args;
+use jiff::Timestamp;
+use mayday::api::{Incident, OnCallRotation};
+use serde_json::{Value, json};
+
+use crate::client::address;
+use crate::client::clock::whole_seconds;
+use crate::client::failure::Failure;
+use crate::client::session::Session;
+use crate::commands::ack::over;
+use crate::render::terminal::{confirm, say};
+
+#[derive(Debug, Args)]
+pub struct LeadArgs {
+    /// The incident
+    #[arg(value_name = "inc/NAME", value_parser = address::incident)]
+    pub incident: String,
+    /// Hand the lead over to this user, who then claims it
+    #[arg(long, value_name = "USER")]
+    pub to: Option<String>,
+    /// Name the one voice to stakeholders; for the lead
+    #[arg(long, value_name = "USER", conflicts_with = "to")]
+    pub communications: Option<String>,
+}
+
+pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
+    let incident: Incident = session.get(&args.incident).await?;
+    let me = session.me().await?;
+    let address = format!("inc/{}", args.incident);
+    let leading = leading(&incident);
+    if let Some(user) = args.communications {
+        let asked = format!("You ({}) name {user} as the one voice to stakeholders of {address}.", me.user);
+        confirm(session.connection.yes, &asked)?;
+        let what = format!("name the communications lead of {address}");
+        let patch = json!({"spec": {"roles": {"communications": {"user": user}}}});
+        let _: Incident = session.patch(&args.incident, &patch, &what).await?;
+        let next = session.command("update", &format!("{address} \"…\""));
+        say(&format!("{user} speaks to stakeholders.\nNext: {user}: {next}"));
+        return Ok(());
+    }
+    if let Some(over) = over(&incident) {
+        return Err(Failure::new(format!("{address} is {over}: nobody leads it any more."))
+            .then(session.command("show", &address)));
+    }
+    match args.to {
+        Some(to) => {
+            let asked = format!(
+                "You ({}) hand the lead of {address} ({}) over to {to}. It stays yours until {to} claims it.",
+                me.user, incident.spec.title
+            );
+            confirm(session.connection.yes, &asked)?;
+            let what = format!("hand over the lead of {address}");
+            let _: Incident = session.patch(&args.incident, &nomination(&to), &what).await?;
+            let rotations: Vec<OnCallRotation> = session.list().await.unwrap_or_default();
+            let told = if is_reachable(&rotations, &to) { "Mayday tells them" } else { "Tell them" };
+            say(&format!(
+                "{to} is named as the next lead. {told}.\nNext: {to}: {}",
+                session.command("lead", &address)
+            ));
+        }
+        None => {
+            confirm(session.connection.yes, &claim_text(&address, &incident.spec.title, &me.user, leading))?;
+            let what = format!("claim the lead of {address}");
+            let _: Incident = session.patch(&args.incident, &claim(&me.user, session.now()), &what).await?;
+            say(&format!("{} leads {address}.\nNext: {}", me.user, session.command("show", &address)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a rotation says how that user is reached.
+fn is_reachable(rotations: &[OnCallRotation], user: &str) -> bool {
+    let mut people = rotations.iter().flat_map(|rotation| &rotation.spec.people);
+    people.any(|person| person.user == user && !person.contacts.is_empty())
+}
+
+/// What claiming the lead writes. It acknowledges too, and its time makes it another claim than that of before a
+/// relapse.
+fn claim(user: &str, now: Timestamp) -> Value {
+    json!({"spec": {"roles": {"lead": {"user": user, "time": whole_seconds(now)}}}})
+}
+
+/// What a hand-over writes; it counts when that person claims the lead.
+fn nomination(user: &str) -> Value {
+    json!({"spec": {"roles": {"nominatedLead": {"user": user}}}})
+}
+
+/// What stands before a claim.
+#[derive(Clone, Copy, Debug)]
+enum Leading<'a> {
+    Nobody,
+    /// This person leads.
+    Now(&'a str),
+    /// This person led until the outage came back.
+    Before(&'a str),
+}
+
+fn leading(incident: &Incident) -> Leading<'_> {
+    let status = incident.status.as_ref();
+    if let Some(lead) = status.and_then(|status| status.lead.as_ref()) {
+        return Leading::Now(&lead.user);
+    }
+    let Some(claim) = incident.spec.roles.as_ref().and_then(|roles| roles.lead.as_ref()) else {
+        return Leading::Nobody;
+    };
+    let lapsed = status.and_then(|status| status.lapsed_lead.as_ref());
+    match lapsed.is_some_and(|lapsed| claim.repeats(lapsed)) {
+        true => Leading::Before(&claim.user),
+        false => Leading::Now(&claim.user),
+    }
+}
+
+fn claim_text(address: &str, title: &str, user: &str, leading: Leading<'_>) -> String {
+    let before = match leading {
+        Leading::Now(lead) if lead == user => " You lead it already.".to_owned(),
+        Leading::Now(lead) => format!(" {lead} leads it now, and must have named you as the next lead."),
+        Leading::Before(lead) => {
+            format!(" {lead} led it until the outage came back; since then nobody does.")
+        }
+        Leading::Nobody => {
+            " Nobody leads it yet. From then on changes need you and one more person.".to_owned()
+        }
+    };
+    format!("You ({user}) claim the lead of {address} ({title}).{before}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mayday::api::incident::{Commitment, Roles};
+    use mayday::api::incident_status::IncidentStatus;
+
+    #[test]
+    fn a_claim_says_whom_it_follows() {
+        let text = |incident: &Incident| claim_text("inc/x", "down", "bea", leading(incident));
+        let mut incident = Incident::new("x", Default::default());
+        assert!(text(&incident).contains("Nobody leads it yet"));
+        let claim = Commitment { user: "lena".into(), time: None };
+        incident.spec.roles = Some(Roles { lead: Some(claim.clone()), ..Default::default() });
+        assert!(text(&incident).contains("lena leads it now"));
+        incident.status = Some(IncidentStatus { lapsed_lead: Some(claim), ..Default::default() });
+        assert!(text(&incident).contains("lena led it until the outage came back"));
+    }
+
+    #[test]
+    fn a_hand_over_leaves_the_lead_alone() {
+        assert_eq!(nomination("bea").pointer("/spec/roles/lead"), None);
+        let claimed = json!({"user": "lena", "time": "2026-11-22T02:04:10Z"});
+        let now = "2026-11-22T02:04:10.5Z".parse().unwrap();
+        assert_eq!(claim("lena", now).pointer("/spec/roles/lead"), Some(&claimed));
+    }
+}

@@ -1,0 +1,19 @@
+//! One file for each command of the command line.
+
+pub mod ack;
+pub mod answer;
+pub mod apply;
+pub mod approve;
+pub mod ask;
+pub mod break_glass;
+pub mod cli;
+pub mod decision;
+pub mod declare;
+pub mod lead;
+pub mod note;
+pub mod report;
+pub mod resolve;
+pub mod run;
+pub mod stop;
+pub mod update;
+pub mod who;

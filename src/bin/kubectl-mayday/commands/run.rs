@@ -1,0 +1,249 @@
+//! `run`: a person starts a prepared runbook.
+
+use std::time::Duration;
+
+use clap::Args;
+use mayday::api::common::{NameRef, ParameterValue};
+use mayday::api::runbook::Parameter;
+use mayday::api::runbook_run::{RunState, RunbookRunSpec};
+use mayday::api::{Incident, Runbook, RunbookRun};
+
+use crate::client::address;
+use crate::client::failure::{Failure, role};
+use crate::client::session::{Session, generated, name_of};
+use crate::client::wait::{PATIENCE, Waited, until};
+use crate::render;
+use crate::render::Here;
+use crate::render::terminal::{confirm, say};
+use crate::text::{indent, names, yaml};
+
+/// So long it is waited for what becomes of a run; the operator looks within a moment.
+const SOON: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The runbook
+    #[arg(value_name = "RUNBOOK", value_parser = address::runbook)]
+    pub runbook: String,
+    /// The incident it is for
+    #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
+    pub incident: Option<String>,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A value for one of the runbook's parameters; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+}
+
+pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
+    let runbook: Runbook = session.get(&args.runbook).await?;
+    if let Some(incident) = &args.incident {
+        let _: Incident = session.get(incident).await?;
+    }
+    let parameters = parameters(&args.param, &runbook.spec.parameters)?;
+    let run = build(&args, parameters, &session.namespace);
+    confirm(session.connection.yes, &about_to(&args, &runbook, &run))?;
+    let run = session.create(&run, &format!("start rb/{}", args.runbook), role::RESPONDER).await?;
+    let address = format!("run/{}", name_of(&run));
+    let next = session.command("show", &address);
+    say(&format!("Stored as {address}."));
+    if args.dry_run {
+        let settled = |run: &RunbookRun| state(run).is_some_and(RunState::is_settled);
+        return match until::<RunbookRun>(session, name_of(&run), Some(PATIENCE), settled).await {
+            Ok(Waited::Done(run)) => {
+                say(&render::run::describe(&run, &Here::of(session)));
+                failed(&run).map_or(Ok(()), |why| Err(Failure::new(format!("{address} {why}"))))
+            }
+            _ => {
+                say(&format!("It has not said yet what would happen.\nNext: {next}"));
+                Ok(())
+            }
+        };
+    }
+    let is_seen = |run: &RunbookRun| state(run).is_some_and(|state| state != RunState::Pending);
+    match until::<RunbookRun>(session, name_of(&run), Some(SOON), is_seen).await {
+        Ok(Waited::Done(run)) => match failed(&run) {
+            Some(why) => return Err(Failure::new(format!("{address} {why}")).then(next)),
+            None => say(&format!("Now {}.\nNext: {next}", begun(&run))),
+        },
+        Ok(Waited::TimeOver(_)) => say(&format!("It begins once the operator has seen it.\nNext: {next}")),
+        // It is stored; that it cannot be followed from here is no failure.
+        Err(_) => say(&format!("Next: {next}")),
+    }
+    Ok(())
+}
+
+fn state(run: &RunbookRun) -> Option<RunState> {
+    run.status.as_ref().and_then(|status| status.state)
+}
+
+/// What a condition of a run says, without the full stop.
+fn said(run: &RunbookRun, kind: &str) -> String {
+    let conditions = run.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let condition = conditions.iter().find(|condition| condition.type_ == kind);
+    condition.map(|condition| condition.message.trim_end_matches('.').to_owned()).unwrap_or_default()
+}
+
+/// Why nothing has come of a run, if that is so.
+fn failed(run: &RunbookRun) -> Option<String> {
+    let what = match state(run)? {
+        RunState::Cancelled => "came to nothing",
+        RunState::Failed => "has failed",
+        RunState::Unknown => "has an outcome that nobody can prove",
+        _ => return None,
+    };
+    Some(format!("{what}: {}.", said(run, "Succeeded")))
+}
+
+/// Whether a run has begun, or what it waits for.
+fn begun(run: &RunbookRun) -> String {
+    match state(run) {
+        Some(RunState::Blocked) => format!("it waits: {}", said(run, "Blocked")),
+        Some(RunState::WaitingForApproval) => {
+            let next = run.status.as_ref().and_then(|status| status.next.as_ref());
+            format!("it waits for {} to approve it", next.map_or("somebody", |next| next.who.as_str()))
+        }
+        Some(RunState::Succeeded) => "it has succeeded".to_owned(),
+        _ => "it is at work".to_owned(),
+    }
+}
+
+fn build(args: &RunArgs, parameters: Vec<ParameterValue>, namespace: &str) -> RunbookRun {
+    let spec = RunbookRunSpec {
+        runbook_ref: NameRef { name: args.runbook.clone() },
+        incident_ref: args.incident.clone().map(|name| NameRef { name }),
+        parameters,
+        dry_run: args.dry_run,
+        ..RunbookRunSpec::default()
+    };
+    RunbookRun { metadata: generated(&args.runbook, namespace), spec, status: None }
+}
+
+/// Typed values in the order they were given; bounds are the operator's matter.
+fn parameters(given: &[String], declared: &[Parameter]) -> Result<Vec<ParameterValue>, Failure> {
+    let mut values: Vec<ParameterValue> = Vec::new();
+    for text in given {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(Failure::usage(format!("--param {text:?} has no value: write --param NAME=VALUE.")));
+        };
+        let Some(parameter) = declared.iter().find(|parameter| parameter.name == name) else {
+            let there = names(declared.iter().map(|parameter| parameter.name.as_str()), "none");
+            return Err(Failure::usage(format!(
+                "The runbook has no parameter {name}. What it has: {there}."
+            )));
+        };
+        if values.iter().any(|value| value.name == name) {
+            return Err(Failure::usage(format!("--param {name} is given twice.")));
+        }
+        let mut typed = ParameterValue { name: name.to_owned(), ..ParameterValue::default() };
+        if parameter.integer.is_some() {
+            let number = value.parse();
+            typed.integer =
+                Some(number.map_err(|_| {
+                    Failure::usage(format!("--param {name} is a whole number, not {value:?}."))
+                })?);
+        } else {
+            typed.string = Some(value.to_owned());
+        }
+        values.push(typed);
+    }
+    Ok(values)
+}
+
+fn about_to(args: &RunArgs, runbook: &Runbook, run: &RunbookRun) -> String {
+    let spec = &runbook.spec;
+    let incident = args.incident.as_ref().map(|name| format!(" for inc/{name}")).unwrap_or_default();
+    let verb = if args.dry_run { "ask what would happen if" } else { "start" };
+    let tail = if args.dry_run { " ran; nothing is done" } else { "" };
+    let mut text = format!(
+        "You {verb} rb/{}{incident}{tail}. {}.\nIt acts as ServiceAccount {}, step by step:\n{}",
+        args.runbook,
+        spec.summary.trim_end_matches('.'),
+        spec.service_account_name,
+        indent(&yaml(&spec.steps), 2)
+    );
+    if !run.spec.parameters.is_empty() {
+        text.push_str(&format!("\nWith:\n{}", indent(&yaml(&run.spec.parameters), 2)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mayday::api::runbook::{IntegerParameter, StringParameter};
+    use serde_json::json;
+
+    fn declared() -> Vec<Parameter> {
+        vec![
+            Parameter { name: "replicas".into(), integer: Some(IntegerParameter::default()), string: None },
+            Parameter { name: "zone".into(), integer: None, string: Some(StringParameter::default()) },
+        ]
+    }
+
+    fn given(text: &[&str]) -> Result<Vec<ParameterValue>, Failure> {
+        parameters(&text.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(), &declared())
+    }
+
+    #[test]
+    fn values_get_the_type_that_the_runbook_declares() {
+        let values = given(&["replicas=8", "zone=a=b"]).unwrap();
+        assert_eq!(
+            serde_json::to_value(values).unwrap(),
+            json!([{"name": "replicas", "integer": 8}, {"name": "zone", "string": "a=b"}])
+        );
+    }
+
+    #[test]
+    fn bad_parameters_are_wrong_usage() {
+        for (text, says) in [
+            (vec!["replica=8"], "What it has: replicas, zone."),
+            (vec!["replicas=many"], "whole number"),
+            (vec!["replicas"], "NAME=VALUE"),
+            (vec!["zone=a", "zone=b"], "twice"),
+        ] {
+            let failure = given(&text).unwrap_err();
+            assert_eq!(failure.code, 2);
+            assert!(failure.sentence.contains(says), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_comes_to_nothing_is_a_failure() {
+        let in_state = |state: &str| {
+            let mut run = RunbookRun::new("r", RunbookRunSpec::default());
+            let condition = json!({"type": "Succeeded", "status": "False", "reason": "R", "message": "a guard is false.",
+                "lastTransitionTime": "2026-11-22T02:04:10Z"});
+            run.status = serde_json::from_value(json!({"state": state, "conditions": [condition]})).unwrap();
+            run
+        };
+        assert_eq!(failed(&in_state("Failed")).as_deref(), Some("has failed: a guard is false."));
+        assert!(failed(&in_state("Cancelled")).is_some() && failed(&in_state("Unknown")).is_some());
+        for state in ["Running", "Succeeded", "Blocked", "DryRunComplete"] {
+            assert_eq!(failed(&in_state(state)), None, "{state}");
+        }
+        assert_eq!(begun(&in_state("Running")), "it is at work");
+    }
+
+    #[test]
+    fn a_run_is_what_the_example_shows() {
+        let args = RunArgs {
+            runbook: "rollback-checkout".into(),
+            incident: Some("cannot-pay".into()),
+            dry_run: true,
+            param: Vec::new(),
+        };
+        let run = build(&args, Vec::new(), "shop");
+        assert_eq!(run.metadata.generate_name.as_deref(), Some("rollback-checkout-"));
+        assert_eq!(
+            serde_json::to_value(&run.spec).unwrap(),
+            json!({
+                "runbookRef": {"name": "rollback-checkout"},
+                "incidentRef": {"name": "cannot-pay"},
+                "dryRun": true,
+                "cancel": false
+            })
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! A run in words: where it stands, what each step did.
+
+use mayday::api::RunbookRun;
+use mayday::api::runbook_run::{RunbookRunStatus, StepState, StepStatus};
+
+use super::incident::answers;
+use super::{Here, next};
+use crate::client::session::name_of;
+use crate::text::{indent, yaml};
+
+/// The run in words.
+pub fn describe(run: &RunbookRun, here: &Here) -> String {
+    let none = RunbookRunStatus::default();
+    let status = run.status.as_ref().unwrap_or(&none);
+    let starter = run.spec.started_by.as_ref().map_or("somebody", |starter| starter.user.as_str());
+    let incident = run.spec.incident_ref.as_ref();
+    let incident = incident.map(|incident| format!(" for inc/{}", incident.name)).unwrap_or_default();
+    let dry = if run.spec.dry_run { ", only says what would happen" } else { "" };
+    let mut head = vec![
+        format!("run/{} in {} of rb/{}{incident}", name_of(run), here.namespace, run.spec.runbook_ref.name),
+        format!("  {:?}, started by {starter}{dry}", status.state.unwrap_or_default()),
+    ];
+    head.extend(status.start_time.as_ref().map(|time| format!("  Began: {}", here.instant(time.0))));
+    head.extend(status.end_time.as_ref().map(|time| format!("  Ended: {}", here.instant(time.0))));
+    let said = status
+        .conditions
+        .iter()
+        .filter(|condition| condition.type_ != "Ready" && !condition.message.is_empty());
+    head.extend(
+        said.map(|condition| format!("  {}={}: {}", condition.type_, condition.status, condition.message)),
+    );
+    head.extend(status.digest.as_ref().map(|digest| format!("  Digest: {digest}")));
+    let settled = status.state.is_some_and(|state| state.is_settled());
+    let mut parts = vec![head.join("\n")];
+    if !run.spec.parameters.is_empty() {
+        parts.push(format!("Parameters\n{}", indent(&yaml(&run.spec.parameters), 2)));
+    }
+    if !status.steps.is_empty() {
+        let steps: Vec<String> =
+            status.steps.iter().map(|step| self::step(step, name_of(run), settled, here)).collect();
+        parts.push(format!("Steps\n{}", indent(&steps.join("\n"), 2)));
+    }
+    // A run that works on nobody's answer, and one that is over, wait for nobody.
+    if status.next.is_some() || status.state.is_none() {
+        parts.push(next(status.next.as_ref(), settled, here));
+    } else if !settled {
+        parts.push(format!(
+            "Next: nobody; to stop it: {}",
+            here.command("cancel", &format!("run/{}", name_of(run)))
+        ));
+    }
+    parts.join("\n\n")
+}
+
+/// The run in one line.
+pub fn line(run: &RunbookRun) -> String {
+    let status = run.status.clone().unwrap_or_default();
+    let step = status.step.map(|step| format!(" at step {step}")).unwrap_or_default();
+    let dry = if run.spec.dry_run { " (dry run)" } else { "" };
+    let state = status.state.unwrap_or_default();
+    format!("run/{} of rb/{}: {state:?}{step}{dry}", name_of(run), run.spec.runbook_ref.name)
+}
+
+fn step(step: &StepStatus, run: &str, settled: bool, here: &Here) -> String {
+    let message = step.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    let mut text = format!("{}: {:?}{message}", step.name, step.state);
+    if let Some(answered) = &step.answered {
+        text.push_str(&format!(" (answered by {})", answered.user));
+    } else if step.state == StepState::WaitingForPerson && !settled {
+        text.push_str(&format!("\n{}", answers(&format!("run/{run}"), &step.name, here)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+    use mayday::api::common::NameRef;
+    use mayday::api::runbook_run::{RunState, RunbookRunSpec};
+
+    #[test]
+    fn a_waiting_step_shows_how_to_answer() {
+        let zone = TimeZone::UTC;
+        let here =
+            Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
+        let spec =
+            RunbookRunSpec { runbook_ref: NameRef { name: "scale-checkout".into() }, ..Default::default() };
+        let mut run = RunbookRun::new("scale-checkout-abcde", spec);
+        let look =
+            StepStatus { name: "look".into(), state: StepState::WaitingForPerson, ..Default::default() };
+        run.status = Some(RunbookRunStatus {
+            state: Some(RunState::WaitingForPerson),
+            steps: vec![look],
+            ..Default::default()
+        });
+        let text = describe(&run, &here);
+        for word in ["confirm", "deny"] {
+            let command = format!("  kubectl mayday answer -n shop run/scale-checkout-abcde look {word}\n");
+            assert!(text.contains(&command), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_values_that_an_approval_of_it_binds_are_shown() {
+        let zone = TimeZone::UTC;
+        let here =
+            Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
+        let spec = RunbookRunSpec {
+            runbook_ref: NameRef { name: "scale-checkout".into() },
+            parameters: vec![
+                serde_json::from_value(serde_json::json!({"name": "replicas", "integer": 12})).unwrap(),
+            ],
+            ..Default::default()
+        };
+        let text = describe(&RunbookRun::new("r", spec), &here);
+        assert!(text.contains("Parameters\n  - name: replicas\n    integer: 12"), "{text}");
+    }
+}

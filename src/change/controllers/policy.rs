@@ -1,0 +1,297 @@
+//! Keeps every ChangePolicy's status: what it protects now, how many incidents bind, and whether it holds.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::approval::{CountedDecision, Decision};
+use crate::api::{Approval, ChangePolicy};
+use crate::change::approval::binding;
+use crate::change::policy;
+use crate::change::probe_results::{ProbeResult, ProbeResults};
+use crate::cluster::caches::Change;
+use crate::cluster::conditions::{self, NotReady, State, set};
+use crate::cluster::controller::{self, Requeue};
+use crate::cluster::{Context, Error, SharedContext, status};
+
+/// Interval between looks at the result of the probe, which is sent every ten seconds.
+const LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+/// An older probe proves nothing.
+const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// Runs the controller until `cancel`.
+pub async fn run(context: SharedContext, probes: Arc<ProbeResults>, cancel: CancellationToken) {
+    let store = context.stores.policies.clone();
+    let reconcile = move |policy, context: SharedContext| -> controller::Reconciling {
+        let probes = Arc::clone(&probes);
+        Box::pin(async move { reconcile(policy, &context, &probes).await })
+    };
+    controller::run("changepolicy", context, store, concerned, reconcile, cancel).await;
+}
+
+fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<ChangePolicy>> {
+    match change.kind {
+        "Namespace" | "Incident" | "ChangeRequest" | "Runbook" => {
+            context.stores.policies.state().iter().map(|policy| ObjectRef::from_obj(&**policy)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What is known of a policy besides itself.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The namespaces it means now, as far as they exist.
+    pub namespaces: Vec<String>,
+    /// Names it holds that no namespace has.
+    pub unknown: Vec<String>,
+    /// Names it holds that no policy may cover.
+    pub refused: Vec<String>,
+    /// Why its selector cannot be used.
+    pub bad_selector: Option<String>,
+    /// How many incidents bind.
+    pub incidents: usize,
+    /// When an approval first counted under it, as far as can be seen now.
+    pub first_counted: Option<Time>,
+    /// The last result of the probe.
+    pub probe: Option<ProbeResult>,
+}
+
+async fn reconcile(
+    policy: Arc<ChangePolicy>,
+    context: &Context,
+    probes: &ProbeResults,
+) -> Result<Requeue, Error> {
+    if policy.metadata.deletion_timestamp.is_some() {
+        return Ok(Requeue::Never);
+    }
+    let now = Timestamp::now();
+    let next = decide(&policy, &gather(&policy, context, probes), now);
+    let api: Api<ChangePolicy> = Api::all(context.client.clone());
+    status::replace(&api, &*policy, next).await?;
+    Ok(now.checked_add(LOOK).ok().into())
+}
+
+fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Facts {
+    let mut facts = Facts { probe: probes.of(&policy.name_any()), ..Facts::default() };
+    let operator_namespace = context.config.namespace.as_str();
+    let existing = context.stores.namespaces.state();
+    let scope = &policy.spec.scope.namespaces;
+    let wanted: Vec<String> = match (&scope.names, &scope.selector) {
+        (Some(names), _) => names.clone(),
+        (None, Some(selector)) => match Selector::try_from(selector.clone()) {
+            Ok(selector) => existing
+                .iter()
+                .filter(|namespace| selector.matches(namespace.labels()))
+                .map(|namespace| namespace.name_any())
+                .collect(),
+            Err(error) => {
+                facts.bad_selector = Some(error.to_string());
+                Vec::new()
+            }
+        },
+        (None, None) => Vec::new(),
+    };
+    for name in wanted {
+        if policy::is_refused_scope(&name, operator_namespace) {
+            facts.refused.push(name);
+        } else if existing.iter().any(|namespace| namespace.name_any() == name) {
+            facts.namespaces.push(name);
+        } else {
+            facts.unknown.push(name);
+        }
+    }
+    facts.namespaces.sort();
+    facts.namespaces.dedup();
+    let incidents = context.stores.incidents.state();
+    facts.incidents = facts
+        .namespaces
+        .iter()
+        .map(|namespace| binding::bindings(&incidents, &[&policy.spec], namespace).len())
+        .sum();
+    // Once known it is stored for good.
+    if policy.status.as_ref().is_none_or(|status| status.in_force_since_time.is_none()) {
+        facts.first_counted = first_counted(policy, context, &facts.namespaces);
+    }
+    facts
+}
+
+/// When the earliest approval that counts under the policy was made.
+fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]) -> Option<Time> {
+    let policies = [Arc::new(policy.clone())];
+    let freezes = context.stores.freezes.state();
+    let requests = context.stores.requests.state();
+    let of_requests = requests
+        .iter()
+        .filter_map(|request| request.status.as_ref())
+        .filter(|status| {
+            let own = &context.config.namespace;
+            let concerns = |planned| !policy::governing(&policies, &freezes, planned, own).is_empty();
+            status.plan.iter().any(concerns)
+        })
+        .flat_map(|status| &status.decisions);
+    let runbooks = context.stores.runbooks.state();
+    let of_runbooks = runbooks
+        .iter()
+        .filter(|runbook| runbook.namespace().is_some_and(|namespace| namespaces.contains(&namespace)))
+        .filter_map(|runbook| runbook.status.as_ref())
+        .flat_map(|status| &status.decisions);
+    let approval = |decision: &CountedDecision| {
+        context.stores.approvals.find(|approval| approval.metadata.uid.as_ref() == Some(&decision.uid))
+    };
+    let counts = |decision: &&CountedDecision| counts_under(policy, decision, approval(decision).as_deref());
+    let of_all = of_requests.chain(of_runbooks).filter(counts);
+    of_all.map(|decision| decision.time.clone()).min_by_key(|time| time.0)
+}
+
+/// Whether a decision that counted did so under this policy: it was made since there is the policy, by somebody of the
+/// groups that it names. Or a slip in a new one, such as a group that does not exist, would be in force by what was
+/// decided under another, and nobody could take it back. Pure.
+fn counts_under(policy: &ChangePolicy, decision: &CountedDecision, approval: Option<&Approval>) -> bool {
+    let is_since = policy.metadata.creation_timestamp.as_ref().is_none_or(|made| decision.time.0 >= made.0);
+    let groups = approval.and_then(|approval| approval.spec.by.as_ref()).map_or(&[][..], |by| &by.groups);
+    let is_named = |group: &String| groups.contains(group);
+    decision.decision == Decision::Approve
+        && is_since
+        && policy.spec.approval.required.iter().any(|entry| entry.groups.iter().any(is_named))
+}
+
+/// The status that follows. Pure.
+pub fn decide(
+    policy: &ChangePolicy,
+    facts: &Facts,
+    now: Timestamp,
+) -> crate::api::change_policy::ChangePolicyStatus {
+    let mut next = policy.status.clone().unwrap_or_default();
+    let generation = policy.metadata.generation.unwrap_or_default();
+    next.namespaces = facts.namespaces.clone();
+    next.incidents = i32::try_from(facts.incidents).unwrap_or(i32::MAX);
+    if next.in_force_since_time.is_none() {
+        next.in_force_since_time = facts.first_counted.clone();
+    }
+    conditions::ready(&mut next, generation, now, accepted(policy, facts));
+    let (state, reason, message) = enforced(facts, now);
+    set(&mut next.conditions, "Enforced", state, reason, message, generation, now);
+    next
+}
+
+fn accepted(policy: &ChangePolicy, facts: &Facts) -> Result<String, NotReady> {
+    let stalled = |reason: &str, message: String| Err(NotReady::Stalled(reason.to_owned(), message));
+    if !facts.refused.is_empty() {
+        let names = facts.refused.join(", ");
+        return stalled(
+            "RefusedScope",
+            format!(
+                "spec.scope.namespaces: {names} cannot be protected, or nothing could be mended there; leave it out"
+            ),
+        );
+    }
+    if let Some(error) = &facts.bad_selector {
+        return stalled("BadSelector", format!("spec.scope.namespaces.selector: {error}"));
+    }
+    if !facts.unknown.is_empty() {
+        let names = facts.unknown.join(", ");
+        return stalled(
+            "UnknownNamespace",
+            format!(
+                "spec.scope.namespaces.names: there is no namespace {names}; create it, or correct the name"
+            ),
+        );
+    }
+    if policy.spec.approval.required.iter().all(|entry| entry.groups.is_empty()) {
+        return Ok("accepted; but spec.approval.required names no group, so nobody can approve".to_owned());
+    }
+    Ok("accepted".to_owned())
+}
+
+fn enforced(facts: &Facts, now: Timestamp) -> (State, &'static str, String) {
+    match &facts.probe {
+        None => (State::Unknown, "NotTried", "no unapproved change has been tried yet".to_owned()),
+        Some(probe) if now.duration_since(probe.time) > FRESH => {
+            (State::Unknown, "NotTried", "no unapproved change has been tried for a minute".to_owned())
+        }
+        Some(ProbeResult { result: Ok(()), .. }) => {
+            (State::True, "ProbeRefused", "an unapproved change was tried and refused".to_owned())
+        }
+        Some(ProbeResult { result: Err(what), .. }) => (State::False, "NotProved", what.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::is_true;
+    use serde_json::json;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000_000).unwrap()
+    }
+
+    fn policy() -> ChangePolicy {
+        let spec = json!({"scope": {"namespaces": {"names": ["shop"]}},
+            "approval": {"required": [{"name": "peers", "groups": ["g"], "count": 1}]}});
+        ChangePolicy::new("production", serde_json::from_value(spec).unwrap())
+    }
+
+    fn reason(facts: &Facts) -> String {
+        let status = decide(&policy(), facts, now());
+        status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().reason
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_or_refused_is_said() {
+        assert_eq!(reason(&Facts { namespaces: vec!["shop".into()], ..Facts::default() }), "Accepted");
+        assert_eq!(reason(&Facts { unknown: vec!["shpo".into()], ..Facts::default() }), "UnknownNamespace");
+        assert_eq!(
+            reason(&Facts { refused: vec!["kube-system".into()], ..Facts::default() }),
+            "RefusedScope"
+        );
+    }
+
+    #[test]
+    fn only_what_was_decided_under_a_policy_puts_it_in_force() {
+        let mut made = policy();
+        made.metadata.creation_timestamp = Some(Time(now()));
+        let counts = |seconds: i64, decision: &str, group: &str| {
+            let time = Timestamp::from_second(1_000_000 + seconds).unwrap().to_string();
+            let counted = json!({"name": "a", "uid": "a", "by": "amir", "decision": decision, "role": "peers", "time": time});
+            let approval = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Approval", "metadata": {"name": "a"},
+                "spec": {"subjectRef": {"kind": "ChangeRequest", "name": "c", "uid": "c"}, "digest": "d", "decision": decision,
+                    "by": {"user": "amir", "groups": [group]}}});
+            let approval: Approval = serde_json::from_value(approval).unwrap();
+            counts_under(&made, &serde_json::from_value(counted).unwrap(), Some(&approval))
+        };
+        assert!(counts(0, "Approve", "g"));
+        assert!(!counts(-1, "Approve", "g"), "before there was the policy");
+        assert!(!counts(9, "Reject", "g"));
+        assert!(!counts(9, "Approve", "of-another-policy"));
+    }
+
+    #[test]
+    fn it_is_enforced_only_while_the_probe_is_refused() {
+        let seen = |seconds_ago: i64, result: Result<(), String>| {
+            let time = Timestamp::from_second(1_000_000 - seconds_ago).unwrap();
+            let facts = Facts { probe: Some(ProbeResult { time, result }), ..Facts::default() };
+            is_true(&decide(&policy(), &facts, now()).conditions, "Enforced")
+        };
+        assert!(seen(10, Ok(())));
+        assert!(!seen(61, Ok(())), "too long ago");
+        assert!(!seen(10, Err("it passed".into())));
+        assert!(!is_true(&decide(&policy(), &Facts::default(), now()).conditions, "Enforced"));
+    }
+
+    #[test]
+    fn once_in_force_it_stays_so() {
+        let mut policy = policy();
+        let first = Facts { first_counted: Some(Time(now())), ..Facts::default() };
+        policy.status = Some(decide(&policy, &first, now()));
+        let status = decide(&policy, &Facts::default(), now());
+        assert_eq!(status.in_force_since_time, Some(Time(now())));
+    }
+}

@@ -1,0 +1,228 @@
+//! Keeps every ChangeRequest planned once, weighed always, and its people told.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
+use crate::api::common::is_true;
+use crate::api::incident_status::Next;
+use crate::api::{self, ChangePolicy, ChangeRequest};
+use crate::change::approval;
+use crate::change::approval::Facts;
+use crate::change::approval::approvers;
+use crate::change::diff::digest;
+use crate::change::gate::audience::Audience;
+use crate::change::policy;
+use crate::change::request::decide;
+use crate::change::request::decide::Live;
+use crate::change::request::messages;
+use crate::change::request::messages::People;
+use crate::change::request::{plan, validate};
+use crate::cluster::caches::{Change, get, get_cluster, in_namespace};
+use crate::cluster::conditions::{self, NotReady};
+use crate::cluster::controller::{self, Requeue};
+use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::text::cut;
+
+/// Runs the controller until `cancel`.
+pub async fn run(context: SharedContext, cancel: CancellationToken) {
+    let store = context.stores.requests.clone();
+    let reconcile = |request, context: SharedContext| -> controller::Reconciling {
+        Box::pin(async move { reconcile(request, &context).await })
+    };
+    controller::run("changerequest", context, store, concerned, reconcile, cancel).await;
+}
+
+/// Requests that a change of something else may concern.
+fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>> {
+    let is_of_namespace = matches!(
+        change.kind,
+        "Approval"
+            | "Incident"
+            | "BusinessService"
+            | "OnCallRotation"
+            | "Deployment"
+            | "StatefulSet"
+            | "DaemonSet"
+    );
+    let operator_namespace = context.config.namespace.as_str();
+    let is_concerned = |request: &ChangeRequest| {
+        let namespace = request.metadata.namespace.as_deref();
+        match change.kind {
+            "ChangePolicy" => true,
+            "Freeze" | "Namespace" => namespace == Some(operator_namespace),
+            // What leads a namespace also leads the changes of its policy, which are asked for elsewhere.
+            "Incident" if namespace == Some(operator_namespace) => true,
+            _ => is_of_namespace && namespace == change.namespace.as_deref(),
+        }
+    };
+    let open = |request: &ChangeRequest| {
+        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        !["Spent", "Expired", "Rejected"].iter().any(|kind| is_true(conditions, kind))
+    };
+    let found = context.stores.requests.state_filter(|request| is_concerned(request) && open(request));
+    found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
+}
+
+async fn reconcile(request: Arc<ChangeRequest>, context: &Context) -> Result<Requeue, Error> {
+    if request.metadata.deletion_timestamp.is_some() {
+        return Ok(Requeue::Never);
+    }
+    let now = Timestamp::now();
+    let namespace = request.namespace().unwrap_or_default();
+    let is_planned = request.status.as_ref().is_some_and(|status| status.digest.is_some());
+    if !is_planned {
+        let result = match plan(context, &request, &namespace).await {
+            Err(Error::Terminal(message)) => Err(NotReady::Stalled("CannotPlan".to_owned(), message)),
+            Err(error) => return Err(error),
+            Ok(result) => result,
+        };
+        let next = planned(&request, result, now)?;
+        // The next reconcile, which this write causes, weighs it.
+        status::write(&context.client, &*request, next).await?;
+        return Ok(Requeue::Never);
+    }
+    let facts = facts(context, &namespace);
+    let weighed = approval::request(&request, &facts, now);
+    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+    let live: Vec<Live> = plan.iter().map(|planned| live(context, planned)).collect();
+    let mut decided = decide::decide(&request, &weighed, &live, now);
+    let everybody = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people).fold(
+        Vec::new(),
+        |mut found: Vec<_>, person: &crate::api::oncall_rotation::Person| {
+            if !found.iter().any(|known: &&crate::api::oncall_rotation::Person| known.user == person.user) {
+                found.push(person);
+            }
+            found
+        },
+    );
+    let people = People {
+        approvers: approvers::people(&facts.services, &facts.rotations, plan, approvers::approval),
+        leads: approvers::people(&facts.services, &facts.rotations, plan, approvers::lead),
+        everybody,
+        concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
+    };
+    messages::update(&request, &mut decided.status, &weighed, &people, now);
+    let before = request.status.as_ref().and_then(|status| status.state);
+    let after = decided.status.state;
+    status::write(&context.client, &*request, decided.status).await?;
+    if before != after
+        && let Some(state) = after
+    {
+        context
+            .events
+            .normal(&*request, &state.to_string(), &format!("chg/{} is now {state}", request.name_any()))
+            .await;
+    }
+    Ok(decided.wake.into())
+}
+
+/// Everything that has a say, from the caches: the gate looks again before anything passes.
+pub fn facts(context: &Context, namespace: &str) -> Facts {
+    Facts {
+        policies: context.stores.policies.state(),
+        freezes: context.stores.freezes.state(),
+        incidents: context.stores.incidents.state(),
+        services: in_namespace(&context.stores.services, namespace),
+        rotations: in_namespace(&context.stores.rotations, namespace),
+        approvals: in_namespace(&context.stores.approvals, namespace),
+        operator_namespace: context.config.namespace.clone(),
+    }
+}
+
+/// Plans a request, or says why it cannot be asked as it is.
+async fn plan(
+    context: &Context,
+    request: &ChangeRequest,
+    namespace: &str,
+) -> Result<Result<Vec<PlannedChange>, NotReady>, Error> {
+    let fields = validate::not_implemented(&request.spec);
+    if !fields.is_empty() {
+        return Ok(Err(NotReady::not_implemented(&fields)));
+    }
+    let invalid = |problems: Vec<String>| NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
+    let asked = request.creation_timestamp().map_or_else(Timestamp::now, |time| time.0);
+    let problems = validate::problems(&request.spec, namespace, asked);
+    if !problems.is_empty() {
+        return Ok(Err(invalid(problems)));
+    }
+    if request.spec.requester.is_none() {
+        let message = "nobody knows who asks: it was created past Mayday's webhook; delete it and ask again";
+        return Ok(Err(NotReady::Stalled("Unstamped".to_owned(), message.to_owned())));
+    }
+    let plan = plan::plan(&context.planner, &request.spec, namespace, &context.config.namespace).await?;
+    let problems = validate::beyond_store(&request.spec, &plan);
+    if !problems.is_empty() {
+        return Ok(Err(invalid(problems)));
+    }
+    let policies = context.stores.policies.state();
+    let freezes = context.stores.freezes.state();
+    let mut over: Vec<&ChangePolicy> = Vec::new();
+    for planned in &plan {
+        for policy in policy::governing(&policies, &freezes, planned, &context.config.namespace) {
+            if !over.iter().any(|known| known.name_any() == policy.name_any()) {
+                over.push(policy);
+            }
+        }
+    }
+    let problems = validate::beyond_limits(&request.spec, asked, &over);
+    Ok(if problems.is_empty() { Ok(plan) } else { Err(invalid(problems)) })
+}
+
+/// The status of a request that has just been planned, or cannot be.
+fn planned(
+    request: &ChangeRequest,
+    result: Result<Vec<PlannedChange>, NotReady>,
+    now: Timestamp,
+) -> Result<ChangeRequestStatus, Error> {
+    let mut next = request.status.clone().unwrap_or_default();
+    let generation = request.metadata.generation.unwrap_or_default();
+    match result {
+        Ok(plan) => {
+            let uid = request.uid().unwrap_or_default();
+            next.digest = Some(digest::request(&uid, &request.spec, &plan)?);
+            next.plan = plan;
+            next.state = Some(RequestState::Planning);
+            conditions::ready(&mut next, generation, now, Ok("the request is planned".to_owned()));
+        }
+        Err(why) => {
+            let withdrawn = request.spec.withdrawn;
+            next.state = Some(if withdrawn { RequestState::Withdrawn } else { RequestState::Invalid });
+            let requester =
+                request.spec.requester.as_ref().map_or("whoever asked", |user| user.user.as_str());
+            next.next = (!withdrawn).then(|| Next {
+                who: requester.to_owned(),
+                what: cut(&format!("ask again without what is wrong: {}", why.message()), 500),
+                command: None,
+            });
+            conditions::ready(&mut next, generation, now, Err(why));
+        }
+    }
+    Ok(next)
+}
+
+/// How a target is now, for the kinds that are cached; of others than workloads only whether it is still there.
+fn live(context: &Context, planned: &PlannedChange) -> Live {
+    let (namespace, name) = (planned.namespace.as_deref().unwrap_or_default(), planned.target.name.as_str());
+    let (group, kind) = (planned.target.group(), planned.target.kind.as_str());
+    let stores = &context.stores;
+    if workloads::is_one(group, kind) {
+        return match workloads::one(stores, namespace, kind, name) {
+            Ok(None) => Live::Gone,
+            Ok(Some(object)) => Live::Object(object),
+            Err(_) => Live::Unknown,
+        };
+    }
+    let uid = match (group, kind) {
+        ("", "Namespace") => get_cluster(&stores.namespaces, name).and_then(|object| object.uid()),
+        (api::GROUP, "ChangePolicy") => get_cluster(&stores.policies, name).and_then(|object| object.uid()),
+        (api::GROUP, "Freeze") => get_cluster(&stores.freezes, name).and_then(|object| object.uid()),
+        (api::GROUP, "Incident") => get(&stores.incidents, namespace, name).and_then(|object| object.uid()),
+        _ => return Live::Unknown,
+    };
+    if uid == planned.uid { Live::Unknown } else { Live::Gone }
+}

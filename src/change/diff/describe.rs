@@ -1,0 +1,168 @@
+//! Changes in words, as people read them in refusals, requests and messages. Pure.
+
+use serde_json::Value;
+
+use crate::api::change_request::Delta;
+use crate::api::common::ObjectRef;
+use crate::change::diff::builtin_groups;
+
+/// The annotation that `kubectl rollout restart` writes.
+pub const RESTARTED_AT: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+/// The number of replicas of a workload.
+pub const REPLICAS: &str = "/spec/replicas";
+/// How a deletion begins to be told.
+pub const DELETION: &str = "deletion of ";
+/// So many values of one change are told, the rest is counted.
+const TOLD: usize = 3;
+
+/// A change of values: `image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2`.
+pub fn update(target: &ObjectRef, namespace: &str, deltas: &[Delta]) -> String {
+    let place = place(target, namespace);
+    if is_restart(deltas) {
+        return format!("restart of {place}");
+    }
+    let mut parts: Vec<String> = deltas.iter().take(TOLD).map(|delta| part(delta, &place)).collect();
+    if deltas.len() > TOLD {
+        parts.push(format!("{} more values", deltas.len() - TOLD));
+    }
+    if parts.is_empty() { format!("update of {place}") } else { parts.join("; ") }
+}
+
+/// How many values [`update`] names of a change, which are none for a restart.
+pub fn told_values(deltas: &[Delta]) -> usize {
+    if is_restart(deltas) { 0 } else { deltas.len() }
+}
+
+/// Whether a change of values is what `kubectl rollout restart` does.
+pub fn is_restart(deltas: &[Delta]) -> bool {
+    !deltas.is_empty() && deltas.iter().all(|delta| delta.path == RESTARTED_AT)
+}
+
+/// A new object: `creation of configmap/limits in shop`.
+pub fn creation(target: &ObjectRef, namespace: &str) -> String {
+    format!("creation of {}", place(target, namespace))
+}
+
+/// An object that goes: `deletion of configmap/limits in shop`; `orphans` says that what it owns stays.
+pub fn deletion(target: &ObjectRef, namespace: &str, orphans: bool) -> String {
+    let without = if orphans { " without what belongs to it" } else { "" };
+    format!("{DELETION}{}{without}", place(target, namespace))
+}
+
+/// An object and where it is: `deployment/checkout in shop`.
+pub fn place(target: &ObjectRef, namespace: &str) -> String {
+    match target.kind.as_str() {
+        "Namespace" => target.display(),
+        _ if namespace.is_empty() => target.display(),
+        _ => format!("{} in {namespace}", target.display()),
+    }
+}
+
+/// An object as it is typed: `deploy/checkout`, `service.serving.knative.dev/checkout`.
+pub fn typed(target: &ObjectRef) -> String {
+    let (kind, group) = (target.kind.to_lowercase(), target.group());
+    let kind = match target.kind.as_str() {
+        // The kind alone would be another one that the API server serves itself.
+        _ if !builtin_groups::is(group) => format!("{kind}.{group}"),
+        "Deployment" => "deploy".to_owned(),
+        "StatefulSet" => "sts".to_owned(),
+        "DaemonSet" => "ds".to_owned(),
+        "ConfigMap" => "cm".to_owned(),
+        _ => kind,
+    };
+    format!("{kind}/{}", target.name)
+}
+
+/// Where a kind that the API server itself serves keeps the spec of its pods; none for a kind without.
+pub fn pod_spec(target: &ObjectRef) -> Option<&'static str> {
+    if !builtin_groups::is(target.group()) {
+        return None;
+    }
+    match target.kind.as_str() {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
+            Some("/spec/template/spec")
+        }
+        "CronJob" => Some("/spec/jobTemplate/spec/template/spec"),
+        "Pod" => Some("/spec"),
+        _ => None,
+    }
+}
+
+/// The container whose image a path is.
+pub fn image_container(path: &str) -> Option<&str> {
+    let (list, rest) = path.rsplit_once("ontainers/[name=")?;
+    let container = rest.strip_suffix("]/image")?;
+    // Only containers and initContainers of a pod or its template.
+    (list.ends_with("/c") || list.ends_with("/initC")).then_some(container)
+}
+
+fn part(delta: &Delta, place: &str) -> String {
+    let what = match image_container(&delta.path) {
+        Some(_) => "image",
+        None if delta.path == REPLICAS => "replicas",
+        None => delta.path.as_str(),
+    };
+    format!("{what} of {place}, {} → {}", shown(delta.before.as_ref()), shown(delta.after.as_ref()))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    let text = match value {
+        None => return "nothing".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    crate::text::cut(&text, 120)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn checkout() -> ObjectRef {
+        ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "checkout".into() }
+    }
+
+    fn told(path: &str, before: Value, after: Value) -> String {
+        let some = |value: Value| (!value.is_null()).then_some(value);
+        let delta = Delta { path: path.into(), before: some(before), after: some(after) };
+        update(&checkout(), "shop", &[delta])
+    }
+
+    #[test]
+    fn an_image_reads_as_the_rules_show_it() {
+        assert_eq!(
+            told(
+                "/spec/template/spec/containers/[name=app]/image",
+                json!("shop/checkout:broken"),
+                json!("shop/checkout:v1")
+            ),
+            "image of deployment/checkout in shop, shop/checkout:broken → shop/checkout:v1"
+        );
+    }
+
+    #[test]
+    fn replicas_restarts_and_other_values_have_words() {
+        assert_eq!(told(REPLICAS, json!(3), json!(8)), "replicas of deployment/checkout in shop, 3 → 8");
+        assert_eq!(told(RESTARTED_AT, json!(null), json!("t")), "restart of deployment/checkout in shop");
+        assert_eq!(
+            told("/metadata/labels/env", json!("prod"), json!(null)),
+            "/metadata/labels/env of deployment/checkout in shop, prod → nothing"
+        );
+    }
+
+    #[test]
+    fn only_the_image_of_a_container_is_an_image() {
+        assert_eq!(image_container("/spec/template/spec/initContainers/[name=init]/image"), Some("init"));
+        assert_eq!(image_container("/spec/template/spec/containers/[name=a]/env/[name=image]/value"), None);
+        assert_eq!(image_container("/spec/image"), None);
+    }
+
+    #[test]
+    fn many_values_are_counted() {
+        let deltas: Vec<Delta> = (0..5)
+            .map(|n| Delta { path: format!("/data/{n}"), before: None, after: Some(json!("x")) })
+            .collect();
+        assert!(update(&checkout(), "shop", &deltas).ends_with("2 more values"));
+    }
+}

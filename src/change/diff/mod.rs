@@ -1,0 +1,354 @@
+//! What differs between two states of an object, value by value. Pure.
+//!
+//! Lists whose elements have a known key are compared element by element; every other list counts as one
+//! value. What the API server itself keeps is left out; finalizers, owner references, labels and annotations
+//! are not.
+
+pub mod builtin_groups;
+pub mod describe;
+pub mod digest;
+pub mod patch;
+pub mod server_assigned;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::api::change_request::{Delta, Partial};
+
+/// Fields that the API server keeps, or that say nothing about the object.
+const IGNORED: &[&str] = &[
+    "/apiVersion",
+    "/kind",
+    "/metadata/managedFields",
+    "/metadata/resourceVersion",
+    "/metadata/generation",
+    "/metadata/creationTimestamp",
+    "/metadata/uid",
+    "/metadata/selfLink",
+    "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
+];
+
+/// Known keys of lists by the name of the list, as the built-in kinds have them.
+pub fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
+    let has = |key: &str| items.iter().all(|item| item.get(key).is_some());
+    let keys: &[&str] = match list {
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "volumes"
+        | "imagePullSecrets"
+        | "resourceClaims" => &["name"],
+        "volumeMounts" => &["mountPath"],
+        "volumeDevices" => &["devicePath"],
+        "hostAliases" => &["ip"],
+        "ports" if has("containerPort") => &["containerPort", "protocol"],
+        "ports" => &["port", "protocol"],
+        _ => return None,
+    };
+    has(keys[0]).then_some(keys)
+}
+
+/// Every value that differs, leaf by leaf, in the order of their paths; without the status, which is an observation.
+pub fn diff(before: &Value, after: &Value) -> Vec<Delta> {
+    let mut deltas = diff_with_status(before, after);
+    deltas.retain(|delta| !is_under(&delta.path, "/status"));
+    deltas
+}
+
+/// As [`diff`], with what a write of the object itself changes of its status: nothing where the status is a subresource,
+/// as the API server takes it from the stored object before it asks anybody; all of it where it is a field like others.
+pub fn diff_with_status(before: &Value, after: &Value) -> Vec<Delta> {
+    let mut deltas = Vec::new();
+    compare("", Some(before), Some(after), &mut deltas);
+    deltas.retain(|delta| !IGNORED.iter().any(|ignored| is_under(&delta.path, ignored)));
+    deltas
+}
+
+/// Whether a path is that place, or within it.
+pub fn is_under(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Every value of a new object, as admission or a dry run shows it.
+pub fn of_new(group: &str, object: &Value) -> Vec<Delta> {
+    let diff = if builtin_groups::is(group) { diff } else { diff_with_status };
+    diff(&Value::Null, &server_assigned::settled(object))
+}
+
+fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, deltas: &mut Vec<Delta>) {
+    // A null says the same as nothing, and storing a plan turns one into the other.
+    let (before, after) = (before.filter(|value| !value.is_null()), after.filter(|value| !value.is_null()));
+    if before == after {
+        return;
+    }
+    let empty = Map::new();
+    match (before, after) {
+        // An object that comes or goes is told by its leaves, so that a part of it can be compared.
+        (Some(Value::Object(old)), Some(Value::Object(new))) => fields(path, old, new, deltas),
+        (None, Some(Value::Object(new))) if !new.is_empty() => fields(path, &empty, new, deltas),
+        (Some(Value::Object(old)), None) if !old.is_empty() => fields(path, old, &empty, deltas),
+        (Some(Value::Array(old)), Some(Value::Array(new))) => match keyed(path, old, new) {
+            Some(elements) => {
+                for (element, (old, new)) in elements {
+                    compare(&format!("{path}/{element}"), old, new, deltas);
+                }
+            }
+            None => deltas.push(delta(path, before, after)),
+        },
+        _ => deltas.push(delta(path, before, after)),
+    }
+}
+
+fn delta(path: &str, before: Option<&Value>, after: Option<&Value>) -> Delta {
+    Delta { path: path.to_owned(), before: before.cloned(), after: after.cloned() }
+}
+
+fn fields(path: &str, old: &Map<String, Value>, new: &Map<String, Value>, deltas: &mut Vec<Delta>) {
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let path = format!("{path}/{}", escape(name));
+        compare(&path, old.get(name), new.get(name), deltas);
+    }
+}
+
+/// A name as a segment of a JSON pointer.
+pub fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+type Elements<'a> = BTreeMap<String, (Option<&'a Value>, Option<&'a Value>)>;
+
+/// The elements of both lists by their key; none if the list has no known key, a key is there twice, or the keys do
+/// not tell the order (the order of containers and variables means something): what both have stands in another
+/// order, or what only one has does not stand behind it, sorted.
+fn keyed<'a>(path: &str, old: &'a [Value], new: &'a [Value]) -> Option<Elements<'a>> {
+    let list = path.rsplit('/').next().unwrap_or_default();
+    let keys = keys_of(list, if new.is_empty() { old } else { new })?;
+    let names = |items: &'a [Value]| -> Option<Vec<(String, &'a Value)>> {
+        let named: Vec<_> =
+            items.iter().map(|item| Some((element(keys, item)?, item))).collect::<Option<_>>()?;
+        let unique: std::collections::BTreeSet<_> = named.iter().map(|(name, _)| name).collect();
+        (unique.len() == named.len()).then_some(named)
+    };
+    let (old, new) = (names(old)?, names(new)?);
+    let common = |items: &[(String, &'a Value)], others: &[(String, &'a Value)]| -> Vec<String> {
+        let is_common = |name: &String| others.iter().any(|(other, _)| other == name);
+        items.iter().map(|(name, _)| name.clone()).filter(is_common).collect()
+    };
+    let both = common(&old, &new);
+    let tells_order = |items: &[(String, &'a Value)]| {
+        let names: Vec<&String> = items.iter().map(|(name, _)| name).collect();
+        let (head, tail) = names.split_at(both.len());
+        head.iter().copied().eq(&both) && tail.is_sorted()
+    };
+    if !tells_order(&old) || !tells_order(&new) {
+        return None;
+    }
+    let mut elements = Elements::new();
+    for (name, item) in old {
+        elements.entry(name).or_default().0 = Some(item);
+    }
+    for (name, item) in new {
+        elements.entry(name).or_default().1 = Some(item);
+    }
+    Some(elements)
+}
+
+/// The element of a list as a segment of a path, by its keys; none if it lacks one.
+pub fn element(keys: &[&str], item: &Value) -> Option<String> {
+    let parts: Vec<String> = keys
+        .iter()
+        .map(|key| match item.get(key) {
+            Some(Value::String(text)) => Some(format!("{key}={}", escape(text))),
+            Some(Value::Number(number)) => Some(format!("{key}={number}")),
+            // The one key that may be left out, and its default.
+            None if *key == "protocol" => Some("protocol=TCP".to_owned()),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    Some(format!("[{}]", parts.join(",")))
+}
+
+/// What a plan leaves uncovered of a real change: nothing, if every value that changes is planned, from the
+/// planned value to the planned value; and, where a part is not enough, nothing that is planned is missing.
+pub fn uncovered(planned: &[Delta], actual: &[Delta], partial: Partial) -> Vec<Delta> {
+    let mut rest: Vec<Delta> = actual.iter().filter(|delta| !planned.contains(delta)).cloned().collect();
+    if partial == Partial::Forbidden {
+        rest.extend(planned.iter().filter(|delta| !actual.contains(delta)).cloned());
+    }
+    rest
+}
+
+/// The change that takes another back.
+pub fn inverse(deltas: &[Delta]) -> Vec<Delta> {
+    let back = |delta: &Delta| Delta {
+        path: delta.path.clone(),
+        before: delta.after.clone(),
+        after: delta.before.clone(),
+    };
+    deltas.iter().map(back).collect()
+}
+
+/// A value that the plan touches and that is neither what it was nor what it shall become; none if the plan
+/// still fits the object.
+pub fn stale<'a>(planned: &'a [Delta], object: &Value) -> Option<&'a Delta> {
+    planned.iter().find(|delta| {
+        let now = value_at(object, &delta.path);
+        now != delta.before.as_ref() && now != delta.after.as_ref()
+    })
+}
+
+/// The value at a path of [`diff`].
+pub fn value_at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut value = object;
+    let mut list = "";
+    for segment in path.split('/').skip(1) {
+        value = match value {
+            Value::Object(fields) => fields.get(&segment.replace("~1", "/").replace("~0", "~"))?,
+            Value::Array(items) => {
+                let keys = keys_of(list, items)?;
+                items.iter().find(|item| element(keys, item).as_deref() == Some(segment))?
+            }
+            _ => return None,
+        };
+        list = segment;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deployment(image: &str, replicas: i64) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "checkout", "resourceVersion": "1"},
+            "spec": {"replicas": replicas, "template": {"spec": {"containers": [
+                {"name": "app", "image": image, "env": [{"name": "A", "value": "1"}]},
+                {"name": "side", "image": "side:v1"}]}}}})
+    }
+
+    fn paths(deltas: &[Delta]) -> Vec<&str> {
+        deltas.iter().map(|delta| delta.path.as_str()).collect()
+    }
+
+    #[test]
+    fn a_changed_image_is_named_by_its_container() {
+        let deltas = diff(&deployment("shop:v1", 3), &deployment("shop:v2", 3));
+        assert_eq!(
+            deltas,
+            [Delta {
+                path: "/spec/template/spec/containers/[name=app]/image".into(),
+                before: Some(json!("shop:v1")),
+                after: Some(json!("shop:v2"))
+            }]
+        );
+    }
+
+    #[test]
+    fn what_the_api_server_keeps_is_no_change_and_finalizers_and_labels_are() {
+        let before = deployment("a", 1);
+        let mut after = before.clone();
+        after["metadata"]["resourceVersion"] = json!("2");
+        after["metadata"]["generation"] = json!(7);
+        after["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
+        after["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"});
+        after["status"] = json!({"replicas": 3});
+        after["apiVersion"] = json!("apps/v1beta1");
+        assert_eq!(diff(&before, &after), []);
+        after["metadata"]["finalizers"] = json!(["park/it"]);
+        after["metadata"]["labels"] = json!({"env": "test"});
+        assert_eq!(paths(&diff(&before, &after)), ["/metadata/finalizers", "/metadata/labels/env"]);
+    }
+
+    #[test]
+    fn a_null_is_nothing() {
+        assert_eq!(diff(&json!({"a": null}), &json!({})), []);
+        assert_eq!(
+            diff(&Value::Null, &json!({"metadata": {"name": "c", "creationTimestamp": null}, "x": null}))
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn an_unknown_list_and_another_order_count_as_a_whole() {
+        let before = json!({"spec": {"args": ["a", "b"]}});
+        assert_eq!(paths(&diff(&before, &json!({"spec": {"args": ["b", "a"]}}))), ["/spec/args"]);
+        let before = deployment("a", 1);
+        let mut after = before.clone();
+        after["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().reverse();
+        assert_eq!(paths(&diff(&before, &after)), ["/spec/template/spec/containers"]);
+    }
+
+    #[test]
+    fn what_is_added_or_removed_is_told_by_name_only_where_that_tells_its_place() {
+        let object = |names: &[&str]| {
+            let list: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+            json!({"spec": {"template": {"spec": {"initContainers": list}}}})
+        };
+        const LIST: &str = "/spec/template/spec/initContainers";
+        let whole = |before: &[&str], after: &[&str]| {
+            let deltas = diff(&object(before), &object(after));
+            deltas.iter().any(|delta| delta.path == LIST)
+        };
+        assert!(!whole(&["a"], &["a", "migrate", "seed"]));
+        assert!(whole(&["a"], &["seed", "a", "migrate"]), "it would say the same as the one above");
+        assert!(whole(&["a"], &["a", "seed", "migrate"]));
+        assert!(whole(&["a", "b", "c"], &["a", "c"]), "taking it back would not say where it was");
+        assert!(!whole(&["a", "b"], &["a"]));
+        assert!(!whole(&["a", "b"], &["a", "c"]));
+    }
+
+    #[test]
+    fn ports_are_told_apart_by_protocol_with_its_default() {
+        let port = |protocol: Value, name: &str| {
+            let mut port = json!({"containerPort": 53, "name": name});
+            if !protocol.is_null() {
+                port["protocol"] = protocol;
+            }
+            json!({"ports": [port, {"containerPort": 53, "protocol": "UDP"}]})
+        };
+        let deltas = diff(&port(json!("TCP"), "dns"), &port(Value::Null, "DNS"));
+        assert_eq!(
+            paths(&deltas),
+            [
+                "/ports/[containerPort=53,protocol=TCP]/name",
+                "/ports/[containerPort=53,protocol=TCP]/protocol"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_part_of_the_plan_passes_unless_forbidden_and_nothing_else_ever() {
+        let planned = diff(&deployment("v1", 3), &deployment("v2", 8));
+        let part = diff(&deployment("v1", 3), &deployment("v2", 3));
+        assert_eq!(uncovered(&planned, &part, Partial::Allowed), []);
+        assert_eq!(paths(&uncovered(&planned, &part, Partial::Forbidden)), ["/spec/replicas"]);
+        let more = diff(&deployment("v1", 3), &deployment("v3", 8));
+        assert_eq!(
+            paths(&uncovered(&planned, &more, Partial::Allowed)),
+            ["/spec/template/spec/containers/[name=app]/image"]
+        );
+        let from_elsewhere = diff(&deployment("v0", 3), &deployment("v2", 3));
+        assert_eq!(uncovered(&planned, &from_elsewhere, Partial::Allowed).len(), 1);
+    }
+
+    #[test]
+    fn a_plan_is_stale_when_a_value_is_neither_before_nor_after() {
+        let planned = diff(&deployment("v1", 3), &deployment("v2", 3));
+        assert_eq!(stale(&planned, &deployment("v1", 9)), None);
+        assert_eq!(stale(&planned, &deployment("v2", 3)), None);
+        assert!(stale(&planned, &deployment("v7", 3)).is_some());
+        assert!(stale(&planned, &json!({})).is_some());
+    }
+
+    #[test]
+    fn an_added_object_is_told_by_its_leaves_and_a_removed_value_has_no_after() {
+        let deltas = diff(&json!({"a": 1}), &json!({"b": {"c": {"d": 2}, "e": {}}}));
+        assert_eq!(paths(&deltas), ["/a", "/b/c/d", "/b/e"]);
+        assert_eq!(deltas[0].after, None);
+    }
+}

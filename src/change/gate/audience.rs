@@ -1,0 +1,91 @@
+//! Everybody who is concerned by something unusual: people one by one, and the rooms where they meet. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::api::change_request::PlannedChange;
+use crate::api::common::NameRef;
+use crate::api::incident::Audience as Reach;
+use crate::api::message::{Message, Purpose};
+use crate::api::oncall_rotation::Person;
+use crate::api::{BusinessService, OnCallRotation};
+use crate::change::approval::approvers;
+use crate::oncall::escalation::recipients;
+use crate::oncall::escalation::recipients::Recipient;
+use crate::text::cut;
+
+/// Who is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Audience {
+    /// Whoever leads, approves or answers for what is concerned, each once.
+    pub people: Vec<Person>,
+    /// The channels of the stakeholders inside, each once.
+    pub rooms: Vec<NameRef>,
+}
+
+impl Audience {
+    /// Everybody whom the services that own a target name; where none owns one, every service in the namespace.
+    pub fn concerned(
+        services: &[Arc<BusinessService>],
+        rotations: &[Arc<OnCallRotation>],
+        plan: &[PlannedChange],
+    ) -> Audience {
+        let mut audience = Audience::default();
+        for pick in [approvers::lead, approvers::approval, approvers::on_call] {
+            for person in approvers::people(services, rotations, plan, pick) {
+                if !audience.people.iter().any(|known| known.user == person.user) {
+                    audience.people.push(person.clone());
+                }
+            }
+        }
+        for stakeholder in
+            approvers::owners(services, plan).iter().flat_map(|service| &service.spec.stakeholders)
+        {
+            let is_new = !audience.rooms.contains(&stakeholder.channel_ref);
+            if stakeholder.audience == Reach::Internal && is_new {
+                audience.rooms.push(stakeholder.channel_ref.clone());
+            }
+        }
+        audience
+    }
+
+    /// One message to each contact and each room; `key` tells it from every other, `namespace` is that of the
+    /// channels, where it is not the subject's.
+    pub fn alarm(&self, key: &str, text: &str, namespace: Option<&str>, now: Timestamp) -> Vec<Message> {
+        let rooms = self.rooms.iter().map(Recipient::channel);
+        let recipients: Vec<Recipient> = rooms.chain(self.people.iter().map(Recipient::from)).collect();
+        let mut messages = recipients::messages(&recipients, key, Purpose::Alarm, &cut(text, 4000), now);
+        for message in &mut messages {
+            message.namespace = namespace.map(str::to_owned);
+        }
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everybody_hears_once_and_so_does_the_room_inside() {
+        let service = json!({"metadata": {"name": "checkout", "namespace": "shop"}, "spec": {"title": "t",
+            "rotations": {"lead": {"name": "leads"}, "onCall": {"name": "leads"}},
+            "stakeholders": [{"audience": "Internal", "channelRef": {"name": "room"}},
+                {"audience": "External", "channelRef": {"name": "public"}}]}});
+        let rotation = json!({"metadata": {"name": "leads", "namespace": "shop"}, "spec": {"timeZone": "UTC", "layers": [], "people":
+            [{"name": "lena", "user": "lena", "contacts": [{"channelRef": {"name": "hook"}, "address": "lena"}]}]}});
+        let service: BusinessService = serde_json::from_value(service).unwrap();
+        let rotation: OnCallRotation = serde_json::from_value(rotation).unwrap();
+        let audience = Audience::concerned(&[Arc::new(service)], &[Arc::new(rotation)], &[]);
+        let messages = audience.alarm("k", "text", Some("shop"), Timestamp::UNIX_EPOCH);
+        let told: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                (message.id.as_str(), message.channel_ref.name.as_str(), message.address.as_deref())
+            })
+            .collect();
+        assert_eq!(told, [("k/-/room/", "room", None), ("k/lena/hook/lena", "hook", Some("lena"))]);
+    }
+}

@@ -1,0 +1,316 @@
+//! What follows for a request from its plan, the approvals, the incidents and the time. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::Value;
+
+use crate::api::ChangeRequest;
+use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
+use crate::api::common::is_true;
+use crate::api::incident_status::Next;
+use crate::change::approval::Weighed;
+use crate::change::approval::quorum;
+use crate::change::diff;
+use crate::change::gate::grant;
+use crate::cluster::conditions::{self, seconds, set};
+use crate::text::{cut, instant};
+
+/// How a planned target is now, where a cache knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Live {
+    /// No cache holds its kind; the gate looks when it is used.
+    Unknown,
+    /// It is not there.
+    Gone,
+    /// It is there.
+    Object(Value),
+}
+
+/// What follows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decided {
+    /// The status to store, without messages.
+    pub status: ChangeRequestStatus,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+}
+
+/// Decides a request that has been planned; `live` has one entry for each of the plan.
+pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Timestamp) -> Decided {
+    let mut status = request.status.clone().unwrap_or_default();
+    let generation = request.metadata.generation.unwrap_or_default();
+    conditions::ready(&mut status, generation, now, Ok("the request is planned".to_owned()));
+    status.uses = Some(uses(request, &status));
+    let is_over = |status: &ChangeRequestStatus, kind| is_true(&status.conditions, kind);
+    if is_over(&status, "Spent") || is_over(&status, "Expired") || is_over(&status, "Rejected") {
+        // Over for good: what was decided stays as it was.
+        return finish(request, status, None, None);
+    }
+    let outcome = &weighed.outcome;
+    status.decisions = outcome.counted.clone();
+    status.incidents = weighed.bindings.iter().map(|binding| binding.incident.clone()).collect();
+    if request.spec.withdrawn {
+        return finish(request, status, None, None);
+    }
+    let mark = |status: &mut ChangeRequestStatus, kind: &str, on: bool, reason: &str, message: String| {
+        set(&mut status.conditions, kind, on, reason, message, generation, now);
+    };
+    if let Some(who) = &outcome.rejected_by {
+        mark(&mut status, "Rejected", true, "Rejected", format!("{who} rejected it, for good: ask again"));
+        mark(&mut status, "Approved", false, "Rejected", format!("{who} rejected it"));
+        return finish(request, status, None, None);
+    }
+    let missing = outcome.missing_phrase();
+    if outcome.approved {
+        mark(&mut status, "Approved", true, "Approved", "enough agree".to_owned());
+        status.approved_time.get_or_insert_with(|| seconds(outcome.complete_time.unwrap_or(now)));
+    } else {
+        mark(&mut status, "Approved", false, "Missing", quorum::must_approve(&missing));
+        status.approved_time = None;
+    }
+    let approved = status.approved_time.as_ref().map(|time| time.0);
+    let (from, until) = grant::window(&request.spec, approved.unwrap_or(now));
+    let is_fixed = request.spec.window.as_ref().is_some_and(|window| window.not_after.is_some());
+    let ends = (approved.is_some() || is_fixed).then_some(until);
+    status.expires_time = ends.map(seconds);
+    if is_spent(request, &status) {
+        mark(
+            &mut status,
+            "Spent",
+            true,
+            "Spent",
+            "every change was used as often as was asked for".to_owned(),
+        );
+        return finish(request, status, None, None);
+    }
+    if ends.is_some_and(|until| until <= now) {
+        mark(&mut status, "Expired", true, "Expired", "its time is over: ask again".to_owned());
+        return finish(request, status, None, None);
+    }
+    let stale: Vec<String> = status
+        .plan
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| used(&status, *index) < request.spec.max_uses)
+        .filter_map(|(index, planned)| {
+            let is_restart = request.spec.changes.get(index).is_some_and(|change| change.restart.is_some());
+            stale(planned, is_restart, live.get(index).unwrap_or(&Live::Unknown))
+        })
+        .collect();
+    if stale.is_empty() {
+        conditions::clear(&mut status.conditions, "Stale");
+    } else {
+        mark(
+            &mut status,
+            "Stale",
+            true,
+            "TargetChanged",
+            format!("{}: withdraw it and ask again", stale.join("; ")),
+        );
+    }
+    let opens = (approved.is_some() && from > now).then_some(from);
+    let wake = [opens, ends, outcome.lapses_time].into_iter().flatten().filter(|time| *time > now).min();
+    finish(request, status, Some(&missing), wake)
+}
+
+/// Derives what people read from the conditions.
+fn finish(
+    request: &ChangeRequest,
+    mut status: ChangeRequestStatus,
+    missing: Option<&str>,
+    wake: Option<Timestamp>,
+) -> Decided {
+    let is = |kind: &str| is_true(&status.conditions, kind);
+    let state = match () {
+        () if is("Spent") => RequestState::Spent,
+        () if request.spec.withdrawn => RequestState::Withdrawn,
+        () if is("Rejected") => RequestState::Rejected,
+        () if is("Expired") => RequestState::Expired,
+        () if is("Stale") => RequestState::Stale,
+        () if is("Approved") => RequestState::Approved,
+        () => RequestState::Waiting,
+    };
+    status.missing = missing.filter(|_| state == RequestState::Waiting).map(|missing| cut(missing, 253));
+    status.next = next(request, &status, state);
+    status.state = Some(state);
+    Decided { status, wake }
+}
+
+fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> Option<Next> {
+    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
+    let requester = request.spec.requester.as_ref().map_or("the requester", |user| user.user.as_str());
+    let command = |verb: &str| Some(format!("kubectl mayday {verb} {address}"));
+    let next = match state {
+        RequestState::Waiting => Next {
+            who: status.missing.clone().unwrap_or_default(),
+            what: "approve or reject it".to_owned(),
+            command: command("approve"),
+        },
+        RequestState::Approved => {
+            let actors: Vec<&str> = request.spec.actors.iter().map(|user| user.user.as_str()).collect();
+            let until = status.expires_time.as_ref().map(|time| instant(time.0));
+            Next {
+                who: cut(&if actors.is_empty() { requester.to_owned() } else { actors.join(" or ") }, 253),
+                what: format!(
+                    "carry it out by {}",
+                    until.unwrap_or_else(|| "the end of its window".to_owned())
+                ),
+                command: command("apply"),
+            }
+        }
+        RequestState::Stale | RequestState::Rejected | RequestState::Expired => Next {
+            who: requester.to_owned(),
+            what: "ask again, if it is still needed".to_owned(),
+            command: command("show"),
+        },
+        _ => return None,
+    };
+    Some(next)
+}
+
+fn used(status: &ChangeRequestStatus, index: usize) -> i32 {
+    let count = status.used.iter().filter(|used| usize::try_from(used.change) == Ok(index)).count();
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn is_spent(request: &ChangeRequest, status: &ChangeRequestStatus) -> bool {
+    !status.plan.is_empty()
+        && (0..status.plan.len()).all(|index| used(status, index) >= request.spec.max_uses)
+}
+
+fn uses(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
+    let all =
+        i64::from(request.spec.max_uses) * i64::try_from(request.spec.changes.len()).unwrap_or(i64::MAX);
+    format!("{}/{all}", status.used.len())
+}
+
+fn stale(planned: &PlannedChange, is_restart: bool, live: &Live) -> Option<String> {
+    let object = match live {
+        Live::Unknown => return None,
+        Live::Gone if planned.operation == "Create" => return None,
+        Live::Gone => return Some(format!("{} is gone", planned.target.display())),
+        Live::Object(_) if planned.operation == "Create" => return None,
+        Live::Object(object) => object,
+    };
+    if object.pointer("/metadata/uid").and_then(Value::as_str) != planned.uid.as_deref() {
+        return Some(format!("{} is another one by now", planned.target.display()));
+    }
+    if planned.operation != "Update" || is_restart {
+        return None;
+    }
+    let stale = diff::stale(&planned.delta, object)?;
+    Some(format!("{} of {} was changed", stale.path, planned.target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::approval::quorum::Outcome;
+    use serde_json::json;
+
+    const IMAGE: &str = "/spec/template/spec/containers/[name=app]/image";
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn request(edit: Value) -> ChangeRequest {
+        let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+            "metadata": {"name": "v2", "namespace": "shop", "uid": "cu", "generation": 1},
+            "spec": {"reason": "r", "requester": {"user": "emil"}, "changes": [{
+                "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}, "update": {"patch": {}}}]},
+            "status": {"plan": [{"operation": "Update", "resource": "deployments", "namespace": "shop", "uid": "du", "summary": "s",
+                "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                "delta": [{"path": IMAGE, "before": "v1", "after": "v2"}]}]}});
+        json_patch::merge(&mut whole, &edit);
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn with(outcome: Outcome) -> Weighed {
+        Weighed { outcome, ..Weighed::default() }
+    }
+
+    fn approved() -> Weighed {
+        with(Outcome { approved: true, complete_time: Some(now()), ..Outcome::default() })
+    }
+
+    fn waiting() -> Weighed {
+        with(Outcome { missing: vec!["lena (lead)".into(), "one of amir, bea".into()], ..Outcome::default() })
+    }
+
+    fn state(request: &ChangeRequest, weighed: &Weighed) -> RequestState {
+        decide(request, weighed, &[], now()).status.state.unwrap()
+    }
+
+    fn used_once() -> Value {
+        json!({"status": {"approvedTime": "2026-11-22T11:50:00Z",
+            "used": [{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z"}]}})
+    }
+
+    #[test]
+    fn a_request_that_waits_names_whom_it_waits_for() {
+        let status = decide(&request(json!({})), &waiting(), &[], now()).status;
+        assert_eq!(status.missing.as_deref(), Some("lena (lead) and one of amir, bea"));
+        let next = status.next.unwrap();
+        assert_eq!(next.who, "lena (lead) and one of amir, bea");
+        assert_eq!(next.command.as_deref(), Some("kubectl mayday approve -n shop chg/v2"));
+        assert_eq!(status.uses.as_deref(), Some("0/1"));
+    }
+
+    #[test]
+    fn an_approved_request_says_until_when_and_wakes_then() {
+        let decided = decide(&request(json!({})), &approved(), &[], now());
+        assert_eq!(decided.status.state, Some(RequestState::Approved));
+        assert_eq!(decided.status.missing, None);
+        assert_eq!(decided.wake, Some("2026-11-22T13:00:00Z".parse().unwrap()));
+        assert!(decided.status.next.unwrap().what.contains("13:00:00 UTC"));
+    }
+
+    #[test]
+    fn an_approval_that_no_longer_counts_takes_the_approval_back() {
+        let before = request(json!({"status": {"approvedTime": "2026-11-22T11:50:00Z"}}));
+        let status = decide(&before, &waiting(), &[], now()).status;
+        assert_eq!((status.state, status.approved_time), (Some(RequestState::Waiting), None));
+    }
+
+    #[test]
+    fn each_end_has_its_state_and_is_final() {
+        assert_eq!(
+            state(&request(json!({"spec": {"withdrawn": true}})), &approved()),
+            RequestState::Withdrawn
+        );
+        let rejected = with(Outcome { rejected_by: Some("bea".into()), ..approved().outcome });
+        let mut decided = request(json!({}));
+        decided.status = Some(decide(&decided, &rejected, &[], now()).status);
+        assert_eq!(state(&decided, &approved()), RequestState::Rejected);
+        let mut late = request(json!({"status": {"approvedTime": "2026-11-22T10:00:00Z"}}));
+        late.status = Some(decide(&late, &approved(), &[], now()).status);
+        assert_eq!(state(&late, &waiting()), RequestState::Expired);
+        let mut spent = request(used_once());
+        spent.status = Some(decide(&spent, &approved(), &[], now()).status);
+        assert_eq!(state(&spent, &waiting()), RequestState::Spent);
+    }
+
+    #[test]
+    fn a_changed_or_replaced_target_makes_it_stale() {
+        let object = |uid: &str, image: &str| {
+            Live::Object(json!({"metadata": {"uid": uid},
+                "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}}))
+        };
+        let state =
+            |live: Live| decide(&request(json!({})), &approved(), &[live], now()).status.state.unwrap();
+        assert_eq!(state(object("du", "v1")), RequestState::Approved);
+        assert_eq!(state(object("du", "v2")), RequestState::Approved, "already as planned");
+        assert_eq!(state(object("du", "v7")), RequestState::Stale);
+        assert_eq!(state(object("later", "v1")), RequestState::Stale);
+        assert_eq!(state(Live::Gone), RequestState::Stale);
+        assert_eq!(state(Live::Unknown), RequestState::Approved);
+    }
+
+    #[test]
+    fn a_second_look_changes_nothing() {
+        let mut first = request(json!({}));
+        first.status = Some(decide(&first, &approved(), &[], now()).status);
+        assert_eq!(Some(decide(&first, &approved(), &[], now()).status), first.status);
+    }
+}

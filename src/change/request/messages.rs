@@ -1,0 +1,330 @@
+//! Who is told about a request, and what: approvers while it waits, the requester when it is decided. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::ChangeRequest;
+use crate::api::approval::Decision;
+use crate::api::change_request::{ChangeRequestStatus, RequestState};
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::oncall_rotation::Person;
+use crate::change::approval::Weighed;
+use crate::change::approval::quorum;
+use crate::change::diff;
+use crate::change::diff::{describe, digest};
+use crate::change::gate::audience::Audience;
+use crate::oncall::escalation::recipients;
+use crate::oncall::escalation::recipients::Recipient;
+use crate::text::{cut, instant};
+
+/// So many messages are kept.
+const MESSAGES: usize = 64;
+
+/// So many uses that were taken back are told at a time.
+const RESTORES_TOLD: usize = 3;
+
+/// People who may be told.
+#[derive(Clone, Debug, Default)]
+pub struct People<'a> {
+    /// Who approves.
+    pub approvers: Vec<&'a Person>,
+    /// Who may lead.
+    pub leads: Vec<&'a Person>,
+    /// Everybody with contacts in the namespace; among them the requester, if known.
+    pub everybody: Vec<&'a Person>,
+    /// Everybody who hears when something approved is taken back.
+    pub concerned: Audience,
+}
+
+/// Adds the messages that the state asks for, each once by its id, and ends those that are no longer needed.
+pub fn update(
+    request: &ChangeRequest,
+    status: &mut ChangeRequestStatus,
+    weighed: &Weighed,
+    people: &People<'_>,
+    now: Timestamp,
+) {
+    if status.state != Some(RequestState::Waiting) {
+        for message in &mut status.messages {
+            if message.purpose == Purpose::ApprovalNeeded && message.state == MessageState::Queued {
+                message.state = MessageState::Superseded;
+            }
+        }
+    }
+    let mut messages = taken_back(request, status, &people.concerned, now);
+    messages.extend(asked_or_told(request, status, weighed, people, now));
+    // More would push out those that were sent, and they would be sent again.
+    messages.truncate(MESSAGES);
+    recipients::append(&mut status.messages, messages, MESSAGES);
+}
+
+/// Approvers are asked while it waits, the requester hears what was decided.
+fn asked_or_told(
+    request: &ChangeRequest,
+    status: &ChangeRequestStatus,
+    weighed: &Weighed,
+    people: &People<'_>,
+    now: Timestamp,
+) -> Vec<Message> {
+    let uid = request.uid().unwrap_or_default();
+    let requester = request.spec.requester.as_ref().map_or("", |user| user.user.as_str());
+    let (purpose, key, text, people) = match status.state {
+        // One that was used did what it was asked for; whether it is needed again its requester says.
+        Some(RequestState::Waiting) if status.used.is_empty() => {
+            // Other incidents ask for other approvals, and so for another message.
+            let incidents: Vec<&str> =
+                status.incidents.iter().map(|incident| incident.uid.as_str()).collect();
+            let key = match incidents.is_empty() {
+                true => "asked".to_owned(),
+                false => format!("asked-{}", short(&incidents)),
+            };
+            (
+                Purpose::ApprovalNeeded,
+                key,
+                waiting(request, status),
+                asked(status, weighed, people, requester),
+            )
+        }
+        Some(state @ (RequestState::Approved | RequestState::Rejected | RequestState::Expired)) => {
+            let requester =
+                people.everybody.iter().filter(|person| person.user == requester).copied().collect();
+            (Purpose::Decision, state.to_string().to_lowercase(), decided(request, status, state), requester)
+        }
+        _ => return Vec::new(),
+    };
+    let recipients: Vec<Recipient> = people.into_iter().map(Recipient::from).collect();
+    recipients::messages(&recipients, &format!("{uid}/{key}"), purpose, &text, now)
+}
+
+/// The messages about the latest uses that were taken back: it passed without a new approval, so everybody hears.
+fn taken_back(
+    request: &ChangeRequest,
+    status: &ChangeRequestStatus,
+    concerned: &Audience,
+    now: Timestamp,
+) -> Vec<Message> {
+    let uid = request.uid().unwrap_or_default();
+    let namespace = request.namespace().unwrap_or_default();
+    let name = request.name_any();
+    let mut messages = Vec::new();
+    let restored = status.used.iter().enumerate().rev().filter(|(_, used)| used.restored_time.is_some());
+    for (index, used) in restored.take(RESTORES_TOLD) {
+        let Some(planned) = usize::try_from(used.change).ok().and_then(|index| status.plan.get(index)) else {
+            continue;
+        };
+        let by = used.restored_by.as_deref().unwrap_or("somebody");
+        let time = used.restored_time.as_ref().map(|time| format!(" at {}", instant(time.0)));
+        let place = planned.namespace.as_deref().unwrap_or_default();
+        let text = format!(
+            "{by} took back{} what chg/{name} had let through: {}. That was approved with it, once. Look: \
+             kubectl mayday show -n {namespace} chg/{name}",
+            time.unwrap_or_default(),
+            describe::update(&planned.target, place, &diff::inverse(&used.delta)),
+        );
+        messages.extend(concerned.alarm(&format!("{uid}-restored-{index}"), &text, None, now));
+    }
+    messages
+}
+
+/// Approvers and leads, without the requester and those who have decided.
+fn asked<'a>(
+    status: &ChangeRequestStatus,
+    weighed: &Weighed,
+    people: &People<'a>,
+    requester: &str,
+) -> Vec<&'a Person> {
+    let mut asked: Vec<&Person> = people.approvers.clone();
+    for binding in &weighed.bindings {
+        // A lead who has claimed decides; until then whoever may claim is asked.
+        let may = |person: &&&Person| binding.lead.as_ref().is_none_or(|lead| *lead == person.user);
+        asked.extend(people.leads.iter().filter(may));
+    }
+    asked.retain(|person| {
+        person.user != requester && !status.decisions.iter().any(|decision| decision.by == person.user)
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    asked.retain(|person| seen.insert(person.user.clone()));
+    asked
+}
+
+fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
+    let who = request.spec.requester.as_ref().map_or("somebody", |user| user.user.as_str());
+    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
+    let incidents: Vec<&str> = status.incidents.iter().map(|incident| incident.name.as_str()).collect();
+    let during = match incidents.is_empty() {
+        true => String::new(),
+        false => format!(" during {}", incidents.join(", ")),
+    };
+    let missing = quorum::sentence("", status.missing.as_deref().unwrap_or_default());
+    let back = match request.spec.lets_take_back() {
+        true => "Taking each use back once would be approved with it. ",
+        false => "",
+    };
+    cut(
+        &format!(
+            "{who} asks{during}: {}. Why: {}. {back}{missing}. Look and decide: kubectl mayday approve {address}",
+            what(status),
+            request.spec.reason
+        ),
+        4000,
+    )
+}
+
+fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> String {
+    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
+    let by = |what: Decision| {
+        let such = status.decisions.iter().filter(|decision| decision.decision == what);
+        such.map(|one| format!("{} ({})", one.by, one.role)).collect::<Vec<_>>().join(" and ")
+    };
+    let text = match state {
+        RequestState::Approved => {
+            let until = status.expires_time.as_ref().map(|time| instant(time.0));
+            let until = until.unwrap_or_else(|| "the end of its window".to_owned());
+            format!(
+                "chg/{} is approved by {}: {}. Carry it out by {until}: kubectl mayday apply {address}",
+                request.name_any(),
+                by(Decision::Approve),
+                what(status)
+            )
+        }
+        RequestState::Rejected => format!(
+            "chg/{} is rejected by {}: {}. See why: kubectl mayday show {address}",
+            request.name_any(),
+            by(Decision::Reject),
+            what(status)
+        ),
+        _ => format!(
+            "chg/{} was not carried out in its time: {}. If it is still needed, ask again; what it was: kubectl mayday \
+             show {address}",
+            request.name_any(),
+            what(status)
+        ),
+    };
+    cut(&text, 4000)
+}
+
+fn what(status: &ChangeRequestStatus) -> String {
+    let summaries: Vec<&str> = status.plan.iter().map(|planned| planned.summary.as_str()).collect();
+    summaries.join("; ")
+}
+
+fn short(incidents: &[&str]) -> String {
+    let digest = digest::of(&serde_json::json!(incidents)).unwrap_or_default();
+    digest.rsplit(':').next().unwrap_or_default().chars().take(8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::{NameRef, Severity, UidRef};
+    use crate::change::approval::binding::Binding;
+    use serde_json::json;
+
+    fn person(user: &str) -> Person {
+        serde_json::from_value(
+            json!({"name": user, "user": user, "contacts": [{"channelRef": {"name": "hook"}}]}),
+        )
+        .unwrap()
+    }
+
+    fn request() -> ChangeRequest {
+        serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+            "metadata": {"name": "v2", "namespace": "shop", "uid": "cu"},
+            "spec": {"reason": "release v2", "requester": {"user": "emil"}, "changes": []}}))
+        .unwrap()
+    }
+
+    fn told(state: RequestState, lead: Option<&str>, status: &mut ChangeRequestStatus) -> Vec<String> {
+        let all: Vec<Person> = ["amir", "bea", "emil", "lena", "max"].map(person).into();
+        let [amir, bea, emil, lena, max] = [&all[0], &all[1], &all[2], &all[3], &all[4]];
+        let people = People {
+            approvers: vec![amir, bea, emil],
+            leads: vec![lena, max],
+            everybody: all.iter().collect(),
+            concerned: Audience { people: vec![lena.clone()], rooms: vec![NameRef { name: "room".into() }] },
+        };
+        let incident = UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() };
+        let bindings = lead
+            .map(|lead| Binding {
+                incident,
+                namespace: "shop".into(),
+                severity: Severity::Sev2,
+                lead: Some(lead.into()),
+            })
+            .into_iter()
+            .collect();
+        let weighed = Weighed { bindings, ..Weighed::default() };
+        status.state = Some(state);
+        update(&request(), status, &weighed, &people, Timestamp::UNIX_EPOCH);
+        status.messages.iter().map(|message| message.user.clone().unwrap()).collect()
+    }
+
+    #[test]
+    fn approvers_are_asked_once_and_never_the_requester() {
+        let mut status = ChangeRequestStatus::default();
+        assert_eq!(told(RequestState::Waiting, None, &mut status), ["amir", "bea"]);
+        assert_eq!(told(RequestState::Waiting, None, &mut status).len(), 2);
+        assert!(status.messages[0].text.contains("kubectl mayday approve -n shop chg/v2"));
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_request_that_was_used() {
+        let used = json!([{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z"}]);
+        let mut status: ChangeRequestStatus = serde_json::from_value(json!({"used": used})).unwrap();
+        assert_eq!(told(RequestState::Waiting, Some("lena"), &mut status), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_lead_who_claimed_is_asked_too_and_no_other() {
+        assert_eq!(
+            told(RequestState::Waiting, Some("lena"), &mut ChangeRequestStatus::default()),
+            ["amir", "bea", "lena"]
+        );
+    }
+
+    #[test]
+    fn the_requester_hears_the_decision_and_the_approvers_are_left_alone() {
+        let mut status = ChangeRequestStatus::default();
+        told(RequestState::Waiting, None, &mut status);
+        assert_eq!(told(RequestState::Approved, None, &mut status), ["amir", "bea", "emil"]);
+        assert_eq!(status.messages[0].state, MessageState::Superseded);
+        assert_eq!(status.messages[2].state, MessageState::Queued);
+        assert_eq!(status.messages[2].purpose, Purpose::Decision);
+    }
+
+    #[test]
+    fn the_requester_hears_who_rejected_it() {
+        let decision = |by: &str, decision: &str| json!({"name": by, "uid": by, "by": by, "decision": decision, "role": "peers", "time": "2026-11-22T11:55:00Z"});
+        let decisions = [decision("bea", "Approve"), decision("amir", "Reject")];
+        let mut status: ChangeRequestStatus =
+            serde_json::from_value(json!({"decisions": decisions})).unwrap();
+        told(RequestState::Rejected, None, &mut status);
+        let text = &status.messages[0].text;
+        assert!(text.starts_with("chg/v2 is rejected by amir (peers): "), "{text}");
+    }
+
+    #[test]
+    fn a_use_that_was_taken_back_is_told_to_everybody_and_to_the_room_once() {
+        let status = json!({"plan": [{"operation": "Update", "resource": "deployments", "namespace": "shop", "summary": "s",
+                "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}],
+            "used": [{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z",
+                "delta": [{"path": "/spec/replicas", "before": 3, "after": 8}],
+                "restoredTime": "2026-11-22T11:58:00Z", "restoredBy": "emil"}]});
+        let mut status: ChangeRequestStatus = serde_json::from_value(status).unwrap();
+        for _ in 0..2 {
+            status.state = Some(RequestState::Spent);
+            let concerned =
+                Audience { people: vec![person("lena")], rooms: vec![NameRef { name: "room".into() }] };
+            let people = People { concerned, ..People::default() };
+            update(&request(), &mut status, &Weighed::default(), &people, Timestamp::UNIX_EPOCH);
+        }
+        let channels: Vec<&str> =
+            status.messages.iter().map(|message| message.channel_ref.name.as_str()).collect();
+        assert_eq!(channels, ["room", "hook"]);
+        assert_eq!(
+            status.messages[0].text,
+            "emil took back at 2026-11-22 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
+             That was approved with it, once. Look: kubectl mayday show -n shop chg/v2"
+        );
+    }
+}

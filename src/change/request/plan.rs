@@ -1,0 +1,158 @@
+//! What each change of a request would do, found out by a dry run: computed once and never again.
+//!
+//! Everything here acts as the planner, whose every write must be a dry run.
+
+use kube::api::{Api, DeleteParams, DynamicObject, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::api::change_request::{Change, ChangeRequestSpec, Delta, PlannedChange};
+use crate::api::common::ObjectRef;
+use crate::change::diff;
+use crate::change::diff::{describe, patch};
+use crate::cluster::Error;
+
+/// What the value of a restart reads as in a plan: it is only known when it happens.
+const AT_THAT_TIME: &str = "the time of the restart";
+
+/// Plans every change of a request in a namespace. Cluster-scoped targets are for the operator's namespace alone.
+///
+/// # Errors
+/// [`Error::Terminal`] with where and why if the request can never be carried out as it is written; others if
+/// the API server does not answer.
+pub async fn plan(
+    client: &Client,
+    spec: &ChangeRequestSpec,
+    namespace: &str,
+    operator_namespace: &str,
+) -> Result<Vec<PlannedChange>, Error> {
+    let mut plan = Vec::new();
+    for (index, change) in spec.changes.iter().enumerate() {
+        let planned = one(client, change, namespace, operator_namespace).await;
+        plan.push(planned.map_err(|error| at(index, error))?);
+    }
+    Ok(plan)
+}
+
+fn at(index: usize, error: Error) -> Error {
+    // What the API server says no to, it says no to again.
+    let final_answer =
+        error.code().is_some_and(|code| (400..500).contains(&code) && code != 409 && code != 429);
+    match error {
+        Error::Api(error) if matches!(&*error, kube::Error::Api(answer) if answer.is_already_exists()) => {
+            let said = crate::cluster::error::chain(&*error);
+            Error::Terminal(format!("spec.changes[{index}]: {said}; ask for an update of what is there"))
+        }
+        Error::Api(error) if final_answer => {
+            Error::Terminal(format!("spec.changes[{index}]: {}", crate::cluster::error::chain(&*error)))
+        }
+        Error::Terminal(message) => Error::Terminal(format!("spec.changes[{index}]: {message}")),
+        other => other,
+    }
+}
+
+async fn one(
+    client: &Client,
+    change: &Change,
+    namespace: &str,
+    operator_namespace: &str,
+) -> Result<PlannedChange, Error> {
+    let target = target(change)?;
+    let (resource, capabilities) = discover(client, &target).await?;
+    let is_namespaced = capabilities.scope == Scope::Namespaced;
+    if !is_namespaced && namespace != operator_namespace {
+        return Err(Error::Terminal(format!(
+            "{} belongs to no namespace: ask from the operator's own, -n {operator_namespace}",
+            target.display()
+        )));
+    }
+    let api: Api<DynamicObject> = if is_namespaced {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    } else {
+        Api::all_with(client.clone(), &resource)
+    };
+    let place = if is_namespaced { namespace } else { "" };
+    let mut planned = PlannedChange {
+        target: target.clone(),
+        resource: resource.plural.clone(),
+        namespace: is_namespaced.then(|| namespace.to_owned()),
+        ..PlannedChange::default()
+    };
+    if let Some(create) = &change.create {
+        let object: DynamicObject = serde_json::from_value(create.manifest.clone())
+            .map_err(|error| Error::Terminal(format!("create.manifest: {error}")))?;
+        let created = api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await?;
+        planned.operation = "Create".to_owned();
+        planned.delta = diff::of_new(target.group(), &serde_json::to_value(created)?);
+        planned.summary = describe::creation(&target, place);
+        return Ok(planned);
+    }
+    if let Some(delete) = &change.delete {
+        // Nothing but the UID is needed, so nothing is read: a Secret's content stays where it is.
+        let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        let answer = api.delete(&target.name, &params).await?;
+        planned.uid =
+            answer.either(|object| object.uid(), |status| status.details.map(|details| details.uid));
+        if planned.uid.as_ref().is_none_or(String::is_empty) {
+            let name = target.display();
+            return Err(Error::Terminal(format!(
+                "the API server does not say which {name} would be deleted"
+            )));
+        }
+        planned.operation = "Delete".to_owned();
+        planned.summary = describe::deletion(&target, place, delete.orphans());
+        return Ok(planned);
+    }
+    let live = api.get(&target.name).await?;
+    planned.uid = live.uid();
+    let live = serde_json::to_value(live)?;
+    planned.operation = "Update".to_owned();
+    if change.restart.is_some() {
+        let before = diff::value_at(&live, describe::RESTARTED_AT).cloned();
+        planned.delta =
+            vec![Delta { path: describe::RESTARTED_AT.to_owned(), before, after: Some(json!(AT_THAT_TIME)) }];
+    } else {
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let patched = api.patch(&target.name, &params, &patch::of(change).map_err(Error::Terminal)?).await?;
+        let patched = serde_json::to_value(patched)?;
+        let has_status = capabilities.subresources.iter().any(|(resource, _)| resource.plural == "status");
+        // A status of its own moves between the two looks, and the patch cannot touch it.
+        let diff = if has_status { diff::diff } else { diff::diff_with_status };
+        planned.delta = diff(&live, &patched);
+        if planned.delta.is_empty() {
+            return Err(Error::Terminal(format!("{} is already so: nothing would change", target.display())));
+        }
+    }
+    planned.summary = crate::text::cut(&describe::update(&target, place, &planned.delta), 1000);
+    Ok(planned)
+}
+
+/// The object that a change is about.
+fn target(change: &Change) -> Result<ObjectRef, Error> {
+    if let Some(target) = &change.target {
+        return Ok(target.clone());
+    }
+    let manifest = change.create.as_ref().map_or(&Value::Null, |create| &create.manifest);
+    let text =
+        |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let target =
+        ObjectRef { api_version: text("/apiVersion"), kind: text("/kind"), name: text("/metadata/name") };
+    if target.kind.is_empty() || target.name.is_empty() {
+        return Err(Error::Terminal("it names no object".to_owned()));
+    }
+    Ok(target)
+}
+
+async fn discover(client: &Client, target: &ObjectRef) -> Result<(ApiResource, ApiCapabilities), Error> {
+    let version = target.api_version.rsplit('/').next().unwrap_or_default();
+    let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
+    match pinned_kind(client, &kind).await {
+        Ok(found) => Ok(found),
+        Err(kube::Error::Discovery(error)) => {
+            Err(Error::Terminal(format!("{} {}: {error}", target.api_version, target.kind)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

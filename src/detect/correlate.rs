@@ -1,0 +1,185 @@
+//! Which incident signals belong to: the open one about the same thing, one that is over and goes on, or a new one
+//! (rules §4). Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::signal::Observation;
+use crate::api::common::ObjectRef;
+use crate::api::incident::Outcome;
+use crate::api::incident_status::{IncidentState, Signal};
+use crate::api::{AlertSource, BusinessService, Incident};
+use crate::incident::changes;
+use crate::service::controller::covers;
+
+/// How long after a resolution the same outage is the same incident, if the source does not say.
+const REOPEN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// What makes signals one outage.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// They are about the same service.
+    Service(&'a BusinessService),
+    /// No service claims them: they are in one group of their source, or about what an open incident covers.
+    Group(&'a str),
+}
+
+/// What becomes of signals.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// They join the incident of that name, which is open, goes on, or learns what has cleared.
+    Join(String),
+    /// They are a new outage.
+    Begin,
+    /// They tell nothing.
+    Nothing,
+}
+
+/// What is known of one outage, and of those before it.
+pub struct Known<'a> {
+    /// What makes signals one outage.
+    pub key: Key<'a>,
+    /// Who reports.
+    pub source: &'a AlertSource,
+    /// All incidents of the namespace, as far as they are known.
+    pub all: BTreeMap<String, Arc<Incident>>,
+}
+
+impl Known<'_> {
+    /// What becomes of these observations.
+    pub fn follow(&self, seen: &[Observation], now: Timestamp) -> Step {
+        let name = |incident: &Arc<Incident>| Step::Join(incident.name_any());
+        let open = self.all.values().filter(|incident| incident.is_open() && self.is_about(incident, seen));
+        // What an open incident covers joins that one, rather than others of its group.
+        let is_beside =
+            |incident: &Incident| matches!(self.key, Key::Group(_)) && !covers_any(incident, seen);
+        if let Some(open) = open.min_by_key(|incident| (is_beside(incident), incident.creation_timestamp())) {
+            return name(open);
+        }
+        let over = || self.all.values().filter(|incident| !incident.is_open());
+        if self.fresh(seen).is_empty() {
+            let still = |known: &Signal| {
+                let ends = |new: &Observation| new.end.is_some() && new.id == known.id;
+                known.end_time.is_none() && seen.iter().any(ends)
+            };
+            let told = over().filter(|incident| self.signals(incident).any(still));
+            return told.max_by_key(|incident| ended(incident)).map_or(Step::Nothing, name);
+        }
+        let goes_on = over().filter(|last| self.is_about(last, seen) && self.may_reopen(last, now));
+        goes_on.max_by_key(|incident| ended(incident)).map_or(Step::Begin, name)
+    }
+
+    /// What fires and is no repeat of what has cleared, nor of what people have said is none or over: that is an outage
+    /// only if it begins anew.
+    pub fn fresh<'o>(&self, seen: &'o [Observation]) -> Vec<&'o Observation> {
+        let is_repeat = |new: &Observation, last: &Incident| {
+            let known = self.signals(last).find(|known| known.id == new.id);
+            known.is_some_and(|known| {
+                new.start.as_second() <= known.start_time.0.as_second()
+                    && (known.end_time.is_some() || self.is_none(last))
+            })
+        };
+        let over = || self.all.values().filter(|incident| !incident.is_open());
+        seen.iter().filter(|new| new.end.is_none() && !over().any(|last| is_repeat(new, last))).collect()
+    }
+
+    /// What of these observations is to be told to an incident: all but what an earlier one knows already.
+    pub fn told_to<'o>(&self, incident: &Incident, seen: &'o [Observation]) -> Vec<&'o Observation> {
+        let fresh = self.fresh(seen);
+        let is_known = |new: &Observation| self.signals(incident).any(|known| known.id == new.id);
+        let is_fresh = |new: &Observation| fresh.iter().any(|fresh| std::ptr::eq(*fresh, new));
+        seen.iter().filter(|new| new.end.is_some() || is_fresh(new) || is_known(new)).collect()
+    }
+
+    /// The UID of the incident that the group had last; empty if it had none.
+    pub fn last_of_group(&self, group: &str) -> String {
+        let of_group = self.all.values().filter(|incident| self.is_of_group(incident, group));
+        let last = of_group.max_by_key(|incident| (incident.creation_timestamp(), incident.uid()));
+        last.and_then(|incident| incident.uid()).unwrap_or_default()
+    }
+
+    /// Whether an incident is, or was, about the same as these observations.
+    fn is_about(&self, incident: &Incident, seen: &[Observation]) -> bool {
+        let knows = || self.signals(incident).any(|known| seen.iter().any(|new| new.id == known.id));
+        match self.key {
+            Key::Service(service) => {
+                let copied = incident.status.as_ref().and_then(|status| status.service.as_ref());
+                let same = copied.is_some_and(|copy| Some(&copy.r#ref.uid) == service.metadata.uid.as_ref());
+                covers(incident, service) || (!incident.is_open() && (same || knows()))
+            }
+            Key::Group(group) => {
+                knows()
+                    || self.is_of_group(incident, group)
+                    || (incident.is_open() && covers_any(incident, seen))
+            }
+        }
+    }
+
+    fn is_of_group(&self, incident: &Incident, group: &str) -> bool {
+        let has_service = incident.status.as_ref().is_some_and(|status| status.service.is_some());
+        !has_service && self.signals(incident).any(|signal| signal.group == group)
+    }
+
+    /// What the source has said of an incident.
+    fn signals<'i>(&'i self, incident: &'i Incident) -> impl Iterator<Item = &'i Signal> {
+        let signals = incident.status.iter().flat_map(|status| &status.signals);
+        signals.filter(|signal| signal.source_ref.name == self.source.name_any())
+    }
+
+    /// Whether an outage that is over would go on: it ended within the time the source allows.
+    fn may_reopen(&self, last: &Incident, now: Timestamp) -> bool {
+        let was_one = matches!(state(last), Some(IncidentState::Resolved | IncidentState::Closed));
+        let within = self.source.spec.reopen_within.as_ref().map_or(REOPEN_WITHIN, |duration| duration.get());
+        was_one && ended(last).is_some_and(|end| now.duration_since(end) <= within)
+    }
+
+    /// Whether people have said that an incident is no outage of its own: a false alarm, or a repeat of one that goes on
+    /// or was a false alarm; or that it is over, without proof. What fires on without a pause was known to them. Once
+    /// the other one is over, what still fires is an outage.
+    fn is_none(&self, last: &Incident) -> bool {
+        let said = last.spec.resolution.as_ref();
+        match state(last) {
+            Some(IncidentState::FalseAlarm) => true,
+            Some(IncidentState::Duplicate) => {
+                let found = last.status.as_ref().and_then(|status| status.duplicate_of.as_ref());
+                let other = said.and_then(|said| said.duplicate_of.as_ref()).or(found);
+                other
+                    .and_then(|other| self.all.get(&other.name))
+                    .is_some_and(|other| other.is_open() || state(other) == Some(IncidentState::FalseAlarm))
+            }
+            _ => ended(last).is_some() && said.is_some_and(|said| said.outcome == Outcome::Unproved),
+        }
+    }
+}
+
+/// The open incident that covers an object, though no service claims it any more; of several the oldest.
+pub fn covering(incidents: &[Arc<Incident>], seen: &Observation) -> Option<String> {
+    let covers =
+        |incident: &&Arc<Incident>| incident.is_open() && covers_any(incident, std::slice::from_ref(seen));
+    let oldest = incidents.iter().filter(covers).min_by_key(|incident| incident.creation_timestamp());
+    oldest.map(|incident| incident.name_any())
+}
+
+fn state(incident: &Incident) -> Option<IncidentState> {
+    incident.status.as_ref().and_then(|status| status.state)
+}
+
+/// When it was said to be over.
+fn ended(incident: &Incident) -> Option<Timestamp> {
+    Some(incident.status.as_ref()?.resolved.as_ref()?.time.0)
+}
+
+/// Whether an incident is about one of the objects, whatever service claims it.
+fn covers_any(incident: &Incident, seen: &[Observation]) -> bool {
+    let affected =
+        incident.status.as_ref().map(|status| changes::affected(incident, status)).unwrap_or_default();
+    let covers = |object: &ObjectRef| affected.iter().any(|known| known.same_object(object));
+    seen.iter().filter_map(|new| new.object.as_ref()).any(covers)
+}
+
+#[cfg(test)]
+#[path = "correlate_tests.rs"]
+mod tests;

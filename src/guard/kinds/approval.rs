@@ -1,0 +1,292 @@
+//! Who may decide on what. Pure.
+//!
+//! Here a decision that could never count is refused with the reason, while its author still looks. Whether
+//! the decisions suffice is computed anew whenever it matters, in `change`.
+
+use crate::api::approval::{Decision, SubjectKind, SubjectRef};
+use crate::api::change_policy::ChangePolicySpec;
+use crate::api::common::UidRef;
+use crate::api::{Approval, ChangePolicy};
+use crate::change::approval::quorum;
+use crate::webhook::caller::Caller;
+
+use crate::guard::ruling::Ruling;
+
+/// What is known when a decision is made.
+pub struct Facts<'a> {
+    /// The decision, stamped.
+    pub approval: &'a Approval,
+    /// Who makes it.
+    pub caller: &'a Caller,
+    /// The subject as it is stored now; none if there is none of that name.
+    pub subject: Option<&'a Subject>,
+    /// The policies over the subject.
+    pub policies: &'a [&'a ChangePolicy],
+    /// Every group that may break a glass anywhere.
+    pub break_glass: &'a [String],
+    /// Who leads an open incident of the namespace now.
+    pub leads: &'a [String],
+    /// Who is on duty for what the subject is about.
+    pub on_duty: &'a [String],
+}
+
+/// What deciding needs to know of a subject.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Subject {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// The digest that a decision must name; none while it is not computed, or nothing is asked.
+    pub digest: Option<String>,
+    /// Whether it asks a question, which is answered by Confirm or Deny.
+    pub question: bool,
+    /// Who does not count, and as what: the requester, an author, who started it.
+    pub excluded: Vec<(String, &'static str)>,
+    /// Every incident that binds, which an Approve must name.
+    pub incidents: Vec<UidRef>,
+    /// Why nothing is to be decided any more.
+    pub over: Option<String>,
+}
+
+/// Whether the decision may be created.
+pub fn create(facts: &Facts<'_>) -> Ruling {
+    person(facts).and_then(|| subject(facts))
+}
+
+/// The caller: a person, by a login of their own.
+fn person(facts: &Facts<'_>) -> Ruling {
+    let caller = facts.caller;
+    let stamped = facts.approval.spec.by.as_ref().is_some_and(|by| {
+        by.user == caller.user && by.groups.iter().all(|group| caller.groups.contains(group))
+    });
+    Ruling::require(stamped, || {
+        format!("Refused: spec.by must be you, {}; leave it out, it is stamped", caller.user)
+    })
+    .and_then(|| {
+        Ruling::require(!caller.is_service_account(), || {
+            let verb = match facts.approval.spec.decision {
+                Decision::Approve => "approve",
+                Decision::Reject => "reject",
+                Decision::Confirm | Decision::Deny => "answer",
+            };
+            format!(
+                "Refused: a service account decides nothing; a person does, with their own login: {}",
+                decide(facts, verb)
+            )
+        })
+    })
+    .and_then(|| {
+        Ruling::require(caller.direct, || {
+            "Refused: a decision counts only from a direct login, and this request is impersonated; log in as \
+             yourself, without --as, and decide again"
+                .to_owned()
+        })
+    })
+    .and_then(|| {
+        Ruling::require(!caller.in_any(facts.break_glass), || {
+            "Refused: who broke the glass decides nothing; decide again without that group".to_owned()
+        })
+    })
+}
+
+fn subject(facts: &Facts<'_>) -> Ruling {
+    let spec = &facts.approval.spec;
+    let name = address(&spec.subject_ref);
+    let Some(subject) = facts.subject else {
+        return Ruling::Refuse(format!(
+            "Refused: there is no {name} in {}; see what waits: kubectl get chg,rb,run,inc -n {}",
+            namespace(facts),
+            namespace(facts)
+        ));
+    };
+    let asks = matches!(spec.decision, Decision::Confirm | Decision::Deny);
+    Ruling::require(subject.uid == spec.subject_ref.uid, || {
+        format!(
+            "Refused: {name} is another object now (uid {}); look at it, and decide on that: {}",
+            subject.uid,
+            show(facts)
+        )
+    })
+    .and_then(|| {
+        Ruling::require(asks == subject.question, || {
+            if subject.question {
+                format!("Refused: {name} asks a question, which is answered by Confirm or Deny: {}", decide(facts, "answer"))
+            } else {
+                format!("Refused: {name} takes Approve or Reject; Confirm and Deny answer questions: {}", decide(facts, "approve"))
+            }
+        })
+    })
+    .and_then(|| match &subject.over {
+        Some(over) => Ruling::Refuse(format!("Refused: {name} {over}; nothing is to be decided there: {}", show(facts))),
+        None => Ruling::Allow,
+    })
+    .and_then(|| match &subject.digest {
+        None => Ruling::Refuse(format!("Refused: {name} has no digest yet, so nobody has seen what it does; wait until it shows one: {}", show(facts))),
+        Some(digest) => Ruling::require(*digest == spec.digest, || {
+            format!(
+                "Refused: {name} is not what this decision was made on (its digest is {digest} now); look again: {}",
+                show(facts)
+            )
+        }),
+    })
+    .and_then(|| excluded(facts, subject))
+    .and_then(|| eligible(facts, subject))
+    .and_then(|| incidents(facts, subject))
+}
+
+fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
+    // A no counts from whoever could say yes, also from who asked.
+    if facts.approval.spec.decision != Decision::Approve {
+        return Ruling::Allow;
+    }
+    let policies: Vec<&ChangePolicySpec> = facts.policies.iter().map(|policy| &policy.spec).collect();
+    let caller = quorum::person(&facts.caller.user, &policies);
+    match subject.excluded.iter().find(|(user, _)| quorum::person(user, &policies) == caller) {
+        Some((user, part)) => Ruling::Refuse(format!(
+            "Refused: {user} is {part} of {} and does not decide on it; ask somebody else: kubectl mayday who -n {}",
+            address(&facts.approval.spec.subject_ref),
+            namespace(facts)
+        )),
+        None => Ruling::Allow,
+    }
+}
+
+fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {
+    let caller = facts.caller;
+    if facts.leads.contains(&caller.user) {
+        return Ruling::Allow;
+    }
+    let name = address(&facts.approval.spec.subject_ref);
+    if subject.question {
+        return Ruling::require(facts.on_duty.contains(&caller.user), || {
+            let who = if facts.on_duty.is_empty() { "nobody".to_owned() } else { facts.on_duty.join(", ") };
+            format!(
+                "Refused: {name} is answered by the lead or by whoever is on duty ({who}), and you are {}: kubectl \
+                 mayday who -n {}",
+                caller.user,
+                namespace(facts)
+            )
+        });
+    }
+    if facts.policies.is_empty() {
+        return Ruling::Refuse(format!(
+            "Refused: no ChangePolicy covers {name}, so nobody can decide on it; whoever runs the cluster can write one: \
+             kubectl explain cpol.spec"
+        ));
+    }
+    let in_force = facts.policies.iter().flat_map(|policy| &policy.spec.approval.required);
+    let groups: Vec<&String> = in_force.flat_map(|required| &required.groups).collect();
+    Ruling::require(groups.iter().any(|group| caller.groups.contains(group)), || {
+        let of = if groups.is_empty() {
+            "nobody, as its policy names no group".to_owned()
+        } else {
+            groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "Refused: {} may not decide on {name}; those who may: {of}. See who that is: kubectl mayday who -n {}",
+            caller.user,
+            namespace(facts)
+        )
+    })
+}
+
+/// An Approve names every incident that binds, so that nobody approves without knowing of one.
+fn incidents(facts: &Facts<'_>, subject: &Subject) -> Ruling {
+    let spec = &facts.approval.spec;
+    if spec.decision != Decision::Approve {
+        return Ruling::Allow;
+    }
+    let missing: Vec<String> = subject
+        .incidents
+        .iter()
+        .filter(|incident| !spec.incident_refs.contains(incident))
+        .map(|incident| format!("inc/{}", incident.name))
+        .collect();
+    Ruling::require(missing.is_empty(), || {
+        format!(
+            "Refused: an approval of {} must name {} in incidentRefs, which {} open and binds it: {}",
+            address(&spec.subject_ref),
+            missing.join(" and "),
+            if missing.len() == 1 { "is" } else { "are" },
+            decide(facts, "approve")
+        )
+    })
+}
+
+/// Whether a decision may be changed: never.
+pub fn update(old: &Approval, new: &Approval) -> Ruling {
+    Ruling::require(old.spec == new.spec, || {
+        format!(
+            "Refused: a decision is never edited; decide again, or take your own approval back: kubectl delete -n {} \
+             appr/{}",
+            old.metadata.namespace.as_deref().unwrap_or_default(),
+            old.metadata.name.as_deref().unwrap_or_default()
+        )
+    })
+}
+
+/// Whether a decision may be deleted. `orphaned`: its subject's UID is gone. `by_operator`: the operator asks.
+pub fn delete(old: &Approval, caller: &Caller, by_operator: bool, orphaned: bool) -> Ruling {
+    let name = address(&old.spec.subject_ref);
+    if by_operator {
+        return Ruling::require(orphaned, || {
+            format!("Refused: {name} still exists, so its decisions stay; they are cleared once it is gone")
+        });
+    }
+    let own = old.spec.by.as_ref().is_some_and(|by| by.user == caller.user);
+    let namespace = old.metadata.namespace.as_deref().unwrap_or_default();
+    match old.spec.decision {
+        Decision::Approve if own => Ruling::Allow,
+        Decision::Approve => Ruling::Refuse(format!(
+            "Refused: this approval is by {}, who alone may take it back; to stop what it approves: kubectl mayday \
+             reject -n {namespace} {name}",
+            old.spec.by.as_ref().map_or("nobody known", |by| by.user.as_str())
+        )),
+        other => Ruling::Refuse(format!(
+            "Refused: {other:?} is final and stays; {}",
+            instead(&old.spec.subject_ref, namespace)
+        )),
+    }
+}
+
+/// What is done where a decision stays that one would rather not have.
+fn instead(subject: &SubjectRef, namespace: &str) -> String {
+    let name = format!("{}/{}", subject.kind.short(), subject.name);
+    match subject.kind {
+        SubjectKind::ChangeRequest => {
+            format!("if the change is still wanted, ask again: kubectl mayday ask -n {namespace} --help")
+        }
+        SubjectKind::Runbook => {
+            format!(
+                "once the Runbook says something else, that is decided on: kubectl edit -n {namespace} {name}"
+            )
+        }
+        SubjectKind::RunbookRun | SubjectKind::Incident => {
+            format!("what comes of it: kubectl mayday show -n {namespace} {name}")
+        }
+    }
+}
+
+/// As people write a subject: `chg/checkout-v2`, `run/x step look`.
+fn address(subject: &SubjectRef) -> String {
+    let kind = subject.kind.short();
+    let part = |word: &str, part: &Option<String>| {
+        part.as_ref().map(|name| format!(" {word} {name}")).unwrap_or_default()
+    };
+    format!("{kind}/{}{}{}", subject.name, part("step", &subject.step), part("check", &subject.check))
+}
+
+fn namespace<'a>(facts: &Facts<'a>) -> &'a str {
+    facts.approval.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+fn show(facts: &Facts<'_>) -> String {
+    decide(facts, "show")
+}
+
+fn decide(facts: &Facts<'_>, verb: &str) -> String {
+    let subject = &facts.approval.spec.subject_ref;
+    let bare = SubjectRef { step: None, check: None, ..subject.clone() };
+    let question = subject.step.as_ref().or(subject.check.as_ref()).filter(|_| verb == "answer");
+    let rest = question.map(|question| format!(" {question} confirm")).unwrap_or_default();
+    format!("kubectl mayday {verb} -n {} {}{rest}", namespace(facts), address(&bare))
+}

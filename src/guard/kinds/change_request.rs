@@ -1,0 +1,299 @@
+//! Who may ask for a change, take the request back, or delete it. Pure.
+
+use jiff::Timestamp;
+
+use crate::api::change_request::ChangeRequestSpec;
+use crate::api::{ChangePolicy, ChangeRequest};
+use crate::change::request::validate;
+use crate::webhook::caller::Caller;
+
+use crate::guard::ruling::Ruling;
+use crate::guard::stamp;
+
+/// Marks that GitOps tools leave on what they hold: annotations or labels.
+const HELD_BY_GIT: [&str; 5] = [
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+    "argocd.argoproj.io/tracking-id",
+    "argocd.argoproj.io/instance",
+    "configmanagement.gke.io/managed",
+];
+
+/// What is known when a request is written.
+pub struct Facts<'a> {
+    /// Who writes it.
+    pub caller: &'a Caller,
+    /// Whether the operator writes it.
+    pub by_operator: bool,
+    /// The policies over what the request changes.
+    pub policies: &'a [&'a ChangePolicy],
+}
+
+/// Whether what the request asks for may be stored, in that namespace, under those policies, if it is asked now:
+/// whatever can be seen of it without looking at its targets.
+pub fn content(
+    spec: &ChangeRequestSpec,
+    namespace: &str,
+    policies: &[&ChangePolicy],
+    now: Timestamp,
+) -> Ruling {
+    let mut problems = validate::problems(spec, namespace, now);
+    problems.extend(validate::beyond_limits(spec, now, policies));
+    Ruling::require(problems.is_empty(), || {
+        format!(
+            "Refused: {}. Mend that and ask again: kubectl mayday ask -n {namespace} --help; what each field takes: \
+             kubectl explain chg.spec",
+            problems.join("; ")
+        )
+    })
+}
+
+/// Whether the request may be created by who asks.
+pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
+    let caller = facts.caller;
+    Ruling::require(stamp::requester(&new.spec) == Some(caller.user.as_str()), || {
+        format!("Refused: spec.requester must be you, {}; leave it out, it is stamped", caller.user)
+    })
+    // Whoever pretends to be another could approve what the other seems to have asked for.
+    .and_then(|| {
+        Ruling::require(caller.direct, || {
+            format!(
+                "Refused: this request is impersonated, and a change is asked for by a login of one's own, since who \
+                 asks never approves; log in as {}, or ask as yourself",
+                caller.user
+            )
+        })
+    })
+    .and_then(|| {
+        Ruling::require(!new.spec.withdrawn, || {
+            "Refused: spec.withdrawn is true, so the request would never stand; leave it out".to_owned()
+        })
+    })
+    .and_then(|| {
+        let listed = |policy: &&ChangePolicy| {
+            policy.spec.approval.pipelines.iter().any(|pipeline| pipeline.user == caller.user)
+        };
+        let may_ask = !facts.policies.is_empty() && facts.policies.iter().all(listed);
+        Ruling::require(!caller.is_service_account() || may_ask, || {
+            format!(
+                "Refused: {} is a service account, and spec.approval.pipelines of {} does not name it; whoever runs \
+                 the cluster can name it there, or a person asks instead: kubectl mayday ask -n {} --help",
+                caller.user,
+                names(facts.policies),
+                new.metadata.namespace.as_deref().unwrap_or_default()
+            )
+        })
+    })
+}
+
+/// Whether the request may be changed: only withdrawn, once, by its requester or an approver.
+pub fn update(old: &ChangeRequest, new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
+    if old.spec == new.spec {
+        return Ruling::Allow;
+    }
+    let mut withdrawn = old.spec.clone();
+    withdrawn.withdrawn = true;
+    if withdrawn != new.spec {
+        return Ruling::Refuse(format!(
+            "Refused: a request is fixed when it is created; withdraw it and ask again: kubectl mayday withdraw {}",
+            address(old)
+        ));
+    }
+    Ruling::require(is_concerned(old, facts), || {
+        format!(
+            "Refused: {} is withdrawn by its requester, {}, or by an approver; an approver: kubectl mayday reject {}",
+            chg(old),
+            stamp::requester(&old.spec).unwrap_or("nobody known"),
+            address(old)
+        )
+    })
+}
+
+/// Whether the request may be deleted: by its requester or an approver, never by us while Git holds it.
+pub fn delete(old: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
+    if facts.by_operator {
+        return Ruling::require(!is_held_by_git(old), || {
+            format!("Refused: {} is held by Git, which would bring it back; it is deleted there", chg(old))
+        });
+    }
+    Ruling::require(is_concerned(old, facts), || {
+        format!(
+            "Refused: {} is deleted by its requester, {}, or by an approver; an approver who does not want it: \
+             kubectl mayday reject {}",
+            chg(old),
+            stamp::requester(&old.spec).unwrap_or("nobody known"),
+            address(old)
+        )
+    })
+}
+
+fn is_concerned(request: &ChangeRequest, facts: &Facts<'_>) -> bool {
+    let approves = |policy: &&ChangePolicy| {
+        policy.spec.approval.required.iter().any(|required| facts.caller.in_any(&required.groups))
+    };
+    // Of several policies every one counts, so a policy that somebody adds gives nobody a say.
+    let may_approve = !facts.policies.is_empty() && facts.policies.iter().all(approves);
+    stamp::requester(&request.spec) == Some(facts.caller.user.as_str())
+        || (!facts.caller.is_service_account() && may_approve)
+}
+
+fn is_held_by_git(request: &ChangeRequest) -> bool {
+    let meta = &request.metadata;
+    HELD_BY_GIT.iter().any(|mark| {
+        [&meta.labels, &meta.annotations].into_iter().flatten().any(|held| held.contains_key(*mark))
+    })
+}
+
+fn names(policies: &[&ChangePolicy]) -> String {
+    let names: Vec<String> = policies
+        .iter()
+        .filter_map(|policy| policy.metadata.name.as_ref().map(|name| format!("cpol/{name}")))
+        .collect();
+    if names.is_empty() { "any policy over it".to_owned() } else { names.join(", ") }
+}
+
+fn chg(request: &ChangeRequest) -> String {
+    format!("chg/{}", request.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn address(request: &ChangeRequest) -> String {
+    format!("-n {} {}", request.metadata.namespace.as_deref().unwrap_or_default(), chg(request))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    const FLUX: &str = "system:serviceaccount:flux-system:kustomize-controller";
+
+    fn caller(user: &str, group: &str) -> Caller {
+        Caller { user: user.into(), groups: vec![group.into()], direct: true }
+    }
+
+    fn policy(pipelines: Value) -> ChangePolicy {
+        let approval = json!({
+            "required": [{"name": "peers", "groups": ["shop-approvers"], "count": 2}], "pipelines": pipelines
+        });
+        let spec = json!({"scope": {"namespaces": {"names": ["shop"]}}, "approval": approval});
+        ChangePolicy::new("production", from_value(spec).unwrap())
+    }
+
+    fn request(requester: &str, patch: Value) -> ChangeRequest {
+        let mut whole = json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest",
+            "metadata": {"name": "checkout-v2", "namespace": "shop"},
+            "spec": {
+                "reason": "release", "requester": {"user": requester},
+                "changes": [{
+                    "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                    "update": {"patch": {"spec": {"replicas": 3}}}
+                }]
+            }
+        });
+        json_patch::merge(&mut whole, &patch);
+        from_value(whole).unwrap()
+    }
+
+    fn with<T>(user: &str, group: &str, pipelines: Value, judge: impl Fn(&Facts<'_>) -> T) -> T {
+        let (caller, policy) = (caller(user, group), policy(pipelines));
+        judge(&Facts { caller: &caller, by_operator: false, policies: &[&policy] })
+    }
+
+    fn refusal(ruling: Ruling) -> String {
+        match ruling {
+            Ruling::Refuse(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn everybody_asks_for_themselves() {
+        assert_eq!(with("emil", "x", json!([]), |f| create(&request("emil", json!({})), f)), Ruling::Allow);
+        refusal(with("emil", "x", json!([]), |f| create(&request("lena", json!({})), f)));
+        refusal(with("emil", "x", json!([]), |f| {
+            create(&request("emil", json!({"spec": {"withdrawn": true}})), f)
+        }));
+    }
+
+    #[test]
+    fn who_pretends_to_be_another_asks_for_nothing() {
+        let policy = policy(json!([{"user": FLUX}]));
+        for user in ["emil", FLUX] {
+            let caller = Caller { direct: false, ..caller(user, "x") };
+            let facts = Facts { caller: &caller, by_operator: false, policies: &[&policy] };
+            let message = refusal(create(&request(user, json!({})), &facts));
+            assert!(message.contains("this request is impersonated"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_service_account_asks_only_where_every_policy_names_it() {
+        let asks = |pipelines| with(FLUX, "x", pipelines, |f| create(&request(FLUX, json!({})), f));
+        assert_eq!(asks(json!([{"user": FLUX}])), Ruling::Allow);
+        assert!(refusal(asks(json!([]))).contains("spec.approval.pipelines of cpol/production"));
+        let account = caller(FLUX, "x");
+        let (naming, silent) = (policy(json!([{"user": FLUX}])), policy(json!([])));
+        for policies in [&[&naming, &silent][..], &[]] {
+            let facts = Facts { caller: &account, by_operator: false, policies };
+            refusal(create(&request(FLUX, json!({})), &facts));
+        }
+    }
+
+    #[test]
+    fn a_request_is_fixed_also_where_it_is_free_form() {
+        let old = request("emil", json!({}));
+        let other = request(
+            "emil",
+            json!({"spec": {"changes": [{
+                "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                "update": {"patch": {"spec": {"replicas": 4}}}
+            }]}}),
+        );
+        assert!(
+            refusal(with("emil", "x", json!([]), |f| update(&old, &other, f)))
+                .contains("kubectl mayday withdraw")
+        );
+    }
+
+    #[test]
+    fn a_request_is_withdrawn_by_its_requester_or_an_approver() {
+        let old = request("emil", json!({}));
+        let new = request("emil", json!({"spec": {"withdrawn": true}}));
+        let by = |user: &str, group: &str| with(user, group, json!([]), |f| update(&old, &new, f));
+        assert_eq!(by("emil", "x"), Ruling::Allow);
+        assert_eq!(by("amir", "shop-approvers"), Ruling::Allow);
+        assert!(refusal(by("carl", "x")).contains("its requester, emil"));
+        refusal(with("emil", "x", json!([]), |f| update(&new, &old, f)));
+    }
+
+    #[test]
+    fn an_approver_of_one_policy_alone_ends_no_request_under_two() {
+        let (policy, mut other) = (policy(json!([])), policy(json!([])));
+        other.spec.approval.required[0].groups = vec!["others".into()];
+        let old = request("emil", json!({}));
+        let ends = |groups: &[&str]| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            let caller = Caller { user: "amir".into(), groups, direct: true };
+            delete(&old, &Facts { caller: &caller, by_operator: false, policies: &[&policy, &other] })
+        };
+        refusal(ends(&["others"]));
+        assert_eq!(ends(&["others", "shop-approvers"]), Ruling::Allow);
+    }
+
+    #[test]
+    fn a_request_is_deleted_by_its_requester_or_an_approver_and_not_by_us_while_git_holds_it() {
+        let old = request("emil", json!({}));
+        let by = |user: &str, group: &str| with(user, group, json!([]), |f| delete(&old, f));
+        assert_eq!(by("emil", "x"), Ruling::Allow);
+        assert_eq!(by("amir", "shop-approvers"), Ruling::Allow);
+        refusal(by("carl", "x"));
+        let operator = caller("system:serviceaccount:mayday-system:mayday", "x");
+        let facts = Facts { caller: &operator, by_operator: true, policies: &[] };
+        assert_eq!(delete(&old, &facts), Ruling::Allow);
+        let held =
+            request("emil", json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}}}));
+        assert!(refusal(delete(&held, &facts)).contains("held by Git"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Who may lift a Freeze. Pure. Extending one is for everybody whom RBAC lets.
+
+use jiff::Timestamp;
+
+use crate::api::freeze::{FreezeSpec, Stops};
+use crate::api::{ChangePolicy, Freeze};
+use crate::webhook::caller::Caller;
+
+use crate::guard::ruling::Ruling;
+
+/// Whether the freeze may become `new`, or be deleted where there is no new one.
+pub fn change(
+    old: &Freeze,
+    new: Option<&Freeze>,
+    policy: Option<&ChangePolicy>,
+    caller: &Caller,
+    operator_namespace: &str,
+    now: Timestamp,
+) -> Ruling {
+    let over = old.spec.end_time.as_ref().is_some_and(|end| end.0 <= now);
+    if over || new.is_some_and(|new| extends(&old.spec, &new.spec)) {
+        return Ruling::Allow;
+    }
+    let name = old.metadata.name.as_deref().unwrap_or_default();
+    let Some(policy) = policy else {
+        // Without its policy it stops nothing.
+        return Ruling::Allow;
+    };
+    let policy_name = policy.metadata.name.as_deref().unwrap_or_default();
+    if old.spec.stops.contains(&Stops::Changes) {
+        return Ruling::Quorum(format!(
+            "Refused: lifting frz/{name} takes the approvals that a change under cpol/{policy_name} takes. Ask: \
+             kubectl mayday ask -n {operator_namespace} {} --why \"…\"",
+            if new.is_some() { "-f FILE".to_owned() } else { format!("frz/{name} --delete") }
+        ));
+    }
+    let groups: Vec<String> =
+        policy.spec.approval.required.iter().flat_map(|required| required.groups.clone()).collect();
+    let approves = caller.in_any(&groups);
+    Ruling::require(approves && caller.direct && !caller.is_service_account(), || {
+        format!(
+            "Refused: frz/{name} of automation is lifted by one approver of cpol/{policy_name}, logged in directly \
+             (groups: {}), who does: kubectl delete frz/{name}",
+            if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }
+        )
+    })
+}
+
+/// Whether `new` stops at least what `old` stops, at least as long.
+fn extends(old: &FreezeSpec, new: &FreezeSpec) -> bool {
+    let start = |spec: &FreezeSpec| spec.start_time.as_ref().map(|time| time.0);
+    let ends_no_earlier = match (&old.end_time, &new.end_time) {
+        (Some(old), Some(new)) => new.0 >= old.0,
+        (None, None) => true,
+        _ => false,
+    };
+    old.policy_ref == new.policy_ref
+        && old.stops.iter().all(|stop| new.stops.contains(stop))
+        && old.schedule == new.schedule
+        && ends_no_earlier
+        // No start means at once, which is the earliest.
+        && start(new) <= start(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    fn freeze(patch: Value) -> Freeze {
+        let mut spec = json!({
+            "policyRef": {"name": "production"}, "stops": ["Changes", "Automation"], "reason": "year-end",
+            "startTime": "2026-12-20T00:00:00Z", "endTime": "2027-01-02T00:00:00Z"
+        });
+        json_patch::merge(&mut spec, &patch);
+        Freeze::new("year-end", from_value(spec).unwrap())
+    }
+
+    fn ruling(old: Value, new: Option<Value>, group: &str, now: &str) -> Ruling {
+        let policy = ChangePolicy::new(
+            "production",
+            from_value(json!({
+                "scope": {"namespaces": {"names": ["shop"]}},
+                "approval": {"required": [{"name": "peers", "groups": ["shop-approvers"], "count": 2}]}
+            }))
+            .unwrap(),
+        );
+        let caller = Caller { user: "amir".into(), groups: vec![group.into()], direct: true };
+        let new = new.map(freeze);
+        change(&freeze(old), new.as_ref(), Some(&policy), &caller, "mayday-system", now.parse().unwrap())
+    }
+
+    const DURING: &str = "2026-12-24T00:00:00Z";
+
+    #[test]
+    fn extending_is_free() {
+        for patch in [
+            json!({"endTime": "2027-01-09T00:00:00Z"}),
+            json!({"startTime": "2026-12-19T00:00:00Z"}),
+            json!({"startTime": null}),
+            json!({"reason": "and the audit"}),
+        ] {
+            assert_eq!(ruling(json!({}), Some(patch.clone()), "x", DURING), Ruling::Allow, "{patch}");
+        }
+    }
+
+    #[test]
+    fn lifting_a_freeze_of_changes_takes_the_quorum() {
+        for patch in [
+            json!({"endTime": "2026-12-23T00:00:00Z"}),
+            json!({"startTime": "2026-12-21T00:00:00Z"}),
+            json!({"stops": ["Automation"]}),
+            json!({"policyRef": {"name": "other"}}),
+        ] {
+            let ruling = ruling(json!({}), Some(patch.clone()), "shop-approvers", DURING);
+            assert!(matches!(ruling, Ruling::Quorum(_)), "{patch}");
+        }
+        let Ruling::Quorum(message) = ruling(json!({}), None, "shop-approvers", DURING) else { panic!() };
+        assert!(message.contains("frz/year-end --delete"), "{message}");
+    }
+
+    #[test]
+    fn a_freeze_of_automation_alone_is_lifted_by_one_approver() {
+        let automation = json!({"stops": ["Automation"]});
+        assert_eq!(ruling(automation.clone(), None, "shop-approvers", DURING), Ruling::Allow);
+        assert!(matches!(ruling(automation, None, "x", DURING), Ruling::Refuse(_)));
+    }
+
+    #[test]
+    fn a_freeze_that_is_over_is_nobodys_concern() {
+        assert_eq!(ruling(json!({}), None, "x", "2027-01-02T00:00:00Z"), Ruling::Allow);
+    }
+}

@@ -1,0 +1,380 @@
+//! Who may change what of an Incident. Pure.
+//!
+//! Making an incident milder, or ending it, frees changes and sends people home, so it takes the lead, or the
+//! quorum that a change of the same place takes. Making it worse, and adding to it, is for everybody.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::Incident;
+use crate::api::check::{NamedCheck, ReturnToService};
+use crate::api::common::{UserRef, is_true};
+use crate::api::incident::{Commitment, Outcome};
+use crate::api::incident_status::IncidentState;
+use crate::incident::{changes, checks};
+use crate::text::instant;
+use crate::webhook::caller::Caller;
+
+use crate::guard::ruling::Ruling;
+
+/// What is known when an Incident is written.
+pub struct Facts<'a> {
+    /// The incident before.
+    pub old: &'a Incident,
+    /// The incident as it would be.
+    pub new: &'a Incident,
+    /// Who writes it.
+    pub caller: &'a Caller,
+    /// Whether any policy is over the namespace. Without one the incident binds nothing, and there are no people
+    /// whose agreement could be asked for: whoever may edit it ends it.
+    pub is_governed: bool,
+    /// Whether the policies over the namespace let the caller lead.
+    pub may_lead: bool,
+    /// Whether the incident named by `resolution.duplicateOf` exists, is another one, and is no duplicate itself.
+    pub original_exists: bool,
+}
+
+/// Whether the update may be made.
+pub fn update(facts: &Facts<'_>) -> Ruling {
+    let ruling = lead(facts)
+        .and_then(|| nominated(facts))
+        .and_then(|| communications(facts))
+        .and_then(|| updates(facts))
+        .and_then(|| acknowledgement(facts))
+        .and_then(|| milder(facts))
+        .and_then(|| resolution(facts));
+    match ruling {
+        Ruling::Quorum(_) if !facts.is_governed => Ruling::Allow,
+        ruling => ruling,
+    }
+}
+
+/// Whether the incident may be deleted: not while it is open, not before what was learnt is written, and not before it
+/// was kept for as long as is set.
+pub fn delete(old: &Incident, kept_for: SignedDuration, now: Timestamp) -> Ruling {
+    let name = address(old);
+    match old.status.as_ref().and_then(|status| status.state).unwrap_or(IncidentState::Open) {
+        IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => {
+            let until = ended(old).unwrap_or(now).checked_add(kept_for).unwrap_or(Timestamp::MAX);
+            Ruling::require(until <= now, || {
+                format!(
+                    "Refused: {} is kept until {}; then it can be deleted. What it holds: {}",
+                    name.0,
+                    instant(until),
+                    command("show", &name)
+                )
+            })
+        }
+        IncidentState::Resolved => Ruling::Refuse(format!(
+            "Refused: {} is resolved but not closed; its review comes first: {}",
+            name.0,
+            command("show", &name)
+        )),
+        _ => Ruling::Refuse(format!(
+            "Refused: {} is open; resolve it first: {}",
+            name.0,
+            command("resolve", &name)
+        )),
+    }
+}
+
+/// When it ended; a duplicate was never more than that.
+fn ended(incident: &Incident) -> Option<Timestamp> {
+    let resolved = incident.status.as_ref().and_then(|status| status.resolved.as_ref());
+    let ended = resolved.map(|resolved| &resolved.time).or(incident.metadata.creation_timestamp.as_ref());
+    ended.map(|time| time.0)
+}
+
+fn lead(facts: &Facts<'_>) -> Ruling {
+    let name = address(facts.old);
+    let claimed = |who: &str| format!("{}: {}", who, command("lead", &name));
+    // Saying it anew, with another time, is a claim like the first.
+    if claim(facts.old) == claim(facts.new) {
+        return Ruling::Allow;
+    }
+    match (lead_of(facts.old), lead_of(facts.new)) {
+        (Some(before), None) => Ruling::Refuse(format!(
+            "Refused: the lead of {} is handed over, not dropped; {before}: {} --to USER",
+            name.0,
+            command("lead", &name)
+        )),
+        (_, Some(after)) if after != facts.caller.user => Ruling::Refuse(format!(
+            "Refused: everybody claims the lead for themselves, and you are {}; {}",
+            facts.caller.user,
+            claimed(after)
+        )),
+        (Some(before), Some(after))
+            if before != after && !has_lapsed(facts.old) && nominated_lead(facts.old) != Some(after) =>
+        {
+            Ruling::Refuse(format!(
+                "Refused: {before} leads {} and has not handed over to you; {before}: {} --to {after}",
+                name.0,
+                command("lead", &name)
+            ))
+        }
+        _ if !facts.caller.direct || facts.caller.is_service_account() => Ruling::Refuse(format!(
+            "Refused: a lead is a person who logged in directly, and this request is impersonated or a service \
+             account's; log in as yourself, then: {}",
+            command("lead", &name)
+        )),
+        _ => Ruling::require(facts.may_lead, || {
+            format!(
+                "Refused: no ChangePolicy lets {} lead incidents in {}; call somebody who may: kubectl mayday who -n {}",
+                facts.caller.user, name.1, name.1
+            )
+        }),
+    }
+}
+
+fn nominated(facts: &Facts<'_>) -> Ruling {
+    let (before, after) = (nominated_lead(facts.old), nominated_lead(facts.new));
+    let claims = before.is_some() && lead_of(facts.new) == before;
+    if before == after || leads(facts) || (claims && after.is_none()) {
+        return Ruling::Allow;
+    }
+    let name = address(facts.old);
+    Ruling::Refuse(format!(
+        "Refused: only the lead hands {} over{}",
+        name.0,
+        ask_lead(facts, &format!("{} --to USER", command("lead", &name)))
+    ))
+}
+
+fn communications(facts: &Facts<'_>) -> Ruling {
+    if speaker(facts.old) == speaker(facts.new) {
+        return Ruling::Allow;
+    }
+    Ruling::require(speaks(facts), || {
+        format!(
+            "Refused: roles.communications of {} is set by the lead{}",
+            address(facts.old).0,
+            ask_lead(facts, &show(facts))
+        )
+    })
+}
+
+fn updates(facts: &Facts<'_>) -> Ruling {
+    if facts.old.spec.updates == facts.new.spec.updates {
+        return Ruling::Allow;
+    }
+    Ruling::require(speaks(facts), || {
+        format!(
+            "Refused: stakeholders of {} hear one voice, the communications lead's or the lead's{}. What you saw \
+             goes into a note: kubectl mayday note -n {} {} \"…\"",
+            address(facts.old).0,
+            ask_lead(facts, &show(facts)),
+            address(facts.old).1,
+            address(facts.old).0,
+        )
+    })
+}
+
+fn acknowledgement(facts: &Facts<'_>) -> Ruling {
+    let after = &facts.new.spec.acknowledgement;
+    if facts.old.spec.acknowledgement == *after {
+        return Ruling::Allow;
+    }
+    let own = after.as_ref().is_some_and(|by| by.user == facts.caller.user);
+    Ruling::require(own && !facts.caller.is_service_account(), || {
+        format!(
+            "Refused: everybody acknowledges for themselves, and you are {}: {}",
+            facts.caller.user,
+            command("ack", &address(facts.old))
+        )
+    })
+}
+
+/// Lower severity, fewer services or objects, weaker checks.
+fn milder(facts: &Facts<'_>) -> Ruling {
+    let (old, new) = (&facts.old.spec, &facts.new.spec);
+    let mut what = Vec::new();
+    if old.severity.worse_than(new.severity) {
+        what.push(format!("lowering {} to {}", old.severity, new.severity));
+    }
+    if !old.service_refs.iter().all(|service| new.service_refs.contains(service)) {
+        what.push("taking services away".to_owned());
+    }
+    let known = facts.old.status.clone().unwrap_or_default();
+    let (before, after) = (changes::affected(facts.old, &known), changes::affected(facts.new, &known));
+    if !before.iter().all(|object| after.iter().any(|kept| kept.same_object(object))) {
+        what.push("taking affected objects away".to_owned());
+    }
+    if weaker(&checks::of(facts.old, &known), &checks::of(facts.new, &known)) {
+        what.push("weakening the checks that prove the return to service".to_owned());
+    }
+    if is_later(facts) {
+        what.push("letting it begin later".to_owned());
+    }
+    if what.is_empty() || leads(facts) {
+        return Ruling::Allow;
+    }
+    Ruling::Quorum(format!(
+        "{}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it is to be)",
+        by_quorum(facts, &what.join(" and ")),
+        address(facts.old).1
+    ))
+}
+
+/// Whether the outage would have begun later than was known: it would become shorter. Without a start of its own an
+/// incident began with its first signal, whenever that was.
+fn is_later(facts: &Facts<'_>) -> bool {
+    let known = facts.old.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let known = known.or(facts.old.metadata.creation_timestamp.as_ref());
+    match (facts.old.spec.start_time.as_ref().or(known), &facts.new.spec.start_time) {
+        (Some(before), Some(after)) => after.0 > before.0,
+        (None, _) => false,
+        (Some(_), None) => facts.old.spec.start_time.is_some(),
+    }
+}
+
+/// Whether less would be looked at, or for a shorter time. What a check is called does not matter.
+fn weaker(old: &ReturnToService, new: &ReturnToService) -> bool {
+    let looks = |check: &NamedCheck| NamedCheck { name: String::new(), ..check.clone() };
+    let kept: Vec<NamedCheck> = new.checks.iter().map(looks).collect();
+    checks::stable_for(new) < checks::stable_for(old)
+        || !old.checks.iter().all(|check| kept.contains(&looks(check)))
+}
+
+fn resolution(facts: &Facts<'_>) -> Ruling {
+    if facts.old.spec.resolution == facts.new.spec.resolution {
+        return Ruling::Allow;
+    }
+    let name = address(facts.old);
+    let Some(resolution) = &facts.new.spec.resolution else {
+        return Ruling::Refuse(format!(
+            "Refused: the resolution of {} stays; if it goes on, the next signal reopens it",
+            name.0
+        ));
+    };
+    let possible = match resolution.outcome {
+        Outcome::Restored => {
+            let proved =
+                facts.old.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Restored"));
+            Ruling::require(proved, || {
+                format!(
+                    "Refused: the return of {} is not proved yet; what is missing: {}. If the checks cannot pass, \
+                     the lead and one peer say so: {}",
+                    name.0,
+                    command("show", &name),
+                    asking(Outcome::Unproved, &name)
+                )
+            })
+        }
+        Outcome::Duplicate => Ruling::require(facts.original_exists, || {
+            format!(
+                "Refused: resolution.duplicateOf must name the other incident, which exists in {} and is no \
+                 duplicate itself: kubectl get inc -n {}",
+                name.1, name.1
+            )
+        }),
+        Outcome::Unproved | Outcome::FalseAlarm => Ruling::Allow,
+    };
+    possible.and_then(|| match resolution.outcome {
+        // The lead alone is not enough where nothing is proved.
+        Outcome::Unproved => Ruling::Quorum(unproved(facts)),
+        _ if leads(facts) => Ruling::Allow,
+        outcome => {
+            Ruling::Quorum(format!("{}. Ask: {}", by_quorum(facts, "resolving it"), asking(outcome, &name)))
+        }
+    })
+}
+
+fn unproved(facts: &Facts<'_>) -> String {
+    let name = address(facts.old);
+    let who = match lead_of(facts.old) {
+        Some(lead) if lead == facts.caller.user => "you, who lead, and one peer".to_owned(),
+        Some(lead) => format!("{lead}, who leads, and one peer"),
+        None => format!("a lead, whom nobody is yet ({}), and one peer", command("lead", &name)),
+    };
+    format!(
+        "Refused: resolving {} without proof takes {who}. Ask: {}",
+        name.0,
+        asking(Outcome::Unproved, &name)
+    )
+}
+
+/// The command that asks the others for this end.
+fn asking(outcome: Outcome, name: &(String, String)) -> String {
+    let how = match outcome {
+        Outcome::Restored => "",
+        Outcome::Unproved => " --outcome unproved --reason \"…\"",
+        Outcome::FalseAlarm => " --outcome false-alarm --reason \"…\"",
+        Outcome::Duplicate => " --outcome duplicate --duplicate-of inc/NAME --reason \"…\"",
+    };
+    format!("{}{how} --ask", command("resolve", name))
+}
+
+fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
+    let name = address(facts.old);
+    let approvals = format!("takes the approvals that a change in {} takes", name.1);
+    let who = match lead_of(facts.old) {
+        Some(lead) if lead != facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
+        Some(lead) => {
+            format!("is for {lead} logged in directly, and this request is impersonated; else it {approvals}")
+        }
+        None => format!("is for a lead, whom nobody is yet, or {approvals}"),
+    };
+    format!("Refused: in {}, {what} {who}", name.0)
+}
+
+fn claim(incident: &Incident) -> Option<&Commitment> {
+    incident.spec.roles.as_ref()?.lead.as_ref()
+}
+
+fn lead_of(incident: &Incident) -> Option<&str> {
+    claim(incident).map(|lead| lead.user.as_str())
+}
+
+/// Whether the outage has come back since the lead was claimed: then whoever is entitled may claim it, for the lead of
+/// before may be asleep and cannot hand over.
+fn has_lapsed(incident: &Incident) -> bool {
+    let lapsed = incident.status.as_ref().and_then(|status| status.lapsed_lead.as_ref());
+    claim(incident).zip(lapsed).is_some_and(|(claim, lapsed)| claim.repeats(lapsed))
+}
+
+fn nominated_lead(incident: &Incident) -> Option<&str> {
+    user(incident.spec.roles.as_ref()?.nominated_lead.as_ref())
+}
+
+fn speaker(incident: &Incident) -> Option<&str> {
+    user(incident.spec.roles.as_ref()?.communications.as_ref())
+}
+
+fn user(person: Option<&UserRef>) -> Option<&str> {
+    person.map(|person| person.user.as_str())
+}
+
+/// Whether the caller is that person, by a login of their own.
+fn is(facts: &Facts<'_>, person: Option<&str>) -> bool {
+    facts.caller.direct && person == Some(facts.caller.user.as_str())
+}
+
+/// Whether the caller leads, before this write.
+fn leads(facts: &Facts<'_>) -> bool {
+    is(facts, lead_of(facts.old))
+}
+
+/// Whether the caller speaks to stakeholders, before this write.
+fn speaks(facts: &Facts<'_>) -> bool {
+    leads(facts) || is(facts, speaker(facts.old))
+}
+
+fn ask_lead(facts: &Facts<'_>, next: &str) -> String {
+    match lead_of(facts.old) {
+        Some(lead) => format!(", who is {lead}: {next}"),
+        None => format!(", and nobody leads yet: {}", command("lead", &address(facts.old))),
+    }
+}
+
+fn show(facts: &Facts<'_>) -> String {
+    command("show", &address(facts.old))
+}
+
+/// `inc/NAME` and its namespace.
+fn address(incident: &Incident) -> (String, String) {
+    let name = incident.metadata.name.as_deref().unwrap_or_default();
+    (format!("inc/{name}"), incident.metadata.namespace.clone().unwrap_or_default())
+}
+
+fn command(verb: &str, (name, namespace): &(String, String)) -> String {
+    format!("kubectl mayday {verb} -n {namespace} {name}")
+}

@@ -1,0 +1,59 @@
+//! What a Runbook must be to be stored. Pure.
+
+use crate::api::Runbook;
+use crate::runbook::validate;
+
+use crate::guard::ruling::Ruling;
+
+/// Whether the Runbook may be stored so. What must exist beside it, such as its ServiceAccount, is a
+/// condition and no refusal: GitOps tools apply in any order.
+pub fn write(new: &Runbook) -> Ruling {
+    let problems: Vec<String> =
+        validate::problems(&new.spec).iter().map(|problem| problem.to_string()).collect();
+    Ruling::require(problems.is_empty(), || {
+        format!(
+            "Refused: {}. Mend that and apply again; what each field takes: kubectl explain rb.spec",
+            problems.join("; ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    fn ruling(patch: Value) -> Ruling {
+        let mut spec = json!({
+            "summary": "s", "serviceAccountName": "checkout-runbooks",
+            "steps": [{"name": "wait", "wait": {"duration": "1s"}}]
+        });
+        json_patch::merge(&mut spec, &patch);
+        write(&Runbook::new("r", from_value(spec).unwrap()))
+    }
+
+    #[test]
+    fn a_runbook_is_refused_with_the_path_of_what_is_wrong() {
+        assert_eq!(ruling(json!({})), Ruling::Allow);
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+        for (patch, path) in [
+            (json!({"serviceAccountName": ""}), "spec.serviceAccountName"),
+            (
+                json!({"guards": [{"target": target, "expression": "object.spec.(", "message": "m"}]}),
+                "spec.guards[0].expression",
+            ),
+            (
+                json!({"steps": [{"name": "a", "wait": {"duration": "1s"}}, {"name": "a", "wait": {"duration": "1s"}}]}),
+                "spec.steps[1].name",
+            ),
+            (
+                json!({"steps": [{"name": "a", "scale": {"target": target, "replicasFrom": {"parameter": "n"}}}]}),
+                "spec.steps[0].scale",
+            ),
+        ] {
+            let Ruling::Refuse(message) = ruling(patch.clone()) else { panic!("{patch}") };
+            assert!(message.starts_with(&format!("Refused: {path}")), "{message}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What is stamped on an object when it is written: who asks, decides, starts and writes, as the API server
+//! authenticated them. Pure. What a client wrote there may only repeat it.
+
+use std::collections::BTreeSet;
+
+use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
+use serde_json::{Value, json};
+
+use crate::api::runbook::AUTHORS_ANNOTATION;
+use crate::api::{Approval, Runbook, change_request::ChangeRequestSpec};
+use crate::webhook::caller::Caller;
+
+/// Most groups that are stored with a decision.
+const MAX_GROUPS: usize = 64;
+
+/// `spec.requester` or `spec.startedBy`: the caller, who may write it but nobody else.
+///
+/// # Errors
+/// The refusal when somebody else is named.
+pub fn user(field: &str, written: Option<&str>, caller: &Caller) -> Result<Patch, String> {
+    match written {
+        Some(user) if user == caller.user => Ok(Patch(Vec::new())),
+        Some(user) => Err(not_you(field, user, caller)),
+        None => Ok(Patch(vec![add(&["spec", field], json!({"user": caller.user}))])),
+    }
+}
+
+/// `spec.by` of a decision: the caller with the groups that say what it may decide. Of very many groups those
+/// that policies name are kept.
+///
+/// # Errors
+/// The refusal when somebody else is named.
+pub fn by(approval: &Approval, caller: &Caller, named: &BTreeSet<String>) -> Result<Patch, String> {
+    if let Some(by) = approval.spec.by.as_ref().filter(|by| by.user != caller.user) {
+        return Err(not_you("by", &by.user, caller));
+    }
+    let mut groups = caller.groups.clone();
+    if groups.len() > MAX_GROUPS {
+        groups.sort_by_key(|group| !named.contains(group));
+        groups.truncate(MAX_GROUPS);
+    }
+    Ok(Patch(vec![add(&["spec", "by"], json!({"user": caller.user, "groups": groups}))]))
+}
+
+fn not_you(field: &str, user: &str, caller: &Caller) -> String {
+    format!("Refused: spec.{field} names {user}, but you are {}; leave it out, it is stamped", caller.user)
+}
+
+/// The annotation with everybody who changed what the digest covers since the last approved digest, whatever
+/// the client wrote there.
+///
+/// `digest` gives the digest of a Runbook.
+pub fn authors(
+    new: &Runbook,
+    old: Option<&Runbook>,
+    caller: &Caller,
+    digest: impl Fn(&Runbook) -> Option<String>,
+) -> Patch {
+    let authors = match old {
+        None => BTreeSet::from([caller.user.clone()]),
+        Some(old) => {
+            let before = digest(old);
+            let stored: BTreeSet<String> = old.authors().unwrap_or_default().into_iter().collect();
+            let approved = old.status.as_ref().and_then(|status| status.approved_digest.clone());
+            if before.is_some() && before == digest(new) {
+                stored
+            } else if before.is_some() && before == approved {
+                BTreeSet::from([caller.user.clone()])
+            } else {
+                stored.into_iter().chain([caller.user.clone()]).collect()
+            }
+        }
+    };
+    // A set of texts is always JSON.
+    let value = json!(authors).to_string();
+    let held = new.metadata.annotations.as_ref();
+    if held.and_then(|held| held.get(AUTHORS_ANNOTATION)) == Some(&value) {
+        return Patch(Vec::new());
+    }
+    let mut operations = Vec::new();
+    if held.is_none() {
+        operations.push(add(&["metadata", "annotations"], json!({})));
+    }
+    operations.push(add(&["metadata", "annotations", AUTHORS_ANNOTATION], json!(value)));
+    Patch(operations)
+}
+
+/// Who is stored as requester, if anybody.
+pub fn requester(spec: &ChangeRequestSpec) -> Option<&str> {
+    spec.requester.as_ref().map(|requester| requester.user.as_str())
+}
+
+fn add(path: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::from_value;
+
+    use super::*;
+
+    fn emil() -> Caller {
+        Caller { user: "emil".into(), groups: vec!["shop-engineers".into()], direct: true }
+    }
+
+    fn applied(patch: &Patch, mut value: Value) -> Value {
+        json_patch::patch(&mut value, patch).unwrap();
+        value
+    }
+
+    #[test]
+    fn who_asks_is_stamped_from_the_login() {
+        let patch = user("requester", None, &emil()).unwrap();
+        assert_eq!(applied(&patch, json!({"spec": {}})), json!({"spec": {"requester": {"user": "emil"}}}));
+        assert_eq!(user("requester", Some("emil"), &emil()).unwrap(), Patch(Vec::new()));
+    }
+
+    #[test]
+    fn nobody_asks_decides_or_starts_in_anothers_name() {
+        let message = user("startedBy", Some("lena"), &emil()).unwrap_err();
+        assert_eq!(
+            message,
+            "Refused: spec.startedBy names lena, but you are emil; leave it out, it is stamped"
+        );
+        let mut approval = approval();
+        approval.spec.by = from_value(json!({"user": "lena"})).unwrap();
+        assert!(by(&approval, &emil(), &BTreeSet::new()).is_err());
+    }
+
+    fn approval() -> Approval {
+        from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "Approval", "metadata": {},
+            "spec": {"subjectRef": {"kind": "Runbook", "name": "r", "uid": "u"}, "digest": "d", "decision": "Approve"}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn groups_are_the_logins_own_whatever_was_written() {
+        let mut approval = approval();
+        approval.spec.by = from_value(json!({"user": "emil", "groups": ["shop-leads"]})).unwrap();
+        let patch = by(&approval, &emil(), &BTreeSet::new()).unwrap();
+        let stamped = applied(&patch, serde_json::to_value(&approval).unwrap());
+        assert_eq!(stamped["spec"]["by"], json!({"user": "emil", "groups": ["shop-engineers"]}));
+    }
+
+    #[test]
+    fn of_too_many_groups_those_that_decide_are_kept() {
+        let mut caller = emil();
+        caller.groups =
+            (0..100).map(|number| format!("g{number}")).chain(["shop-leads".to_owned()]).collect();
+        let patch = by(&approval(), &caller, &BTreeSet::from(["shop-leads".to_owned()])).unwrap();
+        let stamped = applied(&patch, serde_json::to_value(approval()).unwrap());
+        let groups = stamped["spec"]["by"]["groups"].as_array().unwrap();
+        assert_eq!(groups.len(), 64);
+        assert_eq!(groups[0], "shop-leads");
+    }
+
+    fn runbook(instructions: &str, authors: Option<&str>, approved: Option<&str>) -> Runbook {
+        from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+            "metadata": {"annotations": authors.map(|authors| json!({AUTHORS_ANNOTATION: authors}))},
+            "spec": {"summary": "s", "instructions": instructions, "serviceAccountName": "a", "steps": []},
+            "status": {"approvedDigest": approved}
+        }))
+        .unwrap()
+    }
+
+    fn authors_of(new: &Runbook, old: Option<&Runbook>) -> Vec<String> {
+        let digest = |runbook: &Runbook| runbook.spec.instructions.clone();
+        let patch = authors(new, old, &emil(), digest);
+        let stamped: Runbook = from_value(applied(&patch, serde_json::to_value(new).unwrap())).unwrap();
+        stamped.authors().unwrap()
+    }
+
+    #[test]
+    fn a_new_runbook_has_one_author_whatever_was_written() {
+        assert_eq!(authors_of(&runbook("a", None, None), None), ["emil"]);
+        assert_eq!(authors_of(&runbook("a", Some("[]"), None), None), ["emil"]);
+    }
+
+    #[test]
+    fn an_edit_that_the_digest_does_not_cover_has_no_author() {
+        let old = runbook("a", Some("[\"lena\"]"), None);
+        assert_eq!(authors_of(&runbook("a", Some("[]"), None), Some(&old)), ["lena"]);
+    }
+
+    #[test]
+    fn edits_of_an_unapproved_runbook_add_authors() {
+        let old = runbook("a", Some("[\"lena\"]"), Some("older"));
+        assert_eq!(authors_of(&runbook("b", Some("[]"), None), Some(&old)), ["emil", "lena"]);
+    }
+
+    #[test]
+    fn an_edit_of_an_approved_runbook_begins_a_new_list() {
+        let old = runbook("a", Some("[\"lena\"]"), Some("a"));
+        assert_eq!(authors_of(&runbook("b", Some("[\"lena\"]"), None), Some(&old)), ["emil"]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Whom the lead hands over to: they are told, since it counts only once they claim the lead. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use super::timeline;
+use crate::api::Incident;
+use crate::api::incident_status::IncidentStatus;
+use crate::api::incident_status::MAYDAY;
+use crate::api::message::Purpose;
+use crate::incident::announcements;
+use crate::oncall::escalation::recipients;
+use crate::oncall::escalation::recipients::Recipient;
+use crate::text::flat;
+
+/// Longest title in a message, in bytes.
+const TITLE: usize = 300;
+
+/// Who leads, and whom they have named as the next lead, until that person claims it.
+pub fn pending<'a>(incident: &'a Incident, status: &'a IncidentStatus) -> Option<(&'a str, &'a str)> {
+    let lead = status.lead.as_ref()?.user.as_str();
+    let named = incident.spec.roles.as_ref()?.nominated_lead.as_ref()?.user.as_str();
+    (named != lead).then_some((lead, named))
+}
+
+/// Stores one page for whoever is named, if a rotation says how they are reached.
+pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+    let Some((lead, named)) = pending(incident, status) else { return };
+    let mut people = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people);
+    let Some(person) = people.find(|person| person.user == named && !person.contacts.is_empty()) else {
+        return;
+    };
+    let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
+    let text = format!(
+        "{lead} hands the lead of inc/{name} ({} {}) over to you, and leads until you claim it: kubectl mayday lead -n \
+         {namespace} inc/{name}",
+        incident.spec.severity,
+        flat(&incident.spec.title, TITLE)
+    );
+    let what = format!("{}/handover/{lead}/{named}", status.relapses);
+    let key = format!("{}/{what}", incident.uid().unwrap_or_default());
+    let note = format!("told {named} that {lead} hands the lead over");
+    let messages = recipients::messages(&[Recipient::from(person)], &key, Purpose::Page, &text, now);
+    if announcements::once(status, &what, messages) {
+        timeline::add(status, now, MAYDAY, &note);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn facts() -> Facts {
+        let rotation = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation", "metadata": {"name": "leads"},
+            "spec": {"timeZone": "UTC", "layers": [], "people": [
+                {"name": "bea", "user": "bea", "contacts": [{"channelRef": {"name": "hook"}}]},
+                {"name": "max", "user": "max"}]}});
+        Facts { rotations: vec![Arc::new(serde_json::from_value(rotation).unwrap())], ..Facts::default() }
+    }
+
+    fn told(named: &str, status: &mut IncidentStatus) -> Vec<String> {
+        let spec = json!({"title": "checkout is down", "severity": "SEV2",
+            "roles": {"lead": {"user": "lena"}, "nominatedLead": {"user": named}}});
+        let mut incident = Incident::new("i", serde_json::from_value(spec).unwrap());
+        incident.metadata.namespace = Some("shop".to_owned());
+        page(&incident, &facts(), status, Timestamp::UNIX_EPOCH);
+        status.messages.iter().map(|message| message.text.clone()).collect()
+    }
+
+    fn led_by(user: &str) -> IncidentStatus {
+        serde_json::from_value(json!({"lead": {"user": user, "time": "2026-11-22T02:04:10Z"}})).unwrap()
+    }
+
+    #[test]
+    fn whoever_is_named_is_told_once_with_the_command() {
+        let mut status = led_by("lena");
+        let text = "lena hands the lead of inc/i (SEV2 checkout is down) over to you, and leads until you claim it: \
+                    kubectl mayday lead -n shop inc/i";
+        assert_eq!(told("bea", &mut status), [text]);
+        assert_eq!(told("bea", &mut status), [text]);
+        assert_eq!(status.timeline.len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_told_who_leads_already_or_cannot_be_reached() {
+        assert_eq!(told("bea", &mut led_by("bea")), Vec::<String>::new());
+        assert_eq!(told("max", &mut led_by("lena")), Vec::<String>::new());
+        assert_eq!(told("bea", &mut IncidentStatus::default()), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,261 @@
+//! The journal of a run: the only ways in which its status moves on. Pure. Terminal states never change.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::incident_status::Next;
+use crate::api::runbook::{RunbookSpec, Step};
+use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState, StepStatus};
+use crate::cluster::conditions::{clear, seconds, set};
+use crate::runbook::steps::{Action, wait};
+use crate::text::cut;
+
+/// How long a step may take where the Runbook does not say.
+const DEFAULT_TIMEOUT: SignedDuration = SignedDuration::from_mins(10);
+/// An announced act is not sent later than this.
+const ACT_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+/// Longest message of a step.
+const MAX_MESSAGE: usize = 1000;
+
+/// Whether nothing more will happen to a step.
+pub fn is_terminal(state: StepState) -> bool {
+    matches!(state, StepState::Succeeded | StepState::Failed | StepState::Unknown | StepState::Skipped)
+}
+
+/// Index of the step that is worked on; `None` when all have ended.
+pub fn current(status: &RunbookRunStatus) -> Option<usize> {
+    status.steps.iter().position(|step| !is_terminal(step.state))
+}
+
+/// Whether anything was ever announced, and so may have been done.
+pub fn has_intent(status: &RunbookRunStatus) -> bool {
+    status.steps.iter().any(|step| step.intent.is_some())
+}
+
+/// The steps of a Runbook as a run begins them, each with what it will do.
+pub fn steps(spec: &RunbookSpec) -> Vec<StepStatus> {
+    let step = |step: &Step| StepStatus {
+        name: step.name.clone(),
+        message: Action::of(step).map(|action| cut(&format!("will {}", action.summary()), MAX_MESSAGE)),
+        ..StepStatus::default()
+    };
+    spec.steps.iter().map(step).collect()
+}
+
+/// When a step fails that begins now.
+pub fn deadline(step: &Step, now: Timestamp) -> Timestamp {
+    let begin = match Action::of(step) {
+        Some(Action::Wait(duration)) if step.timeout.is_none() => wait::until(duration, now),
+        _ => now,
+    };
+    let timeout = step.timeout.as_ref().map_or(DEFAULT_TIMEOUT, |timeout| timeout.get());
+    begin.checked_add(timeout).unwrap_or(Timestamp::MAX)
+}
+
+/// A status on its way to being stored.
+pub struct Entry {
+    status: RunbookRunStatus,
+    generation: i64,
+    now: Timestamp,
+}
+
+impl Entry {
+    /// Starts from what is stored.
+    pub fn new(status: &RunbookRunStatus, generation: i64, now: Timestamp) -> Entry {
+        let mut status = status.clone();
+        status.observed_generation = generation;
+        set(&mut status.conditions, "Ready", true, "Accepted", "the run is looked after", generation, now);
+        Entry { status, generation, now }
+    }
+
+    /// The status to store.
+    pub fn done(self) -> RunbookRunStatus {
+        self.status
+    }
+
+    fn condition(&mut self, kind: &str, state: bool, reason: &str, message: &str) {
+        set(&mut self.status.conditions, kind, state, reason, message, self.generation, self.now);
+    }
+
+    /// The run is at work. The first time is when it began.
+    pub fn running(mut self) -> Entry {
+        self.status.state = Some(RunState::Running);
+        self.status.start_time.get_or_insert_with(|| seconds(self.now));
+        self.status.next = None;
+        clear(&mut self.status.conditions, "Blocked");
+        self.status.step = current(&self.status).map(|index| self.status.steps[index].name.clone());
+        self
+    }
+
+    /// Something stands in the way.
+    pub fn blocked(mut self, reason: &str, message: &str) -> Entry {
+        self.status.state = Some(RunState::Blocked);
+        self.status.next = Some(Next { who: "nobody".to_owned(), what: cut(message, 500), command: None });
+        self.condition("Blocked", true, reason, message);
+        self
+    }
+
+    /// The run needs an approval of its own.
+    pub fn asks(mut self, next: Next) -> Entry {
+        self.status.state = Some(RunState::WaitingForApproval);
+        self.condition("Blocked", true, "ApprovalMissing", &next.what);
+        self.status.next = Some(next);
+        self
+    }
+
+    /// A step begins that is waited for.
+    pub fn settling(mut self, index: usize, deadline: Timestamp, message: &str) -> Entry {
+        let now = self.now;
+        self.step(index, |step| {
+            step.state = StepState::Settling;
+            step.start_time.get_or_insert_with(|| seconds(now));
+            step.deadline.get_or_insert(Time(deadline));
+            step.message = Some(cut(message, MAX_MESSAGE));
+        });
+        self.running()
+    }
+
+    /// An act is announced. It is stored before it is sent, and not sent after its time.
+    pub fn intends(mut self, index: usize, deadline: Timestamp, mut intent: Intent, message: &str) -> Entry {
+        let now = self.now;
+        self.step(index, |step| {
+            step.state = StepState::IntentRecorded;
+            step.start_time.get_or_insert_with(|| seconds(now));
+            let deadline = step.deadline.get_or_insert(Time(deadline)).0;
+            intent.time = Some(seconds(now));
+            intent.act_before =
+                Some(Time(now.checked_add(ACT_WITHIN).map_or(deadline, |limit| limit.min(deadline))));
+            step.intent = Some(intent);
+            step.message = Some(cut(message, MAX_MESSAGE));
+        });
+        self.running()
+    }
+
+    /// An announced act that was proved not to have happened is taken back; the step begins anew later, with all of
+    /// its time.
+    pub fn withdraws(mut self, index: usize) -> Entry {
+        self.step(index, |step| {
+            step.state = StepState::Pending;
+            step.intent = None;
+            (step.start_time, step.deadline) = (None, None);
+            step.message = Some("held back before it was done".to_owned());
+        });
+        self
+    }
+
+    /// A question is put to a person.
+    pub fn questions(mut self, index: usize, deadline: Timestamp, digest: String, next: Next) -> Entry {
+        let now = self.now;
+        self.step(index, |step| {
+            step.state = StepState::WaitingForPerson;
+            step.start_time = Some(seconds(now));
+            step.deadline = Some(Time(deadline));
+            step.digest = Some(digest);
+            step.message = Some(cut(&next.what, MAX_MESSAGE));
+        });
+        self = self.running();
+        self.status.state = Some(RunState::WaitingForPerson);
+        self.status.next = Some(next);
+        self
+    }
+
+    /// A step ends, once and for all.
+    pub fn ends(mut self, index: usize, state: StepState, message: &str) -> Entry {
+        let now = self.now;
+        self.step(index, |step| {
+            step.state = state;
+            step.end_time = Some(seconds(now));
+            step.message = Some(cut(message, MAX_MESSAGE));
+        });
+        self.running()
+    }
+
+    /// Somebody answered the question of a step.
+    pub fn answered(mut self, index: usize, by: &str) -> Entry {
+        let now = self.now;
+        self.step(index, |step| {
+            step.answered =
+                Some(crate::api::incident_status::Stamped { user: by.to_owned(), time: seconds(now) });
+        });
+        self
+    }
+
+    /// The run ends. What has not begun never will, and says so; an act whose outcome is open makes it Unknown.
+    pub fn finishes(mut self, state: RunState, message: &str) -> Entry {
+        let open = self.status.steps.iter().any(|step| step.state == StepState::IntentRecorded);
+        let state = if open && state != RunState::DryRunComplete { RunState::Unknown } else { state };
+        let now = self.now;
+        for index in 0..self.status.steps.len() {
+            self.step(index, |step| {
+                let unproved = step.state == StepState::IntentRecorded;
+                if step.state == StepState::Pending {
+                    step.message = Some("not done: the run ended before it".to_owned());
+                }
+                step.state = if unproved { StepState::Unknown } else { StepState::Skipped };
+                step.end_time = Some(seconds(now));
+            });
+        }
+        self.status.state = Some(state);
+        self.status.end_time = Some(seconds(now));
+        self.status.step = None;
+        self.status.next = None;
+        clear(&mut self.status.conditions, "Blocked");
+        let reason = format!("{state:?}");
+        let succeeded = matches!(state, RunState::Succeeded | RunState::DryRunComplete);
+        self.condition("Succeeded", succeeded, &reason, message);
+        if state == RunState::Cancelled {
+            self.condition("Cancelled", true, "Cancelled", message);
+        }
+        self
+    }
+
+    /// Changes a step, unless it has ended.
+    fn step(&mut self, index: usize, change: impl FnOnce(&mut StepStatus)) {
+        if let Some(step) = self.status.steps.get_mut(index).filter(|step| !is_terminal(step.state)) {
+            change(step);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn status() -> RunbookRunStatus {
+        serde_json::from_value(json!({"state": "Running", "steps": [
+            {"name": "a", "state": "Succeeded", "message": "done"}, {"name": "b", "state": "IntentRecorded"}, {"name": "c", "state": "Pending"}]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn terminal_step_states_never_change() {
+        let before = status();
+        let after = Entry::new(&before, 1, at(9)).ends(0, StepState::Failed, "no").withdraws(0).done();
+        assert_eq!(after.steps[0], before.steps[0]);
+        let finished = Entry::new(&before, 1, at(9)).finishes(RunState::Failed, "f").done();
+        assert_eq!(finished.steps[0], before.steps[0]);
+    }
+
+    #[test]
+    fn a_run_never_ends_well_over_an_act_whose_outcome_is_open() {
+        let ended = Entry::new(&status(), 1, at(9)).finishes(RunState::Cancelled, "cancelled").done();
+        assert_eq!(ended.state, Some(RunState::Unknown));
+        assert_eq!(ended.steps[1].state, StepState::Unknown);
+        assert_eq!(ended.steps[2].state, StepState::Skipped);
+        assert_eq!(ended.steps[2].message.as_deref(), Some("not done: the run ended before it"));
+    }
+
+    #[test]
+    fn deadlines_are_absolute_and_a_second_look_does_not_move_them() {
+        let first = Entry::new(&status(), 1, at(10)).settling(2, at(70), "waits").done();
+        let second = Entry::new(&first, 1, at(40)).settling(2, at(100), "still waits").done();
+        assert_eq!(second.steps[2].deadline, Some(Time(at(70))));
+        assert_eq!(second.steps[2].start_time, Some(Time(at(10))));
+        assert_eq!(second.start_time, first.start_time);
+    }
+}

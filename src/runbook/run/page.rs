@@ -1,0 +1,168 @@
+//! Who is told about a run: whom it waits for, and where it belongs to no incident who is paged when it failed and its
+//! Runbook says so, or nobody can tell what it did. With an incident, that one pages. Pure.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use crate::api::incident_status::Next;
+use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::runbook_run::{RunState, RunbookRunStatus};
+use crate::api::{BusinessService, NotificationChannel, OnCallOverride, OnCallRotation, RunbookRun};
+use crate::oncall::escalation::recipients;
+use crate::oncall::escalation::recipients::Recipient;
+use crate::runbook::run::view;
+use crate::runbook::steps;
+use crate::text::flat;
+
+/// As many as the API takes in a run.
+const MAX_MESSAGES: usize = 32;
+/// Somebody to page is looked for so long after the end of a run.
+const LOOKED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// Longest text that the run says itself.
+const MAX_WHAT: usize = 500;
+
+/// What the messages are decided from, all of the run's namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The run with the status that is about to be written.
+    pub run: &'a RunbookRun,
+    /// The services.
+    pub services: &'a [Arc<BusinessService>],
+    /// The rotations.
+    pub rotations: &'a [Arc<OnCallRotation>],
+    /// Who stands in for whom.
+    pub overrides: &'a [Arc<OnCallOverride>],
+    /// The channels.
+    pub channels: &'a [Arc<NotificationChannel>],
+}
+
+/// Adds the messages that the status asks for, each once by its id, and ends those that are no longer needed.
+pub fn update(facts: &Facts, status: &mut RunbookRunStatus, now: Timestamp) {
+    let uid = facts.run.uid().unwrap_or_default();
+    let asked = view::waits_for(facts.run).map(|_| waiting_key(&uid, status));
+    let is_asked = |id: &str| asked.as_ref().is_some_and(|key| id.starts_with(&format!("{key}/")));
+    for message in status.messages.iter_mut().filter(|message| message.state == MessageState::Queued) {
+        if message.id.starts_with(&asked_key(&uid)) && !is_asked(&message.id) {
+            message.state = MessageState::Superseded;
+            message.next_attempt_time = None;
+        }
+    }
+    let mut messages = waiting(facts, status, now);
+    messages.extend(failed(facts, now));
+    recipients::append(&mut status.messages, messages, MAX_MESSAGES);
+}
+
+/// Whether a settled run has still to page somebody, or its pages wait to be sent.
+pub fn is_due(run: &RunbookRun, now: Timestamp) -> bool {
+    let ended = run.status.as_ref().and_then(|status| status.end_time.as_ref());
+    let until = ended.and_then(|ended| ended.0.checked_add(LOOKED_FOR).ok());
+    failure(run).is_some()
+        && (waits(run) || (!pages(run).any(|_| true) && until.is_some_and(|until| now < until)))
+}
+
+/// Whether pages of the end of a run wait to be sent.
+pub fn waits(run: &RunbookRun) -> bool {
+    pages(run).any(|message| message.state == MessageState::Queued)
+}
+
+fn pages(run: &RunbookRun) -> impl Iterator<Item = &Message> {
+    let key = format!("{}/", failed_key(run));
+    let messages = run.status.iter().flat_map(|status| &status.messages);
+    messages.filter(move |message| message.id.starts_with(&key))
+}
+
+fn failed_key(run: &RunbookRun) -> String {
+    format!("{}/failed", run.uid().unwrap_or_default())
+}
+
+fn asked_key(uid: &str) -> String {
+    format!("{uid}/asked-")
+}
+
+/// One message for each step that waits, and for the begin.
+fn waiting_key(uid: &str, status: &RunbookRunStatus) -> String {
+    format!("{}{}", asked_key(uid), super::journal::current(status).unwrap_or_default())
+}
+
+/// What an end is paged for that no incident hears of.
+fn failure(run: &RunbookRun) -> Option<String> {
+    view::escalation(run).filter(|_| run.spec.incident_ref.is_none())
+}
+
+/// The pages about the end of the run.
+fn failed(facts: &Facts, now: Timestamp) -> Vec<Message> {
+    let run = facts.run;
+    let Some(failure) = failure(run) else { return Vec::new() };
+    let namespace = run.namespace().unwrap_or_default();
+    let text = format!(
+        "{failure}. It belongs to no incident: kubectl mayday show -n {namespace} run/{}",
+        run.name_any()
+    );
+    // Whoever is on duty in several rotations gets the same ids, and one message.
+    recipients::messages(&who_leads(facts, now), &failed_key(run), Purpose::Page, &text, now)
+}
+
+/// The messages to whom the run waits for.
+fn waiting(facts: &Facts, status: &RunbookRunStatus, now: Timestamp) -> Vec<Message> {
+    let run = facts.run;
+    let Some(next) = view::waits_for(run) else { return Vec::new() };
+    let (purpose, word) = match status.state {
+        Some(RunState::WaitingForApproval) => (Purpose::ApprovalNeeded, "waits for an approval"),
+        Some(RunState::WaitingForPerson) => (Purpose::Page, "asks"),
+        _ => return Vec::new(),
+    };
+    let text = format!(
+        "Runbook {} {word} (run/{}): {}. Look and decide: {}",
+        run.spec.runbook_ref.name,
+        run.name_any(),
+        flat(&next.what, MAX_WHAT).trim_end_matches('.'),
+        next.command.as_deref().unwrap_or_default()
+    );
+    let mut called = named(facts, next);
+    if called.is_empty() {
+        called = who_leads(facts, now);
+    }
+    recipients::messages(&called, &waiting_key(&run.uid().unwrap_or_default(), status), purpose, &text, now)
+}
+
+/// Those of the rotations whom the run names as the ones it waits for.
+fn named(facts: &Facts, next: &Next) -> Vec<Recipient> {
+    let words: Vec<&str> = next.who.split([' ', ',']).collect();
+    let mut found: Vec<Recipient> = Vec::new();
+    for person in facts.rotations.iter().flat_map(|rotation| &rotation.spec.people) {
+        let is_known = found.iter().any(|known| known.user.as_ref() == Some(&person.user));
+        if words.contains(&person.user.as_str()) && !is_known {
+            found.push(Recipient::from(person));
+        }
+    }
+    found
+}
+
+/// Who would lead for the services that the run is about.
+fn who_leads(facts: &Facts, now: Timestamp) -> Vec<Recipient> {
+    services(facts)
+        .iter()
+        .filter_map(|service| service.spec.rotations.as_ref())
+        .flat_map(|named| {
+            recipients::for_a_lead(named, facts.rotations, facts.overrides, facts.channels, now)
+        })
+        .collect()
+}
+
+/// The services whose objects the run is about; where it is about none, all.
+fn services<'a>(facts: &Facts<'a>) -> Vec<&'a BusinessService> {
+    let spec = view::snapshot_spec(facts.run).unwrap_or_default();
+    let is_about = |service: &&BusinessService| {
+        let objects = &service.spec.objects;
+        steps::targets(&spec.steps).any(|target| objects.iter().any(|object| object.same_object(target)))
+    };
+    let all = || facts.services.iter().map(|service| &**service);
+    let found: Vec<_> = all().filter(is_about).collect();
+    if found.is_empty() { all().collect() } else { found }
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

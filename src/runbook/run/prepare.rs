@@ -1,0 +1,218 @@
+//! What a run takes with it when it begins: the Runbook as it is now, the incident exactly, the digest that an
+//! approval of the run must name. Pure. Until the run begins it follows the Runbook; afterwards nothing does.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::journal::{self, Entry};
+use super::permit;
+use crate::api::common::{UidRef, is_true};
+use crate::api::runbook_run::{RunState, RunbookRunStatus, Snapshot};
+use crate::api::{Incident, Runbook, RunbookRun};
+use crate::change;
+use crate::runbook::limits::Obstacle;
+use crate::runbook::{digest, validate};
+
+/// The outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prepared {
+    /// The run can begin from this status.
+    Ready(Box<RunbookRunStatus>),
+    /// It cannot: store this and wait for a change, or for that instant.
+    Blocked(Box<RunbookRunStatus>, Option<Timestamp>),
+}
+
+/// Prepares a run that has not begun.
+pub fn decide(
+    run: &RunbookRun,
+    status: &RunbookRunStatus,
+    runbook: Option<&Runbook>,
+    incident: Option<&Incident>,
+    now: Timestamp,
+) -> Prepared {
+    let generation = run.metadata.generation.unwrap_or_default();
+    let entry = || Entry::new(status, generation, now);
+    let ended = |state: RunState, message: &str| {
+        Prepared::Blocked(Box::new(entry().finishes(state, message).done()), None)
+    };
+    let blocked = |reason: &'static str, message: String| match permit::waits(
+        run,
+        Obstacle { reason, message, until: None },
+        now,
+    ) {
+        Err(why) => ended(RunState::Cancelled, &why),
+        Ok(held) => Prepared::Blocked(Box::new(entry().blocked(reason, &held.message).done()), held.until),
+    };
+    let failed = |message: &str| ended(RunState::Failed, message);
+
+    if let Some(message) = permit::incident_over(run, status, incident) {
+        return ended(RunState::Cancelled, &message);
+    }
+    let name = &run.spec.runbook_ref.name;
+    let Some(runbook) = runbook else {
+        return match &status.snapshot {
+            // It was there, and the permit says what follows from its end.
+            Some(_) => Prepared::Ready(Box::new(status.clone())),
+            None => blocked("RunbookMissing", format!("rb/{name} does not exist")),
+        };
+    };
+    let found = run.spec.incident_ref.as_ref().and(incident);
+    let incident_ref = status.incident_ref.clone().or_else(|| {
+        found.map(|incident| UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() })
+    });
+    let observed = runbook.status.as_ref().map(|status| status.observed_generation);
+    let is_observed = observed == runbook.metadata.generation;
+    if !is_observed && status.state == Some(RunState::WaitingForApproval) {
+        // It was edited a moment ago. A run that was asked for long ago must not be cancelled for that.
+        return Prepared::Blocked(Box::new(status.clone()), None);
+    }
+    let ready =
+        is_observed && runbook.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Ready"));
+    if !ready {
+        let conditions = runbook.status.iter().flat_map(|status| &status.conditions);
+        let mut why = conditions
+            .filter(|condition| condition.type_ == "Ready")
+            .map(|condition| condition.message.as_str());
+        let why = why.next_back().unwrap_or("nobody has looked at it yet");
+        return blocked("RunbookNotReady", format!("rb/{name} is not ready: {why}"));
+    }
+    if let Some(problem) = validate::run_problems(&runbook.spec, &run.spec.parameters).first() {
+        return failed(&problem.to_string());
+    }
+    let uid = run.uid().unwrap_or_default();
+    let incident_uid = incident_ref.as_ref().map(|incident| incident.uid.as_str());
+    let digests = change::diff::digest::runbook(&runbook.spec)
+        .and_then(|runbook| Ok((digest::run(&uid, &runbook, incident_uid, &run.spec)?, runbook)));
+    let (run_digest, runbook_digest) = match digests {
+        Ok(digests) => digests,
+        Err(error) => return failed(&format!("no digest can be made: {error}")),
+    };
+    if status.snapshot.as_ref().is_some_and(|snapshot| {
+        snapshot.digest == runbook_digest && Some(&snapshot.uid) == runbook.uid().as_ref()
+    }) {
+        return Prepared::Ready(Box::new(status.clone()));
+    }
+    let spec = match serde_json::to_value(&runbook.spec) {
+        Ok(spec) => spec,
+        Err(error) => return failed(&format!("rb/{name} cannot be kept: {error}")),
+    };
+    let mut next = status.clone();
+    next.snapshot = Some(Snapshot {
+        uid: runbook.uid().unwrap_or_default(),
+        digest: runbook_digest,
+        spec,
+        approvals: Vec::new(),
+    });
+    next.incident_ref = incident_ref;
+    next.digest = Some(run_digest);
+    next.steps = journal::steps(&runbook.spec);
+    Prepared::Ready(Box::new(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn runbook(change: Value) -> Runbook {
+        let mut value = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+            "metadata": {"name": "rb", "namespace": "shop", "uid": "rb-uid", "generation": 1},
+            "spec": {"summary": "s", "serviceAccountName": "sa", "steps": [{"name": "w", "wait": {"duration": "1s"}}]},
+            "status": {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        json_patch::merge(&mut value, &change);
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn run(spec: Value) -> RunbookRun {
+        serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+            "metadata": {"name": "run", "namespace": "shop", "uid": "run-uid", "generation": 1}, "spec": spec})).unwrap()
+    }
+
+    fn decided(runbook: Option<&Runbook>, spec: Value, status: &RunbookRunStatus) -> Prepared {
+        decide(&run(spec), status, runbook, None, Timestamp::UNIX_EPOCH)
+    }
+
+    fn plain() -> Value {
+        json!({"runbookRef": {"name": "rb"}})
+    }
+
+    fn ready(prepared: Prepared) -> RunbookRunStatus {
+        match prepared {
+            Prepared::Ready(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_run_takes_the_runbook_with_it_as_it_is() {
+        let book = runbook(json!({}));
+        let status = ready(decided(Some(&book), plain(), &RunbookRunStatus::default()));
+        let snapshot = status.snapshot.unwrap();
+        assert_eq!(snapshot.digest, change::diff::digest::runbook(&book.spec).unwrap());
+        assert_eq!(
+            serde_json::from_value::<crate::api::runbook::RunbookSpec>(snapshot.spec).unwrap(),
+            book.spec
+        );
+        assert_eq!(status.steps[0].message.as_deref(), Some("will wait 1s"));
+    }
+
+    #[test]
+    fn an_edit_before_the_begin_is_followed_and_needs_another_approval_of_the_run() {
+        let first = ready(decided(Some(&runbook(json!({}))), plain(), &RunbookRunStatus::default()));
+        let same = ready(decided(Some(&runbook(json!({"spec": {"summary": "t"}}))), plain(), &first));
+        assert_eq!(same, first, "the summary is not part of it");
+        let edited =
+            ready(decided(Some(&runbook(json!({"spec": {"serviceAccountName": "other"}}))), plain(), &first));
+        assert_ne!(edited.digest, first.digest);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_said() {
+        let reason = |prepared: Prepared| match prepared {
+            Prepared::Blocked(status, _) => {
+                status.conditions.iter().find(|c| c.type_ != "Ready").unwrap().reason.clone()
+            }
+            other => panic!("{other:?}"),
+        };
+        let none = RunbookRunStatus::default();
+        assert_eq!(reason(decided(None, plain(), &none)), "RunbookMissing");
+        let incident = json!({"runbookRef": {"name": "rb"}, "incidentRef": {"name": "i"}});
+        assert_eq!(reason(decided(Some(&runbook(json!({}))), incident.clone(), &none)), "Cancelled");
+        let edited = runbook(json!({"metadata": {"generation": 2}}));
+        assert_eq!(
+            reason(decided(Some(&edited), incident, &none)),
+            "Cancelled",
+            "what is over is waited for no more"
+        );
+        assert_eq!(
+            reason(decided(Some(&runbook(json!({"status": null}))), plain(), &none)),
+            "RunbookNotReady"
+        );
+        let edited = runbook(json!({"metadata": {"generation": 2}}));
+        assert_eq!(reason(decided(Some(&edited), plain(), &none)), "RunbookNotReady");
+        let unknown = json!({"runbookRef": {"name": "rb"}, "parameters": [{"name": "x", "integer": 1}]});
+        assert_eq!(reason(decided(Some(&runbook(json!({}))), unknown, &none)), "Failed");
+    }
+
+    #[test]
+    fn a_runbook_that_is_not_ready_does_not_let_a_run_begin_long_after_a_person_started_it() {
+        let mut run = run(json!({"runbookRef": {"name": "rb"}, "startedBy": {"user": "emil"}}));
+        let created = Timestamp::from_second(1_000_000).unwrap();
+        run.metadata.creation_timestamp = Some(crate::cluster::conditions::seconds(created));
+        let book = runbook(json!({"metadata": {"generation": 2}}));
+        let none = RunbookRunStatus::default();
+        let later = |minutes: i64| {
+            let now = created + jiff::SignedDuration::from_mins(minutes);
+            match decide(&run, &none, Some(&book), None, now) {
+                Prepared::Blocked(status, until) => (status.state.unwrap(), until),
+                other => panic!("{other:?}"),
+            }
+        };
+        let end = created + jiff::SignedDuration::from_mins(15);
+        assert_eq!(later(1), (RunState::Blocked, Some(end)));
+        assert_eq!(later(15), (RunState::Cancelled, None));
+        let asks = RunbookRunStatus { state: Some(RunState::WaitingForApproval), ..none.clone() };
+        let edited = decide(&run, &asks, Some(&book), None, created + jiff::SignedDuration::from_hours(1));
+        assert_eq!(edited, Prepared::Blocked(Box::new(asks), None), "nobody has looked at the edit yet");
+    }
+}

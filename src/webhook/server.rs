@@ -1,0 +1,289 @@
+//! The HTTPS server that the API server calls. It answers every review it can read, in time, and allows
+//! nothing by accident: what cannot be read, takes too long, or breaks, is refused with a sentence.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::post;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use json_patch::Patch;
+use tokio::sync::Semaphore;
+use tracing::{Instrument, Span, field::Empty, info_span};
+
+use super::review::{self, Request};
+use super::verdict::Verdict;
+
+/// Largest review: an old and a new object of the largest size that is stored, and room to spare.
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// Reviews that are judged at once; one more is told to come again rather than to wait until it times out.
+const AT_ONCE: usize = 256;
+/// A verdict takes no longer: the API server stops listening half a second later.
+const IN_TIME: Duration = Duration::from_millis(2500);
+
+/// Who handler. One method a path.
+pub trait ReviewHandler: Send + Sync + 'static {
+    /// `/guard/mutate`: what is stamped on an object of `mayday.dev`.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn stamp<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Patch, Verdict>>;
+    /// `/guard/validate`: whether an object of `mayday.dev` may be written so.
+    fn guard<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
+    /// `/gate`: whether a protected object may be changed so.
+    fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
+    /// `/break-glass`: records who broke the glass; its refusal would be ignored.
+    fn break_glass<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
+    /// Whether the request is the probe of Mayday itself, whose refusal is expected.
+    fn is_probe(&self, request: &Request) -> bool;
+
+    /// Counts an answer of a webhook.
+    fn count(&self, webhook: &'static str, verdict: &Verdict);
+}
+
+struct Shared<J> {
+    handler: J,
+    places: Semaphore,
+    in_time: Duration,
+}
+
+/// The paths, without TLS.
+pub fn router<J: ReviewHandler>(handler: J) -> Router {
+    router_with(handler, AT_ONCE, IN_TIME)
+}
+
+fn router_with<J: ReviewHandler>(handler: J, at_once: usize, in_time: Duration) -> Router {
+    let shared = Arc::new(Shared { handler, places: Semaphore::new(at_once), in_time });
+    Router::new()
+        .route("/guard/mutate", post(mutate::<J>))
+        .route("/guard/validate", post(|state, body| validate::<J, _>(state, body, "guard", J::guard)))
+        .route("/gate", post(|state, body| validate::<J, _>(state, body, "gate", J::gate)))
+        .route(
+            "/break-glass",
+            post(|state, body| validate::<J, _>(state, body, "break-glass", J::break_glass)),
+        )
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(shared)
+}
+
+async fn mutate<J: ReviewHandler>(State(shared): State<Arc<Shared<J>>>, body: Bytes) -> Response {
+    let request = match review::read(&body) {
+        Ok(request) => request,
+        Err(error) => return unreadable(&error),
+    };
+    let webhook = "guard-stamp";
+    let span = span(webhook, &request);
+    let judged =
+        judge(&shared, &request, shared.handler.stamp(&request)).instrument(span.clone()).await.flatten();
+    let verdict = judged.as_ref().err().cloned().unwrap_or_else(Verdict::allow);
+    record(&span, &verdict, false);
+    shared.handler.count(webhook, &verdict);
+    Json(match judged {
+        Ok(patch) => review::stamped(&request, patch),
+        Err(verdict) => review::answer(&request, &verdict),
+    })
+    .into_response()
+}
+
+async fn validate<J: ReviewHandler, F>(
+    State(shared): State<Arc<Shared<J>>>,
+    body: Bytes,
+    webhook: &'static str,
+    by: F,
+) -> Response
+where
+    F: for<'a> Fn(&'a J, &'a Request) -> BoxFuture<'a, Verdict>,
+{
+    let request = match review::read(&body) {
+        Ok(request) => request,
+        Err(error) => return unreadable(&error),
+    };
+    let span = span(webhook, &request);
+    let judged = judge(&shared, &request, by(&shared.handler, &request)).instrument(span.clone()).await;
+    let verdict = judged.unwrap_or_else(|refusal| refusal);
+    let is_probe = shared.handler.is_probe(&request);
+    record(&span, &verdict, is_probe);
+    // A refused probe is expected; counting it would hide the refusals of people.
+    if !is_probe {
+        shared.handler.count(webhook, &verdict);
+    }
+    Json(review::answer(&request, &verdict)).into_response()
+}
+
+/// The judgement, or the refusal where there is none in time.
+async fn judge<J, T>(
+    shared: &Shared<J>,
+    request: &Request,
+    judgement: impl Future<Output = T>,
+) -> Result<T, Verdict> {
+    let Ok(_place) = shared.places.try_acquire() else {
+        return Err(Verdict::Refuse {
+            code: 429,
+            message: "Refused: Mayday has too many reviews at once; do the same again in a moment".to_owned(),
+        });
+    };
+    match tokio::time::timeout(shared.in_time, AssertUnwindSafe(judgement).catch_unwind()).await {
+        Ok(Ok(judged)) => Ok(judged),
+        Ok(Err(_)) => {
+            tracing::error!("a judgement broke off: a defect of Mayday");
+            let namespace = request.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+            Err(Verdict::unavailable(format!(
+                "Refused: Mayday failed to judge this, which is a defect of it; its log says where. If it cannot \
+                 wait: kubectl mayday break-glass{namespace} --why … -- COMMAND"
+            )))
+        }
+        Err(_) => Err(Verdict::unavailable(
+            "Refused: this was not judged in time; do the same again. If it happens again: kubectl get --raw /readyz, and the log of Mayday",
+        )),
+    }
+}
+
+fn unreadable(error: &review::Unreadable) -> Response {
+    tracing::warn!(%error, "a review cannot be read");
+    Json(review::unreadable(error)).into_response()
+}
+
+/// One line a review in the log, as in an audit log.
+fn span(webhook: &'static str, request: &Request) -> Span {
+    info_span!(
+        "review",
+        webhook,
+        uid = %request.uid,
+        operation = ?request.operation,
+        group = %request.resource.group,
+        resource = %request.resource.resource,
+        subresource = request.sub_resource.as_deref().unwrap_or_default(),
+        namespace = request.namespace.as_deref().unwrap_or_default(),
+        name = %request.name,
+        user = request.user_info.username.as_deref().unwrap_or_default(),
+        dry_run = request.dry_run,
+        allowed = Empty,
+        code = Empty,
+    )
+}
+
+/// `expected`: a refusal that shows that all is well is no news.
+fn record(span: &Span, verdict: &Verdict, expected: bool) {
+    span.record("allowed", verdict.is_allowed());
+    match verdict {
+        Verdict::Allow { .. } => span.in_scope(|| tracing::debug!("allowed")),
+        Verdict::Refuse { code, message } => {
+            span.record("code", code);
+            span.in_scope(|| match expected {
+                true => tracing::debug!(message, "refused"),
+                false => tracing::info!(message, "refused"),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// Decides by the name of the user.
+    struct ByName;
+
+    impl ReviewHandler for ByName {
+        fn stamp<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Patch, Verdict>> {
+            async { Ok(Patch(Vec::new())) }.boxed()
+        }
+        fn guard<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Verdict> {
+            async { Verdict::allow() }.boxed()
+        }
+        fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
+            let user = request.user_info.username.clone().unwrap_or_default();
+            async move {
+                match user.as_str() {
+                    "broken" => panic!("a defect"),
+                    "slow" => futures::future::pending().await,
+                    _ => Verdict::refuse("Refused: not approved"),
+                }
+            }
+            .boxed()
+        }
+        fn break_glass<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Verdict> {
+            async { Verdict::allow() }.boxed()
+        }
+        fn is_probe(&self, _: &Request) -> bool {
+            false
+        }
+        fn count(&self, _: &'static str, _: &Verdict) {}
+    }
+
+    async fn post(router: Router, path: &str, body: String) -> (u16, Value) {
+        let request = axum::http::Request::post(path).body(Body::from(body)).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let code = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (code, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    fn body(user: &str) -> String {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u-1", "operation": "DELETE", "name": "checkout", "namespace": "shop",
+                "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+                "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+                "userInfo": {"username": user}
+            }
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn a_verdict_goes_out_with_the_uid_it_belongs_to() {
+        let (code, review) = post(router(ByName), "/gate", body("emil")).await;
+        assert_eq!(code, 200);
+        assert_eq!(review["response"]["uid"], "u-1");
+        assert_eq!(review["response"]["allowed"], false);
+        assert_eq!(review["response"]["status"]["message"], "Refused: not approved");
+        let (_, review) = post(router(ByName), "/guard/validate", body("emil")).await;
+        assert_eq!(review["response"]["allowed"], true);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_refused_on_every_path() {
+        for path in ["/guard/mutate", "/guard/validate", "/gate", "/break-glass"] {
+            let (code, review) = post(router(ByName), path, "{".into()).await;
+            assert_eq!((code, &review["response"]["allowed"]), (200, &json!(false)), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_judgement_that_breaks_off_is_a_refusal() {
+        let (_, review) = post(router(ByName), "/gate", body("broken")).await;
+        assert_eq!(review["response"]["allowed"], false);
+        assert_eq!(review["response"]["status"]["code"], 503);
+    }
+
+    #[tokio::test]
+    async fn a_judgement_that_takes_too_long_is_a_refusal() {
+        let (_, review) = post(router_with(ByName, 1, Duration::from_millis(1)), "/gate", body("slow")).await;
+        assert_eq!(review["response"]["allowed"], false);
+        assert!(review["response"]["status"]["message"].as_str().unwrap().contains("not judged in time"));
+    }
+
+    #[tokio::test]
+    async fn too_many_at_once_are_told_to_come_again() {
+        let (_, review) = post(router_with(ByName, 0, IN_TIME), "/gate", body("emil")).await;
+        assert_eq!(review["response"]["status"]["code"], 429);
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_limit_is_not_read() {
+        let (code, _) = post(router(ByName), "/gate", "x".repeat(BODY_LIMIT + 1)).await;
+        assert_eq!(code, 413);
+    }
+}
