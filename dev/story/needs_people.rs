@@ -36,7 +36,7 @@ fn release(scene: &Scene) -> Result<String> {
     refused(scene, &scene.good, &scene.broken, &format!("{QUIET} must approve"))?;
     println!("\nSo he asks, as the answer told him to; the approvers hear of it.");
     let effect = format!("in {}, {} → {}", scene.namespace, scene.good, scene.broken);
-    let asks = Asks { effect, during: "", way_back: true, must: QUIET };
+    let asks = Asks { effect, during: "", rollback: true, must: QUIET };
     let request = ask(scene, &scene.broken, "the new release", "", &asks)?;
     approve(scene, &[&scene.amir, &scene.bea], &request)?;
     println!("\nHis own command passes now.");
@@ -78,15 +78,15 @@ fn claimed(scene: &Scene, incident: &str) -> Result {
     scene.inbox.hears(mark, "", message)
 }
 
-/// A way back, approved by amir first and lena second; used once, taken back once, and then used up.
+/// A rollback, approved by amir first and lena second; used once, taken back once, and then used up.
 fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nemil is back, and wants the old image. Not so fast.");
     let who = format!("Incident {incident} (SEV2) is open: {CRISIS} must approve.");
     refused(scene, &scene.broken, &scene.good, &who)?;
-    println!("\nHe asks, and wants the way back from it approved as well; lena and the approvers are told.");
+    println!("\nHe asks, and wants the rollback from it approved as well; lena and the approvers are told.");
     let effect = format!("in {}, {} → {}", scene.namespace, scene.broken, scene.good);
-    let asks = Asks { effect, during: incident, way_back: true, must: CRISIS };
-    let request = ask(scene, &scene.good, "back to what worked", " --with-way-back", &asks)?;
+    let asks = Asks { effect, during: incident, rollback: true, must: CRISIS };
+    let request = ask(scene, &scene.good, "back to what worked", " --with-rollback", &asks)?;
     waits_for(scene, incident, &request)?;
     println!("\namir alone is not enough.");
     alone(scene, &scene.amir, &request)?;
@@ -102,7 +102,7 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nThe exact command passes.");
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
     let (namespace, app) = (&scene.namespace, &scene.app);
-    println!("\nThe way back from it was approved with it; emil takes it by mistake. Everybody hears of it.");
+    println!("\nThe rollback from it was approved with it; emil takes it by mistake. Everybody hears of it.");
     let mark = scene.inbox.mark();
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
     let taken = format!(
@@ -122,7 +122,7 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
 fn back_for_good(scene: &Scene, incident: &str) -> Result<String> {
     println!("\nHe must ask again. This time lena is first, and alone she is not enough either.");
     let effect = format!("in {}, {} → {}", scene.namespace, scene.broken, scene.good);
-    let asks = Asks { effect, during: incident, way_back: false, must: CRISIS };
+    let asks = Asks { effect, during: incident, rollback: false, must: CRISIS };
     let request = ask(scene, &scene.good, "back to what worked, for good", "", &asks)?;
     alone(scene, &scene.lena, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
@@ -171,7 +171,7 @@ struct Asks<'a> {
     effect: String,
     /// The incident, if one is open.
     during: &'a str,
-    way_back: bool,
+    rollback: bool,
     must: &'a str,
 }
 
@@ -188,11 +188,11 @@ fn ask(scene: &Scene, image: &str, why: &str, flag: &str, asks: &Asks<'_>) -> Re
         let new: Vec<String> = requests(scene)?.into_iter().filter(|name| !before.contains(name)).collect();
         Ok(seen((new.len() == 1).then(|| new.concat()), || new.join(", ")))
     })?;
-    let Asks { effect, during, way_back, must } = asks;
+    let Asks { effect, during, rollback, must } = asks;
     let during = if during.is_empty() { String::new() } else { format!(" during {during}") };
-    let way_back = if *way_back { "Taking each use back once would be approved with it. " } else { "" };
+    let rollback = if *rollback { "Taking each use back once would be approved with it. " } else { "" };
     let text = format!(
-        "emil asks{during}: image of deployment/{app} {effect}. Why: {why}. {way_back}{must} must approve. \
+        "emil asks{during}: image of deployment/{app} {effect}. Why: {why}. {rollback}{must} must approve. \
          Look and decide: kubectl mayday approve -n {namespace} chg/{request}"
     );
     for who in ["amir", "bea", "lena"].into_iter().filter(|who| must.contains(who)) {
@@ -265,6 +265,6 @@ fn judge(scene: &Scene, place: usize) -> Result {
     println!("\nThe API server's audit log is the judge.");
     let writes = Audit::read(&scene.dir)?.changes(place, &scene.namespace);
     let listed = vec![format!("emil: patch deployments/{}", scene.app); 4];
-    let expected = "the only writes to production: the release, the way back, its restore, the way back";
+    let expected = "the only writes to production: the release, the rollback, its restore, the rollback";
     expect(writes == listed, expected, writes.join("; "))
 }

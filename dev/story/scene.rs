@@ -20,7 +20,7 @@ pub enum LeaveOut {
     Acknowledgement,
     /// The webhook that guards production is not there.
     Webhook,
-    /// lena does not approve the way back while she leads.
+    /// lena does not approve the rollback while she leads.
     Lead,
 }
 

@@ -378,7 +378,7 @@ pub struct ChangePolicyStatus {
     /// Changes that nobody approved: break-glass and changes by nobody known; newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
-    pub unapproved: Vec<UnapprovedChange>,
+    pub unauthorized: Vec<UnauthorizedChange>,
     /// Messages about them, stored before they are sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -391,7 +391,7 @@ crate::conditioned!(ChangePolicyStatus);
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct UnapprovedChange {
+pub struct UnauthorizedChange {
     /// Deterministic identity.
     #[schemars(length(max = 128))]
     pub id: String,
@@ -409,12 +409,12 @@ pub struct UnapprovedChange {
     /// When it was seen.
     pub time: Time,
     /// How it was seen.
-    pub kind: UnapprovedKind,
+    pub kind: UnauthorizedKind,
 }
 
 /// How an unapproved change was seen.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum UnapprovedKind {
+pub enum UnauthorizedKind {
     /// Somebody broke the glass while Mayday lived.
     BreakGlass,
     /// Mayday found the object changed, by nobody it knows.

@@ -72,7 +72,7 @@ pub struct ChangeRequestSpec {
 
 impl ChangeRequestSpec {
     /// Whether each use may be taken back once without another approval.
-    pub fn lets_take_back(&self) -> bool {
+    pub fn allows_rollback(&self) -> bool {
         self.rollback.as_ref().is_some_and(|rollback| rollback.restore_previous.is_some())
     }
 }

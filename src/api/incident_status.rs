@@ -68,7 +68,7 @@ pub struct IncidentStatus {
     /// When the checks began or ceased to pass, the newest last: whoever comes and goes is not well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
-    pub turn_times: Vec<Time>,
+    pub check_transition_times: Vec<Time>,
     /// When the return to service was proved.
     pub restored_time: Option<Time>,
     /// When the incident was resolved, and by whom (`mayday` by itself).
@@ -98,10 +98,10 @@ pub struct IncidentStatus {
     pub returned_time: Option<Time>,
     /// How bad it was when people were last paged from the first level, or answered. A signal that is worse pages them
     /// anew.
-    pub known_severity: Option<Severity>,
+    pub paged_severity: Option<Severity>,
     /// How often paging began again at its first level: after a relapse, or because a signal was worse.
     #[serde(default)]
-    pub paged_anew: i32,
+    pub escalation_restarts: i32,
     /// The incident that came before, if this is a relapse of it after its time.
     pub relapse_of: Option<NameRef>,
     /// The paging of people: which level, until when.
@@ -113,7 +113,7 @@ pub struct IncidentStatus {
     /// What was said once, by name, such as `0/open` or `update/3`: remembered also when the messages had to make room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 300)))]
-    pub told: Vec<String>,
+    pub announced: Vec<String>,
     /// Runs for this incident, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
@@ -134,10 +134,10 @@ pub struct IncidentStatus {
     #[serde(default)]
     pub timeline_left_out: i32,
     /// The severity that the timeline has told of.
-    pub told_severity: Option<Severity>,
+    pub announced_severity: Option<Severity>,
     /// How many of the notes stand in the timeline.
     #[serde(default)]
-    pub notes_told: i32,
+    pub notes_announced: i32,
     /// The outage reports, in Markdown.
     pub reports: Option<Reports>,
 }
@@ -152,11 +152,11 @@ pub enum IncidentState {
     /// A person is on it, no lead.
     Acknowledged,
     /// A run is acting.
-    Repairing,
+    Remediating,
     /// A lead has claimed.
     Crisis,
     /// All checks pass, the time of proof is running.
-    Watching,
+    Monitoring,
     /// Proved healthy.
     Restored,
     /// Over; people told.

@@ -70,7 +70,7 @@ pub struct RunbookSpec {
     /// What must hold before anything is touched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
-    pub guards: Vec<Guard>,
+    pub preconditions: Vec<Precondition>,
     /// The steps, one after another.
     #[schemars(length(min = 1, max = 32))]
     pub steps: Vec<Step>,
@@ -171,7 +171,7 @@ pub struct StringParameter {
 
 /// A CEL expression over a live object; false, or an error, stops the run before anything is touched.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Guard {
+pub struct Precondition {
     /// The object, read as the Runbook's ServiceAccount; no Secret.
     pub target: ObjectRef,
     /// CEL with the variable `object`. `all`, `exists`, `map` and `filter` go over parts of it.

@@ -241,7 +241,7 @@ async fn add(
     if let Some((_, severity)) = raised.as_ref().filter(|(of, _)| *of == name) {
         let what = format!("raised to {severity}: {} reports worse", source.name_any());
         timeline::add(&mut status, now, MAYDAY, &what);
-        status.told_severity = Some(*severity);
+        status.announced_severity = Some(*severity);
     }
     // Where it was over, people are paged anew anyway.
     if let Some(severity) = worst.filter(|_| incident.is_open()) {

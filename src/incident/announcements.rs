@@ -7,26 +7,26 @@ use crate::oncall::escalation::recipients;
 /// Most messages that are kept with an incident, as the schema allows.
 const MESSAGES: usize = 100;
 /// Most names that are remembered, as the schema allows; what is said anew after a relapse has its number in front.
-const TOLD: usize = 256;
+const MAX_ANNOUNCED: usize = 256;
 
 /// Stores the messages that are said under a name, unless they have been said; whether it is said with this. Where
 /// there is no room for all of them, the rest is tried again.
 pub fn once(status: &mut IncidentStatus, what: &str, messages: Vec<Message>) -> bool {
-    if messages.is_empty() || status.told.iter().any(|told| told == what) {
+    if messages.is_empty() || status.announced.iter().any(|told| told == what) {
         return false;
     }
     if recipients::append(&mut status.messages, messages, MESSAGES) > 0 {
         return false;
     }
-    status.told.push(what.to_owned());
-    while status.told.len() > TOLD {
+    status.announced.push(what.to_owned());
+    while status.announced.len() > MAX_ANNOUNCED {
         // What belongs to an earlier relapse is not asked for any more; all else is, in each look.
         let relapses = status.relapses;
         let is_past = |name: &String| {
             name.split_once('/').and_then(|(of, _)| of.parse::<i32>().ok()).is_some_and(|of| of != relapses)
         };
-        let past = status.told.iter().position(is_past).unwrap_or_default();
-        status.told.remove(past);
+        let past = status.announced.iter().position(is_past).unwrap_or_default();
+        status.announced.remove(past);
     }
     true
 }
@@ -63,12 +63,12 @@ mod tests {
     fn names_of_earlier_relapses_make_room_first() {
         let mut status = IncidentStatus::default();
         once(&mut status, "update/0", vec![message("update", "Sent")]);
-        for relapse in 0..=TOLD {
+        for relapse in 0..=MAX_ANNOUNCED {
             status.relapses = i32::try_from(relapse).unwrap();
             once(&mut status, &format!("{relapse}/open"), vec![message(&format!("{relapse}"), "Sent")]);
         }
-        assert_eq!(status.told.len(), TOLD);
-        assert!(status.told.contains(&"update/0".to_owned()), "it would be sent again");
+        assert_eq!(status.announced.len(), MAX_ANNOUNCED);
+        assert!(status.announced.contains(&"update/0".to_owned()), "it would be sent again");
     }
 
     #[test]
@@ -76,9 +76,9 @@ mod tests {
         let waiting = (0..MESSAGES).map(|number| message(&format!("{number}"), "Queued")).collect();
         let mut status = IncidentStatus { messages: waiting, ..IncidentStatus::default() };
         once(&mut status, "0/open", vec![message("open", "Queued")]);
-        assert_eq!(status.told, Vec::<String>::new());
+        assert_eq!(status.announced, Vec::<String>::new());
         status.messages[0].state = MessageState::Sent;
         once(&mut status, "0/open", vec![message("open", "Queued")]);
-        assert_eq!(status.told, ["0/open"]);
+        assert_eq!(status.announced, ["0/open"]);
     }
 }

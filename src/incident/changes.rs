@@ -24,9 +24,9 @@ pub fn known(incident: &Incident, facts: &Facts, status: &IncidentStatus) -> Vec
         .flat_map(|request| of_request(request, &touches))
         .chain(facts.runs.iter().flat_map(|run| of_run(run, &touches)))
         .chain(facts.policies.iter().flat_map(|policy| {
-            let unapproved = policy.status.iter().flat_map(|status| &status.unapproved);
+            let unauthorized = policy.status.iter().flat_map(|status| &status.unauthorized);
             let here = incident.namespace().unwrap_or_default();
-            unapproved
+            unauthorized
                 .filter(move |change| change.namespace == here)
                 .filter(|change| touches(&change.object))
                 .map(|change| KnownChange {
@@ -134,9 +134,9 @@ mod tests {
             json!({"id": "x", "kind": "FoundLater", "what": format!("change {minute}"), "time": format!("2026-11-22T02:{minute:02}:00Z"), "namespace": "shop",
                 "object": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}})
         };
-        let unapproved: Vec<Value> = (0..30).map(change).collect();
+        let unauthorized: Vec<Value> = (0..30).map(change).collect();
         let mut policy = ChangePolicy::new("p", Default::default());
-        policy.status = Some(serde_json::from_value(json!({"unapproved": unapproved})).unwrap());
+        policy.status = Some(serde_json::from_value(json!({"unauthorized": unauthorized})).unwrap());
         let facts = Facts { policies: vec![Arc::new(policy)], ..Facts::default() };
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.namespace = Some("shop".into());

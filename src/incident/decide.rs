@@ -74,7 +74,7 @@ pub fn decide(incident: &Incident, facts: &Facts, now: Timestamp) -> Plan {
         let (_, silent) = staleness::stale(&status, facts, now);
         plan.wake = earliest([soon, proved, silent]);
     }
-    let state = recovery::state(incident, &status, next::is_repairing(incident, facts));
+    let state = recovery::state(incident, &status, next::is_remediating(incident, facts));
     status.state = Some(state);
 
     let mut fields = checks::not_implemented(&given);

@@ -186,20 +186,20 @@ fn an_incident_stays_about_the_service_that_it_opened_about() {
 }
 
 #[test]
-fn people_are_paged_anew_for_a_worse_one_that_nobody_has_answered() {
+fn people_are_escalation_restarts_for_a_worse_one_that_nobody_has_answered() {
     let older = incident(
         "a",
         "03",
         json!({"spec": {"severity": "SEV1", "acknowledgement": {"user": "emil"}},
-        "status": {"knownSeverity": "SEV5", "acknowledgement": {"user": "emil", "time": "2026-11-22T02:04:04Z"}}}),
+        "status": {"pagedSeverity": "SEV5", "acknowledgement": {"user": "emil", "time": "2026-11-22T02:04:04Z"}}}),
     );
-    let paged_anew = |patch: Value| {
+    let escalation_restarts = |patch: Value| {
         let mut after = status(&older);
         remember(&older, &mut after, &[&Arc::new(incident("b", "04", patch))]);
-        (after.paged_anew, after.acknowledgement.is_some())
+        (after.escalation_restarts, after.acknowledgement.is_some())
     };
-    assert_eq!(paged_anew(json!({"spec": {"severity": "SEV1"}})), (1, false));
-    assert_eq!(paged_anew(json!({"spec": {"severity": "SEV5"}})), (0, true));
+    assert_eq!(escalation_restarts(json!({"spec": {"severity": "SEV1"}})), (1, false));
+    assert_eq!(escalation_restarts(json!({"spec": {"severity": "SEV5"}})), (0, true));
     let answered = json!({"spec": {"severity": "SEV1", "acknowledgement": {"user": "bea"}}});
-    assert_eq!(paged_anew(answered), (0, true), "bea knows");
+    assert_eq!(escalation_restarts(answered), (0, true), "bea knows");
 }

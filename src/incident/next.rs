@@ -48,7 +48,7 @@ pub fn decide(
                 false => next(&on_it, "run a runbook, or say that it is over".to_owned(), command("show")),
             }
         }),
-        IncidentState::Repairing => {
+        IncidentState::Remediating => {
             acting_run(incident, facts).and_then(|run| view::waits_for(run).cloned()).or_else(|| {
                 let run = acting_run(incident, facts).map(|run| run.name_any()).unwrap_or_default();
                 next(
@@ -77,7 +77,7 @@ pub fn decide(
                     next(&lead, "decide: start a runbook, or approve a change".to_owned(), command("show"))
                 })
         }
-        IncidentState::Watching => {
+        IncidentState::Monitoring => {
             let until = proved_at.map_or_else(String::new, |at| format!(" until {}", instant(at)));
             next("nobody", format!("the checks must go on passing{until}"), command("show"))
         }
@@ -161,7 +161,7 @@ fn acting_run<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<crate
 }
 
 /// Whether a run for the incident is at work or waits for somebody.
-pub fn is_repairing(incident: &Incident, facts: &Facts) -> bool {
+pub fn is_remediating(incident: &Incident, facts: &Facts) -> bool {
     acting_run(incident, facts).is_some()
 }
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_over_waits_for_whom_it_names_and_a_promise_for_who_speaks() {
+    fn a_handoff_waits_for_whom_it_names_and_a_promise_for_who_speaks() {
         let status: IncidentStatus =
             serde_json::from_value(json!({"lead": {"user": "lena", "time": "2026-11-22T02:04:10Z"}}))
                 .unwrap();

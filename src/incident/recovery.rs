@@ -136,8 +136,8 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     status.resolved = Some(Stamped { user, time: seconds(now) });
 }
 
-/// Where the incident stands: of the rows that hold, the last wins. `is_repairing`: a run is acting.
-pub fn state(incident: &Incident, status: &IncidentStatus, is_repairing: bool) -> IncidentState {
+/// Where the incident stands: of the rows that hold, the last wins. `is_remediating`: a run is acting.
+pub fn state(incident: &Incident, status: &IncidentStatus, is_remediating: bool) -> IncidentState {
     if status.duplicate_of.is_some() {
         return IncidentState::Duplicate;
     }
@@ -152,11 +152,11 @@ pub fn state(incident: &Incident, status: &IncidentStatus, is_repairing: bool) -
     if status.restored_time.is_some() {
         IncidentState::Restored
     } else if status.healthy_since_time.is_some() {
-        IncidentState::Watching
+        IncidentState::Monitoring
     } else if status.lead.is_some() {
         IncidentState::Crisis
-    } else if is_repairing {
-        IncidentState::Repairing
+    } else if is_remediating {
+        IncidentState::Remediating
     } else if status.acknowledgement.is_some() {
         IncidentState::Acknowledged
     } else {

@@ -39,7 +39,7 @@ fn time_in_which_nobody_looked_proves_nothing() {
         let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(1000), at(second));
         (wake, state(&incident, &status, false))
     };
-    assert_eq!(looks(1000), (Some(at(1030)), IncidentState::Watching), "another process looks now");
+    assert_eq!(looks(1000), (Some(at(1030)), IncidentState::Monitoring), "another process looks now");
     assert_eq!(looks(1030).1, IncidentState::Resolved);
 }
 
@@ -50,7 +50,7 @@ fn what_is_said_to_be_restored_waits_for_the_proof() {
     status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
     assert_eq!(step(&said, &mut status, 5), IncidentState::Crisis, "it broke as she said so");
     check(&mut status, CheckResult::Passing);
-    assert_eq!(step(&said, &mut status, 10), IncidentState::Watching);
+    assert_eq!(step(&said, &mut status, 10), IncidentState::Monitoring);
     assert!(awaits_proof(&said, &status));
     assert_eq!(step(&said, &mut status, 40), IncidentState::Resolved);
     assert_eq!(status.resolved.unwrap().user, "lena");
@@ -79,12 +79,12 @@ fn only_proved_and_stable_health_returns_service() {
     let mut status = with(CheckResult::Unknown);
     assert_eq!(step(&incident, &mut status, 0), IncidentState::Open);
     check(&mut status, CheckResult::Passing);
-    assert_eq!(step(&incident, &mut status, 10), IncidentState::Watching);
+    assert_eq!(step(&incident, &mut status, 10), IncidentState::Monitoring);
     check(&mut status, CheckResult::Failing);
     assert_eq!(step(&incident, &mut status, 20), IncidentState::Open, "a break starts the time anew");
     check(&mut status, CheckResult::Passing);
-    assert_eq!(step(&incident, &mut status, 30), IncidentState::Watching);
-    assert_eq!(step(&incident, &mut status, 59), IncidentState::Watching);
+    assert_eq!(step(&incident, &mut status, 30), IncidentState::Monitoring);
+    assert_eq!(step(&incident, &mut status, 59), IncidentState::Monitoring);
     assert_eq!(
         step(&incident, &mut status, 60),
         IncidentState::Resolved,
@@ -97,7 +97,7 @@ fn only_proved_and_stable_health_returns_service() {
 fn what_only_a_person_has_seen_does_not_end_by_itself() {
     let reported = incident(json!({}));
     let mut status = with(CheckResult::Passing);
-    assert_eq!(step(&reported, &mut status, 0), IncidentState::Watching);
+    assert_eq!(step(&reported, &mut status, 0), IncidentState::Monitoring);
     assert_eq!(step(&reported, &mut status, 60), IncidentState::Restored);
     assert_eq!(step(&reported, &mut status, 9999), IncidentState::Restored, "a person must say so");
     let found = incident(json!({"detection": {"method": "Condition"}}));
@@ -165,12 +165,12 @@ fn a_small_one_needs_no_review_and_a_false_alarm_is_one() {
 fn of_the_rows_that_hold_the_last_wins() {
     let plain = incident(json!({}));
     let mut status = IncidentStatus::default();
-    assert_eq!(state(&plain, &status, true), IncidentState::Repairing);
+    assert_eq!(state(&plain, &status, true), IncidentState::Remediating);
     status.acknowledgement = Some(Stamped { user: "emil".into(), time: seconds(at(0)) });
     assert_eq!(state(&plain, &status, false), IncidentState::Acknowledged);
-    assert_eq!(state(&plain, &status, true), IncidentState::Repairing);
+    assert_eq!(state(&plain, &status, true), IncidentState::Remediating);
     status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
     assert_eq!(state(&plain, &status, true), IncidentState::Crisis);
     status.healthy_since_time = Some(seconds(at(0)));
-    assert_eq!(state(&plain, &status, true), IncidentState::Watching);
+    assert_eq!(state(&plain, &status, true), IncidentState::Monitoring);
 }

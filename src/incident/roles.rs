@@ -27,8 +27,8 @@ pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     led_before(status, former);
     // The ladder begins again at its first level.
     status.escalation = None;
-    status.known_severity = None;
-    status.paged_anew = status.paged_anew.saturating_add(1);
+    status.paged_severity = None;
+    status.escalation_restarts = status.escalation_restarts.saturating_add(1);
 }
 
 fn lead_of(incident: &Incident) -> Option<&Commitment> {
@@ -50,10 +50,10 @@ fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -
 /// A new signal says how bad it is. If that is worse than what people know, and nobody leads, they are paged anew;
 /// `said` is how bad it was said to be before.
 pub fn worsen(incident: &Incident, status: &mut IncidentStatus, said: Severity, worst: Severity) {
-    let known = status.known_severity.unwrap_or(said);
+    let known = status.paged_severity.unwrap_or(said);
     if worst.worse_than(known) && !is_led(incident, status) {
         lapse(incident, status);
-        status.known_severity = Some(worst);
+        status.paged_severity = Some(worst);
     }
 }
 
@@ -69,10 +69,10 @@ pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, n
     // Claiming acknowledges.
     let answered =
         counting(incident.spec.acknowledgement.as_ref(), &mut status.lapsed_acknowledgement).or(lead);
-    status.known_severity.get_or_insert(incident.spec.severity);
+    status.paged_severity.get_or_insert(incident.spec.severity);
     if let (None, Some(user)) = (&status.acknowledgement, answered) {
         status.acknowledgement = Some(stamp(user));
-        status.known_severity = Some(incident.spec.severity);
+        status.paged_severity = Some(incident.spec.severity);
         timeline::add(status, now, user, "acknowledged");
     }
     if let Some(user) = lead {
@@ -134,14 +134,14 @@ mod tests {
         spec["severity"] = json!("SEV2");
         recorded(spec.clone(), &mut status);
         worsen(&incident(spec.clone()), &mut status, Severity::Sev2, Severity::Sev2);
-        assert_eq!((&status.acknowledgement, status.paged_anew), (&None, 1));
+        assert_eq!((&status.acknowledgement, status.escalation_restarts), (&None, 1));
         worsen(&incident(spec.clone()), &mut status, Severity::Sev2, Severity::Sev2);
-        assert_eq!(status.paged_anew, 1, "once");
+        assert_eq!(status.escalation_restarts, 1, "once");
         assert_eq!(recorded(spec, &mut status)[0], None, "emil answered for something smaller");
 
         let (spec, mut status) = answered(json!({"lead": {"user": "lena"}}));
         worsen(&incident(spec), &mut status, Severity::Sev5, Severity::Sev2);
-        assert_eq!(status.paged_anew, 0, "lena is on it");
+        assert_eq!(status.escalation_restarts, 0, "lena is on it");
     }
 
     #[test]

@@ -23,15 +23,15 @@ const SILENCE: SignedDuration = SignedDuration::from_hours(8);
 
 /// Remembers that the checks have begun or ceased to pass.
 pub fn turned(status: &mut IncidentStatus, now: Timestamp) {
-    status.turn_times.push(seconds(now));
-    let surplus = status.turn_times.len().saturating_sub(KEPT);
-    status.turn_times.drain(..surplus);
+    status.check_transition_times.push(seconds(now));
+    let surplus = status.check_transition_times.len().saturating_sub(KEPT);
+    status.check_transition_times.drain(..surplus);
 }
 
 /// Until when the service is said to come and go if nothing changes; none if it does not.
 pub fn flaps_until(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp> {
     let recent: Vec<Timestamp> = status
-        .turn_times
+        .check_transition_times
         .iter()
         .filter_map(|time| time.0.checked_add(WINDOW).ok())
         .filter(|end| *end > now)
@@ -134,7 +134,7 @@ mod tests {
         for minute in 100..200 {
             turned(&mut status, at(minute));
         }
-        assert_eq!(status.turn_times.len(), KEPT);
+        assert_eq!(status.check_transition_times.len(), KEPT);
     }
 
     fn firing(source: &str, end: Value) -> IncidentStatus {

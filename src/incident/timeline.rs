@@ -27,25 +27,25 @@ pub fn add(status: &mut IncidentStatus, time: Timestamp, who: &str, what: &str) 
 
 /// Adds the notes of people that are not there yet. The API server lets notes only be added, behind the others.
 pub fn tell_notes(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
-    let told = usize::try_from(status.notes_told).unwrap_or(0);
+    let told = usize::try_from(status.notes_announced).unwrap_or(0);
     for note in incident.spec.notes.iter().skip(told) {
         let who = note.by.as_ref().map_or("somebody", |by| by.user.as_str());
         // What lies in the future has not been so: then it was written now.
         let time = note.time.as_ref().map_or(now, |time| time.0.min(now));
         add(status, time, who, &format!("noted: {}", note.text));
     }
-    status.notes_told = i32::try_from(incident.spec.notes.len()).unwrap_or(i32::MAX);
+    status.notes_announced = i32::try_from(incident.spec.notes.len()).unwrap_or(i32::MAX);
 }
 
 /// Tells of a severity that has changed. Who raised it is not known here; only the lead lowers it, or several people.
 pub fn tell_severity(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let severity = incident.spec.severity;
-    if let Some(before) = status.told_severity.filter(|before| *before != severity) {
+    if let Some(before) = status.announced_severity.filter(|before| *before != severity) {
         let lead = status.lead.as_ref().map_or(PEOPLE, |lead| &lead.user).to_owned();
         let who = if before.worse_than(severity) { &lead } else { MAYDAY };
         add(status, now, who, &format!("it is {severity} now, it was {before}"));
     }
-    status.told_severity = Some(severity);
+    status.announced_severity = Some(severity);
 }
 
 /// Tells of a beginning that somebody has said since the incident was opened; `before` is the one that was known.

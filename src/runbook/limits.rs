@@ -85,7 +85,7 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
 }
 
 /// Notes the end of the recent runs that are settled, or gone: `find` gives a run by its UID. One that was stopped before
-/// it touched anything is forgotten: a guard that did not hold must not keep the repair away once it does.
+/// it touched anything is forgotten: a precondition that did not hold must not keep the repair away once it does.
 pub fn note_ends<'a>(
     recent: &mut Vec<RecentRun>,
     find: impl Fn(&str) -> Option<&'a RunbookRun>,

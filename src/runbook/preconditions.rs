@@ -1,4 +1,4 @@
-//! Guards: CEL over a live object. Pure. What cannot be judged counts as false.
+//! Preconditions: CEL over a live object. Pure. What cannot be judged counts as false.
 //!
 //! Why it is false is stored where many may read, so no value of the object is ever part of it.
 
@@ -39,17 +39,17 @@ const FUNCTIONS: [&str; 13] = [
     "dyn",
 ];
 
-/// An expression that can be used as a guard.
-pub struct Guard {
+/// An expression that can be used as a precondition.
+pub struct Precondition {
     program: Program,
     max_values: usize,
 }
 
-/// Whether an expression can be used as a guard.
+/// Whether an expression can be used as a precondition.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
-pub fn compile(expression: &str) -> Result<Guard, String> {
+pub fn compile(expression: &str) -> Result<Precondition, String> {
     let program = Program::compile(expression).map_err(|errors| {
         let first = errors.errors.first().map_or_else(|| errors.to_string(), |error| error.msg.clone());
         format!("the CEL expression does not compile: {}", flat(&first, MAX_ERROR))
@@ -57,7 +57,7 @@ pub fn compile(expression: &str) -> Result<Guard, String> {
     let mut look = Look { scope: vec![OBJECT.to_owned()], deepest: 0 };
     look.at(program.expression(), 0)?;
     let max_values = if look.deepest > 1 { MAX_VALUES_NESTED } else { MAX_VALUES };
-    Ok(Guard { program, max_values })
+    Ok(Precondition { program, max_values })
 }
 
 /// Judges a live object.
@@ -65,7 +65,7 @@ pub fn compile(expression: &str) -> Result<Guard, String> {
 /// # Errors
 /// Why it is not true: the expression is false, gives no boolean, or cannot be evaluated.
 pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
-    let Guard { program, max_values } = compile(expression)?;
+    let Precondition { program, max_values } = compile(expression)?;
     let mut budget = max_values;
     let object = to_cel(object, &mut budget).ok_or_else(|| {
         format!("the object has more than {max_values} values, too many for `{expression}`")
@@ -115,7 +115,7 @@ impl Look {
                 let known = self.scope.contains(name) || FUNCTIONS.contains(&name.as_str());
                 known
                     .then_some(())
-                    .ok_or_else(|| format!("{name:?} is not known: a guard sees only `object`"))
+                    .ok_or_else(|| format!("{name:?} is not known: a precondition sees only `object`"))
             }
             Expr::Select(select) => self.at(&select.operand, depth),
             Expr::Call(call) => {
@@ -132,7 +132,7 @@ impl Look {
             }
             Expr::List(list) => list.elements.iter().try_for_each(|element| self.at(element, depth)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr, depth)),
-            Expr::Struct(_) => Err("a guard builds no messages".to_owned()),
+            Expr::Struct(_) => Err("a precondition builds no messages".to_owned()),
             Expr::Comprehension(comprehension) => {
                 self.at(&comprehension.iter_range, depth)?;
                 if !is_part(&comprehension.iter_range) {

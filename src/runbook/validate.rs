@@ -24,10 +24,10 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
         ));
     }
     parameters(&spec.parameters, &mut found);
-    for (index, given) in spec.guards.iter().enumerate() {
-        readable(&given.target, &format!("spec.guards[{index}].target"), &mut found);
+    for (index, given) in spec.preconditions.iter().enumerate() {
+        readable(&given.target, &format!("spec.preconditions[{index}].target"), &mut found);
         if let Err(message) = preconditions::compile(&given.expression) {
-            found.push(problem(format!("spec.guards[{index}].expression"), message));
+            found.push(problem(format!("spec.preconditions[{index}].expression"), message));
         }
     }
     if spec.steps.is_empty() {
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn the_example_restart_checkout_is_whole() {
         let spec = spec(json!({
-            "guards": [{"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+            "preconditions": [{"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
                         "expression": "object.spec.replicas > 1", "message": "m"}],
             "limits": {"runs": {"max": 3, "per": "1h"}, "cooldown": "1m"}, "onFailure": "Escalate",
         }));
@@ -274,20 +274,20 @@ mod tests {
     #[test]
     fn a_secret_is_not_looked_at() {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "name": "db"});
-        let guard = json!({"target": secret, "expression": "object.data.size() > 1", "message": "m"});
-        assert_eq!(paths(&spec(json!({"guards": [guard]}))), ["spec.guards[0].target"]);
+        let precondition = json!({"target": secret, "expression": "object.data.size() > 1", "message": "m"});
+        assert_eq!(paths(&spec(json!({"preconditions": [precondition]}))), ["spec.preconditions[0].target"]);
         let check = json!({"name": "c", "check": {"condition": {"target": secret, "type": "Ready", "status": "True"}}});
         assert_eq!(paths(&spec(json!({"steps": [check]}))), ["spec.steps[0].check.condition.target"]);
         let own = json!({"apiVersion": "vault.example/v1", "kind": "Secret", "name": "db"});
-        let guard = json!({"target": own, "expression": "object.spec.size() > 1", "message": "m"});
-        assert_eq!(problems(&spec(json!({"guards": [guard]}))), []);
+        let precondition = json!({"target": own, "expression": "object.spec.size() > 1", "message": "m"});
+        assert_eq!(problems(&spec(json!({"preconditions": [precondition]}))), []);
     }
 
     #[test]
     fn a_guard_that_does_not_compile_is_refused() {
-        let guard = json!({"target": {"apiVersion": "v1", "kind": "Pod", "name": "p"}, "expression": "object.", "message": "m"});
-        let found = problems(&spec(json!({"guards": [guard]})));
-        assert_eq!(found[0].path, "spec.guards[0].expression");
+        let precondition = json!({"target": {"apiVersion": "v1", "kind": "Pod", "name": "p"}, "expression": "object.", "message": "m"});
+        let found = problems(&spec(json!({"preconditions": [precondition]})));
+        assert_eq!(found[0].path, "spec.preconditions[0].expression");
         assert!(found[0].message.contains("does not compile"));
     }
 

@@ -21,7 +21,7 @@
 //! | decisions, with the guard taken away | `policies::decisions_and_runs_hold_though_the_guard_was_taken_away` |
 //! | somebody else's acknowledgement | `people::the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead` |
 //! | the same while Mayday is down | `without_mayday::nobody_answers_leads_or_ends_for_somebody_else` |
-//! | somebody else's lead; a hand-over without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
+//! | somebody else's lead; a handoff without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
 //! | an incident lowered, shrunk, proved by less, begun later or in the future, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
 //! | an incident with as many words as it may hold, and more | `bad_input::incident::an_incident_that_is_full_of_words_can_still_be_worked_on` |
 //! | an instant that nobody can read, now and stored before | `bad_input::incident::an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_stops_nothing_else` |

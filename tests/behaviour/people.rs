@@ -165,7 +165,7 @@ fn what_people_do_while_mayday_is_stopped_counts_when_it_starts() {
 
     cluster.operator(0).start();
     let taken = shop.incident("what was done counts", |incident| {
-        incident["status"]["acknowledgement"]["user"] == "bea" && incident["status"]["state"] == "Watching"
+        incident["status"]["acknowledgement"]["user"] == "bea" && incident["status"]["state"] == "Monitoring"
     });
     assert_eq!(taken["spec"]["notes"][0]["text"], "the gateway answers 500");
     assert_eq!(shop.pages(), [], "somebody has answered already");

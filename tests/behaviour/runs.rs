@@ -1,4 +1,4 @@
-//! What stops a run before it acts: an approval that is missing, a guard that does not hold, and a person.
+//! What stops a run before it acts: an approval that is missing, a precondition that does not hold, and a person.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -52,10 +52,10 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     cluster.admin().types("kubectl create serviceaccount -n shop checkout-runbooks").passes();
     let thief = cluster.service_account("shop", "checkout-runbooks");
     let shop = Shop::open(&cluster, &[]);
-    let guard = json!({"spec": {"approval": "Standing", "onFailure": "Escalate", "steps": [
+    let precondition = json!({"spec": {"approval": "Standing", "onFailure": "Escalate", "steps": [
         {"name": "restart", "timeout": "2m",
             "restart": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}}],
-        "guards": [{"expression": "object.spec.replicas > 5", "message": "fewer than six replicas",
+        "preconditions": [{"expression": "object.spec.replicas > 5", "message": "fewer than six replicas",
             "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}]}});
     let standing = json!({"spec": {"approval": "Standing"}});
     let limited = json!({"spec": {"approval": "Standing", "limits": {"runs": {"max": 1, "per": "1h"}},
@@ -65,7 +65,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let late = json!({"metadata": {"namespace": "depot"}, "spec": {"serviceAccountName": "late"}});
     let named = [
         ("careful", json!({})),
-        ("guarded", guard),
+        ("conditional", precondition),
         ("standing", standing),
         ("limited", limited),
         ("late", late),
@@ -85,7 +85,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     // Before it is approved nothing is read as its account, for a dry run neither.
     let dry = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
         "metadata": {"name": "dry", "namespace": "shop"},
-        "spec": {"runbookRef": {"name": "guarded"}, "dryRun": true}});
+        "spec": {"runbookRef": {"name": "conditional"}, "dryRun": true}});
     shop.emil.pipes(&dry.to_string(), "kubectl create -f -").passes();
     eventually("the dry run waits for the Runbook's approval", || {
         let held = shop.admin.reads("run/dry -n shop");
@@ -95,7 +95,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let unapproved = becomes(&shop, "shop", "careful", "Approved", "False");
     let who = condition(&unapproved, "Approved").unwrap()["message"].as_str().unwrap();
     assert!(who.starts_with("amir and bea"), "by name, not only by group: {who}");
-    for name in ["careful", "guarded", "standing", "limited"] {
+    for name in ["careful", "conditional", "standing", "limited"] {
         for approver in [&shop.amir, &shop.bea] {
             approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
         }
@@ -118,14 +118,14 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     }
     assert_eq!(shop.admin.reads("deploy/checkout -n shop")["metadata"]["generation"], before);
 
-    // A guard that does not hold stops the run before anything is touched.
-    let guarded = comes_to(&shop, &starts(&shop, "guarded"), "Failed");
-    let message = guarded["status"]["steps"][0]["message"].as_str().unwrap();
+    // A precondition that does not hold stops the run before anything is touched.
+    let conditional = comes_to(&shop, &starts(&shop, "conditional"), "Failed");
+    let message = conditional["status"]["steps"][0]["message"].as_str().unwrap();
     assert!(message.contains("fewer than six replicas"), "{message}");
     // It belongs to no incident that would page anybody.
-    let run = guarded["metadata"]["name"].as_str().unwrap();
+    let run = conditional["metadata"]["name"].as_str().unwrap();
     let told = format!(
-        "Runbook guarded failed at restart: {message} (run/{run}). It belongs to no incident: \
+        "Runbook conditional failed at restart: {message} (run/{run}). It belongs to no incident: \
          kubectl mayday show -n shop run/{run}"
     );
     eventually("who would lead is paged", || {
@@ -208,7 +208,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     // A run of the incident that fails is told to who leads, though all else stopped when she answered.
     let failing = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
         "metadata": {"name": "failing", "namespace": "shop"},
-        "spec": {"runbookRef": {"name": "guarded"}, "incidentRef": {"name": incident}}});
+        "spec": {"runbookRef": {"name": "conditional"}, "incidentRef": {"name": incident}}});
     shop.emil.pipes(&failing.to_string(), "kubectl create -f -").passes();
     comes_to(&shop, "failing", "WaitingForApproval");
     shop.lena.types("kubectl mayday approve -n shop run/failing --yes").passes();

@@ -181,7 +181,7 @@ fn nobody_leads_until_somebody_claims() {
 }
 
 #[test]
-fn an_old_lead_counts_as_a_peer_after_a_hand_over() {
+fn an_old_lead_counts_as_a_peer_after_a_handoff() {
     let crisis = Case::crisis(Some("lena"));
     assert!(crisis.by(&["lena", "amir"]).approved);
     let handed = Case::crisis(Some("bea"));

@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 /// What stands for a drawn value.
-pub const DRAWN: &str = "drawn by the API server";
+pub const ASSIGNED: &str = "assigned by the API server";
 
 /// Single values of a Service that are drawn.
 const OF_A_SERVICE: &[&str] = &["clusterIP", "clusterIPs", "healthCheckNodePort"];
@@ -54,7 +54,7 @@ fn service(spec: &mut Value, notes: &[&Value]) {
     for field in OF_A_SERVICE {
         let is_stated = notes.iter().any(|note| note["f:spec"].get(format!("f:{field}")).is_some());
         if let Some(value) = fields.get_mut(*field).filter(|_| !is_stated) {
-            *value = Value::from(DRAWN);
+            *value = Value::from(ASSIGNED);
         }
     }
     // The notes name ports by their keys; where they do not, nothing is known of them.
@@ -66,7 +66,7 @@ fn service(spec: &mut Value, notes: &[&Value]) {
     let is_stated = noted.is_empty() || noted.iter().any(|port| port.get("f:nodePort").is_some());
     for port in fields.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(value) = port.get_mut("nodePort").filter(|_| !is_stated) {
-            *value = Value::from(DRAWN);
+            *value = Value::from(ASSIGNED);
         }
     }
 }
@@ -99,7 +99,7 @@ fn job(metadata: &mut Value, notes: &[&Value]) {
 /// Puts the word in the place of every text that is this one.
 fn replace(value: &mut Value, text: &str) {
     match value {
-        Value::String(found) if found == text => *found = DRAWN.to_owned(),
+        Value::String(found) if found == text => *found = ASSIGNED.to_owned(),
         Value::Array(items) => items.iter_mut().for_each(|item| replace(item, text)),
         Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, text)),
         _ => {}
@@ -129,7 +129,7 @@ mod tests {
     fn what_nobody_stated_of_a_service_is_the_same_whatever_was_drawn() {
         let drawn = |ip: &str, port: i64| service_with(ip, port, json!({}), json!({"f:port": {}}));
         assert_eq!(drawn("10.0.0.7", 30001), drawn("10.0.0.9", 30002));
-        assert_eq!(drawn("10.0.0.7", 30001)["clusterIP"], DRAWN);
+        assert_eq!(drawn("10.0.0.7", 30001)["clusterIP"], ASSIGNED);
     }
 
     #[test]

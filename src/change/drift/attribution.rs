@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::api::change_policy::{UnapprovedChange, UnapprovedKind};
+use crate::api::change_policy::{UnauthorizedChange, UnauthorizedKind};
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::{ChangeRequest, RunbookRun};
@@ -85,9 +85,9 @@ impl Difference<'_> {
     /// Whether it was recorded when it happened, so that everybody has heard of it. What was only found later says
     /// nothing of what was written after it; nor does what was recorded in the second in which the object was last looked
     /// at, as it may be part of what is known: rather is it told twice.
-    pub fn is_recorded(&self, change: &UnapprovedChange) -> bool {
+    pub fn is_recorded(&self, change: &UnauthorizedChange) -> bool {
         let time = change.time.0;
-        change.kind != UnapprovedKind::FoundLater
+        change.kind != UnauthorizedKind::FoundLater
             && change.object.same_object(&self.target)
             && time > self.since
             && (self.how == How::Deleted || self.is_act(time, &[]))
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_recorded_change_explains_itself_and_a_found_one_nothing_that_came_after() {
-        let recorded = |kind: &str, time: &str| -> UnapprovedChange {
+        let recorded = |kind: &str, time: &str| -> UnauthorizedChange {
             let time = format!("2026-11-22T{time}Z");
             let target = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "limits"});
             serde_json::from_value(json!({"id": "i", "namespace": "shop", "object": target, "what": "w", "time": time, "kind": kind}))

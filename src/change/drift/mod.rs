@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::policy::{self, Resource};
 use crate::api::ChangePolicy;
-use crate::api::change_policy::{UnapprovedChange, UnapprovedKind};
+use crate::api::change_policy::{UnauthorizedChange, UnauthorizedKind};
 use crate::api::common::ObjectRef;
 use crate::change::diff::digest;
 use crate::change::drift::attribution::Difference;
@@ -245,7 +245,7 @@ fn differences<'a>(known: &Known, found: &'a BTreeMap<String, Kind>) -> Vec<Diff
 fn is_explained(context: &Context, namespace: &str, difference: &Difference<'_>) -> bool {
     let policies = context.stores.policies.state();
     let mut recorded =
-        policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.unapproved);
+        policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.unauthorized);
     in_namespace(&context.stores.requests, namespace).iter().any(|request| difference.is_use(request))
         || in_namespace(&context.stores.runs, namespace).iter().any(|run| difference.is_act_of(run))
         || recorded.any(|change| change.namespace == namespace && difference.is_recorded(change))
@@ -291,14 +291,14 @@ async fn announce(
     let now = Timestamp::now();
     let time = conditions::seconds(now);
     let id = baseline::short(&digest::of(&json!({"what": what, "namespace": namespace, "time": time}))?);
-    let change = UnapprovedChange {
+    let change = UnauthorizedChange {
         id,
         namespace: namespace.to_owned(),
         object,
         what: cut(&what, 500),
         by: None,
         time,
-        kind: UnapprovedKind::FoundLater,
+        kind: UnauthorizedKind::FoundLater,
     };
     unauthorized::announce(context, over, &change, now).await;
     Ok(())

@@ -10,7 +10,7 @@ use kube::api::Api;
 use super::action::Action;
 use super::lookup;
 use crate::api::change_policy::{
-    ChangePolicySpec, Evictions, ExemptRule, Interactive, Operation as Verb, UnapprovedKind,
+    ChangePolicySpec, Evictions, ExemptRule, Interactive, Operation as Verb, UnauthorizedKind,
 };
 use crate::api::change_request::Partial;
 use crate::api::runbook_run::{Intent, StepState};
@@ -53,7 +53,7 @@ pub async fn passes(
     // Where several policies are over an object, each must grant what is an exception.
     if over.iter().all(|policy| breaks_glass(&policy.spec, action)) {
         if !action.dry_run {
-            unauthorized::record(context, over, action, UnapprovedKind::BreakGlass).await;
+            unauthorized::record(context, over, action, UnauthorizedKind::BreakGlass).await;
         }
         return Ok(Some("break-glass"));
     }
@@ -78,7 +78,7 @@ pub async fn passes(
         };
         if over.iter().all(|policy| rule(policy) != Interactive::Approve) {
             if over.iter().any(|policy| rule(policy) == Interactive::Record) && !action.dry_run {
-                unauthorized::record(context, over, action, UnapprovedKind::NotEnforced).await;
+                unauthorized::record(context, over, action, UnauthorizedKind::NotEnforced).await;
             }
             return Ok(Some("interactive access that the policy allows"));
         }

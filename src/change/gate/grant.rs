@@ -312,7 +312,7 @@ fn restores(
     if !used.iter().any(fits) {
         return None;
     }
-    if !spec.lets_take_back() {
+    if !spec.allows_rollback() {
         return Some(Err("taking it back was not approved with it".to_owned()));
     }
     if let Some(open) = used.iter().position(|used| fits(used) && used.restored_time.is_none()) {

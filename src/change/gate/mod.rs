@@ -23,7 +23,7 @@ use kube::api::Api;
 
 use super::policy;
 use crate::api::approval::SubjectKind;
-use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, Interactive, UnapprovedKind};
+use crate::api::change_policy::{Activation, ChangePolicySpec, Enforcement, Interactive, UnauthorizedKind};
 use crate::api::change_request::PlannedChange;
 use crate::api::{ChangePolicy, Incident};
 use crate::change::approval::approvers;
@@ -102,7 +102,7 @@ pub async fn record_break_glass(context: &SharedContext, request: &Request) -> V
     {
         let policies = context.stores.policies.state();
         let over = policy::protecting(&policies, &action.resource(), &context.config.namespace);
-        unauthorized::record(context, &over, action, UnapprovedKind::BreakGlass).await;
+        unauthorized::record(context, &over, action, UnauthorizedKind::BreakGlass).await;
     }
     let warning = "You broke the glass: everybody concerned hears of it, and two people sign it off.";
     Verdict::Allow { warnings: vec![warning.to_owned()], audit: audit("break-glass", "used") }
@@ -233,7 +233,7 @@ async fn enforced(
         return Verdict::refuse(message);
     }
     if !action.dry_run {
-        unauthorized::record(context, over, action, UnapprovedKind::NotEnforced).await;
+        unauthorized::record(context, over, action, UnauthorizedKind::NotEnforced).await;
     }
     let warns = over.iter().any(|policy| policy.spec.enforcement == Enforcement::Warn);
     let warnings = if warns { vec![message.clone()] } else { Vec::new() };

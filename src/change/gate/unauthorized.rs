@@ -9,7 +9,7 @@ use super::action::Action;
 use super::audience::Audience;
 use super::refusal;
 use crate::api::ChangePolicy;
-use crate::api::change_policy::{ChangePolicyStatus, UnapprovedChange, UnapprovedKind};
+use crate::api::change_policy::{ChangePolicyStatus, UnauthorizedChange, UnauthorizedKind};
 use crate::api::change_request::PlannedChange;
 use crate::change::diff::{describe, digest};
 use crate::cluster::caches::in_namespace;
@@ -25,14 +25,24 @@ const MESSAGES: usize = 100;
 const TRIES: usize = 5;
 
 /// Records it in every policy over the object. A failure is logged: it must not keep the change from passing.
-pub async fn record(context: &SharedContext, over: &[&ChangePolicy], action: &Action, kind: UnapprovedKind) {
+pub async fn record(
+    context: &SharedContext,
+    over: &[&ChangePolicy],
+    action: &Action,
+    kind: UnauthorizedKind,
+) {
     let now = Timestamp::now();
     let Some(change) = change(action, kind, now) else { return };
     announce(context, over, &change, now).await;
 }
 
 /// Stores a change in every policy over the object, with the messages about it.
-pub async fn announce(context: &Context, over: &[&ChangePolicy], change: &UnapprovedChange, now: Timestamp) {
+pub async fn announce(
+    context: &Context,
+    over: &[&ChangePolicy],
+    change: &UnauthorizedChange,
+    now: Timestamp,
+) {
     let audience = concerned(context, change);
     for policy in over {
         if let Err(error) = store(context, &policy.name_any(), change, &audience, now).await {
@@ -42,13 +52,13 @@ pub async fn announce(context: &Context, over: &[&ChangePolicy], change: &Unappr
     }
 }
 
-fn change(action: &Action, kind: UnapprovedKind, now: Timestamp) -> Option<UnapprovedChange> {
+fn change(action: &Action, kind: UnauthorizedKind, now: Timestamp) -> Option<UnauthorizedChange> {
     let what = cut(&refusal::what(action), 500);
     let time = conditions::seconds(now);
     let identity = serde_json::json!({"what": what, "uid": action.uid, "by": action.caller.user,
         "delta": action.delta, "second": time});
     let id = digest::of(&identity).ok()?.rsplit(':').next().map(|hex| cut(hex, 16))?;
-    Some(UnapprovedChange {
+    Some(UnauthorizedChange {
         id,
         namespace: action.namespace.clone(),
         object: action.target.clone(),
@@ -62,7 +72,7 @@ fn change(action: &Action, kind: UnapprovedKind, now: Timestamp) -> Option<Unapp
 async fn store(
     context: &Context,
     name: &str,
-    change: &UnapprovedChange,
+    change: &UnauthorizedChange,
     audience: &Audience,
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -80,21 +90,26 @@ async fn store(
 }
 
 /// Adds a change and the messages about it. What nobody enforces wakes nobody.
-pub fn add(status: &mut ChangePolicyStatus, change: &UnapprovedChange, audience: &Audience, now: Timestamp) {
-    if status.unapproved.iter().any(|known| known.id == change.id) {
+pub fn add(
+    status: &mut ChangePolicyStatus,
+    change: &UnauthorizedChange,
+    audience: &Audience,
+    now: Timestamp,
+) {
+    if status.unauthorized.iter().any(|known| known.id == change.id) {
         return;
     }
-    status.unapproved.insert(0, change.clone());
-    status.unapproved.truncate(KEPT);
-    if change.kind == UnapprovedKind::NotEnforced {
+    status.unauthorized.insert(0, change.clone());
+    status.unauthorized.truncate(KEPT);
+    if change.kind == UnauthorizedKind::NotEnforced {
         return;
     }
-    let key = format!("unapproved-{}", change.id);
+    let key = format!("unauthorized-{}", change.id);
     let messages = audience.alarm(&key, &text(change), Some(&change.namespace), now);
     recipients::append(&mut status.messages, messages, MESSAGES);
 }
 
-fn text(change: &UnapprovedChange) -> String {
+fn text(change: &UnauthorizedChange) -> String {
     let time = instant(change.time.0);
     let typed = describe::typed(&change.object);
     let place = match change.object.kind.as_str() {
@@ -108,7 +123,7 @@ fn text(change: &UnapprovedChange) -> String {
         format!("Look: kubectl get {place}{typed} -o yaml --show-managed-fields")
     };
     match (change.kind, &change.by) {
-        (UnapprovedKind::BreakGlass, Some(by)) => format!(
+        (UnauthorizedKind::BreakGlass, Some(by)) => format!(
             "{by} broke the glass at {time}: {}. Nobody approved it; two people must sign it off. {look}",
             change.what
         ),
@@ -122,7 +137,7 @@ fn text(change: &UnapprovedChange) -> String {
 }
 
 /// Everybody whom the object concerns.
-fn concerned(context: &Context, change: &UnapprovedChange) -> Audience {
+fn concerned(context: &Context, change: &UnauthorizedChange) -> Audience {
     let services = in_namespace(&context.stores.services, &change.namespace);
     let rotations = in_namespace(&context.stores.rotations, &change.namespace);
     let plan = [PlannedChange { target: change.object.clone(), ..PlannedChange::default() }];

@@ -156,7 +156,7 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         false => format!(" during {}", incidents.join(", ")),
     };
     let missing = quorum::sentence("", status.missing.as_deref().unwrap_or_default());
-    let back = match request.spec.lets_take_back() {
+    let back = match request.spec.allows_rollback() {
         true => "Taking each use back once would be approved with it. ",
         false => "",
     };

@@ -165,12 +165,12 @@ fn an_outage_that_is_over_pages_nobody() {
 }
 
 #[test]
-fn who_is_paged_anew_is_paged_once_more_and_one_answer_ends_both() {
+fn who_is_escalation_restarts_is_paged_once_more_and_one_answer_ends_both() {
     let (mut incident, rotations) = (incident(), rotations());
     let first = run(&mut incident, &rotations, 0);
     let status = incident.status.as_mut().unwrap();
     status.escalation = None;
-    status.paged_anew = 1;
+    status.escalation_restarts = 1;
     let second = run(&mut incident, &rotations, 60);
     assert_eq!(addresses(&second), addresses(&first));
     assert_ne!(second.messages[0].id, first.messages[0].id);

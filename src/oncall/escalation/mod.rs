@@ -31,7 +31,7 @@ pub(super) const NOT_BEGUN: i32 = -1;
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The incident with the status that is about to be written: service copy, acknowledgement, lead, state,
-    /// pagedAnew, messages, escalation.
+    /// escalationRestarts, messages, escalation.
     pub incident: &'a Incident,
     /// Every rotation of its namespace.
     pub rotations: &'a [Arc<OnCallRotation>],
@@ -187,7 +187,7 @@ fn no_longer_needed(status: &IncidentStatus) -> Vec<String> {
 /// What the ids of the levels' pages begin with, which differs each time that people are paged anew.
 pub(super) fn key(incident: &Incident, status: &IncidentStatus) -> String {
     let uid = incident.metadata.uid.as_deref().unwrap_or_default();
-    format!("{uid}/{}.", status.paged_anew)
+    format!("{uid}/{}.", status.escalation_restarts)
 }
 
 /// Whether a message is a page of a level, of this time or one before.

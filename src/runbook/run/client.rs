@@ -10,7 +10,7 @@ use kube::{Client, core::Status};
 use serde_json::Value;
 
 use crate::api::common::ObjectRef;
-use crate::api::runbook::Guard;
+use crate::api::runbook::Precondition;
 use crate::api::runbook_run::Intent;
 use crate::cluster::client::{Impersonator, service_account_user};
 use crate::cluster::{Error, error};
@@ -18,7 +18,7 @@ use crate::runbook::preconditions;
 use crate::runbook::run::state_machine::{Seen, Sent};
 use crate::runbook::steps::restart;
 
-/// A guard that takes longer counts as false.
+/// A precondition that takes longer counts as false.
 const JUDGE_WITHIN: Duration = Duration::from_secs(2);
 /// Field manager of what runs write.
 const FIELD_MANAGER: &str = "mayday-run";
@@ -48,13 +48,13 @@ impl Hands {
         })
     }
 
-    /// Reads the target live, and judges the guards over live objects if asked to.
+    /// Reads the target live, and judges the preconditions over live objects if asked to.
     ///
     /// # Errors
     /// When the API server does not answer; a refusal is part of the result.
-    pub async fn look(&self, target: &ObjectRef, guards: &[Guard]) -> Result<Seen, Error> {
+    pub async fn look(&self, target: &ObjectRef, preconditions: &[Precondition]) -> Result<Seen, Error> {
         let object = self.read(target).await?;
-        for given in guards {
+        for given in preconditions {
             let read = if given.target.same_object(target) {
                 object.clone()
             } else {
@@ -67,10 +67,10 @@ impl Hands {
             };
             if let Err(why) = verdict {
                 let message = format!("{} ({}: {why})", given.message, given.target.display());
-                return Ok(Seen { target: object, guards: Err(message) });
+                return Ok(Seen { target: object, preconditions: Err(message) });
             }
         }
-        Ok(Seen { target: object, guards: Ok(()) })
+        Ok(Seen { target: object, preconditions: Ok(()) })
     }
 
     /// Sends an announced restart. The API server refuses it if the object is not the one that was looked at.
@@ -130,23 +130,23 @@ impl Hands {
 
 /// Evaluating may take a moment, and must hold up neither the process nor the run.
 async fn judge(expression: String, mut object: Value) -> Result<(), String> {
-    // Larger than all the rest, and nobody's guard is about it.
+    // Larger than all the rest, and nobody's precondition is about it.
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
     within(JUDGE_WITHIN, move || preconditions::judge(&expression, &object)).await
 }
 
-/// The verdict of a guard, if it comes in time: what takes longer goes on without anybody waiting for it.
+/// The verdict of a precondition, if it comes in time: what takes longer goes on without anybody waiting for it.
 async fn within(
     time: Duration,
     judge: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) -> Result<(), String> {
     match tokio::time::timeout(time, tokio::task::spawn_blocking(judge)).await {
         Ok(Ok(judged)) => judged,
-        Ok(Err(_)) => Err("the guard could not be judged".to_owned()),
+        Ok(Err(_)) => Err("the precondition could not be judged".to_owned()),
         Err(_) => Err(format!(
-            "the guard was not judged within {} s, which counts as false: write it simpler",
+            "the precondition was not judged within {} s, which counts as false: write it simpler",
             time.as_secs_f32()
         )),
     }

@@ -42,7 +42,7 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Clone, Default)]
 pub struct Engine {
     /// Held from looking at the other runs until the start is stored, so that two runs do not both find a target
-    /// free. Two leaders could; each act is then still guarded by its own preconditions.
+    /// free. Two leaders could; each act is then still conditional by its own preconditions.
     admission: Arc<Mutex<()>>,
 }
 
@@ -154,10 +154,10 @@ impl<'a> Work<'a> {
             match self.next(&spec, &actor, now) {
                 Move::Done => return self.end().await,
                 Move::AskPermit => self.ask_permit(&spec).await?,
-                Move::Look { target, guards } => {
+                Move::Look { target, preconditions } => {
                     let hands = self.hands(&spec)?;
-                    let guards = if guards { spec.guards.as_slice() } else { &[] };
-                    self.pass.seen = Some(hands.look(&target, guards).await?);
+                    let preconditions = if preconditions { spec.preconditions.as_slice() } else { &[] };
+                    self.pass.seen = Some(hands.look(&target, preconditions).await?);
                 }
                 Move::AskAnswer { step, digest } => {
                     self.pass.answer = Some(self.answer(&step, &digest).await?)

@@ -51,7 +51,7 @@ pub struct Facts<'a> {
 pub struct Pass {
     /// Whether the run may go on.
     pub permit: Option<Permit>,
-    /// The target, and whether the guards hold.
+    /// The target, and whether the preconditions hold.
     pub seen: Option<Seen>,
     /// The answer to the question, asked for and perhaps not there.
     pub answer: Option<Option<manual::Answer>>,
@@ -64,8 +64,8 @@ pub struct Pass {
 pub struct Seen {
     /// The target, absent where there is none; or why it may not be read.
     pub target: Result<Option<Value>, String>,
-    /// Whether every guard holds; or which does not, and why.
-    pub guards: Result<(), String>,
+    /// Whether every precondition holds; or which does not, and why.
+    pub preconditions: Result<(), String>,
 }
 
 /// What became of the announced act, as far as this pass knows.
@@ -89,12 +89,12 @@ pub enum Sent {
 pub enum Move {
     /// Find out whether the run may go on.
     AskPermit,
-    /// Read the target live, and judge the guards if asked to.
+    /// Read the target live, and judge the preconditions if asked to.
     Look {
         /// The object.
         target: ObjectRef,
-        /// Whether the guards are needed.
-        guards: bool,
+        /// Whether the preconditions are needed.
+        preconditions: bool,
     },
     /// Look for the answer to the question of that step.
     AskAnswer {
@@ -205,7 +205,7 @@ fn step(facts: &Facts<'_>, index: usize, now: Timestamp) -> Move {
     }
     match action {
         Action::Restart(target) => match &facts.pass.seen {
-            None => Move::Look { target: target.target.clone(), guards: true },
+            None => Move::Look { target: target.target.clone(), preconditions: true },
             Some(seen) => announce(facts, index, step, &target.target, seen, now),
         },
         Action::Check(check) => look(facts, index, step, check, now),
@@ -229,7 +229,7 @@ fn step(facts: &Facts<'_>, index: usize, now: Timestamp) -> Move {
     }
 }
 
-/// Announces an act over what was just seen. Guards are judged before anything is touched.
+/// Announces an act over what was just seen. Preconditions are judged before anything is touched.
 fn announce(
     facts: &Facts<'_>,
     index: usize,
@@ -238,7 +238,7 @@ fn announce(
     seen: &Seen,
     now: Timestamp,
 ) -> Move {
-    let object = match (&seen.guards, &seen.target) {
+    let object = match (&seen.preconditions, &seen.target) {
         (Err(message), _) | (_, Err(message)) => return fail(facts, index, message, now),
         (Ok(()), Ok(None)) => {
             return fail(facts, index, &format!("{} does not exist", target.display()), now);
@@ -319,7 +319,7 @@ fn send(facts: &Facts<'_>, index: usize, intent: &Intent, now: Timestamp) -> Mov
 /// Proves from the live object whether an announced act has happened.
 fn prove(facts: &Facts<'_>, index: usize, step: &Step, intent: &Intent, now: Timestamp) -> Move {
     let Some(seen) = &facts.pass.seen else {
-        return Move::Look { target: intent.target.clone(), guards: true };
+        return Move::Look { target: intent.target.clone(), preconditions: true };
     };
     let object = match &seen.target {
         Ok(object) => object.as_ref(),
@@ -389,7 +389,7 @@ fn look(
 ) -> Move {
     let Some(seen) = &facts.pass.seen else {
         return match Action::Check(check).target() {
-            Some(target) => Move::Look { target: target.clone(), guards: false },
+            Some(target) => Move::Look { target: target.clone(), preconditions: false },
             None => fail(facts, index, "the check looks at nothing", now),
         };
     };

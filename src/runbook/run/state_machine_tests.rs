@@ -141,7 +141,7 @@ impl Operator {
         match self.next(world) {
             Move::AskPermit => self.pass.permit = Some(Permit::Go),
             Move::Look { .. } => {
-                self.pass.seen = Some(Seen { target: Ok(Some(world.object.clone())), guards: Ok(()) });
+                self.pass.seen = Some(Seen { target: Ok(Some(world.object.clone())), preconditions: Ok(()) });
             }
             Move::AskAnswer { .. } => self.pass.answer = Some(None),
             Move::Store(status) => self.store(world, *status, network),
@@ -288,11 +288,11 @@ fn a_change_between_look_and_act_is_looked_at_again() {
 fn a_guard_that_is_false_stops_the_run_before_anything_is_touched() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Look { guards: true, .. }) {
+    while !matches!(operator.next(&world), Move::Look { preconditions: true, .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     operator.pass.seen =
-        Some(Seen { target: Ok(Some(world.object.clone())), guards: Err("a single replica".into()) });
+        Some(Seen { target: Ok(Some(world.object.clone())), preconditions: Err("a single replica".into()) });
     operator.step(&mut world, Network::Fine, &mut Vec::new());
     assert_eq!(world.status.state, Some(RunState::Failed));
     assert_eq!(states(&world), [StepState::Failed, StepState::Skipped]);

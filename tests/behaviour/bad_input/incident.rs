@@ -319,5 +319,5 @@ fn what_mayday_cannot_write_is_told_where_people_look() {
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
         shop.admin().types(&format!("kubectl delete {kind} {name}")).passes();
     }
-    eventually("it goes on", || (read(&shop, &name)["status"]["notesTold"] == 1).then_some(()));
+    eventually("it goes on", || (read(&shop, &name)["status"]["notesAnnounced"] == 1).then_some(()));
 }

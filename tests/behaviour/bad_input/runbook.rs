@@ -13,7 +13,7 @@ fn runbook(change: &Value) -> Value {
         "restart",
         json!({
             "summary": "Restart checkout", "serviceAccountName": "hands",
-            "guards": [{"target": target, "expression": "object.spec.replicas > 1", "message": "one replica is an outage"}],
+            "preconditions": [{"target": target, "expression": "object.spec.replicas > 1", "message": "one replica is an outage"}],
             "parameters": [{"name": "replicas", "integer": {"default": 3, "maximum": 9}}],
             "steps": [{"name": "restart", "restart": {"target": target}}],
         }),
@@ -24,7 +24,7 @@ fn runbook(change: &Value) -> Value {
 
 fn guarded(expression: &str) -> Value {
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
-    json!({"guards": [{"target": target, "expression": expression, "message": "m"}]})
+    json!({"preconditions": [{"target": target, "expression": expression, "message": "m"}]})
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn a_runbook_that_could_not_act_is_refused_with_what_and_where() {
         ),
         (
             guarded("object.spec.("),
-            "Refused: spec.guards[0].expression: the CEL expression does not compile: ",
+            "Refused: spec.preconditions[0].expression: the CEL expression does not compile: ",
         ),
-        (guarded("spec.replicas > 1"), "Refused: spec.guards[0].expression: \"spec\" is not known"),
+        (guarded("spec.replicas > 1"), "Refused: spec.preconditions[0].expression: \"spec\" is not known"),
     ];
     let refused = |change: &Value, because: &str| {
         let said = admin.pipes(&runbook(change).to_string(), &apply).is_refused();

@@ -51,7 +51,7 @@ fn the_command_of_a_refusal_asks_for_what_was_refused() {
         let (_, ask) = said.split_once("Ask: ").unwrap();
         let name = crate::support::fresh("label");
         let ask =
-            ask.trim().replace("--why \"…\"", &format!("--why tiers --name {name} --without-way-back --yes"));
+            ask.trim().replace("--why \"…\"", &format!("--why tiers --name {name} --without-rollback --yes"));
         emil.types(&ask).passes();
         shop.is_approved(&name);
         shop.types(&emil, typed).passes();

@@ -107,7 +107,7 @@ fn a_crowd_of_requests_for_the_same_does_not_hold_up_the_one_that_is_approved() 
 fn one_person_uses_a_request_as_often_and_as_fast_as_it_says() {
     let shop = Shop::open();
     let emil = shop.emil();
-    let ask = "kubectl mayday ask -n NS deploy/checkout --scale 4 --uses 10 --with-way-back --why x --name often --yes";
+    let ask = "kubectl mayday ask -n NS deploy/checkout --scale 4 --uses 10 --with-rollback --why x --name often --yes";
     shop.types(&emil, ask).passes();
     shop.is_approved("often");
     for replicas in [4, 3].into_iter().cycle().take(20) {

@@ -40,15 +40,15 @@ pub enum Verdict {
 /// The subject as it was shown: what the Approval binds to.
 struct Shown {
     text: String,
-    with_way_back: bool,
+    with_rollback: bool,
     spec: ApprovalSpec,
 }
 
 pub async fn run(session: &Session, args: DecideArgs, verdict: Verdict) -> Result<(), Failure> {
     let shown = read(session, &args, verdict).await?;
     let effect = match verdict {
-        Verdict::Approve if shown.with_way_back => {
-            "You approve exactly this, and with it the way back from it."
+        Verdict::Approve if shown.with_rollback => {
+            "You approve exactly this, and with it the rollback from it."
         }
         Verdict::Approve => "You approve exactly this.",
         Verdict::Reject => "You reject this, for good.",
@@ -66,7 +66,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         return Err(Failure::usage("--until belongs to the approval of a runbook."));
     }
     let mut incidents = Vec::new();
-    let mut with_way_back = false;
+    let mut with_rollback = false;
     // The digest of what is shown, and the one that the operator keeps.
     let (uid, digest, kept, text) = match args.subject.kind {
         Kind::ChangeRequest => {
@@ -74,7 +74,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
             let status = request.status.clone().unwrap_or_default();
             refuse_if_over(session, name, status.state)?;
             incidents = status.incidents;
-            with_way_back = request.spec.lets_take_back();
+            with_rollback = request.spec.allows_rollback();
             let uid = uid_of(&request).to_owned();
             let digest = change::diff::digest::request(&uid, &request.spec, &status.plan);
             (uid, digest, status.digest, render::change::describe(&request, &here))
@@ -120,7 +120,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         not_after: args.until.map(Time),
         by: None,
     };
-    Ok(Shown { text, with_way_back, spec })
+    Ok(Shown { text, with_rollback, spec })
 }
 
 /// What an Approval binds to: what was shown, if that is what the operator keeps.

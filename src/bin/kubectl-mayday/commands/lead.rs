@@ -82,7 +82,7 @@ fn claim(user: &str, now: Timestamp) -> Value {
     json!({"spec": {"roles": {"lead": {"user": user, "time": whole_seconds(now)}}}})
 }
 
-/// What a hand-over writes; it counts when that person claims the lead.
+/// What a handoff writes; it counts when that person claims the lead.
 fn nomination(user: &str) -> Value {
     json!({"spec": {"roles": {"nominatedLead": {"user": user}}}})
 }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_over_leaves_the_lead_alone() {
+    fn a_handoff_leaves_the_lead_alone() {
         assert_eq!(nomination("bea").pointer("/spec/roles/lead"), None);
         let claimed = json!({"user": "lena", "time": "2026-11-22T02:04:10Z"});
         let now = "2026-11-22T02:04:10.5Z".parse().unwrap();

@@ -213,12 +213,12 @@ mod tests {
     fn a_run_that_comes_to_nothing_is_a_failure() {
         let in_state = |state: &str| {
             let mut run = RunbookRun::new("r", RunbookRunSpec::default());
-            let condition = json!({"type": "Succeeded", "status": "False", "reason": "R", "message": "a guard is false.",
+            let condition = json!({"type": "Succeeded", "status": "False", "reason": "R", "message": "a precondition is false.",
                 "lastTransitionTime": "2026-11-22T02:04:10Z"});
             run.status = serde_json::from_value(json!({"state": state, "conditions": [condition]})).unwrap();
             run
         };
-        assert_eq!(failed(&in_state("Failed")).as_deref(), Some("has failed: a guard is false."));
+        assert_eq!(failed(&in_state("Failed")).as_deref(), Some("has failed: a precondition is false."));
         assert!(failed(&in_state("Cancelled")).is_some() && failed(&in_state("Unknown")).is_some());
         for state in ["Running", "Succeeded", "Blocked", "DryRunComplete"] {
             assert_eq!(failed(&in_state(state)), None, "{state}");

@@ -29,7 +29,7 @@ pub async fn withdraw(session: &Session, args: WithdrawArgs) -> Result<(), Failu
     let name = &args.request;
     let request: ChangeRequest = session.get(name).await?;
     let state = request.status.as_ref().and_then(|status| status.state);
-    // The others may still let a way back through.
+    // The others may still let a rollback through.
     let lets_nothing_through = |state: &RequestState| {
         matches!(state, RequestState::Rejected | RequestState::Withdrawn | RequestState::Invalid)
     };

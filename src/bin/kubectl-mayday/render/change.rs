@@ -66,7 +66,7 @@ fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> 
         let actors = crate::text::names(spec.actors.iter().map(|actor| actor.user.as_str()), "nobody");
         lines.push(format!("By whom: {actors}"));
     }
-    lines.push(way_back(request));
+    lines.push(rollback(request));
     if status.incidents.is_empty() {
         lines.push("Incidents that bind: none".to_owned());
     } else {
@@ -79,10 +79,10 @@ fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> 
     lines.join("\n")
 }
 
-/// Whether the way back is approved with it, and where it leads as far as that is planned.
-pub fn way_back(request: &ChangeRequest) -> String {
-    if !request.spec.lets_take_back() {
-        return "Way back: not approved with it; taking it back needs a request of its own".to_owned();
+/// Whether the rollback is approved with it, and where it leads as far as that is planned.
+pub fn rollback(request: &ChangeRequest) -> String {
+    if !request.spec.allows_rollback() {
+        return "Rollback: not approved with it; taking it back needs a request of its own".to_owned();
     }
     let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
     let back: Vec<String> = plan
@@ -95,7 +95,7 @@ pub fn way_back(request: &ChangeRequest) -> String {
         .collect();
     let to = if back.is_empty() { String::new() } else { format!(": {}", back.join("; ")) };
     format!(
-        "Way back: approved with it, once for each use, without another approval, while the window lasts{to}"
+        "Rollback: approved with it, once for each use, without another approval, while the window lasts{to}"
     )
 }
 
@@ -202,12 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_said_plainly_whether_it_is_approved_or_not() {
+    fn the_rollback_is_said_plainly_whether_it_is_approved_or_not() {
         let mut request = request();
-        assert!(describe(&request, &here(&TimeZone::UTC)).contains("Way back: not approved with it"));
+        assert!(describe(&request, &here(&TimeZone::UTC)).contains("Rollback: not approved with it"));
         request.spec.rollback = Some(Rollback { restore_previous: Some(Empty {}) });
         let text = describe(&request, &here(&TimeZone::UTC));
-        assert!(text.contains("Way back: approved with it, once for each use"), "{text}");
+        assert!(text.contains("Rollback: approved with it, once for each use"), "{text}");
         assert!(text.contains("window lasts: replicas of deployment/checkout in shop, 8 → 3"), "{text}");
     }
 

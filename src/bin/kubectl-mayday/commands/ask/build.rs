@@ -18,8 +18,8 @@ use crate::text::names;
 /// Longest name that is made; the API server allows 253, people read fewer.
 const LONGEST_NAME: usize = 60;
 
-/// The request, ready to be created. `way_back` says whether taking each use back is approved with it.
-pub fn request(args: &AskArgs, changes: Vec<Change>, namespace: &str, way_back: bool) -> ChangeRequest {
+/// The request, ready to be created. `rollback` says whether taking each use back is approved with it.
+pub fn request(args: &AskArgs, changes: Vec<Change>, namespace: &str, rollback: bool) -> ChangeRequest {
     let name = args.name.clone().unwrap_or_else(|| name(args, &changes));
     // Taking back makes sense where there was something before, and a restart leaves nothing to take back.
     let restorable = changes.iter().all(|change| change.update.is_some() || change.scale.is_some());
@@ -30,7 +30,7 @@ pub fn request(args: &AskArgs, changes: Vec<Change>, namespace: &str, way_back: 
         changes,
         window: Some(Window { duration: Some(args.window.clone()), ..Window::default() }),
         max_uses: args.uses,
-        rollback: (way_back && restorable).then_some(Rollback { restore_previous: Some(Empty {}) }),
+        rollback: (rollback && restorable).then_some(Rollback { restore_previous: Some(Empty {}) }),
         ..ChangeRequestSpec::default()
     };
     let metadata =
@@ -215,11 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_only_asked_for_where_it_is_wanted() {
+    fn the_rollback_is_only_asked_for_where_it_is_wanted() {
         let args = ask(&["deploy/checkout", "--scale", "8", "--why", "x"]);
         let changes = of_target(&args, &checkout(), None).unwrap();
         assert_eq!(request(&args, changes, "shop", false).spec.rollback, None);
-        let both = ["ask", "deploy/x", "--restart", "--why", "x", "--with-way-back", "--without-way-back"];
+        let both = ["ask", "deploy/x", "--restart", "--why", "x", "--with-rollback", "--without-rollback"];
         assert!(Line::try_parse_from(both).is_err());
     }
 

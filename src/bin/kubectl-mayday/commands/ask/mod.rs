@@ -74,11 +74,11 @@ pub struct AskArgs {
     #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
     pub incident: Option<String>,
     /// Approve with it: taking each use back once [default unless an incident is open]
-    #[arg(long, conflicts_with = "without_way_back")]
-    pub with_way_back: bool,
+    #[arg(long, conflicts_with = "without_rollback")]
+    pub with_rollback: bool,
     /// Taking it back shall need a request of its own [default while an incident is open]
     #[arg(long)]
-    pub without_way_back: bool,
+    pub without_rollback: bool,
     /// Wait until it is approved, then carry out exactly the change
     #[arg(long)]
     pub apply_when_approved: bool,
@@ -92,8 +92,8 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
         ));
     }
     let changes = changes(session, &args).await?;
-    let way_back = args.with_way_back || (!args.without_way_back && is_calm(session, &args).await);
-    let request = build::request(&args, changes, &session.namespace, way_back);
+    let rollback = args.with_rollback || (!args.without_rollback && is_calm(session, &args).await);
+    let request = build::request(&args, changes, &session.namespace, rollback);
     if args.apply_when_approved {
         say("Once it is approved, you carry it out at once.");
     }
@@ -109,7 +109,7 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether no incident is open here. During one the way back leads to what is broken, so it is not approved
+/// Whether no incident is open here. During one the rollback leads to what is broken, so it is not approved
 /// unsaid; nor where incidents cannot be read.
 async fn is_calm(session: &Session, args: &AskArgs) -> bool {
     args.incident.is_none()
@@ -127,7 +127,7 @@ pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> R
             "This asks for a change in {}:\n{}\n{}",
             session.namespace,
             indent(&yaml(&request), 2),
-            render::change::way_back(&request)
+            render::change::rollback(&request)
         ),
     )?;
     let stored = create(session, request, named).await?;
