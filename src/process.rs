@@ -16,14 +16,30 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
+use crate::change::controllers::approval::ApprovalReconciler;
+use crate::change::controllers::freeze::FreezeReconciler;
+use crate::change::controllers::policy::ChangePolicyReconciler;
+use crate::change::controllers::request::ChangeRequestReconciler;
+use crate::change::drift;
 use crate::change::probe_results::ProbeResults;
 use crate::cluster::caches::Stores;
 use crate::cluster::client::{self, Impersonator};
+use crate::cluster::controller::{self, Reconciler};
 use crate::cluster::events::Events;
 use crate::cluster::{Context, SharedContext, lease};
 use crate::config::Config;
+use crate::detect::controller::AlertSourceReconciler;
+use crate::incident::controller::IncidentReconciler;
+use crate::notify::channel_controller::NotificationChannelReconciler;
+use crate::notify::outbox::Outbox;
+use crate::oncall::override_controller::OnCallOverrideReconciler;
+use crate::oncall::rotation_controller::OnCallRotationReconciler;
+use crate::runbook::controller::RunbookReconciler;
+use crate::runbook::run::controller::RunbookRunReconciler;
+use crate::service::controller::BusinessServiceReconciler;
 use crate::telemetry::metrics::Metrics;
-use crate::{admission, change, detect, health, incident, notify, oncall, runbook, service, webhook};
+use crate::{admission, detect, health, webhook};
 
 /// How long a sender may take for the head of a request.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -87,21 +103,60 @@ fn serving(
     parts.spawn(serve("intake", context.config.intake.address, intake, stop.clone()));
 }
 
-/// What only the holder of the lease does, until `stop`.
-fn controllers(context: &SharedContext, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-    tasks.spawn(admission::upkeep::run(Arc::clone(context), stop.clone()));
+/// Starts everything that only the holder of the lease does; each part goes on until `stop` of the parts.
+fn controllers(parts: &mut Parts) {
     let probes = Arc::new(ProbeResults::default());
-    tasks.spawn(admission::probe::run(Arc::clone(context), Arc::clone(&probes), stop.clone()));
-    change::start(context, &probes, tasks, stop);
-    runbook::start(context, tasks, stop);
-    tasks.spawn(oncall::rotation_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(oncall::override_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(notify::channel_controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(notify::outbox::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(service::controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(detect::controller::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(detect::condition::run(Arc::clone(context), stop.clone()));
-    tasks.spawn(incident::controller::run(Arc::clone(context), stop.clone()));
+    parts.task("admission-upkeep", admission::upkeep::run);
+    parts.task("gate-probe", {
+        let probes = Arc::clone(&probes);
+        move |context, stop| admission::probe::run(context, probes, stop)
+    });
+    parts.task("drift", drift::run);
+    parts.task("condition-source", detect::condition::run);
+
+    parts.reconciler(ChangeRequestReconciler);
+    parts.reconciler(ApprovalReconciler);
+    parts.reconciler(ChangePolicyReconciler { probes });
+    parts.reconciler(FreezeReconciler);
+    parts.reconciler(RunbookReconciler);
+    parts.reconciler(RunbookRunReconciler::default());
+    parts.reconciler(OnCallRotationReconciler);
+    parts.reconciler(OnCallOverrideReconciler);
+    parts.reconciler(NotificationChannelReconciler);
+    parts.reconciler(BusinessServiceReconciler);
+    parts.reconciler(AlertSourceReconciler);
+    parts.reconciler(IncidentReconciler::default());
+
+    parts.reconciler(Outbox::<Incident>::new(parts.stop.clone()));
+    parts.reconciler(Outbox::<ChangeRequest>::new(parts.stop.clone()));
+    parts.reconciler(Outbox::<RunbookRun>::new(parts.stop.clone()));
+    parts.reconciler(Outbox::<ChangePolicy>::new(parts.stop.clone()));
+}
+
+/// The parts that run while this process holds the lease, and the token that ends them.
+struct Parts {
+    context: SharedContext,
+    stop: CancellationToken,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Parts {
+    /// Starts a controller.
+    fn reconciler<R: Reconciler>(&mut self, reconciler: R) {
+        self.task(R::NAME, |context, stop| controller::run(reconciler, context, stop));
+    }
+
+    /// Starts a part that is no controller.
+    fn task<F>(&mut self, name: &'static str, run: impl FnOnce(SharedContext, CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let part = run(Arc::clone(&self.context), self.stop.clone());
+        self.tasks.spawn(async move {
+            part.await;
+            name
+        });
+    }
 }
 
 /// Runs the controllers while this process holds the lease.
@@ -141,19 +196,19 @@ async fn while_held(
         }
         tracing::info!("holding the lease: controllers start");
         context.metrics.leading(true);
-        let lost = stop.child_token();
-        let mut tasks = JoinSet::new();
-        controllers(context, &mut tasks, &lost);
+        let mut parts =
+            Parts { context: Arc::clone(context), stop: stop.child_token(), tasks: JoinSet::new() };
+        controllers(&mut parts);
         tokio::select! {
             _ = held.wait_for(|holds| !*holds) => tracing::warn!("the lease is lost: controllers stop"),
             () = stop.cancelled() => {}
-            Some(ended) = tasks.join_next() => {
+            Some(ended) = parts.tasks.join_next() => {
                 stop.cancel();
                 return Err(format!("a controller ended: {ended:?}").into());
             }
         }
-        lost.cancel();
-        while tasks.join_next().await.is_some() {}
+        parts.stop.cancel();
+        while parts.tasks.join_next().await.is_some() {}
         context.metrics.leading(false);
     }
     Ok(())

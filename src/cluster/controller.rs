@@ -1,7 +1,6 @@
-//! Running a controller: which object to look at when, and what follows from a failure.
+//! Runs a controller: which object is reconciled when, and what follows from a failure.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::controller::{Action, Config, ReconcileRequest, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -17,19 +17,19 @@ use super::error::{Class, Error};
 use super::{Context, SharedContext};
 use crate::cluster::caches::{Change, Missed};
 
-/// At most so many objects of a kind at once.
+/// Maximum number of objects of a kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
-/// Even if nothing changes and nothing is planned.
+/// Longest time between two reconciles of an object, even if nothing changes and nothing is planned.
 const RESYNC: Duration = Duration::from_secs(600);
-/// A failure is told in an Event once it is waited for so long.
-const TOLD_FROM: Duration = Duration::from_secs(4);
-/// After somebody else was faster: soon, and later each time, or many who write one object would keep it busy.
+/// A failure becomes an Event on the object once the pause before the next attempt has grown to this.
+const EVENT_FROM: Duration = Duration::from_secs(4);
+/// Shortest and longest pause after a write conflict. It grows, so that many writers of one object do not keep it busy.
 const CONFLICT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Requeue {
-    /// At that instant.
+    /// At this instant.
     At(Timestamp),
     /// No instant is known.
     Never,
@@ -41,77 +41,82 @@ impl From<Option<Timestamp>> for Requeue {
     }
 }
 
-/// A future on its way, as `reconcile` returns it.
-pub type Reconciling = Pin<Box<dyn Future<Output = Result<Requeue, Error>> + Send>>;
+/// A loop that keeps the objects of one kind as they should be. `process.rs` has the list of all.
+pub trait Reconciler: Send + Sync + 'static {
+    /// The kind in lower case, singular: the value of the metric label `controller`.
+    const NAME: &'static str;
 
-/// Reconciles every object of a kind now, and again whenever it changes, `map` names it for a change of
-/// something else, or its time has come; until `cancel`.
-///
-/// `map` gets every change of any cached kind; of the kind itself it need only name the neighbours. Own status writes
-/// wake an object once more, which ends when a reconcile has nothing to write.
-pub async fn run<K>(
-    name: &'static str,
-    context: SharedContext,
-    store: Store<K>,
-    map: impl Fn(&Change, &Context) -> Vec<ObjectRef<K>> + Send + 'static,
-    reconcile: impl Fn(Arc<K>, SharedContext) -> Reconciling + Send + Sync + 'static,
-    cancel: CancellationToken,
-) where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
-    run_with(CONCURRENCY, name, context, store, map, reconcile, cancel).await;
+    /// Maximum number of objects that are reconciled at the same time.
+    const CONCURRENCY: u16 = CONCURRENCY;
+
+    /// The kind that is reconciled.
+    type Kind: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync;
+
+    /// The cache of the kind.
+    fn cache(context: &Context) -> &Store<Self::Kind>;
+
+    /// The objects to reconcile because another object changed. An object's own changes always reconcile it; it need
+    /// not be named.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<Self::Kind>>;
+
+    /// Brings one object up to date and says when to look at it again.
+    ///
+    /// Own status writes enqueue the object once more; that ends when a reconcile has nothing to write.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses, or when another writer was faster. The class of the error
+    /// decides when the object is tried again.
+    fn reconcile(
+        &self,
+        object: Arc<Self::Kind>,
+        context: &SharedContext,
+    ) -> impl Future<Output = Result<Requeue, Error>> + Send;
 }
 
-/// The same with another number of objects at once.
-pub async fn run_with<K>(
-    at_once: u16,
-    name: &'static str,
-    context: SharedContext,
-    store: Store<K>,
-    map: impl Fn(&Change, &Context) -> Vec<ObjectRef<K>> + Send + 'static,
-    reconcile: impl Fn(Arc<K>, SharedContext) -> Reconciling + Send + Sync + 'static,
-    cancel: CancellationToken,
-) where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
-    let own_kind = K::kind(&()).into_owned();
+/// Reconciles every object of a kind now, and again whenever it changes, another change enqueues it, or its time
+/// comes; until `stop`.
+pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: CancellationToken) {
+    let reconciler = Arc::new(reconciler);
+    let store = R::cache(&context).clone();
+    let own_kind = R::Kind::kind(&()).into_owned();
     let everything = {
         let store = store.clone();
-        move || store.state().iter().map(|object| ObjectRef::from_obj(&**object)).collect::<Vec<_>>()
+        move || all(&store)
     };
-    // Listen first, then look: what changes in between is looked at twice, never missed.
+    // Listen first, then list: a change in between is reconciled twice, never missed.
     let changes = context.stores.changes();
     let at_first = everything();
-    let listening = Arc::clone(&context);
+    let mapper = (Arc::clone(&reconciler), Arc::clone(&context));
     let queue = stream::iter(at_first)
         .chain(changes.flat_map(move |change| {
             stream::iter(match change {
                 Ok(change) => {
-                    let mut concerned = map(&change, &listening);
+                    let (reconciler, context) = &mapper;
+                    let mut enqueued = reconciler.enqueue_for(&change, context);
                     if change.kind == own_kind {
-                        concerned.push(reference(&change));
+                        enqueued.push(reference(&change));
                     }
-                    concerned
+                    enqueued
                 }
                 Err(Missed) => everything(),
             })
         }))
         .map(ReconcileRequest::from)
         .map(Ok::<_, Missed>)
-        .take_until(Box::pin(cancel.clone().cancelled_owned()));
+        .take_until(Box::pin(stop.cancelled_owned()));
 
-    let backoff: Arc<Backoff<ObjectRef<K>>> = Arc::default();
-    let conflicts: Arc<Backoff<ObjectRef<K>>> = Arc::new(Backoff::between(CONFLICT[0], CONFLICT[1]));
+    let backoff: Arc<Backoff<ObjectRef<R::Kind>>> = Arc::default();
+    let conflicts: Arc<Backoff<ObjectRef<R::Kind>>> = Arc::new(Backoff::between(CONFLICT[0], CONFLICT[1]));
     let on_success = [Arc::clone(&backoff), Arc::clone(&conflicts)];
-    let reconcile = move |object: Arc<K>, context: SharedContext| {
+    let reconcile = move |object: Arc<R::Kind>, context: SharedContext| {
         let key = ObjectRef::from_obj(&*object);
-        let started = std::time::Instant::now();
-        let future = reconcile(object, Arc::clone(&context));
+        let reconciler = Arc::clone(&reconciler);
         let failures = on_success.clone();
         Box::pin(async move {
-            let result = future.await;
+            let started = std::time::Instant::now();
+            let result = reconciler.reconcile(object, &context).await;
             context.metrics.reconciled(
-                name,
+                R::NAME,
                 result.as_ref().err().map_or("ok", Error::label),
                 started.elapsed(),
             );
@@ -123,23 +128,24 @@ pub async fn run_with<K>(
             }))
         })
     };
-    let on_error = move |object: Arc<K>, error: &Error, context: SharedContext| {
+    let on_error = move |object: Arc<R::Kind>, error: &Error, context: SharedContext| {
         let key = ObjectRef::from_obj(&*object);
         match error.class() {
             Class::Conflict => Action::requeue(conflicts.failed(key)),
             Class::Waiting | Class::Terminal => {
-                tracing::info!(controller = name, object = %key, %error, "waiting for a change");
+                tracing::info!(controller = R::NAME, object = %key, %error, "waiting for a change");
                 Action::requeue(RESYNC)
             }
             Class::Transient => {
                 let wait = backoff.failed(key.clone());
-                let said = super::error::chain(error);
-                tracing::warn!(controller = name, object = %key, error = said, ?wait, "trying again");
-                // An answer that stays the same is told where people look; no answer at all is nobody's object's affair.
-                if error.code().is_some() && wait >= TOLD_FROM {
+                let causes = super::error::chain(error);
+                tracing::warn!(controller = R::NAME, object = %key, error = causes, ?wait, "trying again");
+                // Persistent API errors become an Event on the object. Connection failures do not: they concern no
+                // particular object.
+                if error.code().is_some() && wait >= EVENT_FROM {
                     tokio::spawn(async move {
                         let note =
-                            format!("Mayday cannot go on with it, and tries again in {wait:?}: {said}");
+                            format!("Mayday cannot go on with it, and tries again in {wait:?}: {causes}");
                         context.events.warning(&*object, "ReconcileFailed", &note).await;
                     });
                 }
@@ -147,10 +153,10 @@ pub async fn run_with<K>(
             }
         }
     };
-    let config = Config::default().concurrency(at_once);
+    let config = Config::default().concurrency(R::CONCURRENCY);
     applier(reconcile, on_error, context, store, queue, config)
-        // An object that was deleted while it waited in the queue is no error.
-        .map_err(|error| tracing::trace!(controller = name, %error, "not reconciled"))
+        // An object that was deleted while it waited in the queue is not an error.
+        .map_err(|error| tracing::trace!(controller = R::NAME, %error, "not reconciled"))
         .for_each(|_| futures::future::ready(()))
         .await;
 }
@@ -163,12 +169,12 @@ fn reference<K: Resource<DynamicType = ()>>(change: &Change) -> ObjectRef<K> {
     }
 }
 
-/// How long until an instant; zero if it is past.
+/// Time until an instant; zero if it has passed.
 fn until(time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }
 
-/// Everything of a kind in the namespace of a change; for kinds whose decisions look at their neighbours.
+/// All objects of a kind in the namespace of a change.
 pub fn same_namespace<K>(store: &Store<K>, change: &Change) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -180,7 +186,7 @@ where
         .collect()
 }
 
-/// Everything of a kind.
+/// All objects of a kind.
 pub fn all<K>(store: &Store<K>) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,

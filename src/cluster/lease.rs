@@ -51,13 +51,13 @@ fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) -> Ste
     }
 }
 
-/// Tries for the lease until `cancel`; `holding` says whether this process has it. At the end it is given back.
+/// Tries for the lease until `stop`; `holding` says whether this process has it. At the end it is given back.
 pub async fn run(
     client: Client,
     namespace: String,
     identity: String,
     holding: watch::Sender<bool>,
-    cancel: CancellationToken,
+    stop: CancellationToken,
 ) {
     let api: Api<Lease> = Api::namespaced(client, &namespace);
     let mut observed = Observed { version: None, since: Instant::now() };
@@ -81,7 +81,7 @@ pub async fn run(
         let holds = holds(renewed, Instant::now());
         holding.send_if_modified(|held| std::mem::replace(held, holds) != holds);
         tokio::select! {
-            () = cancel.cancelled() => break,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(INTERVAL) => {}
         }
     }

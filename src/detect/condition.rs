@@ -32,8 +32,8 @@ const BURST: usize = 1024;
 /// After a failure to store.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Runs until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
+/// Runs until `stop`.
+pub async fn run(context: SharedContext, stop: CancellationToken) {
     let changes = context.stores.changes().filter_map(|change| async move {
         match change {
             Ok(change) => {
@@ -48,7 +48,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     loop {
         let pause = look(&context, &mut reported).await;
         tokio::select! {
-            () = cancel.cancelled() => return,
+            () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
             _ = changes.next() => {}
         }

@@ -6,62 +6,54 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio_util::sync::CancellationToken;
 
 use super::intake;
 use crate::api::alert_source::{AlertSourceSpec, AlertSourceStatus};
 use crate::api::{AlertSource, Incident};
 use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::conditions::{self, NotReady, State};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 use crate::notify::credential::{Credential, CredentialError, TYPE};
 
 /// Secrets are not watched: an unusable one is looked at again so often.
 const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
 
-/// Runs until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.sources.clone();
-    let sources = store.clone();
-    controller::run(
-        "source",
-        context,
-        store,
-        move |change, context| match change.kind {
-            "Incident" => concerned(&sources, change, context),
-            _ => Vec::<ObjectRef<AlertSource>>::new(),
-        },
-        |source, context| Box::pin(reconcile(source, context)),
-        cancel,
-    )
-    .await;
-}
+/// Reconciles AlertSources.
+pub struct AlertSourceReconciler;
 
-async fn reconcile(source: Arc<AlertSource>, context: SharedContext) -> Result<Requeue, Error> {
-    let namespace = source.namespace().unwrap_or_default();
-    let incidents = in_namespace(&context.stores.incidents, &namespace);
-    let secret = secret(&source, &context).await?;
-    let retry = secret.is_err();
-    let now = Timestamp::now();
-    let status = decide(&source, &incidents, secret, &context.config.intake.public_url, now);
-    status::write(&context.client, &*source, status).await?;
-    Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
-}
+impl Reconciler for AlertSourceReconciler {
+    const NAME: &'static str = "alertsource";
+    type Kind = AlertSource;
 
-/// The sources that a change of an incident tells something: those that speak in it, or any if it is gone.
-fn concerned(
-    sources: &Store<AlertSource>,
-    change: &Change,
-    context: &Context,
-) -> Vec<ObjectRef<AlertSource>> {
-    let namespace = change.namespace.as_deref().unwrap_or_default();
-    let Some(incident) = get(&context.stores.incidents, namespace, &change.name) else {
-        return controller::same_namespace(sources, change);
-    };
-    let signals = incident.status.iter().flat_map(|status| &status.signals);
-    let names: BTreeSet<&str> = signals.map(|signal| signal.source_ref.name.as_str()).collect();
-    names.into_iter().map(|name| ObjectRef::new(name).within(namespace)).collect()
+    fn cache(context: &Context) -> &Store<AlertSource> {
+        &context.stores.sources
+    }
+
+    /// A change of an incident concerns the sources that have signals in it, or all if the incident is gone.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<AlertSource>> {
+        if change.kind != "Incident" {
+            return Vec::new();
+        }
+        let namespace = change.namespace.as_deref().unwrap_or_default();
+        let Some(incident) = get(&context.stores.incidents, namespace, &change.name) else {
+            return controller::same_namespace(&context.stores.sources, change);
+        };
+        let signals = incident.status.iter().flat_map(|status| &status.signals);
+        let names: BTreeSet<&str> = signals.map(|signal| signal.source_ref.name.as_str()).collect();
+        names.into_iter().map(|name| ObjectRef::new(name).within(namespace)).collect()
+    }
+
+    async fn reconcile(&self, source: Arc<AlertSource>, context: &SharedContext) -> Result<Requeue, Error> {
+        let namespace = source.namespace().unwrap_or_default();
+        let incidents = in_namespace(&context.stores.incidents, &namespace);
+        let secret = secret(&source, context).await?;
+        let retry = secret.is_err();
+        let now = Timestamp::now();
+        let status = decide(&source, &incidents, secret, &context.config.intake.public_url, now);
+        status::write(&context.client, &*source, status).await?;
+        Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
+    }
 }
 
 /// Whether posts could be told from those of others; the sentence says what to do.

@@ -6,82 +6,86 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::reflector::ObjectRef as StoreRef;
+use kube::runtime::reflector::{ObjectRef as StoreRef, Store};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::decide::{Plan, decide};
 use super::facts::{Facts, key};
 use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::caches::{Change, in_namespace};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 
-/// Runs until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.incidents.clone();
-    let incidents = store.clone();
-    let observed_since = Timestamp::now();
-    controller::run(
-        "incident",
-        context,
-        store,
-        move |change: &Change, _| -> Vec<StoreRef<Incident>> {
-            if matches!(change.kind, "Namespace" | "Freeze") {
-                return Vec::new();
-            }
-            // What is over stays as it was; of it only its own changes tell something.
-            let concerned = |incident: &Incident| {
-                let is_here = change.namespace.is_none() || incident.metadata.namespace == change.namespace;
-                is_here && incident.is_open()
-            };
-            incidents.state_filter(concerned).iter().map(|found| StoreRef::from_obj(&**found)).collect()
-        },
-        move |incident, context| Box::pin(reconcile(incident, context, observed_since)),
-        cancel,
-    )
-    .await;
+/// Reconciles Incidents.
+pub struct IncidentReconciler {
+    /// Since when this process observes the cluster.
+    observed_since: Timestamp,
 }
 
-async fn reconcile(
-    incident: Arc<Incident>,
-    context: SharedContext,
-    observed_since: Timestamp,
-) -> Result<Requeue, Error> {
-    if incident.metadata.deletion_timestamp.is_some() {
-        return Ok(Requeue::Never);
+impl Default for IncidentReconciler {
+    fn default() -> IncidentReconciler {
+        IncidentReconciler { observed_since: Timestamp::now() }
     }
-    let facts = gather(&incident, &context, observed_since);
-    let Plan { status: next, takeover, start, events, wake } = decide(&incident, &facts, Timestamp::now());
-    let taken = match takeover {
-        Some(patch) => match take_over(&incident, patch, &context).await {
-            // The change brings the incident here again.
-            Ok(()) => return Ok(Requeue::Never),
-            // Nobody must be left unpaged because of it.
-            failure => failure,
-        },
-        None => Ok(()),
-    };
-    status::write(&context.client, &*incident, next).await?;
-    let namespace = incident.namespace().unwrap_or_default();
-    let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
-    for run in start {
-        match runs.create(&PostParams::default(), &run).await {
-            Ok(_) => {
-                context.events.normal(&*incident, "RunStarted", &format!("run/{}", run.name_any())).await
-            }
-            // Another replica, or an earlier try: it is the same run.
-            Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
-            Err(error) => return Err(error.into()),
+}
+
+impl Reconciler for IncidentReconciler {
+    const NAME: &'static str = "incident";
+    type Kind = Incident;
+
+    fn cache(context: &Context) -> &Store<Incident> {
+        &context.stores.incidents
+    }
+
+    /// The open incidents of the namespace. Those that are over do not change any more.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<StoreRef<Incident>> {
+        if matches!(change.kind, "Namespace" | "Freeze") {
+            return Vec::new();
         }
+        let concerned = |incident: &Incident| {
+            let is_here = change.namespace.is_none() || incident.metadata.namespace == change.namespace;
+            is_here && incident.is_open()
+        };
+        let found = context.stores.incidents.state_filter(concerned);
+        found.iter().map(|incident| StoreRef::from_obj(&**incident)).collect()
     }
-    for (reason, note) in events {
-        context.events.normal(&*incident, reason, &note).await;
+
+    async fn reconcile(&self, incident: Arc<Incident>, context: &SharedContext) -> Result<Requeue, Error> {
+        if incident.metadata.deletion_timestamp.is_some() {
+            return Ok(Requeue::Never);
+        }
+        let facts = gather(&incident, context, self.observed_since);
+        let Plan { status: next, takeover, start, events, wake } =
+            decide(&incident, &facts, Timestamp::now());
+        let taken = match takeover {
+            Some(patch) => match take_over(&incident, patch, context).await {
+                // The change brings the incident here again.
+                Ok(()) => return Ok(Requeue::Never),
+                // Nobody must be left unpaged because of it.
+                failure => failure,
+            },
+            None => Ok(()),
+        };
+        status::write(&context.client, &*incident, next).await?;
+        let namespace = incident.namespace().unwrap_or_default();
+        let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+        for run in start {
+            match runs.create(&PostParams::default(), &run).await {
+                Ok(_) => {
+                    context.events.normal(&*incident, "RunStarted", &format!("run/{}", run.name_any())).await
+                }
+                // Another replica, or an earlier try: it is the same run.
+                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (reason, note) in events {
+            context.events.normal(&*incident, reason, &note).await;
+        }
+        taken?;
+        Ok(wake.into())
     }
-    taken?;
-    Ok(wake.into())
 }
 
 /// Writes into the spec what the incident takes over from its duplicates, over the version that was decided from.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
-use tokio_util::sync::CancellationToken;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::message::Message;
 use crate::api::{ChangePolicy, NotificationChannel};
 use crate::cluster::caches::{Change, in_namespace};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
 use super::channel_status;
@@ -20,54 +19,66 @@ use super::delivery::webhook_secret;
 /// Secrets are not watched: an unusable one is looked at again so often.
 const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
 
-/// Runs until `cancel`; for the holder of the lease.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.channels.clone();
-    controller::run("channels", context, store, map, |o, c| Box::pin(reconcile(o, c)), cancel).await;
-}
+/// Reconciles NotificationChannels.
+pub struct NotificationChannelReconciler;
 
-/// Objects with messages concern the channels that the messages name.
-fn map(change: &Change, context: &Context) -> Vec<ObjectRef<NotificationChannel>> {
-    match change.kind {
-        "Incident" | "ChangeRequest" | "RunbookRun" => {
-            controller::same_namespace(&context.stores.channels, change)
-        }
-        "ChangePolicy" => controller::all(&context.stores.channels),
-        _ => Vec::new(),
+impl Reconciler for NotificationChannelReconciler {
+    const NAME: &'static str = "notificationchannel";
+    type Kind = NotificationChannel;
+
+    fn cache(context: &Context) -> &Store<NotificationChannel> {
+        &context.stores.channels
     }
-}
 
-async fn reconcile(channel: Arc<NotificationChannel>, context: SharedContext) -> Result<Requeue, Error> {
-    let namespace = channel.namespace().unwrap_or_default();
-    let secret = match &channel.spec.webhook {
-        Some(webhook) => webhook_secret(&context, &namespace, webhook).await.map(|_| ()),
-        None => Ok(()),
-    };
-    let secret = match secret {
-        // As long as nothing is known, what was said of the channel stands: pages must not be led past it.
-        Err(CredentialError::Unreadable(_, source)) if is_passing(&source) => return Err((*source).into()),
-        known => known.map_err(|error| error.to_string()),
-    };
-    let retry = secret.is_err();
-    let now = Timestamp::now();
+    /// Objects with messages concern the channels that the messages name.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<NotificationChannel>> {
+        match change.kind {
+            "Incident" | "ChangeRequest" | "RunbookRun" => {
+                controller::same_namespace(&context.stores.channels, change)
+            }
+            "ChangePolicy" => controller::all(&context.stores.channels),
+            _ => Vec::new(),
+        }
+    }
 
-    let incidents = in_namespace(&context.stores.incidents, &namespace);
-    let requests = in_namespace(&context.stores.requests, &namespace);
-    let runs = in_namespace(&context.stores.runs, &namespace);
-    let policies = context.stores.policies.state();
-    let of_incidents = incidents.iter().flat_map(|i| i.status.iter().flat_map(|status| &status.messages));
-    let of_requests = requests.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
-    let of_runs = runs.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
-    let of_policies = policies.iter().flat_map(|policy| foreign(policy, &namespace));
-    let name = channel.name_any();
-    let own = |message: &&Message| message.channel_ref.name == name;
-    let local = |message: &&Message| message.namespace.as_deref().is_none_or(|other| other == namespace);
-    let messages =
-        of_incidents.chain(of_requests).chain(of_runs).filter(local).chain(of_policies).filter(own);
+    async fn reconcile(
+        &self,
+        channel: Arc<NotificationChannel>,
+        context: &SharedContext,
+    ) -> Result<Requeue, Error> {
+        let namespace = channel.namespace().unwrap_or_default();
+        let secret = match &channel.spec.webhook {
+            Some(webhook) => webhook_secret(context, &namespace, webhook).await.map(|_| ()),
+            None => Ok(()),
+        };
+        let secret = match secret {
+            // As long as nothing is known, what was said of the channel stands: pages must not be led past it.
+            Err(CredentialError::Unreadable(_, source)) if is_passing(&source) => {
+                return Err((*source).into());
+            }
+            known => known.map_err(|error| error.to_string()),
+        };
+        let retry = secret.is_err();
+        let now = Timestamp::now();
 
-    let next = channel_status::decide(&channel, secret, messages, now);
-    status::write(&context.client, &*channel, next).await?;
-    Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
+        let incidents = in_namespace(&context.stores.incidents, &namespace);
+        let requests = in_namespace(&context.stores.requests, &namespace);
+        let runs = in_namespace(&context.stores.runs, &namespace);
+        let policies = context.stores.policies.state();
+        let of_incidents = incidents.iter().flat_map(|i| i.status.iter().flat_map(|status| &status.messages));
+        let of_requests = requests.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
+        let of_runs = runs.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
+        let of_policies = policies.iter().flat_map(|policy| foreign(policy, &namespace));
+        let name = channel.name_any();
+        let own = |message: &&Message| message.channel_ref.name == name;
+        let local = |message: &&Message| message.namespace.as_deref().is_none_or(|other| other == namespace);
+        let messages =
+            of_incidents.chain(of_requests).chain(of_runs).filter(local).chain(of_policies).filter(own);
+
+        let next = channel_status::decide(&channel, secret, messages, now);
+        status::write(&context.client, &*channel, next).await?;
+        Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
+    }
 }
 
 /// The messages of a policy, which has no namespace, for channels of this one.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::message::{Message, Purpose};
 use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
-use crate::cluster::caches::Stores;
-use crate::cluster::controller::{self, Requeue};
-use crate::cluster::{Error, SharedContext, failpoints};
+use crate::cluster::caches::{Change, Stores};
+use crate::cluster::controller::{Reconciler, Requeue};
+use crate::cluster::{Context, Error, SharedContext, failpoints};
 
 use super::delivery::{self, About};
 use super::schedule::{self, Outcome};
@@ -40,20 +41,34 @@ const LAST: Duration = Duration::from_secs(3);
 const RECORD_ATTEMPTS: usize = 20;
 
 /// An object whose status holds messages.
-trait Subject:
+pub trait Subject:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
+    /// Name of its outbox: the value of the metric label `controller`.
+    const OUTBOX: &'static str;
+    /// Its cache.
+    fn cache(stores: &Stores) -> &Store<Self>;
+    /// Where it is read and written.
     fn api(&self, client: Client) -> Api<Self>;
+    /// Its messages.
     fn messages(&self) -> &[Message];
+    /// Its messages, to record what became of them.
     fn messages_mut(&mut self) -> &mut [Message];
+    /// What every message says of it.
     fn about(&self) -> About;
-    /// The object as it is known by now.
-    fn known(&self, stores: &Stores) -> Option<Arc<Self>>;
+    /// The object as the cache has it now.
+    fn known(&self, stores: &Stores) -> Option<Arc<Self>> {
+        Self::cache(stores).get(&ObjectRef::from_obj(self))
+    }
 }
 
 macro_rules! subject {
-    ($kind:ty, $short:literal, $store:ident, $api:expr, $severity:expr) => {
+    ($kind:ty, $outbox:literal, $short:literal, $store:ident, $api:expr, $severity:expr) => {
         impl Subject for $kind {
+            const OUTBOX: &'static str = $outbox;
+            fn cache(stores: &Stores) -> &Store<Self> {
+                &stores.$store
+            }
             fn api(&self, client: Client) -> Api<Self> {
                 $api(self, client)
             }
@@ -70,9 +85,6 @@ macro_rules! subject {
                     severity: $severity(self),
                 }
             }
-            fn known(&self, stores: &Stores) -> Option<Arc<Self>> {
-                stores.$store.get(&ObjectRef::from_obj(self))
-            }
         }
     };
 }
@@ -84,105 +96,102 @@ where
     Api::namespaced(client, object.namespace().unwrap_or_default().as_str())
 }
 
-subject!(Incident, "inc", incidents, namespaced, |incident: &Incident| Some(incident.spec.severity.as_str()));
-subject!(ChangeRequest, "chg", requests, namespaced, |_| None);
-subject!(RunbookRun, "run", runs, namespaced, |_| None);
-subject!(ChangePolicy, "cpol", policies, |_, client| Api::all(client), |_| None);
+subject!(Incident, "outbox-incident", "inc", incidents, namespaced, |incident: &Incident| Some(
+    incident.spec.severity.as_str()
+));
+subject!(ChangeRequest, "outbox-changerequest", "chg", requests, namespaced, |_| None);
+subject!(RunbookRun, "outbox-runbookrun", "run", runs, namespaced, |_| None);
+subject!(ChangePolicy, "outbox-changepolicy", "cpol", policies, |_, client| Api::all(client), |_| None);
 
-/// Sends messages until `cancel`; for the holder of the lease.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let stores = &context.stores;
-    tokio::join!(
-        watch("outbox-incidents", &context, stores.incidents.clone(), &cancel),
-        watch("outbox-requests", &context, stores.requests.clone(), &cancel),
-        watch("outbox-runs", &context, stores.runs.clone(), &cancel),
-        watch("outbox-policies", &context, stores.policies.clone(), &cancel),
-    );
-}
-
-async fn watch<K: Subject>(
-    name: &'static str,
-    context: &SharedContext,
-    store: Store<K>,
-    cancel: &CancellationToken,
-) {
-    let stop = cancel.clone();
-    controller::run_with(
-        OBJECTS_AT_ONCE,
-        name,
-        Arc::clone(context),
-        store,
-        |_, _| Vec::new(),
-        move |object, context| Box::pin(reconcile(object, context, stop.clone())),
-        cancel.clone(),
-    )
-    .await;
-}
-
-async fn reconcile<K: Subject>(
-    object: Arc<K>,
-    context: SharedContext,
+/// Sends the messages of the objects of one kind; for the holder of the lease.
+pub struct Outbox<K> {
+    /// Set when this process must stop or has lost the lease: no new message is begun.
     stop: CancellationToken,
-) -> Result<Requeue, Error> {
-    match schedule::next(object.messages()) {
-        None => return Ok(Requeue::Never),
-        Some(next) if next > Timestamp::now() => return Ok(Requeue::At(next)),
-        Some(_) => {}
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Outbox<K> {
+    /// Sends until `stop`, the token that also stops its controller.
+    pub fn new(stop: CancellationToken) -> Outbox<K> {
+        Outbox { stop, kind: PhantomData }
     }
-    // The cache may lie behind: what was sent a moment ago, or answered, is seen only in the stored object.
-    let api = object.api(context.client.clone());
-    let Some(stored) = api.get_opt(&object.name_any()).await? else { return Ok(Requeue::Never) };
-    let begun = Timestamp::now();
-    let about = stored.about();
-    let mut under_way = BTreeSet::new();
-    let mut attempts = FuturesUnordered::new();
-    for message in due(&stored, &under_way, AT_ONCE) {
-        under_way.insert(message.id.clone());
-        attempts.push(attempt(Arc::clone(&context), about.clone(), message));
+}
+
+impl<K: Subject> Reconciler for Outbox<K> {
+    const NAME: &'static str = K::OUTBOX;
+    const CONCURRENCY: u16 = OBJECTS_AT_ONCE;
+    type Kind = K;
+
+    fn cache(context: &Context) -> &Store<K> {
+        K::cache(&context.stores)
     }
-    // A record that fails must not cut short the sends under way, or they would be repeated too.
-    let mut failure = None;
-    let mut look = tokio::time::interval(LOOK);
-    let too_late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(LAST).await;
-    };
-    tokio::pin!(too_late);
-    loop {
-        tokio::select! {
-            Some((message, outcome)) = attempts.next() => {
-                tell(&context, &about, &message, &outcome);
-                match record(&api, &stored.name_any(), &message.id, &outcome).await {
-                    Ok(()) => { under_way.remove(&message.id); }
-                    // It stays under way, as far as this batch knows, so that it is not repeated at once.
-                    Err(error) => failure = Some(error),
-                }
-            }
-            () = &mut too_late, if !attempts.is_empty() => break,
-            // Without the lease, what comes due is somebody else's to send.
-            _ = look.tick(), if !attempts.is_empty() && !stop.is_cancelled() => {
-                let room = AT_ONCE.saturating_sub(attempts.len());
-                let is_more = |known: Arc<K>| !due(&*known, &under_way, room).is_empty();
-                if !object.known(&context.stores).is_some_and(is_more) {
-                    continue;
-                }
-                let newer = match api.get_opt(&stored.name_any()).await {
-                    Ok(Some(newer)) => newer,
-                    Ok(None) => continue,
-                    Err(error) => { failure = Some(error.into()); continue }
-                };
-                for message in due(&newer, &under_way, room) {
-                    under_way.insert(message.id.clone());
-                    attempts.push(attempt(Arc::clone(&context), about.clone(), message));
-                }
-            }
-            else => break,
+
+    /// Only an object's own changes bring new messages.
+    fn enqueue_for(&self, _: &Change, _: &Context) -> Vec<ObjectRef<K>> {
+        Vec::new()
+    }
+
+    async fn reconcile(&self, object: Arc<K>, context: &SharedContext) -> Result<Requeue, Error> {
+        match schedule::next(object.messages()) {
+            None => return Ok(Requeue::Never),
+            Some(next) if next > Timestamp::now() => return Ok(Requeue::At(next)),
+            Some(_) => {}
         }
-    }
-    match failure {
-        Some(error) => Err(error),
-        // Every record wakes the object once more; this is for what is due only later.
-        None => Ok(schedule::next(stored.messages()).filter(|next| *next > begun).into()),
+        // The cache may lie behind: what was sent a moment ago, or answered, is seen only in the stored object.
+        let api = object.api(context.client.clone());
+        let Some(stored) = api.get_opt(&object.name_any()).await? else { return Ok(Requeue::Never) };
+        let begun = Timestamp::now();
+        let about = stored.about();
+        let mut under_way = BTreeSet::new();
+        let mut attempts = FuturesUnordered::new();
+        for message in due(&stored, &under_way, AT_ONCE) {
+            under_way.insert(message.id.clone());
+            attempts.push(attempt(Arc::clone(context), about.clone(), message));
+        }
+        // A record that fails must not cut short the sends under way, or they would be repeated too.
+        let mut failure = None;
+        let mut look = tokio::time::interval(LOOK);
+        let too_late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::pin!(too_late);
+        loop {
+            tokio::select! {
+                Some((message, outcome)) = attempts.next() => {
+                    tell(context, &about, &message, &outcome);
+                    match record(&api, &stored.name_any(), &message.id, &outcome).await {
+                        Ok(()) => { under_way.remove(&message.id); }
+                        // It stays under way, as far as this batch knows, so that it is not repeated at once.
+                        Err(error) => failure = Some(error),
+                    }
+                }
+                () = &mut too_late, if !attempts.is_empty() => break,
+                // Without the lease, what comes due is somebody else's to send.
+                _ = look.tick(), if !attempts.is_empty() && !self.stop.is_cancelled() => {
+                    let room = AT_ONCE.saturating_sub(attempts.len());
+                    let is_more = |known: Arc<K>| !due(&*known, &under_way, room).is_empty();
+                    if !object.known(&context.stores).is_some_and(is_more) {
+                        continue;
+                    }
+                    let newer = match api.get_opt(&stored.name_any()).await {
+                        Ok(Some(newer)) => newer,
+                        Ok(None) => continue,
+                        Err(error) => { failure = Some(error.into()); continue }
+                    };
+                    for message in due(&newer, &under_way, room) {
+                        under_way.insert(message.id.clone());
+                        attempts.push(attempt(Arc::clone(context), about.clone(), message));
+                    }
+                }
+                else => break,
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            // Every record wakes the object once more; this is for what is due only later.
+            None => Ok(schedule::next(stored.messages()).filter(|next| *next > begun).into()),
+        }
     }
 }
 

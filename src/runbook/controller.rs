@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::runtime::reflector::ObjectRef as Reference;
+use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 
 use super::{approval, identity, limits, validate};
@@ -13,7 +13,7 @@ use crate::api::{Runbook, RunbookRun};
 use crate::change::approval::quorum::Names;
 use crate::cluster::caches::{Change, in_namespace};
 use crate::cluster::conditions::{NotReady, ready, seconds, set};
-use crate::cluster::controller::{Requeue, all, same_namespace};
+use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 use crate::runbook::run::permit::Approved;
 
@@ -23,57 +23,66 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// Most rejected contents that are remembered, as the schema allows.
 const REJECTIONS: usize = 16;
 
-/// Runbooks that a change of something else may concern.
-pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
-    match change.kind {
-        // Services and rotations say by name whose approval is missing.
-        "Approval" | "RunbookRun" | "BusinessService" | "OnCallRotation" => {
-            same_namespace(&context.stores.runbooks, change)
-        }
-        "ChangePolicy" => all(&context.stores.runbooks),
-        _ => Vec::new(),
-    }
-}
-
 /// So long before an approval ends it is told that it will.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Reason of `Approved` from then on, and of the Event.
 const ENDS: &str = "ApprovalEnds";
 
-/// Brings the status of a Runbook up to date.
-///
-/// # Errors
-/// When the API server does not answer, or somebody else wrote first.
-pub async fn reconcile(runbook: Arc<Runbook>, context: SharedContext) -> Result<Requeue, Error> {
-    let namespace = runbook.namespace().unwrap_or_default();
-    let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
-    let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
-    let now = Timestamp::now();
-    let facts = Facts {
-        runbook: &runbook,
-        account: account.as_ref(),
-        approvals: &in_namespace(&context.stores.approvals, &namespace),
-        policies: &context.stores.policies.state(),
-        runs: &runs_of(&runbook, &context, &namespace).await?,
-        names: approval::names(
-            &in_namespace(&context.stores.services, &namespace),
-            &in_namespace(&context.stores.rotations, &namespace),
-            &runbook.spec,
-        ),
-    };
-    let (decided, wake) = decide(&facts, now);
-    let reason = |status: &RunbookStatus| {
-        let approved = status.conditions.iter().find(|condition| condition.type_ == "Approved")?;
-        Some((approved.reason.clone(), approved.message.clone()))
-    };
-    let before = runbook.status.as_ref().and_then(reason);
-    let told = reason(&decided)
-        .filter(|(reason, _)| reason == ENDS && before.as_ref().is_none_or(|(before, _)| before != reason));
-    status::write(&context.client, &*runbook, decided).await?;
-    if let Some((_, message)) = told {
-        context.events.warning(&*runbook, ENDS, &message).await;
+/// Reconciles Runbooks.
+pub struct RunbookReconciler;
+
+impl Reconciler for RunbookReconciler {
+    const NAME: &'static str = "runbook";
+    type Kind = Runbook;
+
+    fn cache(context: &Context) -> &Store<Runbook> {
+        &context.stores.runbooks
     }
-    Ok(wake.into())
+
+    /// Runbooks that a change of something else may concern.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
+        match change.kind {
+            // Services and rotations say by name whose approval is missing.
+            "Approval" | "RunbookRun" | "BusinessService" | "OnCallRotation" => {
+                same_namespace(&context.stores.runbooks, change)
+            }
+            "ChangePolicy" => all(&context.stores.runbooks),
+            _ => Vec::new(),
+        }
+    }
+
+    async fn reconcile(&self, runbook: Arc<Runbook>, context: &SharedContext) -> Result<Requeue, Error> {
+        let namespace = runbook.namespace().unwrap_or_default();
+        let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
+        let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
+        let now = Timestamp::now();
+        let facts = Facts {
+            runbook: &runbook,
+            account: account.as_ref(),
+            approvals: &in_namespace(&context.stores.approvals, &namespace),
+            policies: &context.stores.policies.state(),
+            runs: &runs_of(&runbook, context, &namespace).await?,
+            names: approval::names(
+                &in_namespace(&context.stores.services, &namespace),
+                &in_namespace(&context.stores.rotations, &namespace),
+                &runbook.spec,
+            ),
+        };
+        let (decided, wake) = decide(&facts, now);
+        let reason = |status: &RunbookStatus| {
+            let approved = status.conditions.iter().find(|condition| condition.type_ == "Approved")?;
+            Some((approved.reason.clone(), approved.message.clone()))
+        };
+        let before = runbook.status.as_ref().and_then(reason);
+        let told = reason(&decided).filter(|(reason, _)| {
+            reason == ENDS && before.as_ref().is_none_or(|(before, _)| before != reason)
+        });
+        status::write(&context.client, &*runbook, decided).await?;
+        if let Some((_, message)) = told {
+            context.events.warning(&*runbook, ENDS, &message).await;
+        }
+        Ok(wake.into())
+    }
 }
 
 /// The runs of the namespace, and those that the Runbook remembers as being at work though the cache does not know

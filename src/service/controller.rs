@@ -4,57 +4,58 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
-use tokio_util::sync::CancellationToken;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::business_service::{BusinessServiceSpec, BusinessServiceStatus};
 use crate::api::common::NameRef;
 use crate::api::{BusinessService, Incident, OnCallRotation};
-use crate::cluster::caches::{get, in_namespace};
+use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::conditions::{self, NotReady, State};
-use crate::cluster::controller::{self, Requeue};
-use crate::cluster::{SharedContext, status};
+use crate::cluster::controller::{self, Reconciler, Requeue};
+use crate::cluster::{Context, Error, SharedContext, status};
 use crate::incident::checks;
 
-/// Runs until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.services.clone();
-    let services = store.clone();
-    controller::run(
-        "service",
-        context,
-        store,
-        move |change, _| match change.kind {
-            "Incident" | "OnCallRotation" | "NotificationChannel" => {
-                controller::same_namespace(&services, change)
-            }
-            _ => Vec::<ObjectRef<BusinessService>>::new(),
-        },
-        |service, context| Box::pin(reconcile(service, context)),
-        cancel,
-    )
-    .await;
-}
+/// Reconciles BusinessServices.
+pub struct BusinessServiceReconciler;
 
-async fn reconcile(
-    service: Arc<BusinessService>,
-    context: SharedContext,
-) -> Result<Requeue, crate::cluster::Error> {
-    let namespace = service.namespace().unwrap_or_default();
-    let stores = &context.stores;
-    let rotation = |reference: Option<&NameRef>| {
-        reference.and_then(|reference| get(&stores.rotations, &namespace, &reference.name))
-    };
-    let rotations = service.spec.rotations.as_ref();
-    let on_call = rotation(rotations.and_then(|rotations| rotations.on_call.as_ref()));
-    let lacking = missing(&service.spec, |kind, name| match kind {
-        "OnCallRotation" => get(&stores.rotations, &namespace, name).is_some(),
-        _ => get(&stores.channels, &namespace, name).is_some(),
-    });
-    let incidents = in_namespace(&stores.incidents, &namespace);
-    let status = decide(&service, &incidents, on_call.as_deref(), &lacking, Timestamp::now());
-    status::write(&context.client, &*service, status).await?;
-    Ok(Requeue::Never)
+impl Reconciler for BusinessServiceReconciler {
+    const NAME: &'static str = "businessservice";
+    type Kind = BusinessService;
+
+    fn cache(context: &Context) -> &Store<BusinessService> {
+        &context.stores.services
+    }
+
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<BusinessService>> {
+        match change.kind {
+            "Incident" | "OnCallRotation" | "NotificationChannel" => {
+                controller::same_namespace(&context.stores.services, change)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    async fn reconcile(
+        &self,
+        service: Arc<BusinessService>,
+        context: &SharedContext,
+    ) -> Result<Requeue, Error> {
+        let namespace = service.namespace().unwrap_or_default();
+        let stores = &context.stores;
+        let rotation = |reference: Option<&NameRef>| {
+            reference.and_then(|reference| get(&stores.rotations, &namespace, &reference.name))
+        };
+        let rotations = service.spec.rotations.as_ref();
+        let on_call = rotation(rotations.and_then(|rotations| rotations.on_call.as_ref()));
+        let lacking = missing(&service.spec, |kind, name| match kind {
+            "OnCallRotation" => get(&stores.rotations, &namespace, name).is_some(),
+            _ => get(&stores.channels, &namespace, name).is_some(),
+        });
+        let incidents = in_namespace(&stores.incidents, &namespace);
+        let status = decide(&service, &incidents, on_call.as_deref(), &lacking, Timestamp::now());
+        status::write(&context.client, &*service, status).await?;
+        Ok(Requeue::Never)
+    }
 }
 
 /// What the spec names and is not there: kind and name. Pure.

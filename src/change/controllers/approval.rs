@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Preconditions};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
-use tokio_util::sync::CancellationToken;
 
 use crate::api::approval::{ApprovalStatus, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
@@ -18,62 +17,65 @@ use crate::change::controllers::request;
 use crate::change::{approval, policy};
 use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::conditions::{self, State};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-/// Runs the controller until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.approvals.clone();
-    let reconcile = |approval, context: SharedContext| -> controller::Reconciling {
-        Box::pin(async move { reconcile(approval, &context).await })
-    };
-    controller::run("approval", context, store, concerned, reconcile, cancel).await;
-}
+/// Reconciles Approvals.
+pub struct ApprovalReconciler;
 
-/// Approvals of the object that changed; a policy or an incident may concern all of theirs.
-fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<Approval>> {
-    let is_concerned = |approval: &Approval| {
-        let subject = &approval.spec.subject_ref;
-        let same_namespace = approval.metadata.namespace == change.namespace;
-        let is_of_lost_runbook = || {
-            let namespace = approval.metadata.namespace.as_deref().unwrap_or_default();
-            subject.kind == SubjectKind::Runbook
-                && get(&context.stores.runbooks, namespace, &subject.name).is_none()
+impl Reconciler for ApprovalReconciler {
+    const NAME: &'static str = "approval";
+    type Kind = Approval;
+
+    fn cache(context: &Context) -> &Store<Approval> {
+        &context.stores.approvals
+    }
+
+    /// Approvals of the object that changed; a policy or an incident may concern all of theirs.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<Approval>> {
+        let is_concerned = |approval: &Approval| {
+            let subject = &approval.spec.subject_ref;
+            let same_namespace = approval.metadata.namespace == change.namespace;
+            let is_of_lost_runbook = || {
+                let namespace = approval.metadata.namespace.as_deref().unwrap_or_default();
+                subject.kind == SubjectKind::Runbook
+                    && get(&context.stores.runbooks, namespace, &subject.name).is_none()
+            };
+            match change.kind {
+                "RunbookRun" if same_namespace && is_of_lost_runbook() => true,
+                "ChangePolicy" => true,
+                "Incident" => same_namespace || subject.kind == SubjectKind::ChangeRequest,
+                kind => same_namespace && subject.name == change.name && kind == subject.kind.to_string(),
+            }
         };
-        match change.kind {
-            "RunbookRun" if same_namespace && is_of_lost_runbook() => true,
-            "ChangePolicy" => true,
-            "Incident" => same_namespace || subject.kind == SubjectKind::ChangeRequest,
-            kind => same_namespace && subject.name == change.name && kind == subject.kind.to_string(),
-        }
-    };
-    let found = context.stores.approvals.state_filter(is_concerned);
-    found.iter().map(|approval| ObjectRef::from_obj(&**approval)).collect()
-}
+        let found = context.stores.approvals.state_filter(is_concerned);
+        found.iter().map(|approval| ObjectRef::from_obj(&**approval)).collect()
+    }
 
-async fn reconcile(approval: Arc<Approval>, context: &Context) -> Result<Requeue, Error> {
-    if approval.metadata.deletion_timestamp.is_some() {
-        return Ok(Requeue::Never);
-    }
-    let now = Timestamp::now();
-    let namespace = approval.namespace().unwrap_or_default();
-    if is_gone(context, &approval, &namespace).await? {
-        // The end of the run comes here again.
-        if !is_rested_on(context, &approval, &namespace) {
-            delete(context, &approval, &namespace).await?;
+    async fn reconcile(&self, approval: Arc<Approval>, context: &SharedContext) -> Result<Requeue, Error> {
+        if approval.metadata.deletion_timestamp.is_some() {
+            return Ok(Requeue::Never);
         }
-        return Ok(Requeue::Never);
+        let now = Timestamp::now();
+        let namespace = approval.namespace().unwrap_or_default();
+        if is_gone(context, &approval, &namespace).await? {
+            // The end of the run comes here again.
+            if !is_rested_on(context, &approval, &namespace) {
+                delete(context, &approval, &namespace).await?;
+            }
+            return Ok(Requeue::Never);
+        }
+        let (counts, reason, message) = judged(context, &approval, &namespace, now);
+        let subject = &approval.spec.subject_ref;
+        let mut next: ApprovalStatus = approval.status.clone().unwrap_or_default();
+        let generation = approval.metadata.generation.unwrap_or_default();
+        next.subject = Some(format!("{}/{}", subject.kind.short(), subject.name));
+        conditions::ready(&mut next, generation, now, Ok("the decision is recorded".to_owned()));
+        conditions::set(&mut next.conditions, "Counted", counts, reason, message, generation, now);
+        status::write(&context.client, &*approval, next).await?;
+        let lapses = approval.spec.not_after.as_ref().map(|time| time.0).filter(|time| *time > now);
+        Ok(lapses.into())
     }
-    let (counts, reason, message) = judged(context, &approval, &namespace, now);
-    let subject = &approval.spec.subject_ref;
-    let mut next: ApprovalStatus = approval.status.clone().unwrap_or_default();
-    let generation = approval.metadata.generation.unwrap_or_default();
-    next.subject = Some(format!("{}/{}", subject.kind.short(), subject.name));
-    conditions::ready(&mut next, generation, now, Ok("the decision is recorded".to_owned()));
-    conditions::set(&mut next.conditions, "Counted", counts, reason, message, generation, now);
-    status::write(&context.client, &*approval, next).await?;
-    let lapses = approval.spec.not_after.as_ref().map(|time| time.0).filter(|time| *time > now);
-    Ok(lapses.into())
 }
 
 /// Whether and why it counts. What a request makes of it is decided here, of other subjects by their own

@@ -5,36 +5,38 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Api;
-use kube::runtime::reflector::ObjectRef;
-use tokio_util::sync::CancellationToken;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::Freeze;
 use crate::api::freeze::{FreezeSpec, FreezeStatus};
 use crate::cluster::caches::Change;
 use crate::cluster::conditions::{self, NotReady};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-/// Runs the controller until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.freezes.clone();
-    let reconcile = |freeze, context: SharedContext| -> controller::Reconciling {
-        Box::pin(async move { reconcile(freeze, &context).await })
-    };
-    controller::run("freeze", context, store, concerned, reconcile, cancel).await;
-}
+/// Reconciles Freezes.
+pub struct FreezeReconciler;
 
-/// Nothing else has a say in it.
-fn concerned(_: &Change, _: &Context) -> Vec<ObjectRef<Freeze>> {
-    Vec::new()
-}
+impl Reconciler for FreezeReconciler {
+    const NAME: &'static str = "freeze";
+    type Kind = Freeze;
 
-async fn reconcile(freeze: Arc<Freeze>, context: &Context) -> Result<Requeue, Error> {
-    if freeze.metadata.deletion_timestamp.is_none() {
-        let api: Api<Freeze> = Api::all(context.client.clone());
-        status::replace(&api, &*freeze, judged(&freeze, Timestamp::now())).await?;
+    fn cache(context: &Context) -> &Store<Freeze> {
+        &context.stores.freezes
     }
-    Ok(Requeue::Never)
+
+    /// No other object has a say in it.
+    fn enqueue_for(&self, _: &Change, _: &Context) -> Vec<ObjectRef<Freeze>> {
+        Vec::new()
+    }
+
+    async fn reconcile(&self, freeze: Arc<Freeze>, context: &SharedContext) -> Result<Requeue, Error> {
+        if freeze.metadata.deletion_timestamp.is_none() {
+            let api: Api<Freeze> = Api::all(context.client.clone());
+            status::replace(&api, &*freeze, judged(&freeze, Timestamp::now())).await?;
+        }
+        Ok(Requeue::Never)
+    }
 }
 
 /// The status of a freeze: not ready, and why.

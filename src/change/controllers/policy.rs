@@ -7,8 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt};
-use kube::runtime::reflector::ObjectRef;
-use tokio_util::sync::CancellationToken;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::approval::{CountedDecision, Decision};
 use crate::api::{Approval, ChangePolicy};
@@ -17,7 +16,7 @@ use crate::change::policy;
 use crate::change::probe_results::{ProbeResult, ProbeResults};
 use crate::cluster::caches::Change;
 use crate::cluster::conditions::{self, NotReady, State, set};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
 /// Interval between looks at the result of the probe, which is sent every ten seconds.
@@ -25,22 +24,38 @@ const LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 /// An older probe proves nothing.
 const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
-/// Runs the controller until `cancel`.
-pub async fn run(context: SharedContext, probes: Arc<ProbeResults>, cancel: CancellationToken) {
-    let store = context.stores.policies.clone();
-    let reconcile = move |policy, context: SharedContext| -> controller::Reconciling {
-        let probes = Arc::clone(&probes);
-        Box::pin(async move { reconcile(policy, &context, &probes).await })
-    };
-    controller::run("changepolicy", context, store, concerned, reconcile, cancel).await;
+/// Reconciles ChangePolicies.
+pub struct ChangePolicyReconciler {
+    /// What the probe found, by policy.
+    pub probes: Arc<ProbeResults>,
 }
 
-fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<ChangePolicy>> {
-    match change.kind {
-        "Namespace" | "Incident" | "ChangeRequest" | "Runbook" => {
-            context.stores.policies.state().iter().map(|policy| ObjectRef::from_obj(&**policy)).collect()
+impl Reconciler for ChangePolicyReconciler {
+    const NAME: &'static str = "changepolicy";
+    type Kind = ChangePolicy;
+
+    fn cache(context: &Context) -> &Store<ChangePolicy> {
+        &context.stores.policies
+    }
+
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<ChangePolicy>> {
+        match change.kind {
+            "Namespace" | "Incident" | "ChangeRequest" | "Runbook" => {
+                context.stores.policies.state().iter().map(|policy| ObjectRef::from_obj(&**policy)).collect()
+            }
+            _ => Vec::new(),
         }
-        _ => Vec::new(),
+    }
+
+    async fn reconcile(&self, policy: Arc<ChangePolicy>, context: &SharedContext) -> Result<Requeue, Error> {
+        if policy.metadata.deletion_timestamp.is_some() {
+            return Ok(Requeue::Never);
+        }
+        let now = Timestamp::now();
+        let next = decide(&policy, &gather(&policy, context, &self.probes), now);
+        let api: Api<ChangePolicy> = Api::all(context.client.clone());
+        status::replace(&api, &*policy, next).await?;
+        Ok(now.checked_add(LOOK).ok().into())
     }
 }
 
@@ -61,21 +76,6 @@ pub struct Facts {
     pub first_counted: Option<Time>,
     /// The last result of the probe.
     pub probe: Option<ProbeResult>,
-}
-
-async fn reconcile(
-    policy: Arc<ChangePolicy>,
-    context: &Context,
-    probes: &ProbeResults,
-) -> Result<Requeue, Error> {
-    if policy.metadata.deletion_timestamp.is_some() {
-        return Ok(Requeue::Never);
-    }
-    let now = Timestamp::now();
-    let next = decide(&policy, &gather(&policy, context, probes), now);
-    let api: Api<ChangePolicy> = Api::all(context.client.clone());
-    status::replace(&api, &*policy, next).await?;
-    Ok(now.checked_add(LOOK).ok().into())
 }
 
 fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Facts {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
-use tokio_util::sync::CancellationToken;
+use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
@@ -24,101 +23,109 @@ use crate::change::request::messages::People;
 use crate::change::request::{plan, validate};
 use crate::cluster::caches::{Change, get, get_cluster, in_namespace};
 use crate::cluster::conditions::{self, NotReady};
-use crate::cluster::controller::{self, Requeue};
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 use crate::text::cut;
 
-/// Runs the controller until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
-    let store = context.stores.requests.clone();
-    let reconcile = |request, context: SharedContext| -> controller::Reconciling {
-        Box::pin(async move { reconcile(request, &context).await })
-    };
-    controller::run("changerequest", context, store, concerned, reconcile, cancel).await;
-}
+/// Reconciles ChangeRequests.
+pub struct ChangeRequestReconciler;
 
-/// Requests that a change of something else may concern.
-fn concerned(change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>> {
-    let is_of_namespace = matches!(
-        change.kind,
-        "Approval"
-            | "Incident"
-            | "BusinessService"
-            | "OnCallRotation"
-            | "Deployment"
-            | "StatefulSet"
-            | "DaemonSet"
-    );
-    let operator_namespace = context.config.namespace.as_str();
-    let is_concerned = |request: &ChangeRequest| {
-        let namespace = request.metadata.namespace.as_deref();
-        match change.kind {
-            "ChangePolicy" => true,
-            "Freeze" | "Namespace" => namespace == Some(operator_namespace),
-            // What leads a namespace also leads the changes of its policy, which are asked for elsewhere.
-            "Incident" if namespace == Some(operator_namespace) => true,
-            _ => is_of_namespace && namespace == change.namespace.as_deref(),
-        }
-    };
-    let open = |request: &ChangeRequest| {
-        let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        !["Spent", "Expired", "Rejected"].iter().any(|kind| is_true(conditions, kind))
-    };
-    let found = context.stores.requests.state_filter(|request| is_concerned(request) && open(request));
-    found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
-}
+impl Reconciler for ChangeRequestReconciler {
+    const NAME: &'static str = "changerequest";
+    type Kind = ChangeRequest;
 
-async fn reconcile(request: Arc<ChangeRequest>, context: &Context) -> Result<Requeue, Error> {
-    if request.metadata.deletion_timestamp.is_some() {
-        return Ok(Requeue::Never);
+    fn cache(context: &Context) -> &Store<ChangeRequest> {
+        &context.stores.requests
     }
-    let now = Timestamp::now();
-    let namespace = request.namespace().unwrap_or_default();
-    let is_planned = request.status.as_ref().is_some_and(|status| status.digest.is_some());
-    if !is_planned {
-        let result = match plan(context, &request, &namespace).await {
-            Err(Error::Terminal(message)) => Err(NotReady::Stalled("CannotPlan".to_owned(), message)),
-            Err(error) => return Err(error),
-            Ok(result) => result,
-        };
-        let next = planned(&request, result, now)?;
-        // The next reconcile, which this write causes, weighs it.
-        status::write(&context.client, &*request, next).await?;
-        return Ok(Requeue::Never);
-    }
-    let facts = facts(context, &namespace);
-    let weighed = approval::request(&request, &facts, now);
-    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
-    let live: Vec<Live> = plan.iter().map(|planned| live(context, planned)).collect();
-    let mut decided = decide::decide(&request, &weighed, &live, now);
-    let everybody = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people).fold(
-        Vec::new(),
-        |mut found: Vec<_>, person: &crate::api::oncall_rotation::Person| {
-            if !found.iter().any(|known: &&crate::api::oncall_rotation::Person| known.user == person.user) {
-                found.push(person);
+
+    /// Requests that a change of something else may concern.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>> {
+        let is_of_namespace = matches!(
+            change.kind,
+            "Approval"
+                | "Incident"
+                | "BusinessService"
+                | "OnCallRotation"
+                | "Deployment"
+                | "StatefulSet"
+                | "DaemonSet"
+        );
+        let operator_namespace = context.config.namespace.as_str();
+        let is_concerned = |request: &ChangeRequest| {
+            let namespace = request.metadata.namespace.as_deref();
+            match change.kind {
+                "ChangePolicy" => true,
+                "Freeze" | "Namespace" => namespace == Some(operator_namespace),
+                // What leads a namespace also leads the changes of its policy, which are asked for elsewhere.
+                "Incident" if namespace == Some(operator_namespace) => true,
+                _ => is_of_namespace && namespace == change.namespace.as_deref(),
             }
-            found
-        },
-    );
-    let people = People {
-        approvers: approvers::people(&facts.services, &facts.rotations, plan, approvers::approval),
-        leads: approvers::people(&facts.services, &facts.rotations, plan, approvers::lead),
-        everybody,
-        concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
-    };
-    messages::update(&request, &mut decided.status, &weighed, &people, now);
-    let before = request.status.as_ref().and_then(|status| status.state);
-    let after = decided.status.state;
-    status::write(&context.client, &*request, decided.status).await?;
-    if before != after
-        && let Some(state) = after
-    {
-        context
-            .events
-            .normal(&*request, &state.to_string(), &format!("chg/{} is now {state}", request.name_any()))
-            .await;
+        };
+        let open = |request: &ChangeRequest| {
+            let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            !["Spent", "Expired", "Rejected"].iter().any(|kind| is_true(conditions, kind))
+        };
+        let found = context.stores.requests.state_filter(|request| is_concerned(request) && open(request));
+        found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
     }
-    Ok(decided.wake.into())
+
+    async fn reconcile(
+        &self,
+        request: Arc<ChangeRequest>,
+        context: &SharedContext,
+    ) -> Result<Requeue, Error> {
+        if request.metadata.deletion_timestamp.is_some() {
+            return Ok(Requeue::Never);
+        }
+        let now = Timestamp::now();
+        let namespace = request.namespace().unwrap_or_default();
+        let is_planned = request.status.as_ref().is_some_and(|status| status.digest.is_some());
+        if !is_planned {
+            let result = match plan(context, &request, &namespace).await {
+                Err(Error::Terminal(message)) => Err(NotReady::Stalled("CannotPlan".to_owned(), message)),
+                Err(error) => return Err(error),
+                Ok(result) => result,
+            };
+            let next = planned(&request, result, now)?;
+            // The next reconcile, which this write causes, weighs it.
+            status::write(&context.client, &*request, next).await?;
+            return Ok(Requeue::Never);
+        }
+        let facts = facts(context, &namespace);
+        let weighed = approval::request(&request, &facts, now);
+        let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+        let live: Vec<Live> = plan.iter().map(|planned| live(context, planned)).collect();
+        let mut decided = decide::decide(&request, &weighed, &live, now);
+        let everybody = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people).fold(
+            Vec::new(),
+            |mut found: Vec<_>, person: &crate::api::oncall_rotation::Person| {
+                if !found.iter().any(|known: &&crate::api::oncall_rotation::Person| known.user == person.user)
+                {
+                    found.push(person);
+                }
+                found
+            },
+        );
+        let people = People {
+            approvers: approvers::people(&facts.services, &facts.rotations, plan, approvers::approval),
+            leads: approvers::people(&facts.services, &facts.rotations, plan, approvers::lead),
+            everybody,
+            concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
+        };
+        messages::update(&request, &mut decided.status, &weighed, &people, now);
+        let before = request.status.as_ref().and_then(|status| status.state);
+        let after = decided.status.state;
+        status::write(&context.client, &*request, decided.status).await?;
+        if before != after
+            && let Some(state) = after
+        {
+            context
+                .events
+                .normal(&*request, &state.to_string(), &format!("chg/{} is now {state}", request.name_any()))
+                .await;
+        }
+        Ok(decided.wake.into())
+    }
 }
 
 /// Everything that has a say, from the caches: the gate looks again before anything passes.

@@ -43,8 +43,8 @@ const BURST: usize = 1024;
 /// What is known, by namespace, as this process last read or wrote it.
 type Memory = BTreeMap<String, Known>;
 
-/// Compares once, then keeps what is known until `cancel`.
-pub async fn run(context: SharedContext, cancel: CancellationToken) {
+/// Compares once, then keeps what is known until `stop`.
+pub async fn run(context: SharedContext, stop: CancellationToken) {
     // Listen first, then look: what changes in between is looked at again.
     let changes = context.stores.changes().ready_chunks(BURST);
     futures::pin_mut!(changes);
@@ -57,7 +57,7 @@ pub async fn run(context: SharedContext, cancel: CancellationToken) {
     ticks.reset();
     loop {
         let changes = tokio::select! {
-            () = cancel.cancelled() => return,
+            () = stop.cancelled() => return,
             _ = ticks.tick() => {
                 // Read again what is known: somebody may have deleted it.
                 memory.clear();

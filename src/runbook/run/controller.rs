@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::reflector::ObjectRef as Reference;
+use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -23,7 +23,7 @@ use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepSta
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
 use crate::cluster::caches::{Change, get, get_cluster, in_namespace, stored_now};
 use crate::cluster::client::service_account_user;
-use crate::cluster::controller::Requeue;
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints, status, workloads};
 use crate::oncall::escalation::responders;
 use crate::runbook::run::client::Hands;
@@ -38,49 +38,52 @@ const MAX_MOVES: usize = 200;
 /// How often it is looked whether somebody can be paged for a run that has ended.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// What the passes of all runs share.
-#[derive(Clone, Default)]
-pub struct Engine {
+/// Reconciles RunbookRuns.
+#[derive(Default)]
+pub struct RunbookRunReconciler {
     /// Held from looking at the other runs until the start is stored, so that two runs do not both find a target
     /// free. Two leaders could; each act is then still conditional by its own preconditions.
     admission: Arc<Mutex<()>>,
 }
 
-/// Runs that a change of something else may concern.
-pub fn concerned(change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
-    let relevant = match change.kind {
-        kind if workloads::KINDS.contains(&kind) => |run: &RunbookRun, name: &str| {
-            // Whatever it looks at is named in its snapshot.
-            view::snapshot_spec(run)
-                .is_some_and(|spec| steps::targets(&spec.steps).any(|target| target.name == name))
-        },
-        "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
-        "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
-        // Approvals count for a Runbook or a run, policies limit what may run, runs hold targets of those that begin.
-        "Approval" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
-        "RunbookRun" => {
-            |run: &RunbookRun, _: &str| run.status.as_ref().is_none_or(|status| status.start_time.is_none())
-        }
-        _ => return Vec::new(),
-    };
-    let unsettled = |run: &RunbookRun| {
-        !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
-    };
-    let runs = context.stores.runs.state();
-    runs.iter()
-        .filter(|run| change.namespace.is_none() || run.namespace() == change.namespace)
-        .filter(|run| unsettled(run) && relevant(run, &change.name))
-        .map(|run| Reference::from_obj(&**run))
-        .collect()
-}
+impl Reconciler for RunbookRunReconciler {
+    const NAME: &'static str = "runbookrun";
+    type Kind = RunbookRun;
 
-impl Engine {
-    /// Brings one run as far as it goes now.
-    ///
-    /// # Errors
-    /// When the API server does not answer, or somebody else wrote first. Nothing is lost: the next pass reads
-    /// the journal and goes on from there.
-    pub async fn reconcile(&self, cached: Arc<RunbookRun>, context: SharedContext) -> Result<Requeue, Error> {
+    fn cache(context: &Context) -> &Store<RunbookRun> {
+        &context.stores.runs
+    }
+
+    /// Runs that a change of something else may concern.
+    fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
+        let relevant = match change.kind {
+            kind if workloads::KINDS.contains(&kind) => |run: &RunbookRun, name: &str| {
+                // Whatever it looks at is named in its snapshot.
+                view::snapshot_spec(run)
+                    .is_some_and(|spec| steps::targets(&spec.steps).any(|target| target.name == name))
+            },
+            "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
+            "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
+            // Approvals count for a Runbook or a run, policies limit what may run, runs hold targets of those that begin.
+            "Approval" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
+            "RunbookRun" => |run: &RunbookRun, _: &str| {
+                run.status.as_ref().is_none_or(|status| status.start_time.is_none())
+            },
+            _ => return Vec::new(),
+        };
+        let unsettled = |run: &RunbookRun| {
+            !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
+        };
+        let runs = context.stores.runs.state();
+        runs.iter()
+            .filter(|run| change.namespace.is_none() || run.namespace() == change.namespace)
+            .filter(|run| unsettled(run) && relevant(run, &change.name))
+            .map(|run| Reference::from_obj(&**run))
+            .collect()
+    }
+
+    /// Nothing is lost by a failure: the next pass reads the journal and goes on from there.
+    async fn reconcile(&self, cached: Arc<RunbookRun>, context: &SharedContext) -> Result<Requeue, Error> {
         let settled =
             cached.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled);
         let held = cached.finalizers().iter().any(|name| name == RUN_FINALIZER);
@@ -90,14 +93,14 @@ impl Engine {
         let namespace = cached.namespace().unwrap_or_default();
         let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
         let Some(run) = runs.get_opt(&cached.name_any()).await? else { return Ok(Requeue::Never) };
-        Work::new(run, context, self).go().await
+        Work::new(run, Arc::clone(context), self).go().await
     }
 }
 
 /// One pass over one run.
 struct Work<'a> {
     context: SharedContext,
-    engine: &'a Engine,
+    engine: &'a RunbookRunReconciler,
     run: RunbookRun,
     status: RunbookRunStatus,
     namespace: String,
@@ -106,7 +109,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(run: RunbookRun, context: SharedContext, engine: &'a Engine) -> Work<'a> {
+    fn new(run: RunbookRun, context: SharedContext, engine: &'a RunbookRunReconciler) -> Work<'a> {
         let status = run.status.clone().unwrap_or_default();
         let namespace = run.namespace().unwrap_or_default();
         Work { context, engine, run, status, namespace, pass: Pass::default(), admission: None }
