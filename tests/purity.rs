@@ -13,15 +13,18 @@ const ROOMS: &[&str] =
 
 /// The files that gather or act.
 const ENDS: &[&str] = &[
+    "change/approval/facts.rs",
     "change/controllers/approval.rs",
     "change/controllers/freeze.rs",
     "change/controllers/policy.rs",
     "change/controllers/request.rs",
     "change/drift/mod.rs",
     "change/drift/scan.rs",
+    "change/gate/enforcement.rs",
     "change/gate/exemptions.rs",
     "change/gate/lookup.rs",
     "change/gate/mod.rs",
+    "change/gate/protection.rs",
     "change/gate/unauthorized.rs",
     "change/gate/usage.rs",
     "change/request/plan.rs",

@@ -32,7 +32,9 @@ impl Handlers {
             Ok(Ruling::Allow) => Verdict::allow(),
             Ok(Ruling::Glass) => broken(&self.context, request).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
-            Ok(Ruling::Quorum(message)) => by_quorum(gate::agreed(&self.context, request, &message).await),
+            Ok(Ruling::Quorum(message)) => {
+                by_quorum(gate::review_by_quorum(&self.context, request, &message).await)
+            }
             Err(verdict) => verdict,
         }
     }
@@ -72,7 +74,7 @@ impl ReviewHandler for Handlers {
     fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
         match probe::refusal(request) {
             Some(refusal) => std::future::ready(refusal).boxed(),
-            None => gate::judge(&self.context, request).boxed(),
+            None => gate::review(&self.context, request).boxed(),
         }
     }
 

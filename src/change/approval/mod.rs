@@ -1,12 +1,12 @@
-//! Whether a request is approved, from everything that has a say in it. Pure.
+//! Who must agree to a request, and whether enough do. Pure, but [`facts`], which gathers.
 
 pub mod approvers;
 pub mod binding;
+pub mod facts;
 pub mod quorum;
 pub mod unproven_resolution;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -14,50 +14,32 @@ use kube::ResourceExt;
 use super::policy;
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallRotation};
+use crate::api::{Approval, ChangePolicy, ChangeRequest};
 use crate::change::approval::binding::Binding;
+use crate::change::approval::facts::Facts;
 use crate::change::approval::quorum::{Names, Outcome, Rules, Subject};
 use crate::change::diff::digest;
 
-/// What has a say.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// Every policy.
-    pub policies: Vec<Arc<ChangePolicy>>,
-    /// Every freeze.
-    pub freezes: Vec<Arc<Freeze>>,
-    /// Every incident.
-    pub incidents: Vec<Arc<Incident>>,
-    /// The services in the namespace of the request.
-    pub services: Vec<Arc<BusinessService>>,
-    /// The rotations in the namespace of the request.
-    pub rotations: Vec<Arc<OnCallRotation>>,
-    /// The approvals in the namespace of the request.
-    pub approvals: Vec<Arc<Approval>>,
-    /// The operator's own namespace.
-    pub operator_namespace: String,
-}
-
-/// What follows.
+/// How the approvals of a request stand.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Weighed {
+pub struct Evaluation {
     /// Whether enough agree.
     pub outcome: Outcome,
     /// The incidents that bind.
     pub bindings: Vec<Binding>,
-    /// Names of the policies that must agree.
+    /// Names of the policies whose rules must be satisfied.
     pub policies: Vec<String>,
     /// People by name.
     pub names: Names,
 }
 
-/// Weighs a request that has been planned. One without a plan, or whose digest is not that of its content, is
-/// approved by nobody.
-pub fn request(request: &ChangeRequest, facts: &Facts, now: Timestamp) -> Weighed {
+/// Evaluates the approvals of a planned request under the policies over its targets and the incidents that bind. A request
+/// without a plan, or whose digest is not that of its content, is never approved.
+pub fn evaluate(request: &ChangeRequest, facts: &Facts, now: Timestamp) -> Evaluation {
     with(request, facts, |subject, rules| quorum::evaluate(subject, rules, &facts.approvals, now))
 }
 
-/// Whether one approval counts for a request, else why not.
+/// Whether one approval counts for a request.
 ///
 /// # Errors
 /// Why it does not count.
@@ -78,10 +60,10 @@ pub fn counts(
 fn with(
     request: &ChangeRequest,
     facts: &Facts,
-    evaluate: impl FnOnce(&Subject<'_>, &Rules<'_>) -> Outcome,
-) -> Weighed {
+    decide: impl FnOnce(&Subject<'_>, &Rules<'_>) -> Outcome,
+) -> Evaluation {
     let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
-    let mut over: Vec<&ChangePolicy> = Vec::new();
+    let mut policies: Vec<&ChangePolicy> = Vec::new();
     let mut bindings: Vec<Binding> = Vec::new();
     for planned in plan {
         let governing =
@@ -97,17 +79,17 @@ fn with(
         for namespace in namespaces {
             bindings.extend(binding::bindings(&facts.incidents, &specs, namespace));
         }
-        over.extend(governing);
+        policies.extend(governing);
     }
-    over.sort_by_key(|policy| policy.name_any());
-    over.dedup_by_key(|policy| policy.name_any());
-    // Whatever its severity, an outage that nothing proves to be over takes its lead.
+    policies.sort_by_key(|policy| policy.name_any());
+    policies.dedup_by_key(|policy| policy.name_any());
+    // Ending an incident without proof needs its lead, whatever the severity.
     let unproved = unproven_resolution::incident(plan, &facts.incidents);
     bindings.extend(unproved.map(Binding::of));
     bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
     bindings.dedup();
     let names = approvers::names(&facts.services, &facts.rotations, plan);
-    let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
+    let specs: Vec<&ChangePolicySpec> = policies.iter().map(|policy| &policy.spec).collect();
     let one_peer = unproved.is_some();
     let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer };
     let (name, uid) = (request.name_any(), request.uid().unwrap_or_default());
@@ -118,11 +100,16 @@ fn with(
         digest: digest_of(request).unwrap_or_default(),
         excluded: request.spec.requester.iter().map(|requester| requester.user.clone()).collect(),
     };
-    let outcome = evaluate(&subject, &rules);
-    Weighed { outcome, policies: over.iter().map(|policy| policy.name_any()).collect(), bindings, names }
+    let outcome = decide(&subject, &rules);
+    Evaluation {
+        outcome,
+        policies: policies.iter().map(|policy| policy.name_any()).collect(),
+        bindings,
+        names,
+    }
 }
 
-/// The digest of a request, if it is that of its content and plan and somebody is known to have asked.
+/// The stored digest of a request, if it matches its content and plan and its requester is known.
 pub fn digest_of(request: &ChangeRequest) -> Option<&str> {
     let status = request.status.as_ref()?;
     let stored = status.digest.as_deref()?;
@@ -134,6 +121,8 @@ pub fn digest_of(request: &ChangeRequest) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use serde_json::{Value, json};
 
@@ -158,11 +147,11 @@ mod tests {
             ..Facts::default()
         };
         let asked: ChangeRequest = serde_json::from_value(object("ChangeRequest", "c", asked)).unwrap();
-        request(&asked, &facts, Timestamp::UNIX_EPOCH).outcome.missing_phrase()
+        evaluate(&asked, &facts, Timestamp::UNIX_EPOCH).outcome.missing_phrase()
     }
 
     #[test]
-    fn an_end_without_proof_takes_a_lead_whatever_the_severity_and_every_other_end_the_quorum() {
+    fn an_end_without_proof_needs_the_lead_and_other_ends_the_quorum() {
         let led = || json!({"lead": {"user": "lena"}});
         assert_eq!(missing("Unproved", led()), "lena (lead) and one of group shop-approvers");
         assert!(missing("Unproved", json!({})).starts_with("a lead (somebody entitled must claim it"));

@@ -11,9 +11,9 @@ use crate::api::approval::{ApprovalStatus, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::runbook_run::RunState;
 use crate::api::{Approval, ChangeRequest, Incident, Runbook, RunbookRun};
+use crate::change::approval::facts::Facts;
 use crate::change::approval::quorum;
 use crate::change::approval::quorum::{Names, NotCounted, Rules, Subject};
-use crate::change::controllers::request;
 use crate::change::{approval, policy};
 use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::conditions::{self, State};
@@ -93,7 +93,7 @@ fn judged(
             let Some(request) = get(&context.stores.requests, namespace, &subject.name) else {
                 return (State::Unknown, "NoSubject", "its request is not known yet".to_owned());
             };
-            let facts = request::facts(context, namespace);
+            let facts = Facts::cached(context, namespace);
             return match approval::counts(approval, &request, &facts, now) {
                 Ok(()) => (State::True, "Counted", format!("it counts for chg/{}", subject.name)),
                 Err(why) => (State::False, reason(why), why.message().to_owned()),

@@ -1,4 +1,4 @@
-//! Keeps every ChangeRequest planned once, weighed always, and its people told.
+//! Plans each ChangeRequest once, re-evaluates its approvals on every change, and notifies approvers and requester.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::api::common::is_true;
 use crate::api::incident_status::Next;
 use crate::api::{self, ChangePolicy, ChangeRequest};
 use crate::change::approval;
-use crate::change::approval::Facts;
 use crate::change::approval::approvers;
+use crate::change::approval::facts::Facts;
 use crate::change::diff::digest;
 use crate::change::gate::audience::Audience;
 use crate::change::policy;
@@ -21,7 +21,7 @@ use crate::change::request::decide::Live;
 use crate::change::request::messages;
 use crate::change::request::messages::People;
 use crate::change::request::{plan, validate};
-use crate::cluster::caches::{Change, get, get_cluster, in_namespace};
+use crate::cluster::caches::{Change, get, get_cluster};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
@@ -87,15 +87,15 @@ impl Reconciler for ChangeRequestReconciler {
                 Ok(result) => result,
             };
             let next = planned(&request, result, now)?;
-            // The next reconcile, which this write causes, weighs it.
+            // This write causes the next reconcile, which evaluates the approvals.
             status::write(&context.client, &*request, next).await?;
             return Ok(Requeue::Never);
         }
-        let facts = facts(context, &namespace);
-        let weighed = approval::request(&request, &facts, now);
+        let facts = Facts::cached(context, &namespace);
+        let evaluation = approval::evaluate(&request, &facts, now);
         let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
         let live: Vec<Live> = plan.iter().map(|planned| live(context, planned)).collect();
-        let mut decided = decide::decide(&request, &weighed, &live, now);
+        let mut decided = decide::decide(&request, &evaluation, &live, now);
         let everybody = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people).fold(
             Vec::new(),
             |mut found: Vec<_>, person: &crate::api::oncall_rotation::Person| {
@@ -112,7 +112,7 @@ impl Reconciler for ChangeRequestReconciler {
             everybody,
             concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
         };
-        messages::update(&request, &mut decided.status, &weighed, &people, now);
+        messages::update(&request, &mut decided.status, &evaluation, &people, now);
         let before = request.status.as_ref().and_then(|status| status.state);
         let after = decided.status.state;
         status::write(&context.client, &*request, decided.status).await?;
@@ -125,19 +125,6 @@ impl Reconciler for ChangeRequestReconciler {
                 .await;
         }
         Ok(decided.wake.into())
-    }
-}
-
-/// Everything that has a say, from the caches: the gate looks again before anything passes.
-pub fn facts(context: &Context, namespace: &str) -> Facts {
-    Facts {
-        policies: context.stores.policies.state(),
-        freezes: context.stores.freezes.state(),
-        incidents: context.stores.incidents.state(),
-        services: in_namespace(&context.stores.services, namespace),
-        rotations: in_namespace(&context.stores.rotations, namespace),
-        approvals: in_namespace(&context.stores.approvals, namespace),
-        operator_namespace: context.config.namespace.clone(),
     }
 }
 

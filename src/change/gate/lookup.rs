@@ -1,8 +1,11 @@
-//! Looks up what proves system traffic: owners, namespaces, autoscalers, disruption budgets.
+//! Reads what proves an exemption: owners, namespaces, autoscalers, disruption budgets, and the intents of runs.
 //!
-//! Every read is live: a proof from a cache may be a proof of yesterday. It is made as the planner, whose rights teams
-//! widen for their own kinds.
+//! Every read is live, since a cache may be stale. Objects of other kinds are read as the planner, whose rights teams
+//! extend to their own kinds.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -13,31 +16,71 @@ use kube::core::{GroupVersion, GroupVersionKind};
 use kube::discovery::{Scope, pinned_group, pinned_kind};
 
 use super::action::Action;
+use crate::api::RunbookRun;
 use crate::api::common::ObjectRef;
 use crate::change::gate::disruption_budget::Budget;
-use crate::change::gate::system_controllers::{Bounds, Facts, Owner, OwnerState, Proof, Row};
+use crate::change::gate::system_controllers::{Bounds, Evidence, Owner, OwnerState, Proof, Row};
+use crate::change::gate::{run_step, system_controllers};
 use crate::change::policy;
 use crate::change::policy::Resource;
 use crate::cluster::error::chain;
 use crate::cluster::{Context, Error};
 
-/// What the proofs of these rows need.
+/// Whether an action is proved to be the work of a controller of Kubernetes.
+pub fn is_proved_controller<'a>(
+    context: &'a Context,
+    action: &'a Action,
+) -> BoxFuture<'a, Result<bool, Error>> {
+    async move {
+        let rows = system_controllers::rows(action);
+        let evidence = evidence(context, &rows, action).await?;
+        Ok(rows.iter().any(|row| system_controllers::proves(row, action, &evidence)))
+    }
+    .boxed()
+}
+
+/// Whether an action is a stored, unsettled intent of the run whose mark it carries.
 ///
-/// # Errors
-/// When the API server does not answer.
-pub async fn facts(context: &Context, rows: &[&'static Row], action: &Action) -> Result<Facts, Error> {
-    let mut facts = Facts::default();
+/// An unknown run and one that may not act now are errors, so that the operator tries again: a refusal would fail the run.
+pub fn is_run_step<'a>(context: &'a Context, action: &'a Action) -> BoxFuture<'a, Result<bool, Error>> {
+    async move {
+        let Some(uid) = &action.run else { return Ok(false) };
+        let cached = context.stores.runs.find(|run| run.metadata.uid.as_deref() == Some(uid));
+        let Some(cached) = cached else {
+            return Err(Error::Waiting("the run that it is a step of is not known here yet".to_owned()));
+        };
+        // The intent was stored a moment ago: the cache may not have it yet.
+        let api: Api<RunbookRun> =
+            Api::namespaced(context.client.clone(), cached.namespace().unwrap_or_default().as_str());
+        let Some(run) = api.get_opt(&cached.name_any()).await? else { return Ok(false) };
+        if run.metadata.uid.as_deref() != Some(uid) {
+            return Ok(false);
+        }
+        run_step::is_announced(&run, action, Timestamp::now())
+            .map_err(|why| Error::Waiting(format!("run/{} {why}", run.name_any())))
+    }
+    .boxed()
+}
+
+/// Whether the PodDisruptionBudgets allow an eviction now.
+pub fn is_within_budget<'a>(context: &'a Context, action: &'a Action) -> BoxFuture<'a, Result<bool, Error>> {
+    async move { Ok(budget(context, action).await? == Budget::Allows) }.boxed()
+}
+
+/// What the proofs of these rows need.
+async fn evidence(context: &Context, rows: &[&'static Row], action: &Action) -> Result<Evidence, Error> {
+    let mut evidence = Evidence::default();
     for row in rows {
         match row.proof {
-            Proof::Owner(_) | Proof::Orphan | Proof::Orphaned if facts.owners.is_empty() => {
-                facts.owners = owners(context, action).await;
+            Proof::Owner(_) | Proof::Orphan | Proof::Orphaned if evidence.owners.is_empty() => {
+                evidence.owners = owners(context, action).await;
             }
-            Proof::NamespaceEnds => facts.namespace_ends = namespace_ends(context, action).await?,
-            Proof::Autoscaler => facts.autoscalers = autoscalers(context, action).await?,
+            Proof::NamespaceEnds => evidence.namespace_ends = namespace_ends(context, action).await?,
+            Proof::Autoscaler => evidence.autoscalers = autoscalers(context, action).await?,
             _ => {}
         }
     }
-    Ok(facts)
+    Ok(evidence)
 }
 
 async fn owners(context: &Context, action: &Action) -> Vec<Owner> {
@@ -63,7 +106,7 @@ async fn owners(context: &Context, action: &Action) -> Vec<Owner> {
     owners
 }
 
-/// How an owner is and whether it is protected itself. What cannot be read is unknown, which proves nothing.
+/// State of an owner, and whether a policy protects it.
 async fn owner(
     context: &Context,
     action: &Action,
@@ -116,7 +159,7 @@ async fn namespace_ends(context: &Context, action: &Action) -> Result<bool, Erro
 }
 
 async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, Error> {
-    // What anybody may write proves nothing.
+    // An unprotected autoscaler proves nothing: it can be written without approval.
     if !is_protected(
         context,
         &Resource { group: "autoscaling", plural: "horizontalpodautoscalers", namespace: &action.namespace },
@@ -140,14 +183,14 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
         .collect())
 }
 
-/// What the PodDisruptionBudgets say of evicting a pod. Of one that is not there nobody says anything.
+/// What the PodDisruptionBudgets say about evicting a pod. None covers a pod that does not exist.
 ///
 /// # Errors
 /// When the API server does not answer.
 pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error> {
     let pods: Api<Pod> = Api::namespaced(context.planner.clone(), &action.namespace);
     let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(Budget::Absent) };
-    // What anybody may write allows nothing.
+    // An unprotected budget allows nothing: it can be written without approval.
     if !is_protected(
         context,
         &Resource { group: "policy", plural: "poddisruptionbudgets", namespace: &action.namespace },

@@ -21,31 +21,31 @@ pub struct Circumstances<'a> {
     pub missing: String,
     /// Where requests for cluster-scoped objects are made.
     pub operator_namespace: &'a str,
-    /// The request that comes nearest to letting it pass.
-    pub near: Option<Near>,
-    /// Whether the caller is exempt, but only by a login of its own.
+    /// The request that comes closest to letting it pass.
+    pub closest: Option<ClosestRequest>,
+    /// Whether the caller is exempt, but only when it logs in itself.
     pub only_direct: bool,
     /// For an eviction: what the PodDisruptionBudgets say.
     pub budget: Option<Budget>,
 }
 
-/// A request about the object, which does not let it pass.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Near {
-    /// Its name.
+/// The request about the object that comes closest to letting it pass.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClosestRequest {
+    /// Name of the request.
     pub name: String,
-    /// Why it does not.
+    /// Why it does not let the action pass, as the end of a sentence.
     pub why: String,
-    /// Whether it holds exactly this and does not stand yet.
+    /// Whether it covers the action and does not stand yet.
     pub waits: bool,
-    /// Whether that is for want of approvals.
+    /// Whether it waits for approvals.
     pub lacks_approval: bool,
 }
 
-impl Near {
-    /// One that no approval makes let it pass.
-    pub fn over(name: String, why: String) -> Near {
-        Near { name, why, ..Near::default() }
+impl ClosestRequest {
+    /// A request that no approval makes let the action pass.
+    pub fn mismatch(name: String, why: String) -> ClosestRequest {
+        ClosestRequest { name, why, ..ClosestRequest::default() }
     }
 
     fn text(&self) -> String {
@@ -80,14 +80,14 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
         (None, Some(missing)) => Some(format!("{}.", quorum::sentence("To let it pass, ", missing))),
         (None, None) => None,
     });
-    sentences.extend(circumstances.near.as_ref().map(Near::text));
+    sentences.extend(circumstances.closest.as_ref().map(ClosestRequest::text));
     if circumstances.only_direct {
         sentences
             .push("This account is exempt only where it logs in itself, not under impersonation.".to_owned());
     }
     sentences.extend(circumstances.budget.as_ref().map(Budget::text));
-    sentences.push(match &circumstances.near {
-        Some(near) if near.lacks_approval => near.approve(action, circumstances.operator_namespace),
+    sentences.push(match &circumstances.closest {
+        Some(closest) if closest.lacks_approval => closest.approve(action, circumstances.operator_namespace),
         _ => next(action, circumstances.operator_namespace),
     });
     sentences.join(" ")
@@ -95,14 +95,19 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
 
 /// The refusal of what takes a quorum, with the request that comes nearest: what lacks approvals alone is not asked for
 /// again. `message` ends with the command that asks.
-pub fn of_quorum(message: &str, near: &Near, action: &Action, operator_namespace: &str) -> String {
+pub fn of_quorum(
+    message: &str,
+    closest: &ClosestRequest,
+    action: &Action,
+    operator_namespace: &str,
+) -> String {
     let (refused, asks) = message.rsplit_once(" Ask: ").unwrap_or((message, ""));
-    let next = match (near.lacks_approval, asks) {
-        (true, _) => near.approve(action, operator_namespace),
-        (false, "") => return format!("{refused} {}", near.text()),
+    let next = match (closest.lacks_approval, asks) {
+        (true, _) => closest.approve(action, operator_namespace),
+        (false, "") => return format!("{refused} {}", closest.text()),
         (false, asks) => format!("Ask: {asks}"),
     };
-    format!("{refused} {} {next}", near.text())
+    format!("{refused} {} {next}", closest.text())
 }
 
 /// What was refused, in words.
@@ -321,10 +326,10 @@ mod tests {
     #[test]
     fn what_lacks_approvals_alone_is_not_asked_for_again() {
         let circumstances = Circumstances {
-            near: Some(Near {
+            closest: Some(ClosestRequest {
                 waits: true,
                 lacks_approval: true,
-                ..Near::over("v2".into(), "one of amir, bea must approve it".into())
+                ..ClosestRequest::mismatch("v2".into(), "one of amir, bea must approve it".into())
             }),
             ..Circumstances::default()
         };
@@ -335,15 +340,19 @@ mod tests {
     #[test]
     fn what_takes_a_quorum_names_the_request_that_waits_and_else_the_command_that_asks() {
         let message = "Refused: that is for lena. Ask: kubectl mayday ask -n shop -f FILE";
-        let said = |near: Near| of_quorum(message, &near, &action(json!({})), "mayday-system");
-        let waits = Near { lacks_approval: true, ..Near::over("v2".into(), "bea must approve it".into()) };
+        let said =
+            |closest: ClosestRequest| of_quorum(message, &closest, &action(json!({})), "mayday-system");
+        let waits = ClosestRequest {
+            lacks_approval: true,
+            ..ClosestRequest::mismatch("v2".into(), "bea must approve it".into())
+        };
         assert_eq!(
             said(waits),
             "Refused: that is for lena. The request chg/v2 does not let it pass: bea must approve it. Approve: kubectl \
              mayday approve -n shop chg/v2"
         );
         assert_eq!(
-            said(Near::over("v2".into(), "its window is over".into())),
+            said(ClosestRequest::mismatch("v2".into(), "its window is over".into())),
             "Refused: that is for lena. The request chg/v2 does not let it pass: its window is over. Ask: kubectl mayday \
              ask -n shop -f FILE"
         );
@@ -368,7 +377,7 @@ mod tests {
     #[test]
     fn a_request_that_does_not_fit_is_named_with_the_reason() {
         let circumstances = Circumstances {
-            near: Some(Near::over("v2".into(), "its window is over".into())),
+            closest: Some(ClosestRequest::mismatch("v2".into(), "its window is over".into())),
             ..Circumstances::default()
         };
         let text = text(&action(json!({})), &circumstances);

@@ -190,9 +190,9 @@ pub struct Bounds {
     pub max: i64,
 }
 
-/// What was looked up.
+/// What was read to prove it.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct Evidence {
     /// The owners of the object.
     pub owners: Vec<Owner>,
     /// Whether the namespace is being deleted.
@@ -202,9 +202,9 @@ pub struct Facts {
 }
 
 /// Whether a row's proof holds.
-pub fn proves(row: &Row, action: &Action, facts: &Facts) -> bool {
+pub fn proves(row: &Row, action: &Action, evidence: &Evidence) -> bool {
     match row.proof {
-        Proof::Owner(kinds) => facts.owners.iter().any(|owner| {
+        Proof::Owner(kinds) => evidence.owners.iter().any(|owner| {
             let there = match action.operation {
                 // What is made for an owner that goes would outlive it.
                 Operation::Create => owner.state == OwnerState::Live,
@@ -212,14 +212,14 @@ pub fn proves(row: &Row, action: &Action, facts: &Facts) -> bool {
             };
             owner.controller && there && owner.protected && kinds.contains(&owner.kind.as_str())
         }),
-        Proof::Orphan => !facts.owners.is_empty() && facts.owners.iter().all(went),
-        Proof::Orphaned => is_orphaned(action, &facts.owners),
-        Proof::NamespaceEnds => facts.namespace_ends,
+        Proof::Orphan => !evidence.owners.is_empty() && evidence.owners.iter().all(went),
+        Proof::Orphaned => is_orphaned(action, &evidence.owners),
+        Proof::NamespaceEnds => evidence.namespace_ends,
         Proof::Fields(fields) => action.delta.iter().all(|delta| fields.contains(&delta.path.as_str())),
         Proof::Named(name) => action.target.name == name,
         Proof::Autoscaler => {
             let wanted = action.after.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-            facts.autoscalers.iter().any(|bounds| {
+            evidence.autoscalers.iter().any(|bounds| {
                 bounds.target.same_object(&action.target) && (bounds.min..=bounds.max).contains(&wanted)
             })
         }
@@ -284,13 +284,13 @@ mod tests {
         action(whole)
     }
 
-    fn passes(action: &Action, facts: &Facts) -> bool {
-        rows(action).iter().any(|row| proves(row, action, facts))
+    fn passes(action: &Action, evidence: &Evidence) -> bool {
+        rows(action).iter().any(|row| proves(row, action, evidence))
     }
 
-    fn owner(kind: &str, state: OwnerState, protected: bool) -> Facts {
+    fn owner(kind: &str, state: OwnerState, protected: bool) -> Evidence {
         let owner = Owner { kind: kind.into(), uid: "ou".into(), controller: true, state, protected };
-        Facts { owners: vec![owner], ..Facts::default() }
+        Evidence { owners: vec![owner], ..Evidence::default() }
     }
 
     fn delete(user: &str, group: &str, plural: &str) -> Action {
@@ -311,17 +311,17 @@ mod tests {
         assert!(!passes(&pod, &owner("ReplicaSet", OwnerState::Unknown, true)));
         assert!(!passes(&pod, &owner("ReplicaSet", OwnerState::Live, false)));
         assert!(!passes(&pod, &owner("Job", OwnerState::Live, true)));
-        assert!(!passes(&pod, &Facts::default()));
+        assert!(!passes(&pod, &Evidence::default()));
     }
 
     #[test]
     fn neither_a_group_nor_a_name_that_looks_like_it_is_enough() {
-        let facts = owner("ReplicaSet", OwnerState::Live, true);
+        let evidence = owner("ReplicaSet", OwnerState::Live, true);
         for user in ["emil", "system:serviceaccount:shop:replicaset-controller", "system:masters"] {
-            assert!(!passes(&delete(user, "", "pods"), &facts), "{user}");
+            assert!(!passes(&delete(user, "", "pods"), &evidence), "{user}");
         }
-        assert!(!passes(&delete(RS, "", "configmaps"), &facts), "another kind");
-        assert!(passes(&delete(CONTROLLER_MANAGER, "", "pods"), &facts), "one account for all");
+        assert!(!passes(&delete(RS, "", "configmaps"), &evidence), "another kind");
+        assert!(passes(&delete(CONTROLLER_MANAGER, "", "pods"), &evidence), "one account for all");
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
         assert!(passes(&set, &owner("Deployment", OwnerState::Terminating, true)));
         assert!(!passes(&set, &owner("Deployment", OwnerState::Live, true)));
         assert!(!passes(&set, &owner("Gateway", OwnerState::Gone, false)), "an owner that nobody protected");
-        assert!(!passes(&set, &Facts::default()), "no owner at all");
+        assert!(!passes(&set, &Evidence::default()), "no owner at all");
     }
 
     #[test]
@@ -366,8 +366,8 @@ mod tests {
     #[test]
     fn the_namespace_controller_empties_a_namespace_that_ends() {
         let object = delete("system:serviceaccount:kube-system:namespace-controller", "apps", "deployments");
-        assert!(!passes(&object, &Facts::default()));
-        assert!(passes(&object, &Facts { namespace_ends: true, ..Facts::default() }));
+        assert!(!passes(&object, &Evidence::default()));
+        assert!(passes(&object, &Evidence { namespace_ends: true, ..Evidence::default() }));
     }
 
     #[test]
@@ -380,15 +380,16 @@ mod tests {
         };
         let target =
             ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "checkout".into() };
-        let facts = Facts {
+        let evidence = Evidence {
             autoscalers: vec![Bounds { target: target.clone(), min: 2, max: 6 }],
-            ..Facts::default()
+            ..Evidence::default()
         };
-        assert!(passes(&scale(6), &facts));
-        assert!(!passes(&scale(7), &facts) && !passes(&scale(1), &facts));
+        assert!(passes(&scale(6), &evidence));
+        assert!(!passes(&scale(7), &evidence) && !passes(&scale(1), &evidence));
         let other = ObjectRef { name: "till".into(), ..target };
-        let facts = Facts { autoscalers: vec![Bounds { target: other, min: 2, max: 6 }], ..Facts::default() };
-        assert!(!passes(&scale(4), &facts));
+        let evidence =
+            Evidence { autoscalers: vec![Bounds { target: other, min: 2, max: 6 }], ..Evidence::default() };
+        assert!(!passes(&scale(4), &evidence));
     }
 
     #[test]
@@ -400,16 +401,16 @@ mod tests {
                     "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}}),
             )
         };
-        assert!(passes(&revision("deployment.kubernetes.io/revision"), &Facts::default()));
-        assert!(!passes(&revision("team"), &Facts::default()));
+        assert!(passes(&revision("deployment.kubernetes.io/revision"), &Evidence::default()));
+        assert!(!passes(&revision("team"), &Evidence::default()));
         let publish = |name: &str| {
             by(
                 "system:serviceaccount:kube-system:root-ca-cert-publisher",
                 json!({"name": name, "operation": "CREATE", "resource": {"group": "", "resource": "configmaps"}}),
             )
         };
-        assert!(passes(&publish("kube-root-ca.crt"), &Facts::default()));
-        assert!(!passes(&publish("settings"), &Facts::default()));
+        assert!(passes(&publish("kube-root-ca.crt"), &Evidence::default()));
+        assert!(!passes(&publish("settings"), &Evidence::default()));
     }
 
     #[test]
@@ -421,8 +422,8 @@ mod tests {
                     "oldObject": {"status": {"phase": phase}}}),
             )
         };
-        assert!(passes(&clear("Succeeded"), &Facts::default()));
-        assert!(!passes(&clear("Running"), &Facts::default()));
+        assert!(passes(&clear("Succeeded"), &Evidence::default()));
+        assert!(!passes(&clear("Running"), &Evidence::default()));
     }
 
     #[test]

@@ -8,10 +8,10 @@ use crate::api::ChangeRequest;
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::common::is_true;
 use crate::api::incident_status::Next;
-use crate::change::approval::Weighed;
+use crate::change::approval::Evaluation;
 use crate::change::approval::quorum;
 use crate::change::diff;
-use crate::change::gate::grant;
+use crate::change::gate::standing;
 use crate::cluster::conditions::{self, seconds, set};
 use crate::text::{cut, instant};
 
@@ -36,7 +36,7 @@ pub struct Decided {
 }
 
 /// Decides a request that has been planned; `live` has one entry for each of the plan.
-pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Timestamp) -> Decided {
+pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], now: Timestamp) -> Decided {
     let mut status = request.status.clone().unwrap_or_default();
     let generation = request.metadata.generation.unwrap_or_default();
     conditions::ready(&mut status, generation, now, Ok("the request is planned".to_owned()));
@@ -46,9 +46,9 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
         // Over for good: what was decided stays as it was.
         return finish(request, status, None, None);
     }
-    let outcome = &weighed.outcome;
+    let outcome = &evaluation.outcome;
     status.decisions = outcome.counted.clone();
-    status.incidents = weighed.bindings.iter().map(|binding| binding.incident.clone()).collect();
+    status.incidents = evaluation.bindings.iter().map(|binding| binding.incident.clone()).collect();
     if request.spec.withdrawn {
         return finish(request, status, None, None);
     }
@@ -69,7 +69,7 @@ pub fn decide(request: &ChangeRequest, weighed: &Weighed, live: &[Live], now: Ti
         status.approved_time = None;
     }
     let approved = status.approved_time.as_ref().map(|time| time.0);
-    let (from, until) = grant::window(&request.spec, approved.unwrap_or(now));
+    let (from, until) = standing::window(&request.spec, approved.unwrap_or(now));
     let is_fixed = request.spec.window.as_ref().is_some_and(|window| window.not_after.is_some());
     let ends = (approved.is_some() || is_fixed).then_some(until);
     status.expires_time = ends.map(seconds);
@@ -226,20 +226,20 @@ mod tests {
         serde_json::from_value(whole).unwrap()
     }
 
-    fn with(outcome: Outcome) -> Weighed {
-        Weighed { outcome, ..Weighed::default() }
+    fn with(outcome: Outcome) -> Evaluation {
+        Evaluation { outcome, ..Evaluation::default() }
     }
 
-    fn approved() -> Weighed {
+    fn approved() -> Evaluation {
         with(Outcome { approved: true, complete_time: Some(now()), ..Outcome::default() })
     }
 
-    fn waiting() -> Weighed {
+    fn waiting() -> Evaluation {
         with(Outcome { missing: vec!["lena (lead)".into(), "one of amir, bea".into()], ..Outcome::default() })
     }
 
-    fn state(request: &ChangeRequest, weighed: &Weighed) -> RequestState {
-        decide(request, weighed, &[], now()).status.state.unwrap()
+    fn state(request: &ChangeRequest, evaluation: &Evaluation) -> RequestState {
+        decide(request, evaluation, &[], now()).status.state.unwrap()
     }
 
     fn used_once() -> Value {

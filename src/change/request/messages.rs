@@ -8,7 +8,7 @@ use crate::api::approval::Decision;
 use crate::api::change_request::{ChangeRequestStatus, RequestState};
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::Person;
-use crate::change::approval::Weighed;
+use crate::change::approval::Evaluation;
 use crate::change::approval::quorum;
 use crate::change::diff;
 use crate::change::diff::{describe, digest};
@@ -40,7 +40,7 @@ pub struct People<'a> {
 pub fn update(
     request: &ChangeRequest,
     status: &mut ChangeRequestStatus,
-    weighed: &Weighed,
+    evaluation: &Evaluation,
     people: &People<'_>,
     now: Timestamp,
 ) {
@@ -52,7 +52,7 @@ pub fn update(
         }
     }
     let mut messages = taken_back(request, status, &people.concerned, now);
-    messages.extend(asked_or_told(request, status, weighed, people, now));
+    messages.extend(asked_or_told(request, status, evaluation, people, now));
     // More would push out those that were sent, and they would be sent again.
     messages.truncate(MESSAGES);
     recipients::append(&mut status.messages, messages, MESSAGES);
@@ -62,7 +62,7 @@ pub fn update(
 fn asked_or_told(
     request: &ChangeRequest,
     status: &ChangeRequestStatus,
-    weighed: &Weighed,
+    evaluation: &Evaluation,
     people: &People<'_>,
     now: Timestamp,
 ) -> Vec<Message> {
@@ -82,7 +82,7 @@ fn asked_or_told(
                 Purpose::ApprovalNeeded,
                 key,
                 waiting(request, status),
-                asked(status, weighed, people, requester),
+                asked(status, evaluation, people, requester),
             )
         }
         Some(state @ (RequestState::Approved | RequestState::Rejected | RequestState::Expired)) => {
@@ -129,12 +129,12 @@ fn taken_back(
 /// Approvers and leads, without the requester and those who have decided.
 fn asked<'a>(
     status: &ChangeRequestStatus,
-    weighed: &Weighed,
+    evaluation: &Evaluation,
     people: &People<'a>,
     requester: &str,
 ) -> Vec<&'a Person> {
     let mut asked: Vec<&Person> = people.approvers.clone();
-    for binding in &weighed.bindings {
+    for binding in &evaluation.bindings {
         // A lead who has claimed decides; until then whoever may claim is asked.
         let may = |person: &&&Person| binding.lead.as_ref().is_none_or(|lead| *lead == person.user);
         asked.extend(people.leads.iter().filter(may));
@@ -253,9 +253,9 @@ mod tests {
             })
             .into_iter()
             .collect();
-        let weighed = Weighed { bindings, ..Weighed::default() };
+        let evaluation = Evaluation { bindings, ..Evaluation::default() };
         status.state = Some(state);
-        update(&request(), status, &weighed, &people, Timestamp::UNIX_EPOCH);
+        update(&request(), status, &evaluation, &people, Timestamp::UNIX_EPOCH);
         status.messages.iter().map(|message| message.user.clone().unwrap()).collect()
     }
 
@@ -316,7 +316,7 @@ mod tests {
             let concerned =
                 Audience { people: vec![person("lena")], rooms: vec![NameRef { name: "room".into() }] };
             let people = People { concerned, ..People::default() };
-            update(&request(), &mut status, &Weighed::default(), &people, Timestamp::UNIX_EPOCH);
+            update(&request(), &mut status, &Evaluation::default(), &people, Timestamp::UNIX_EPOCH);
         }
         let channels: Vec<&str> =
             status.messages.iter().map(|message| message.channel_ref.name.as_str()).collect();

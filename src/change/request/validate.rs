@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::ChangePolicy;
 use crate::api::change_request::{Change, ChangeRequestSpec, PatchType, PlannedChange, UpdateChange};
-use crate::change::gate::grant;
+use crate::change::gate::standing;
 use crate::cluster::workloads;
 
 /// Most values that one change may touch, as the schema of the plan allows.
@@ -50,7 +50,7 @@ pub fn problems(spec: &ChangeRequestSpec, namespace: &str, asked: Timestamp) -> 
         let found = of_change(change, namespace);
         problems.extend(found.into_iter().map(|(field, problem)| format!("{path}{field}: {problem}")));
     }
-    if !grant::window_length(spec, asked).is_positive() {
+    if !standing::window_length(spec, asked).is_positive() {
         problems.push("spec.window: it has no length, or is over already".to_owned());
     }
     problems
@@ -59,7 +59,7 @@ pub fn problems(spec: &ChangeRequestSpec, namespace: &str, asked: Timestamp) -> 
 /// What a request that was asked at that time asks for beyond the limits of the policies over its targets.
 pub fn beyond_limits(spec: &ChangeRequestSpec, asked: Timestamp, policies: &[&ChangePolicy]) -> Vec<String> {
     let mut problems = Vec::new();
-    let length = grant::window_length(spec, asked);
+    let length = standing::window_length(spec, asked);
     for policy in policies {
         let (limits, name) = (&policy.spec.limits, policy.metadata.name.as_deref().unwrap_or_default());
         if length > limits.max_window.get() {

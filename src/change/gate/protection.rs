@@ -1,0 +1,74 @@
+//! Reads which policies protect the object of an action, and the incidents that bind under them.
+
+use std::sync::Arc;
+
+use kube::api::Api;
+
+use super::action::Action;
+use crate::api::change_policy::{Activation, Interactive};
+use crate::api::{ChangePolicy, Incident};
+use crate::change::approval::binding;
+use crate::change::policy;
+use crate::cluster::caches::stored_now;
+use crate::cluster::{Context, Error};
+
+/// The policies and incidents of one review.
+#[derive(Clone, Debug, Default)]
+pub struct Protection {
+    policies: Vec<Arc<ChangePolicy>>,
+    /// The incidents, read live where their absence lets more pass.
+    pub incidents: Vec<Arc<Incident>>,
+}
+
+impl Protection {
+    /// Reads the policies and incidents for an action.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn read(context: &Context, action: &Action) -> Result<Protection, Error> {
+        let policies = policies(context, action).await?;
+        let incidents = incidents(context, action, &policies).await?;
+        Ok(Protection { policies, incidents })
+    }
+
+    /// The policies that protect the object and are active now.
+    pub fn in_force(&self, action: &Action, operator_namespace: &str) -> Vec<&ChangePolicy> {
+        let is_active = |policy: &&ChangePolicy| match policy.spec.activation {
+            Activation::Always => true,
+            Activation::DuringIncident => {
+                !binding::bindings(&self.incidents, &[&policy.spec], &action.namespace).is_empty()
+            }
+        };
+        let mut policies = policy::protecting(&self.policies, &action.resource(), operator_namespace);
+        policies.retain(is_active);
+        policies
+    }
+}
+
+/// Every policy. The API server asks only about protected namespaces: if no cached policy covers this one, the cache is
+/// stale.
+async fn policies(context: &Context, action: &Action) -> Result<Vec<Arc<ChangePolicy>>, Error> {
+    let cached = context.stores.policies.state();
+    if !policy::over(&cached, &action.namespace, &context.config.namespace).is_empty() {
+        return Ok(cached);
+    }
+    stored_now(Api::all(context.client.clone()), &context.stores.policies).await
+}
+
+/// The incidents: as stored if more passes without one, else as cached.
+async fn incidents(
+    context: &Context,
+    action: &Action,
+    policies: &[Arc<ChangePolicy>],
+) -> Result<Vec<Arc<Incident>>, Error> {
+    let covering = policy::over(policies, &action.namespace, &context.config.namespace);
+    let is_looser_without = |policy: &&ChangePolicy| {
+        policy.spec.activation == Activation::DuringIncident
+            || (action.is_interactive() && policy.spec.interactive.normally != Interactive::Approve)
+    };
+    if !covering.iter().any(is_looser_without) {
+        return Ok(context.stores.incidents.state());
+    }
+    let incidents = Api::namespaced(context.client.clone(), &action.namespace);
+    stored_now(incidents, &context.stores.incidents).await
+}
