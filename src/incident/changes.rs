@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::api::runbook_run::StepState;
@@ -14,7 +14,7 @@ use crate::text::cut;
 const KEPT: usize = 10;
 
 /// The changes, newest first.
-pub fn known(incident: &Incident, facts: &Facts, status: &IncidentStatus) -> Vec<KnownChange> {
+pub fn known(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<KnownChange> {
     let objects = affected(incident, status);
     let touches =
         |target: &ObjectRef| objects.is_empty() || objects.iter().any(|object| object.same_object(target));
@@ -137,7 +137,7 @@ mod tests {
         let unauthorized: Vec<Value> = (0..30).map(change).collect();
         let mut policy = ChangePolicy::new("p", Default::default());
         policy.status = Some(serde_json::from_value(json!({"unauthorized": unauthorized})).unwrap());
-        let facts = Facts { policies: vec![Arc::new(policy)], ..Facts::default() };
+        let facts = IncidentFacts { policies: vec![Arc::new(policy)], ..IncidentFacts::default() };
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.namespace = Some("shop".into());
         let status: IncidentStatus =

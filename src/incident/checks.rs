@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use super::questions;
 use crate::api::Incident;
 use crate::api::check::{ConditionCheck, NamedCheck, ReturnToService, RolloutCheck};
@@ -78,7 +78,7 @@ pub fn not_implemented(given: &ReturnToService) -> Vec<String> {
 /// What the checks show, and when one must be looked at again although nothing changes.
 pub fn evaluate(
     incident: &Incident,
-    facts: &Facts,
+    facts: &IncidentFacts,
     status: &IncidentStatus,
     given: &ReturnToService,
     now: Timestamp,
@@ -117,7 +117,7 @@ fn well_since(looked: &[CheckStatus]) -> Option<i64> {
 
 fn look(
     incident: &Incident,
-    facts: &Facts,
+    facts: &IncidentFacts,
     status: &IncidentStatus,
     check: &NamedCheck,
     now: Timestamp,
@@ -139,7 +139,7 @@ fn look(
 /// Every signal has cleared, for as long as its source asks, and none was lost.
 fn alerts(
     incident: &Incident,
-    facts: &Facts,
+    facts: &IncidentFacts,
     status: &IncidentStatus,
     now: Timestamp,
     wake: &mut Option<Timestamp>,
@@ -306,9 +306,9 @@ mod tests {
         };
         let am = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "AlertSource", "metadata": {"name": "am"},
             "spec": {"alertmanager": {}, "severity": {"fixed": "SEV2"}}});
-        let facts = Facts {
+        let facts = IncidentFacts {
             sources: vec![std::sync::Arc::new(serde_json::from_value(am).unwrap())],
-            ..Facts::default()
+            ..IncidentFacts::default()
         };
         let mut status = IncidentStatus::default();
         let mut asked = |end: Value, second: i64| {

@@ -10,8 +10,9 @@ use kube::runtime::reflector::{ObjectRef as StoreRef, Store};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::decide::{Plan, decide};
-use super::facts::{Facts, key};
+use super::decide::decide;
+use super::facts::{IncidentFacts, key};
+use super::plan::Plan;
 use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::caches::{Change, in_namespace};
@@ -97,10 +98,10 @@ async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> 
     Ok(())
 }
 
-fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> Facts {
+fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> IncidentFacts {
     let namespace = incident.namespace().unwrap_or_default();
     let stores = &context.stores;
-    Facts {
+    IncidentFacts {
         operator_namespace: context.config.namespace.clone(),
         observed_since,
         policies: stores.policies.state(),

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::changes::affected;
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use crate::api::Incident;
 use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
 use crate::api::incident::IncidentSpec;
@@ -29,7 +29,7 @@ const SERVICES: usize = 16;
 const OBJECTS: usize = 64;
 
 /// The oldest open incident about the same outage, if this open one is not the oldest.
-pub fn original<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<Incident>> {
+pub fn original<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Option<&'a Arc<Incident>> {
     of_same_outage(incident, facts)
         .into_iter()
         .filter(|other| age(other) < age(incident))
@@ -37,7 +37,7 @@ pub fn original<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<Inc
 }
 
 /// The incident that this one is a duplicate of: as was said before, or the original once that has taken it over.
-pub fn duplicate_of(incident: &Incident, facts: &Facts) -> Option<NameRef> {
+pub fn duplicate_of(incident: &Incident, facts: &IncidentFacts) -> Option<NameRef> {
     let known = incident.status.as_ref().and_then(|status| status.duplicate_of.clone());
     known.or_else(|| {
         let original = original(incident, facts)?;
@@ -57,7 +57,11 @@ fn holds_as_much(original: &Incident, duplicate: &Incident) -> Option<()> {
 }
 
 /// The duplicates that this incident has not taken over yet, oldest first; none unless it is the oldest itself.
-pub fn untaken<'a>(incident: &Incident, status: &IncidentStatus, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
+pub fn untaken<'a>(
+    incident: &Incident,
+    status: &IncidentStatus,
+    facts: &'a IncidentFacts,
+) -> Vec<&'a Arc<Incident>> {
     if original(incident, facts).is_some() {
         return Vec::new();
     }
@@ -141,7 +145,7 @@ pub fn remember(
 }
 
 /// Other open incidents about the service of this open one; without a service, about one group of a source.
-fn of_same_outage<'a>(incident: &Incident, facts: &'a Facts) -> Vec<&'a Arc<Incident>> {
+fn of_same_outage<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Vec<&'a Arc<Incident>> {
     if !incident.is_open() {
         return Vec::new();
     }
@@ -166,7 +170,7 @@ fn shares_a_group(one: &Incident, other: &Incident) -> bool {
 }
 
 /// The service that an incident opened about: whatever its spec names since then, it stays an outage of that.
-fn service(incident: &Incident, facts: &Facts) -> Option<UidRef> {
+fn service(incident: &Incident, facts: &IncidentFacts) -> Option<UidRef> {
     let copied = incident.status.as_ref().and_then(|status| status.service.as_ref());
     copied.map(|service| service.r#ref.clone()).or_else(|| {
         let service = facts.service(incident)?;

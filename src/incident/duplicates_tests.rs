@@ -19,11 +19,11 @@ fn incident(name: &str, created: &str, patch: Value) -> Incident {
     serde_json::from_value(object).unwrap()
 }
 
-fn facts(incidents: &[Incident]) -> Facts {
-    Facts {
+fn facts(incidents: &[Incident]) -> IncidentFacts {
+    IncidentFacts {
         services: vec![service("checkout"), service("till")],
         incidents: incidents.iter().cloned().map(Arc::new).collect(),
-        ..Facts::default()
+        ..IncidentFacts::default()
     }
 }
 
@@ -181,7 +181,7 @@ fn an_incident_stays_about_the_service_that_it_opened_about() {
     let mut made_again = service("checkout").as_ref().clone();
     made_again.metadata.uid = Some("another".into());
     let all = [all[1].clone(), incident("c", "05", json!({}))];
-    let known = Facts { services: vec![Arc::new(made_again)], ..facts(&all) };
+    let known = IncidentFacts { services: vec![Arc::new(made_again)], ..facts(&all) };
     assert_eq!(original(&all[1], &known).map(|found| found.name_any()), Some("led".into()));
 }
 

@@ -16,7 +16,7 @@ use crate::change::policy;
 
 /// Everything of the incident's namespace that a decision may look at.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct IncidentFacts {
     /// The operator's own namespace.
     pub operator_namespace: String,
     /// Since when this process looks at incidents without a break; what was before it has not seen.
@@ -47,7 +47,7 @@ pub struct Facts {
     pub workloads: BTreeMap<String, Value>,
 }
 
-impl Facts {
+impl IncidentFacts {
     /// The service an incident is about: the first it names, or the first whose object it names.
     pub fn service(&self, incident: &Incident) -> Option<&Arc<BusinessService>> {
         let named = |service: &&Arc<BusinessService>| {

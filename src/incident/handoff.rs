@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
@@ -25,7 +25,7 @@ pub fn pending<'a>(incident: &'a Incident, status: &'a IncidentStatus) -> Option
 }
 
 /// Stores one page for whoever is named, if a rotation says how they are reached.
-pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let Some((lead, named)) = pending(incident, status) else { return };
     let mut people = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people);
     let Some(person) = people.find(|person| person.user == named && !person.contacts.is_empty()) else {
@@ -55,12 +55,15 @@ mod tests {
 
     use super::*;
 
-    fn facts() -> Facts {
+    fn facts() -> IncidentFacts {
         let rotation = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation", "metadata": {"name": "leads"},
             "spec": {"timeZone": "UTC", "layers": [], "people": [
                 {"name": "bea", "user": "bea", "contacts": [{"channelRef": {"name": "hook"}}]},
                 {"name": "max", "user": "max"}]}});
-        Facts { rotations: vec![Arc::new(serde_json::from_value(rotation).unwrap())], ..Facts::default() }
+        IncidentFacts {
+            rotations: vec![Arc::new(serde_json::from_value(rotation).unwrap())],
+            ..IncidentFacts::default()
+        }
     }
 
     fn told(named: &str, status: &mut IncidentStatus) -> Vec<String> {

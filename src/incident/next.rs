@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use super::recovery;
 use crate::api::Incident;
 use crate::api::change_request::RequestState;
@@ -19,7 +19,7 @@ use crate::text::{cut, instant};
 /// The next act; none once there is nothing left to do. `overdue`: by when stakeholders were to hear again, and did not.
 pub fn decide(
     incident: &Incident,
-    facts: &Facts,
+    facts: &IncidentFacts,
     status: &IncidentStatus,
     state: IncidentState,
     proved_at: Option<Timestamp>,
@@ -140,7 +140,7 @@ fn paged(status: &IncidentStatus) -> String {
 }
 
 /// Who could lead, by name where a rotation says who.
-fn leads(incident: &Incident, facts: &Facts) -> Option<String> {
+fn leads(incident: &Incident, facts: &IncidentFacts) -> Option<String> {
     let services =
         facts.service(incident).map_or_else(|| facts.services.clone(), |own| vec![Arc::clone(own)]);
     let leads = approvers::names(&services, &facts.rotations, &[]).leads;
@@ -153,7 +153,7 @@ pub fn waiting_on(next: &Next) -> String {
     cut(&format!("{who}: {}", next.what), 253)
 }
 
-fn acting_run<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<crate::api::RunbookRun>> {
+fn acting_run<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Option<&'a Arc<crate::api::RunbookRun>> {
     let name = incident.name_any();
     facts.runs.iter().find(|run| {
         run.is_for(&name) && (view::is_acting(run) || view::waits_for(run).is_some()) && !run.spec.dry_run
@@ -161,11 +161,11 @@ fn acting_run<'a>(incident: &Incident, facts: &'a Facts) -> Option<&'a Arc<crate
 }
 
 /// Whether a run for the incident is at work or waits for somebody.
-pub fn is_remediating(incident: &Incident, facts: &Facts) -> bool {
+pub fn is_remediating(incident: &Incident, facts: &IncidentFacts) -> bool {
     acting_run(incident, facts).is_some()
 }
 
-fn waiting_request(incident: &Incident, facts: &Facts, namespace: &str) -> Option<Next> {
+fn waiting_request(incident: &Incident, facts: &IncidentFacts, namespace: &str) -> Option<Next> {
     let uid = incident.uid()?;
     let request = facts.requests.iter().find(|request| {
         request.status.as_ref().is_some_and(|status| {
@@ -229,7 +229,7 @@ mod tests {
         .unwrap();
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.namespace = Some("shop".into());
-        decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None, None).unwrap()
+        decide(&incident, &IncidentFacts::default(), &status, IncidentState::Crisis, None, None).unwrap()
     }
 
     #[test]
@@ -243,7 +243,8 @@ mod tests {
             let mut incident = Incident::new("i", serde_json::from_value(spec).unwrap());
             incident.metadata.namespace = Some("shop".into());
             let next =
-                decide(&incident, &Facts::default(), &status, IncidentState::Crisis, None, overdue).unwrap();
+                decide(&incident, &IncidentFacts::default(), &status, IncidentState::Crisis, None, overdue)
+                    .unwrap();
             (waiting_on(&next), next.command.unwrap())
         };
         let (who, command) = said(json!({"nominatedLead": {"user": "bea"}}));
@@ -261,7 +262,9 @@ mod tests {
         let who = |escalation: Value| {
             let status: IncidentStatus = serde_json::from_value(json!({"escalation": escalation})).unwrap();
             let incident = Incident::new("i", Default::default());
-            decide(&incident, &Facts::default(), &status, IncidentState::Open, None, None).unwrap().who
+            decide(&incident, &IncidentFacts::default(), &status, IncidentState::Open, None, None)
+                .unwrap()
+                .who
         };
         assert_eq!(who(json!({"level": -1, "round": 0, "exhausted": true})), "anybody");
         assert_eq!(who(json!({"level": 1, "round": 1, "exhausted": true, "people": ["emil"]})), "emil");
@@ -278,7 +281,9 @@ mod tests {
             .unwrap();
         let mut incident = Incident::new("i", Default::default());
         let what = |incident: &Incident, status: &IncidentStatus| {
-            decide(incident, &Facts::default(), status, IncidentState::Crisis, None, None).unwrap().what
+            decide(incident, &IncidentFacts::default(), status, IncidentState::Crisis, None, None)
+                .unwrap()
+                .what
         };
         assert!(what(&incident, &status).starts_with("repair it; if service is back"));
         incident.spec.resolution = serde_json::from_value(json!({"outcome": "Restored"})).unwrap();

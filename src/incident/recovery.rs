@@ -4,7 +4,7 @@ use crate::api::incident_status::PEOPLE;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::incident::Outcome;
@@ -170,7 +170,7 @@ pub fn needs_review(incident: &Incident) -> bool {
 }
 
 /// The conditions of rules §5.
-pub fn conditions(status: &mut IncidentStatus, facts: &Facts, generation: i64, now: Timestamp) {
+pub fn conditions(status: &mut IncidentStatus, facts: &IncidentFacts, generation: i64, now: Timestamp) {
     let goes_on = status.state.is_none_or(IncidentState::is_open);
     let stale = if goes_on { staleness::stale(status, facts, now).0 } else { None };
     let flapping = goes_on && staleness::flaps_until(status, now).is_some();

@@ -66,7 +66,7 @@ fn what_comes_and_goes_does_not_resolve_by_itself_until_it_holds() {
         step(&incident, &mut status, second);
     }
     assert_eq!(step(&incident, &mut status, 37), IncidentState::Restored, "proved, and yet");
-    conditions(&mut status, &Facts::default(), 1, at(37));
+    conditions(&mut status, &IncidentFacts::default(), 1, at(37));
     assert!(is_true(&status.conditions, "Flapping"));
     let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(0), at(38));
     assert_eq!(wake, Some(at(5 + 1800)));

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Signal};
 
 /// The outage that was over when this one began and that one of its signals reported, too; of several the one that
 /// ended last.
-pub fn of<'a>(incident: &Incident, status: &IncidentStatus, facts: &'a Facts) -> Option<&'a Arc<Incident>> {
+pub fn of<'a>(
+    incident: &Incident,
+    status: &IncidentStatus,
+    facts: &'a IncidentFacts,
+) -> Option<&'a Arc<Incident>> {
     let began = incident.creation_timestamp()?;
     let is_known = |signal: &Signal| {
         status.signals.iter().any(|mine| mine.id == signal.id && mine.source_ref == signal.source_ref)
@@ -52,7 +56,7 @@ mod tests {
     fn the_last_outage_of_the_same_signal_that_was_over_is_the_one() {
         let (three, four, five) = ("2026-11-22T03:00:00Z", "2026-11-22T04:00:00Z", "2026-11-22T05:00:00Z");
         let new = incident("new", five, "Open", None, "a");
-        let facts = Facts {
+        let facts = IncidentFacts {
             incidents: vec![
                 incident("older", three, "Closed", Some(three), "a"),
                 incident("last", three, "Resolved", Some(four), "a"),
@@ -62,7 +66,7 @@ mod tests {
                 incident("later", five, "Resolved", Some("2026-11-22T06:00:00Z"), "a"),
                 Arc::clone(&new),
             ],
-            ..Facts::default()
+            ..IncidentFacts::default()
         };
         let status = new.status.clone().unwrap();
         assert_eq!(of(&new, &status, &facts).map(|earlier| earlier.name_any()).as_deref(), Some("last"));

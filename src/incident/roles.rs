@@ -4,7 +4,7 @@ use crate::api::incident_status::MAYDAY;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::change_policy::ChangePolicySpec;
@@ -63,7 +63,7 @@ fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
 }
 
 /// Records who answered, who leads, and since when the incident binds changes.
-pub fn record(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let stamp = |user: &str| Stamped { user: user.to_owned(), time: seconds(now) };
     let lead = counting(lead_of(incident), &mut status.lapsed_lead);
     // Claiming acknowledges.
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn recorded(spec: Value, status: &mut IncidentStatus) -> [Option<String>; 2] {
-        record(&incident(spec), &Facts::default(), status, Timestamp::UNIX_EPOCH);
+        record(&incident(spec), &IncidentFacts::default(), status, Timestamp::UNIX_EPOCH);
         [&status.acknowledgement, &status.lead].map(|stamped| stamped.as_ref().map(|by| by.user.clone()))
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
@@ -15,7 +15,7 @@ use crate::oncall::escalation::recipients;
 use crate::runbook::run::view;
 
 /// Stores one page for each such run of the incident.
-pub fn page(incident: &Incident, facts: &Facts, status: &mut IncidentStatus, now: Timestamp) {
+pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let name = incident.name_any();
     let namespace = incident.namespace().unwrap_or_default();
     let named = status.service.as_ref().and_then(|service| service.rotations.clone()).unwrap_or_default();
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::api::incident_status::Stamped;
 
-    fn facts(rotations: &[(&str, &str)]) -> Facts {
+    fn facts(rotations: &[(&str, &str)]) -> IncidentFacts {
         let rotation = |(name, person): &(&str, &str)| {
             let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation",
                 "metadata": {"name": name}, "spec": {"timeZone": "UTC",
@@ -60,14 +60,14 @@ mod tests {
             "metadata": {"name": "r", "uid": "u"},
             "spec": {"runbookRef": {"name": "restart"}, "incidentRef": {"name": "i"}},
             "status": {"state": "Unknown"}});
-        Facts {
+        IncidentFacts {
             rotations: rotations.iter().map(rotation).collect(),
             runs: vec![Arc::new(serde_json::from_value(run).unwrap())],
-            ..Facts::default()
+            ..IncidentFacts::default()
         }
     }
 
-    fn paged(status: &mut IncidentStatus, facts: &Facts) -> Vec<(Option<String>, String)> {
+    fn paged(status: &mut IncidentStatus, facts: &IncidentFacts) -> Vec<(Option<String>, String)> {
         let named: Value = json!({"onCall": {"name": "payments"}, "lead": {"name": "leads"}});
         status.service.get_or_insert_default().rotations = serde_json::from_value(named).unwrap();
         let mut incident = Incident::new("i", Default::default());

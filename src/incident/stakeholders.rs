@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use crate::api::incident::{Audience, Outcome, Update};
 use crate::api::incident_status::IncidentStatus;
 use crate::api::message::{Message, MessageState, Purpose};
@@ -80,7 +80,7 @@ impl<'a> Words<'a> {
 /// What is to be said now, each under the name by which it is said once.
 pub fn decide(
     incident: &Incident,
-    facts: &Facts,
+    facts: &IncidentFacts,
     status: &IncidentStatus,
     now: Timestamp,
 ) -> Vec<(String, Vec<Message>)> {
@@ -150,7 +150,7 @@ pub fn decide(
 /// Until when stakeholders were promised to hear again, by what they heard last; none if nothing was promised.
 pub fn promised(
     incident: &Incident,
-    facts: &Facts,
+    facts: &IncidentFacts,
     status: &IncidentStatus,
     now: Timestamp,
 ) -> Option<Timestamp> {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn said(spec: Value, more: Value) -> Vec<String> {
-        let said = decide(&incident(spec), &Facts::default(), &status(more), now());
+        let said = decide(&incident(spec), &IncidentFacts::default(), &status(more), now());
         said.into_iter().flat_map(|(_, messages)| messages).map(|message| message.text).collect()
     }
 
@@ -268,10 +268,10 @@ mod tests {
         let mut status = status(json!({}));
         let mut look = |spec: Value, now: &str| {
             let (incident, now) = (incident(spec), now.parse().unwrap());
-            for (what, messages) in decide(&incident, &Facts::default(), &status, now) {
+            for (what, messages) in decide(&incident, &IncidentFacts::default(), &status, now) {
                 announcements::once(&mut status, &what, messages);
             }
-            promised(&incident, &Facts::default(), &status, now).map(|time| time.to_string())
+            promised(&incident, &IncidentFacts::default(), &status, now).map(|time| time.to_string())
         };
         assert_eq!(look(json!({}), "2026-11-22T02:30:00Z").as_deref(), Some("2026-11-22T03:00:00Z"));
         let next = json!({"audience": "Internal", "nextUpdateTime": "2026-11-22T02:45:00Z"});
@@ -307,7 +307,7 @@ mod tests {
             drafts.map(|message| message.state).collect()
         };
         let look = |spec: Value, status: &mut IncidentStatus| {
-            let said = decide(&incident(spec), &Facts::default(), status, now());
+            let said = decide(&incident(spec), &IncidentFacts::default(), status, now());
             end_drafts(status, &said);
             for (what, messages) in said {
                 announcements::once(status, &what, messages);

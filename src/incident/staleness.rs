@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::facts::Facts;
+use super::facts::IncidentFacts;
 use crate::api::common::{ObjectRef, is_true};
 use crate::api::incident_status::{IncidentStatus, Signal};
 use crate::cluster::conditions::seconds;
@@ -44,7 +44,11 @@ pub fn flaps_until(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp>
 }
 
 /// Which firing signal nobody would clear, in words; and when to look again if none is so yet.
-pub fn stale(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+pub fn stale(
+    status: &IncidentStatus,
+    facts: &IncidentFacts,
+    now: Timestamp,
+) -> (Option<String>, Option<Timestamp>) {
     let mut wake = None;
     for signal in firing(status) {
         match doubt(signal, facts, now) {
@@ -56,7 +60,7 @@ pub fn stale(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> (Option<
 }
 
 /// The doubt of one signal that fires, if there are any and every one of them is doubtful.
-pub fn of_all(status: &IncidentStatus, facts: &Facts, now: Timestamp) -> Option<String> {
+pub fn of_all(status: &IncidentStatus, facts: &IncidentFacts, now: Timestamp) -> Option<String> {
     let doubts: Option<Vec<String>> = firing(status).map(|signal| doubt(signal, facts, now).0).collect();
     doubts?.into_iter().next()
 }
@@ -66,7 +70,7 @@ fn firing(status: &IncidentStatus) -> impl Iterator<Item = &Signal> {
 }
 
 /// Why nobody would say that a signal has cleared; and when to look again if somebody would.
-fn doubt(signal: &Signal, facts: &Facts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+fn doubt(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
     let (name, source) = (&signal.name, &signal.source_ref.name);
     let Some(found) = facts.sources.iter().find(|found| found.name_any() == *source) else {
         return (Some(format!("asrc/{source} is gone: nobody will say that {name} has cleared")), None);
@@ -153,9 +157,9 @@ mod tests {
         };
         let condition = json!({"condition": {"apiVersion": "apps/v1", "kind": "Deployment", "selector": {},
             "type": "Available", "status": "False", "holdFor": "20s"}});
-        let facts = Facts {
+        let facts = IncidentFacts {
             sources: vec![source("am", json!({"alertmanager": {}})), source("workloads", condition)],
-            ..Facts::default()
+            ..IncidentFacts::default()
         };
         let said = |source: &str, end: Value, minute| stale(&firing(source, end), &facts, at(minute));
         assert_eq!(said("am", Value::Null, 539), (None, Some(at(540))));

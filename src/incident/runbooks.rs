@@ -1,0 +1,100 @@
+//! The Runbooks that fit an incident, the runs that start without a person, and the list of its runs. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::facts::IncidentFacts;
+use super::plan::Plan;
+use super::timeline;
+use crate::api::common::NameRef;
+use crate::api::incident_status::MAYDAY;
+use crate::api::{Incident, RunbookRun};
+use crate::runbook::matching;
+
+/// Maximum number of runs that an incident remembers, as the schema allows.
+const MAX_RUNS: usize = 50;
+
+/// Lists the Runbooks that match, and plans the runs that start without a person.
+pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: Timestamp) {
+    let current = plan.applied_to(incident);
+    let found = matching::decide(
+        &matching::Facts {
+            incident: &current,
+            runbooks: &facts.runbooks,
+            runs: &facts.runs,
+            policies: &facts.policies,
+        },
+        now,
+    );
+    for run in &found.start {
+        let what = format!("starts runbook {} (run/{})", run.spec.runbook_ref.name, run.name_any());
+        timeline::add(&mut plan.status, now, MAYDAY, &what);
+    }
+    plan.status.runbooks = found.runbooks;
+    plan.start = found.start;
+    plan.wake_at(found.wake);
+}
+
+/// The newest runs of the incident, oldest first. Deleted runs stay in front: they have run.
+pub fn runs(incident: &Incident, facts: &IncidentFacts, known: &[NameRef]) -> Vec<NameRef> {
+    let name = incident.name_any();
+    let is_mine = |run: &&Arc<RunbookRun>| run.is_for(&name);
+    let mut found: Vec<_> = facts
+        .runs
+        .iter()
+        .filter(is_mine)
+        .map(|run| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), run.name_any()))
+        .collect();
+    found.sort();
+    let found: Vec<NameRef> = found.into_iter().map(|(_, name)| NameRef { name }).collect();
+    let mut runs: Vec<NameRef> = known.iter().filter(|run| !found.contains(run)).cloned().collect();
+    runs.extend(found);
+    let surplus = runs.len().saturating_sub(MAX_RUNS);
+    runs.drain(..surplus);
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_somebody_deleted_is_remembered_for_it_has_run() {
+        let incident: Incident = serde_json::from_value(json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i", "uid": "u"},
+            "spec": {"title": "t", "severity": "SEV2"}
+        }))
+        .unwrap();
+        let run = |name: &str, incident: &str| -> Arc<RunbookRun> {
+            Arc::new(
+                serde_json::from_value(json!({
+                    "apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": name},
+                    "spec": {"runbookRef": {"name": "rb"}, "incidentRef": {"name": incident}}
+                }))
+                .unwrap(),
+            )
+        };
+        let facts = IncidentFacts {
+            runs: vec![run("b", "i"), run("a", "i"), run("c", "other")],
+            ..IncidentFacts::default()
+        };
+        let names = |known: &[&str]| -> Vec<String> {
+            let known: Vec<NameRef> = known.iter().map(|name| NameRef { name: (*name).to_owned() }).collect();
+            runs(&incident, &facts, &known).into_iter().map(|run| run.name).collect()
+        };
+        assert_eq!(names(&[]), ["a", "b"]);
+        assert_eq!(names(&["deleted", "a"]), ["deleted", "a", "b"]);
+        assert_eq!(names(&["a", "deleted", "b"]), ["deleted", "a", "b"]);
+
+        // Too many are the same ones in each look, or each look would write what the one before has undone.
+        let many = (0..MAX_RUNS + 2).map(|number| run(&format!("{number:03}"), "i")).collect();
+        let facts = IncidentFacts { runs: many, ..IncidentFacts::default() };
+        let first = runs(&incident, &facts, &[]);
+        assert_eq!(first.len(), MAX_RUNS);
+        assert_eq!(runs(&incident, &facts, &first), first);
+    }
+}
