@@ -13,7 +13,7 @@ use mayday::api::oncall_rotation::{
 };
 use mayday::oncall::schedule::Schedule;
 use mayday::oncall::schedule::duty;
-use mayday::oncall::schedule::overrides::StandIn;
+use mayday::oncall::schedule::overrides::Override;
 
 #[derive(Deserialize)]
 struct File {
@@ -162,10 +162,10 @@ fn schedule(vector: &Vector) -> Schedule {
     // What the vectors call priority, ours has by age: the younger override is the weightier.
     let mut overrides: Vec<_> = vector.overrides.iter().collect();
     overrides.sort_by_key(|o| o.priority);
-    let stand_ins = overrides.iter().enumerate().map(|(index, facts)| {
-        StandIn::new(&format!("override-{index}"), &override_spec(facts), &names).unwrap()
+    let overrides = overrides.iter().enumerate().map(|(index, facts)| {
+        Override::new(&format!("override-{index}"), &override_spec(facts), &names).unwrap()
     });
-    Schedule::new(&spec, stand_ins.collect()).unwrap_or_else(|problems| panic!("{}: {problems:?}", vector.id))
+    Schedule::new(&spec, overrides.collect()).unwrap_or_else(|problems| panic!("{}: {problems:?}", vector.id))
 }
 
 fn override_spec(facts: &OverrideFacts) -> OnCallOverrideSpec {

@@ -1,4 +1,4 @@
-//! The last changes to what is affected, that Mayday knows of. Pure.
+//! The last changes to the affected objects, from requests, runs and drift. Pure.
 
 use kube::ResourceExt;
 
@@ -10,10 +10,10 @@ use crate::api::{ChangeRequest, Incident, RunbookRun};
 use crate::change::diff::describe;
 use crate::text::cut;
 
-/// Most changes that are kept.
-const KEPT: usize = 10;
+/// Maximum number of changes in the status.
+const MAX_CHANGES: usize = 10;
 
-/// The changes, newest first.
+/// The last changes to the affected objects, newest first.
 pub fn known(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<KnownChange> {
     let objects = affected(incident, status);
     let touches =
@@ -39,17 +39,17 @@ pub fn known(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus
         .collect();
     changes.sort_by(|a, b| (b.time.0, &b.what).cmp(&(a.time.0, &a.what)));
     changes.dedup();
-    // What came last before the outage is kept, however much has been changed since.
+    // The last change before the outage is a likely cause, so it stays even if many follow.
     let before =
         status.start_time.as_ref().and_then(|start| changes.iter().position(|c| c.time.0 <= start.0));
-    if let Some(before) = before.filter(|at| *at >= KEPT) {
-        changes.swap(KEPT - 1, before);
+    if let Some(before) = before.filter(|at| *at >= MAX_CHANGES) {
+        changes.swap(MAX_CHANGES - 1, before);
     }
-    changes.truncate(KEPT);
+    changes.truncate(MAX_CHANGES);
     changes
 }
 
-/// The objects that are out.
+/// The affected objects: those of the spec, or else those of the service.
 pub fn affected(incident: &Incident, status: &IncidentStatus) -> Vec<ObjectRef> {
     if incident.spec.affected.is_empty() {
         status.service.as_ref().map(|service| service.objects.clone()).unwrap_or_default()
@@ -143,7 +143,7 @@ mod tests {
         let status: IncidentStatus =
             serde_json::from_value(json!({"startTime": "2026-11-22T02:05:30Z"})).unwrap();
         let kept = known(&incident, &facts, &status);
-        assert_eq!(kept.len(), KEPT);
-        assert_eq!((kept[0].what.as_str(), kept[KEPT - 1].what.as_str()), ("change 29", "change 5"));
+        assert_eq!(kept.len(), MAX_CHANGES);
+        assert_eq!((kept[0].what.as_str(), kept[MAX_CHANGES - 1].what.as_str()), ("change 29", "change 5"));
     }
 }

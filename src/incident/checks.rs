@@ -1,4 +1,4 @@
-//! The checks that prove a return to service. Pure. Missing data is Unknown, which is not health.
+//! The checks that prove the return to service (docs/rules.md#silence-is-not-health). Missing data is Unknown, never Passing. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -16,11 +16,11 @@ use crate::incident::signals::LEFT_OUT;
 use crate::incident::staleness;
 use crate::text::cut;
 
-/// How long all checks must pass, if nobody says.
+/// How long all checks must pass by default.
 const STABLE_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// The checks of an incident: its own, or its service's as they were when it opened, or else what can be seen
-/// of the affected objects and the signals.
+/// The checks of an incident: its own, or those of its service when it opened, or else a rollout check for each affected
+/// workload and one for the alerts.
 pub fn of(incident: &Incident, status: &IncidentStatus) -> ReturnToService {
     let of_service = || status.service.as_ref().and_then(|service| service.return_to_service.clone());
     let mut given = incident.spec.return_to_service.clone().or_else(of_service).unwrap_or_default();
@@ -48,12 +48,12 @@ pub fn of(incident: &Incident, status: &IncidentStatus) -> ReturnToService {
     given
 }
 
-/// How long all checks must pass without a break.
+/// How long all checks must pass without interruption.
 pub fn stable_for(given: &ReturnToService) -> SignedDuration {
     given.stable_for.as_ref().map_or(STABLE_FOR, |duration| duration.get())
 }
 
-/// Fields that no controller acts on yet. Of objects only workloads are looked at.
+/// Fields that no controller acts on yet. Objects other than workloads cannot be checked.
 pub fn not_implemented(given: &ReturnToService) -> Vec<String> {
     let is_other = |target: &ObjectRef| !workloads::is_one(target.group(), &target.kind);
     given
@@ -75,7 +75,7 @@ pub fn not_implemented(given: &ReturnToService) -> Vec<String> {
         .collect()
 }
 
-/// What the checks show, and when one must be looked at again although nothing changes.
+/// The results of the checks, and when to evaluate them again although nothing changes.
 pub fn evaluate(
     incident: &Incident,
     facts: &IncidentFacts,
@@ -93,26 +93,26 @@ pub fn evaluate(
         seen
     };
     let is_question = |check: &&NamedCheck| check.confirmation.is_some();
-    let mut looked: Vec<CheckStatus> = given
+    let mut results: Vec<CheckStatus> = given
         .checks
         .iter()
         .filter(|check| !is_question(check))
         .map(|check| since(look(incident, facts, status, check, now, &mut wake)))
         .collect();
-    // A person is asked about what Mayday cannot see, once all that it can see is well.
-    let well_since = well_since(&looked);
+    // A person is asked only when everything that Mayday can check itself passes.
+    let passing_since = passing_since(&results);
     for (place, check) in given.checks.iter().enumerate().filter(|(_, check)| is_question(check)) {
-        let round = well_since.map(|since| format!("{}/{since}", status.relapses));
+        let round = passing_since.map(|since| format!("{}/{since}", status.relapses));
         let asked = questions::ask(incident, &facts.approvals, check, round.as_deref(), now, &mut wake);
-        looked.insert(place.min(looked.len()), since(asked));
+        results.insert(place.min(results.len()), since(asked));
     }
-    (looked, wake)
+    (results, wake)
 }
 
-/// Since when, in seconds, all of these checks pass; none while one does not.
-fn well_since(looked: &[CheckStatus]) -> Option<i64> {
-    let passes = looked.iter().all(|check| check.result == CheckResult::Passing);
-    passes.then(|| looked.iter().map(|check| check.since_time.0.as_second()).max().unwrap_or_default())
+/// Since when all of these checks pass, in Unix seconds; `None` while one does not.
+fn passing_since(results: &[CheckStatus]) -> Option<i64> {
+    let passes = results.iter().all(|check| check.result == CheckResult::Passing);
+    passes.then(|| results.iter().map(|check| check.since_time.0.as_second()).max().unwrap_or_default())
 }
 
 fn look(
@@ -136,7 +136,7 @@ fn look(
     CheckStatus { name, result, message, since_time: seconds(now), digest: None, answered: None }
 }
 
-/// Every signal has cleared, for as long as its source asks, and none was lost.
+/// Passes when every signal has been cleared for as long as its source demands, and none was dropped from the list.
 fn alerts(
     incident: &Incident,
     facts: &IncidentFacts,
@@ -164,7 +164,7 @@ fn alerts(
         .filter(|signal| signal.end_time.is_none())
         .map(|signal| signal.name.as_str())
         .collect();
-    if let Some(doubt) = staleness::of_all(status, facts, now) {
+    if let Some(doubt) = staleness::all_stale(status, facts, now) {
         return (CheckResult::Unknown, doubt);
     }
     if !firing.is_empty() {
@@ -186,7 +186,7 @@ fn alerts(
     }
 }
 
-/// A workload runs its newest template on all its replicas, and all are available.
+/// Passes when a workload runs its newest template on all its replicas, and all are available.
 pub fn workload(object: Option<&Value>, name: &str) -> (CheckResult, String) {
     let Some(object) = object else { return unknown(name) };
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_every_workload_that_is_out_is_checked_and_so_are_the_alerts() {
+    fn the_default_checks_cover_every_affected_workload_and_the_alerts() {
         let affected: Vec<Value> = (0..64)
             .map(|n| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": format!("d{n}")}))
             .collect();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_looked_at_is_named() {
+    fn a_check_that_is_not_built_yet_is_named() {
         let target = |kind: &str| json!({"target": {"apiVersion": "apps/v1", "kind": kind, "name": "n"}});
         let mut condition = target("ReplicaSet");
         condition["type"] = json!("Available");

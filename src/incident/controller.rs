@@ -1,5 +1,5 @@
-//! Deciding on every incident, and doing what follows. The writer of `Incident.status`, but for what `detect` writes
-//! with a signal, and of what the spec takes over from a duplicate.
+//! Reconciles Incidents: gathers the facts, decides, and carries out the plan. Writes `Incident.status`, except for the
+//! signals, which `detect` writes, and the part of the spec that an incident takes over from a duplicate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,9 +61,9 @@ impl Reconciler for IncidentReconciler {
             decide(&incident, &facts, Timestamp::now());
         let taken = match takeover {
             Some(patch) => match take_over(&incident, patch, context).await {
-                // The change brings the incident here again.
+                // The write triggers another reconcile.
                 Ok(()) => return Ok(Requeue::Never),
-                // Nobody must be left unpaged because of it.
+                // Paging must not wait for the takeover to succeed.
                 failure => failure,
             },
             None => Ok(()),
@@ -76,7 +76,7 @@ impl Reconciler for IncidentReconciler {
                 Ok(_) => {
                     context.events.normal(&*incident, "RunStarted", &format!("run/{}", run.name_any())).await
                 }
-                // Another replica, or an earlier try: it is the same run.
+                // Another replica or an earlier attempt has created the same run.
                 Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
                 Err(error) => return Err(error.into()),
             }
@@ -89,7 +89,8 @@ impl Reconciler for IncidentReconciler {
     }
 }
 
-/// Writes into the spec what the incident takes over from its duplicates, over the version that was decided from.
+/// Writes what the incident takes over from its duplicates into its spec, with the resource version the decision is
+/// based on.
 async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> Result<(), Error> {
     patch["metadata"] = json!({"resourceVersion": incident.metadata.resource_version});
     let namespace = incident.namespace().unwrap_or_default();
@@ -119,7 +120,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
     }
 }
 
-/// The workloads of a namespace. What cannot be read is not known, which is not health.
+/// The workloads of a namespace by [`key`]. Those that cannot be read are missing, and a missing one is not healthy.
 fn workloads_by_key(context: &Context, namespace: &str) -> BTreeMap<String, Value> {
     let of_kind = |kind: &'static str| {
         let found = workloads::all(&context.stores, namespace, kind).unwrap_or_default();

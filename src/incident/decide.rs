@@ -136,8 +136,8 @@ fn roles(scope: &Scope<'_>, plan: &mut Plan) {
 ///
 /// Needs the lead (`roles`), who is named as the author. Writes `announcedSeverity`, `notesAnnounced`.
 fn severity_and_notes(scope: &Scope<'_>, plan: &mut Plan) {
-    timeline::tell_severity(scope.incident, &mut plan.status, scope.now);
-    timeline::tell_notes(scope.incident, &mut plan.status, scope.now);
+    timeline::add_severity(scope.incident, &mut plan.status, scope.now);
+    timeline::add_notes(scope.incident, &mut plan.status, scope.now);
 }
 
 /// Takes over what duplicates know: first into the spec, and once it is there into the status.
@@ -358,3 +358,7 @@ fn events(scope: &Scope<'_>, plan: &mut Plan) {
         plan.events.push(("StateChanged", format!("{state}: {waits}")));
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

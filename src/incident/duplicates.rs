@@ -1,9 +1,11 @@
-//! Of two incidents that are open about one service (somebody applied another name), or without one about one group of a
-//! source, the younger is a duplicate, and the older takes over how bad it is, since when, and what is out. Pure.
+//! Duplicates (docs/rules.md#duplicates): of two open incidents about the same service, or without a service about the
+//! same group of a source, the younger is a duplicate. The older takes over its severity, start and affected objects. Pure.
 //!
-//! The older takes over first, in its spec, where people see it and its lead may lower it later. Then it says so in
-//! its status, and only then the younger stops being an incident of its own: whatever crashes in between, nothing
-//! that was bound is free, and every step is done again until the next one holds.
+//! 1. The older incident takes over in its spec, where people see it and its lead may lower the severity later.
+//! 2. It lists the duplicate in its status.
+//! 3. Only then the younger becomes a duplicate.
+//!
+//! Each step is repeated until the next one is seen, so a crash in between never leaves changes unbound.
 
 use std::sync::Arc;
 
@@ -21,14 +23,14 @@ use crate::incident::roles;
 use crate::incident::signals::merge;
 use crate::text::cut;
 
-/// Most duplicates that are remembered, as the schema allows. One is forgotten only after it has long been told.
-const KEPT: usize = 16;
-/// Most services of an incident, as the schema allows.
-const SERVICES: usize = 16;
-/// Most affected objects of an incident, as the schema allows.
-const OBJECTS: usize = 64;
+/// Maximum number of duplicates in the status, as the schema allows; the oldest are dropped, long after they knew.
+const MAX_DUPLICATES: usize = 16;
+/// Maximum number of services of an incident, as the schema allows.
+const MAX_SERVICES: usize = 16;
+/// Maximum number of affected objects of an incident, as the schema allows.
+const MAX_OBJECTS: usize = 64;
 
-/// The oldest open incident about the same outage, if this open one is not the oldest.
+/// The oldest open incident about the same outage; `None` if this one is the oldest, or not open.
 pub fn original<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Option<&'a Arc<Incident>> {
     of_same_outage(incident, facts)
         .into_iter()
@@ -36,7 +38,7 @@ pub fn original<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Option<&'a
         .min_by(|one, other| age(one).cmp(&age(other)))
 }
 
-/// The incident that this one is a duplicate of: as was said before, or the original once that has taken it over.
+/// The incident that this one is a duplicate of: the stored one, or the original once that has taken it over.
 pub fn duplicate_of(incident: &Incident, facts: &IncidentFacts) -> Option<NameRef> {
     let known = incident.status.as_ref().and_then(|status| status.duplicate_of.clone());
     known.or_else(|| {
@@ -48,15 +50,15 @@ pub fn duplicate_of(incident: &Incident, facts: &IncidentFacts) -> Option<NameRe
     })
 }
 
-/// Whether the original binds changes wherever its duplicate does: somebody has answered there, or leads, if here.
-/// Until then the duplicate goes on binding.
+/// Whether the original binds changes as much as its duplicate: it is answered and led if the duplicate is. Until then
+/// the duplicate goes on binding.
 fn holds_as_much(original: &Incident, duplicate: &Incident) -> Option<()> {
     let is_led = |incident: &Incident| incident.lead().is_some();
     let answered = original.is_answered() || !duplicate.is_answered();
     (answered && (is_led(original) || !is_led(duplicate))).then_some(())
 }
 
-/// The duplicates that this incident has not taken over yet, oldest first; none unless it is the oldest itself.
+/// The duplicates that this incident has not taken over yet, oldest first; empty unless it is the oldest itself.
 pub fn untaken<'a>(
     incident: &Incident,
     status: &IncidentStatus,
@@ -71,11 +73,11 @@ pub fn untaken<'a>(
     let mut found = of_same_outage(incident, facts);
     found.retain(|other| !taken(other));
     found.sort_by(|one, other| age(one).cmp(&age(other)));
-    found.truncate(KEPT);
+    found.truncate(MAX_DUPLICATES);
     found
 }
 
-/// What the spec must take over from duplicates, as a merge patch; none once it holds all of it.
+/// What the spec must take over from duplicates, as a merge patch; `None` once it holds all of it.
 pub fn takeover(
     incident: &Incident,
     status: &IncidentStatus,
@@ -88,8 +90,8 @@ pub fn takeover(
     for duplicate in duplicates {
         let of_duplicate = duplicate.status.clone().unwrap_or_default();
         wanted.severity = worse(wanted.severity, duplicate.spec.severity);
-        add(&mut wanted.service_refs, &duplicate.spec.service_refs, SERVICES, |one, other| one == other);
-        add(&mut objects, &affected(duplicate, &of_duplicate), OBJECTS, ObjectRef::same_object);
+        add(&mut wanted.service_refs, &duplicate.spec.service_refs, MAX_SERVICES, |one, other| one == other);
+        add(&mut objects, &affected(duplicate, &of_duplicate), MAX_OBJECTS, ObjectRef::same_object);
         let start = of_duplicate.start_time.as_ref().or(duplicate.spec.start_time.as_ref());
         take_start(&mut wanted, status.start_time.as_ref(), start, duplicate);
     }
@@ -114,8 +116,8 @@ pub fn takeover(
     patch.as_object().is_some_and(|patch| !patch.is_empty()).then(|| json!({"spec": patch}))
 }
 
-/// Notes in the status that duplicates are taken over, with what monitoring says of them. People are paged anew if one
-/// is worse than what they know, and nobody has answered there either. The words for the timeline.
+/// Lists duplicates in the status and merges their firing signals. Escalation restarts if an unanswered one is worse than
+/// the severity people were paged for. Returns the entries for the timeline.
 pub fn remember(
     incident: &Incident,
     status: &mut IncidentStatus,
@@ -139,19 +141,19 @@ pub fn remember(
             spec.severity, spec.title
         ));
     }
-    let surplus = status.duplicates.len().saturating_sub(KEPT);
+    let surplus = status.duplicates.len().saturating_sub(MAX_DUPLICATES);
     status.duplicates.drain(..surplus);
     notes
 }
 
-/// Other open incidents about the service of this open one; without a service, about one group of a source.
+/// Other open incidents about the service of this open one; without a service, those that share a group of a source.
 fn of_same_outage<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Vec<&'a Arc<Incident>> {
     if !incident.is_open() {
         return Vec::new();
     }
     let own = service(incident, facts);
     let is_same = |other: &Incident| match (&own, service(other, facts)) {
-        // One that was deleted and made again has another UID, and is the same service.
+        // A service that was deleted and created again has another UID, but is the same one.
         (Some(own), Some(theirs)) => own.uid == theirs.uid || own.name == theirs.name,
         (None, None) => shares_a_group(incident, other),
         _ => false,
@@ -160,7 +162,7 @@ fn of_same_outage<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Vec<&'a 
     others.filter(|other| other.is_open() && is_same(other)).collect()
 }
 
-/// Whether a source has put something of both into one group.
+/// Whether a source has put signals of both into the same group.
 fn shares_a_group(one: &Incident, other: &Incident) -> bool {
     fn groups(incident: &Incident) -> impl Iterator<Item = (&NameRef, &String)> {
         let signals = incident.status.iter().flat_map(|status| &status.signals);
@@ -169,7 +171,7 @@ fn shares_a_group(one: &Incident, other: &Incident) -> bool {
     groups(one).any(|mine| groups(other).any(|theirs| theirs == mine))
 }
 
-/// The service that an incident opened about: whatever its spec names since then, it stays an outage of that.
+/// The service that the incident opened about. It does not change with the spec.
 fn service(incident: &Incident, facts: &IncidentFacts) -> Option<UidRef> {
     let copied = incident.status.as_ref().and_then(|status| status.service.as_ref());
     copied.map(|service| service.r#ref.clone()).or_else(|| {
@@ -178,7 +180,7 @@ fn service(incident: &Incident, facts: &IncidentFacts) -> Option<UidRef> {
     })
 }
 
-/// By what the older one is told; the UID decides between those of one second.
+/// Sort key by age; the UID decides between incidents of the same second.
 fn age(incident: &Incident) -> (Option<jiff::Timestamp>, Option<&String>) {
     (incident.metadata.creation_timestamp.as_ref().map(|time| time.0), incident.metadata.uid.as_ref())
 }
@@ -195,7 +197,7 @@ fn add<T: Clone>(known: &mut Vec<T>, further: &[T], most: usize, same: impl Fn(&
     }
 }
 
-/// The earlier start, with how it is known.
+/// Takes the start of a duplicate if it is earlier, with its source.
 fn take_start(wanted: &mut IncidentSpec, known: Option<&Time>, start: Option<&Time>, duplicate: &Incident) {
     let Some(start) = start else { return };
     let known = wanted.start_time.as_ref().or(known);

@@ -40,7 +40,7 @@ fn names(incidents: &[&Arc<Incident>]) -> Vec<String> {
 }
 
 #[test]
-fn the_oldest_open_one_about_the_service_is_the_original() {
+fn the_oldest_open_incident_about_the_service_is_the_original() {
     let closed = json!({"status": {"state": "Closed"}});
     let other = json!({"spec": {"serviceRefs": [{"name": "till"}]}});
     let all = [
@@ -58,7 +58,7 @@ fn the_oldest_open_one_about_the_service_is_the_original() {
 }
 
 #[test]
-fn without_a_service_they_are_one_outage_if_a_source_has_put_something_of_both_into_one_group() {
+fn incidents_without_a_service_are_one_outage_if_they_share_a_group() {
     let of = |group: &str| {
         let signal = json!({"sourceRef": {"name": "am"}, "id": group, "name": "Down", "severity": "SEV2", "group": group,
             "startTime": "2026-11-22T02:04:05Z", "lastSeenTime": "2026-11-22T02:04:05Z"});
@@ -79,7 +79,7 @@ fn without_a_service_they_are_one_outage_if_a_source_has_put_something_of_both_i
 }
 
 #[test]
-fn the_older_takes_the_higher_severity_the_earlier_start_and_all_that_is_affected() {
+fn the_older_takes_over_severity_start_and_affected_objects() {
     let older = incident(
         "a",
         "03",
@@ -101,7 +101,7 @@ fn the_older_takes_the_higher_severity_the_earlier_start_and_all_that_is_affecte
         "startTimeSource": "inc/b: first failed payment"}});
     assert_eq!(patch, expected);
 
-    // Once it is written nothing is left to write, however often it is decided again.
+    // Once it is written, further decisions write nothing.
     let mut written = serde_json::to_value(&older).unwrap();
     json_patch::merge(&mut written, &patch);
     let written: Incident = serde_json::from_value(written).unwrap();
@@ -109,7 +109,7 @@ fn the_older_takes_the_higher_severity_the_earlier_start_and_all_that_is_affecte
 }
 
 #[test]
-fn a_milder_later_and_smaller_one_changes_nothing() {
+fn a_milder_later_and_smaller_duplicate_changes_nothing() {
     let older =
         incident("a", "03", json!({"spec": {"severity": "SEV2", "affected": [deployment("checkout")]}}));
     let younger = json!({"spec": {"affected": [deployment("checkout")], "startTime": "2026-11-22T02:05:00Z"},
@@ -119,7 +119,7 @@ fn a_milder_later_and_smaller_one_changes_nothing() {
 }
 
 #[test]
-fn the_younger_is_a_duplicate_once_the_older_says_so_and_stays_one() {
+fn the_younger_is_a_duplicate_once_the_older_lists_it_and_stays_one() {
     let mut all = [incident("a", "03", json!({})), incident("b", "04", json!({}))];
     assert_eq!(duplicate_of(&all[1], &facts(&all)), None, "not before what it says is taken over");
 
@@ -148,7 +148,7 @@ fn the_younger_is_a_duplicate_once_the_older_says_so_and_stays_one() {
 }
 
 #[test]
-fn a_duplicate_goes_on_binding_until_the_older_one_is_answered_and_led_as_well() {
+fn a_duplicate_binds_until_the_older_one_is_answered_and_led_too() {
     let taken = json!({"status": {"duplicates": [{"name": "b", "uid": "b"}]}});
     let answered = json!({"spec": {"acknowledgement": {"user": "emil"}}});
     let led = json!({"spec": {"roles": {"lead": {"user": "lena"}}}});
@@ -186,7 +186,7 @@ fn an_incident_stays_about_the_service_that_it_opened_about() {
 }
 
 #[test]
-fn people_are_escalation_restarts_for_a_worse_one_that_nobody_has_answered() {
+fn escalation_restarts_for_a_worse_duplicate_without_an_answer() {
     let older = incident(
         "a",
         "03",

@@ -1,4 +1,4 @@
-//! What is known when an incident is decided on. Pure.
+//! The facts that the decision on an incident is based on. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::api::{
 };
 use crate::change::policy;
 
-/// Everything of the incident's namespace that a decision may look at.
+/// The objects of the incident's namespace that the decision reads.
 #[derive(Clone, Debug, Default)]
 pub struct IncidentFacts {
     /// The operator's own namespace.
     pub operator_namespace: String,
-    /// Since when this process looks at incidents without a break; what was before it has not seen.
+    /// Since when this process observes incidents without interruption; it saw nothing of the time before.
     pub observed_since: Timestamp,
     /// All policies.
     pub policies: Vec<Arc<ChangePolicy>>,
@@ -31,7 +31,7 @@ pub struct IncidentFacts {
     pub incidents: Vec<Arc<Incident>>,
     /// The rotations.
     pub rotations: Vec<Arc<OnCallRotation>>,
-    /// Who stands in for whom.
+    /// The on-call overrides.
     pub overrides: Vec<Arc<OnCallOverride>>,
     /// The channels.
     pub channels: Vec<Arc<NotificationChannel>>,
@@ -41,14 +41,14 @@ pub struct IncidentFacts {
     pub runs: Vec<Arc<RunbookRun>>,
     /// The requests.
     pub requests: Vec<Arc<ChangeRequest>>,
-    /// The decisions and answers.
+    /// The approvals: decisions and answers.
     pub approvals: Vec<Arc<Approval>>,
-    /// Workloads by their key, as JSON.
+    /// Workloads by [`key`], as JSON.
     pub workloads: BTreeMap<String, Value>,
 }
 
 impl IncidentFacts {
-    /// The service an incident is about: the first it names, or the first whose object it names.
+    /// The service of an incident: the first that it names, or the first that owns one of its affected objects.
     pub fn service(&self, incident: &Incident) -> Option<&Arc<BusinessService>> {
         let named = |service: &&Arc<BusinessService>| {
             incident.spec.service_refs.first().is_some_and(|reference| reference.name == service.name_any())
@@ -60,18 +60,18 @@ impl IncidentFacts {
         self.services.iter().find(named).or_else(|| self.services.iter().find(owns))
     }
 
-    /// Whether any policy is over a namespace. Without one nobody may lead there.
+    /// Whether a policy governs a namespace. Without one nobody may lead there.
     pub fn is_governed(&self, namespace: &str) -> bool {
         !policy::over(&self.policies, namespace, &self.operator_namespace).is_empty()
     }
 
-    /// A workload as it is, if it is known.
+    /// The live state of a workload, if it is known.
     pub fn workload(&self, object: &ObjectRef) -> Option<&Value> {
         self.workloads.get(&key(object))
     }
 }
 
-/// Key of a workload, whatever the version.
+/// Key of a workload, independent of the API version.
 pub fn key(object: &ObjectRef) -> String {
     format!("{}/{}/{}", object.group(), object.kind, object.name)
 }

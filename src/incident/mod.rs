@@ -1,5 +1,5 @@
-//! The lifecycle of an incident: what is known ([`facts`]), what follows ([`decide`], pure), and doing it
-//! ([`controller`]).
+//! The lifecycle of an incident. [`controller`] gathers the [`facts`], lets [`decide`] make a [`plan`], and carries it
+//! out. Everything but the controller is pure.
 
 pub mod announcements;
 pub mod changes;
@@ -8,6 +8,7 @@ pub mod controller;
 pub mod decide;
 pub mod duplicates;
 pub mod facts;
+pub mod flapping;
 pub mod handoff;
 pub mod next;
 pub mod opening;

@@ -1,4 +1,4 @@
-//! Who must do what next, with the command (rules §5). Pure.
+//! Who must do what next, with the command (docs/rules.md#next). Pure.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::incident::handoff;
 use crate::runbook::run::view;
 use crate::text::{cut, instant};
 
-/// The next act; none once there is nothing left to do. `overdue`: by when stakeholders were to hear again, and did not.
+/// The next action; `None` once nothing is left to do. `overdue`: the passed time by which stakeholders were promised an
+/// update.
 pub fn decide(
     incident: &Incident,
     facts: &IncidentFacts,
@@ -65,7 +66,7 @@ pub fn decide(
             }
             waiting_request(incident, facts, &namespace)
                 .or_else(|| waiting_question(status, &lead, &namespace, &name))
-                .or_else(|| blind(status).then(|| end_without_proof(&lead, &namespace, &name)))
+                .or_else(|| may_never_pass(status).then(|| end_without_proof(&lead, &namespace, &name)))
                 .or_else(|| {
                     let by = instant(overdue?);
                     let speaks = incident.spec.roles.as_ref().and_then(|roles| roles.communications.as_ref());
@@ -128,18 +129,18 @@ pub fn decide(
     })
 }
 
-/// Whether the paging ended without having found anybody.
+/// Whether the escalation is exhausted and reached no person.
 fn nobody_is_paged(status: &IncidentStatus) -> bool {
     status.escalation.as_ref().is_some_and(|escalation| escalation.exhausted && escalation.people.is_empty())
 }
 
-/// Who is being paged.
+/// Names of the people who are paged.
 fn paged(status: &IncidentStatus) -> String {
     let people = status.escalation.as_ref().map(|escalation| escalation.people.join(", "));
     people.filter(|people| !people.is_empty()).unwrap_or_else(|| "whoever is on duty".to_owned())
 }
 
-/// Who could lead, by name where a rotation says who.
+/// Names of the people who could lead, if a rotation lists them.
 fn leads(incident: &Incident, facts: &IncidentFacts) -> Option<String> {
     let services =
         facts.service(incident).map_or_else(|| facts.services.clone(), |own| vec![Arc::clone(own)]);
@@ -147,7 +148,7 @@ fn leads(incident: &Incident, facts: &IncidentFacts) -> Option<String> {
     (!leads.is_empty()).then(|| leads.join(" or "))
 }
 
-/// `next` in a few words: `amir|bea: approve chg/back-to-v1`.
+/// `next` as text for the column: `amir|bea: approve chg/back-to-v1`.
 pub fn waiting_on(next: &Next) -> String {
     let who = next.who.replace(" and ", "|").replace(" or ", "|").replace(", ", "|").replace("one of ", "");
     cut(&format!("{who}: {}", next.what), 253)
@@ -160,7 +161,7 @@ fn acting_run<'a>(incident: &Incident, facts: &'a IncidentFacts) -> Option<&'a A
     })
 }
 
-/// Whether a run for the incident is at work or waits for somebody.
+/// Whether a run for the incident is acting, or waits for a person.
 pub fn is_remediating(incident: &Incident, facts: &IncidentFacts) -> bool {
     acting_run(incident, facts).is_some()
 }
@@ -182,9 +183,9 @@ fn waiting_request(incident: &Incident, facts: &IncidentFacts, namespace: &str) 
     })
 }
 
-/// Whether nothing is seen to be wrong, but a check sees nothing and nobody can answer it, or somebody has said no: it
-/// may never pass.
-fn blind(status: &IncidentStatus) -> bool {
+/// Whether the checks may never pass although none sees a failure: one cannot be evaluated and has no question to answer,
+/// or a person answered no.
+fn may_never_pass(status: &IncidentStatus) -> bool {
     let is_denied = |check: &CheckStatus| check.result == CheckResult::Failing && check.answered.is_some();
     let sees_nothing = |check: &CheckStatus| check.result == CheckResult::Unknown && check.digest.is_none();
     let mut checks = status.checks.iter();
@@ -202,7 +203,7 @@ fn end_without_proof(lead: &str, namespace: &str, name: &str) -> Next {
     }
 }
 
-/// A question that nothing but an answer stands before.
+/// The first question that waits for its answer.
 fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &str) -> Option<Next> {
     let check = status.checks.iter().find(|check| check.digest.is_some() && check.answered.is_none())?;
     Some(Next {
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handoff_waits_for_whom_it_names_and_a_promise_for_who_speaks() {
+    fn a_handoff_waits_for_the_nominee_and_an_update_for_communications() {
         let status: IncidentStatus =
             serde_json::from_value(json!({"lead": {"user": "lena", "time": "2026-11-22T02:04:10Z"}}))
                 .unwrap();
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_can_be_paged_nobody_is_waited_for_by_name() {
+    fn an_exhausted_escalation_waits_for_no_one_by_name() {
         let who = |escalation: Value| {
             let status: IncidentStatus = serde_json::from_value(json!({"escalation": escalation})).unwrap();
             let incident = Incident::new("i", Default::default());
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_no_leaves_the_lead_the_end_without_proof_and_what_is_said_too_early_waits() {
+    fn a_denied_check_offers_the_end_without_proof_and_an_early_end_waits() {
         let mut status: IncidentStatus =
             serde_json::from_value(json!({"checks": [{"name": "c", "result": "Failing",
             "message": "m", "sinceTime": "2026-11-22T02:04:10Z", "digest": "v1:sha256:00",
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_check_can_see_the_lead_ends_with_one_peer() {
+    fn an_outage_that_no_check_can_see_is_ended_by_lead_and_peer() {
         let next = crisis(&[("Passing", None), ("Unknown", None)]);
         let command = "kubectl mayday resolve -n shop inc/i --outcome unproved --reason \"…\" --ask";
         assert_eq!((next.who.as_str(), next.command.as_deref()), ("lena", Some(command)));

@@ -41,7 +41,7 @@ fn start(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let start = incident.spec.start_time.clone().or(first);
     let before = status.start_time.clone();
     status.start_time = start.into_iter().chain(status.detected_time.clone()).min_by_key(|time| time.0);
-    timeline::tell_start(incident, status, before.as_ref(), now);
+    timeline::add_start(incident, status, before.as_ref(), now);
 }
 
 /// The service as it was when the incident opened; an incident that is over gets none any more.

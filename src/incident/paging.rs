@@ -54,9 +54,9 @@ fn waits_for_signal(incident: &Incident, status: &IncidentStatus) -> Option<Time
     (by_a_source && status.signals.is_empty()).then(|| created.checked_add(SIGNAL_WAIT).ok())?
 }
 
-/// How Mayday knows, in a few words: `not available for 20 s`.
+/// How Mayday detected the outage, in a few words: `not available for 20 s`.
 fn finding(status: &IncidentStatus) -> Option<String> {
-    // What fires says what is wrong now; only where nothing does any more, what fired.
+    // Firing signals come first: they say what is wrong now.
     let first =
         status.signals.iter().min_by_key(|signal| (signal.end_time.is_some(), signal.start_time.0))?;
     let detected = status.detected_time.as_ref()?.0;
@@ -66,10 +66,10 @@ fn finding(status: &IncidentStatus) -> Option<String> {
     }
     Some(first.summary.clone().unwrap_or_else(|| first.name.clone()))
 }
-/// What Mayday has done, as a sentence.
+/// What Mayday has done so far, as a sentence for the page.
 fn done(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus, start: &[RunbookRun]) -> String {
     let name = incident.name_any();
-    // What began this time: a trial did nothing, nor did what is held back.
+    // Only runs that started since the last relapse; a dry run does nothing, and a held run has not started.
     let since = status.out_since().filter(|_| status.relapses > 0).map(|time| time.0);
     let began = |run: &&Arc<RunbookRun>| {
         let start = run.status.as_ref()?.start_time.as_ref()?.0;
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_says_what_has_begun_and_nothing_else() {
+    fn a_page_names_only_a_run_that_has_started() {
         let incident = Incident::new("i", Default::default());
         let told = |run: serde_json::Value| {
             let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r"},
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_needs_an_approval_of_its_own_is_not_told_as_started() {
+    fn a_run_that_needs_its_own_approval_is_not_called_started() {
         let told = |approval: &str| {
             let runbook = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "rb"},
                 "spec": {"summary": "s", "serviceAccountName": "sa", "approval": approval, "steps": []}});

@@ -1,7 +1,7 @@
 //! Checks that a person answers. Pure.
 //!
-//! A question is asked once every check that Mayday can look at passes, and an answer holds while they go on passing.
-//! Whoever says no is asked again after a while: an answer tells how it was then.
+//! A question is asked once every check that Mayday can evaluate passes, and an answer holds while they go on passing.
+//! After a no the question is asked again, since an answer only describes its moment.
 
 use std::sync::Arc;
 
@@ -15,10 +15,11 @@ use crate::api::{Approval, Incident};
 use crate::change::diff::digest;
 use crate::cluster::conditions::seconds;
 
-/// How long after a no the same is asked again.
-const AGAIN: SignedDuration = SignedDuration::from_mins(5);
+/// Interval after which a denied question is asked again.
+const ASK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// How a question stands. `round` tells the time for which an answer holds from others; none: it is not asked yet.
+/// The status of a question. `round` identifies the period for which an answer holds; without one the question is not
+/// asked yet.
 pub fn ask(
     incident: &Incident,
     approvals: &[Arc<Approval>],
@@ -39,13 +40,13 @@ pub fn ask(
     };
     let Some(round) = round else { return seen };
     let uid = incident.uid().unwrap_or_default();
-    // The second of the last no that has been asked again; 0 if none has.
+    // Time of the last denial that was asked again, in Unix seconds; 0 if there is none.
     let mut denied = 0;
     let answer = loop {
         seen.digest = digest::question(&question, &format!("{uid}/{round}/{denied}")).ok();
         match answer(&uid, approvals, &check.name, seen.digest.as_deref()) {
             Some((by, Decision::Deny)) if by.time.0.as_second() > denied => {
-                let again = by.time.0.saturating_add(AGAIN).unwrap_or(Timestamp::MAX);
+                let again = by.time.0.saturating_add(ASK_AGAIN_AFTER).unwrap_or(Timestamp::MAX);
                 if now < again {
                     *wake = [*wake, Some(again)].into_iter().flatten().min();
                     break Some((by, Decision::Deny));
@@ -70,7 +71,7 @@ pub fn ask(
     seen
 }
 
-/// The first valid answer to a question; the guard let only the entitled answer.
+/// The first valid answer to a question. The guard has checked who may answer.
 fn answer(
     uid: &str,
     approvals: &[Arc<Approval>],

@@ -1,4 +1,4 @@
-//! From the checks to the end of an outage, and back when it returns. Pure.
+//! From passing checks to the end of the outage, and back when it returns (docs/rules.md#states). Pure.
 
 use crate::api::incident_status::PEOPLE;
 use jiff::{SignedDuration, Timestamp};
@@ -11,13 +11,14 @@ use crate::api::incident::Outcome;
 use crate::api::incident_status::MAYDAY;
 use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, PastOutage, Stamped};
 use crate::cluster::conditions::{State, seconds, set};
-use crate::incident::{roles, staleness};
+use crate::incident::{flapping, roles, staleness};
 use crate::report::span;
 
-/// Most outages before a relapse that are kept, as the schema allows.
-const PAST: usize = 50;
+/// Maximum number of past outages in the status, as the schema allows.
+const MAX_PAST_OUTAGES: usize = 50;
 
-/// Goes on from the checks in the status: mitigated, restored, resolved, and again out. When to look again.
+/// Advances the incident by the checks in the status: mitigated, restored, resolved, or out again. Returns when to decide
+/// again.
 pub fn advance(
     incident: &Incident,
     status: &mut IncidentStatus,
@@ -34,12 +35,12 @@ pub fn advance(
     match (passes, status.healthy_since_time.clone()) {
         (true, None) => {
             status.healthy_since_time = Some(seconds(now));
-            staleness::turned(status, now);
+            flapping::record_transition(status, now);
             timeline::add(status, now, MAYDAY, "every check passes");
         }
         (false, Some(_)) => {
             status.healthy_since_time = None;
-            staleness::turned(status, now);
+            flapping::record_transition(status, now);
             let what = match status.restored_time.take() {
                 Some(_) => "a check fails again: not restored after all",
                 None => "a check fails again",
@@ -57,11 +58,11 @@ pub fn advance(
         }
     }
     resolve(incident, status, now);
-    [wake, staleness::flaps_until(status, now)].into_iter().flatten().min()
+    [wake, flapping::ends_at(status, now)].into_iter().flatten().min()
 }
 
-/// When it will have been proved that service has returned, if every check goes on passing. While nobody looked, nothing
-/// was proved.
+/// When the return to service is proved if every check goes on passing. Time before `observed_since` proves nothing, since
+/// nothing was observed.
 pub fn proved_at(
     status: &IncidentStatus,
     stable_for: SignedDuration,
@@ -71,14 +72,14 @@ pub fn proved_at(
     Some(since.saturating_add(stable_for).unwrap_or(since))
 }
 
-/// Whether people have said that it is restored, and that is not proved: the guard judges by what was stored.
+/// Whether people have resolved it as restored before that is proved. The guard allowed it by an older status.
 pub fn awaits_proof(incident: &Incident, status: &IncidentStatus) -> bool {
     status.restored_time.is_none()
         && incident.resolution(status).is_some_and(|said| said.outcome == Outcome::Restored)
 }
 
-/// A signal that fires after the resolution reopens the incident; whoever stored it has looked at the time.
-/// To be asked first: what is over stays as it was, and only a relapse makes it go on.
+/// Reopens the incident if a signal fires after the resolution (docs/rules.md#relapse). `detect` stores such a signal only
+/// within the time in which an incident may be reopened.
 pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let ended = incident.resolution(status).map(|resolution| resolution.outcome);
     if matches!(ended, Some(Outcome::FalseAlarm | Outcome::Duplicate)) {
@@ -95,14 +96,14 @@ pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp)
         let last = span::last(incident, status);
         let end = last.end.unwrap_or(resolved.time.0);
         status.past_outages.push(PastOutage { start_time: last.start.map(Time), end_time: Time(end) });
-        let surplus = status.past_outages.len().saturating_sub(PAST);
+        let surplus = status.past_outages.len().saturating_sub(MAX_PAST_OUTAGES);
         status.past_outages.drain(..surplus);
-        // What fires on from before was out again as soon as it was said to be over.
+        // A signal that fires since before the resolution means the outage never ended.
         status.returned_time = began.map(|began| Time(began.max(end)));
         status.resolved = None;
         status.restored_time = None;
         status.healthy_since_time = None;
-        staleness::turned(status, now);
+        flapping::record_transition(status, now);
         status.relapses = status.relapses.saturating_add(1);
         status.lapsed_resolution = incident.spec.resolution.clone();
         roles::lapse(incident, status);
@@ -116,17 +117,17 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     }
     let (user, what) = match incident.resolution(status) {
         Some(resolution) => {
-            // Only the lead, or a quorum, could write it.
+            // The guard lets only the lead or a quorum write it.
             let lead = status.lead.as_ref().map(|lead| lead.user.as_str()).or(incident.lead());
             let user = lead.unwrap_or(PEOPLE).to_owned();
             let reason = resolution.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             (user, format!("resolved as {:?}{reason}", resolution.outcome))
         }
-        // Without a lead it resolves by itself once it is proved, and does not come and go.
+        // Without a lead a proved incident resolves by itself, unless it flaps.
         None if status.restored_time.is_some()
             && status.lead.is_none()
             && incident.is_noticed(status)
-            && staleness::flaps_until(status, now).is_none() =>
+            && flapping::ends_at(status, now).is_none() =>
         {
             (MAYDAY.to_owned(), "resolved by itself".to_owned())
         }
@@ -136,7 +137,7 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     status.resolved = Some(Stamped { user, time: seconds(now) });
 }
 
-/// Where the incident stands: of the rows that hold, the last wins. `is_remediating`: a run is acting.
+/// The state of the incident: the most advanced one that applies. `is_remediating`: a run is acting.
 pub fn state(incident: &Incident, status: &IncidentStatus, is_remediating: bool) -> IncidentState {
     if status.duplicate_of.is_some() {
         return IncidentState::Duplicate;
@@ -164,16 +165,16 @@ pub fn state(incident: &Incident, status: &IncidentStatus, is_remediating: bool)
     }
 }
 
-/// Whether somebody must write what was learnt before it is closed.
+/// Whether the incident needs a review before it closes: SEV2 and worse do.
 pub fn needs_review(incident: &Incident) -> bool {
     !crate::api::common::Severity::Sev2.worse_than(incident.spec.severity)
 }
 
-/// The conditions of rules §5.
+/// Sets the conditions of an incident (docs/rules.md#incident-conditions).
 pub fn conditions(status: &mut IncidentStatus, facts: &IncidentFacts, generation: i64, now: Timestamp) {
-    let goes_on = status.state.is_none_or(IncidentState::is_open);
-    let stale = if goes_on { staleness::stale(status, facts, now).0 } else { None };
-    let flapping = goes_on && staleness::flaps_until(status, now).is_some();
+    let is_open = status.state.is_none_or(IncidentState::is_open);
+    let stale = if is_open { staleness::stale(status, facts, now).0 } else { None };
+    let flapping = is_open && flapping::ends_at(status, now).is_some();
     let needs_no_review = matches!(
         status.state,
         Some(IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate)

@@ -31,7 +31,7 @@ fn step(incident: &Incident, status: &mut IncidentStatus, second: i64) -> Incide
 }
 
 #[test]
-fn time_in_which_nobody_looked_proves_nothing() {
+fn time_without_observation_proves_nothing() {
     let incident = incident(json!({"detection": {"method": "Alert"}}));
     let mut status = with(CheckResult::Passing);
     step(&incident, &mut status, 10);
@@ -44,7 +44,7 @@ fn time_in_which_nobody_looked_proves_nothing() {
 }
 
 #[test]
-fn what_is_said_to_be_restored_waits_for_the_proof() {
+fn a_resolution_as_restored_waits_for_the_proof() {
     let said = incident(json!({"resolution": {"outcome": "Restored"}}));
     let mut status = with(CheckResult::Failing);
     status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
@@ -57,7 +57,7 @@ fn what_is_said_to_be_restored_waits_for_the_proof() {
 }
 
 #[test]
-fn what_comes_and_goes_does_not_resolve_by_itself_until_it_holds() {
+fn a_flapping_incident_does_not_resolve_by_itself_until_it_is_steady() {
     let incident = incident(json!({}));
     let mut status = with(CheckResult::Failing);
     for second in 1..=7 {
@@ -94,7 +94,7 @@ fn only_proved_and_stable_health_returns_service() {
 }
 
 #[test]
-fn what_only_a_person_has_seen_does_not_end_by_itself() {
+fn an_outage_that_only_a_person_has_noticed_does_not_end_by_itself() {
     let reported = incident(json!({}));
     let mut status = with(CheckResult::Passing);
     assert_eq!(step(&reported, &mut status, 0), IncidentState::Monitoring);
@@ -112,7 +112,7 @@ fn no_checks_prove_nothing() {
 }
 
 #[test]
-fn with_a_lead_it_waits_for_the_lead() {
+fn an_incident_with_a_lead_waits_for_the_lead() {
     let mut status = with(CheckResult::Passing);
     status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
     step(&incident(json!({})), &mut status, 0);
@@ -123,7 +123,7 @@ fn with_a_lead_it_waits_for_the_lead() {
 }
 
 #[test]
-fn a_relapse_reopens_the_same_incident_and_the_old_resolution_no_longer_counts() {
+fn a_relapse_reopens_the_incident_and_voids_the_old_resolution() {
     let said = incident(json!({"resolution": {"outcome": "Unproved", "reason": "no probe"}}));
     let mut status = with(CheckResult::Failing);
     status.acknowledgement = Some(Stamped { user: "emil".into(), time: seconds(at(5)) });
@@ -151,7 +151,7 @@ fn a_relapse_reopens_the_same_incident_and_the_old_resolution_no_longer_counts()
 }
 
 #[test]
-fn a_small_one_needs_no_review_and_a_false_alarm_is_one() {
+fn a_minor_incident_needs_no_review_and_a_false_alarm_is_a_state() {
     let small = incident(json!({"severity": "SEV3", "detection": {"method": "Alert"}}));
     let mut status = with(CheckResult::Passing);
     step(&small, &mut status, 0);
@@ -162,7 +162,7 @@ fn a_small_one_needs_no_review_and_a_false_alarm_is_one() {
 }
 
 #[test]
-fn of_the_rows_that_hold_the_last_wins() {
+fn the_most_advanced_state_wins() {
     let plain = incident(json!({}));
     let mut status = IncidentStatus::default();
     assert_eq!(state(&plain, &status, true), IncidentState::Remediating);

@@ -1,5 +1,5 @@
-//! Which earlier outage a new incident is a relapse of: one that came back too late to be opened again (rules §4).
-//! Pure.
+//! Which earlier outage a new incident is a relapse of, if that came back too late to be reopened
+//! (docs/rules.md#relapse). Pure.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::facts::IncidentFacts;
 use crate::api::Incident;
 use crate::api::incident_status::{IncidentState, IncidentStatus, Signal};
 
-/// The outage that was over when this one began and that one of its signals reported, too; of several the one that
+/// The earlier incident that was resolved before this one began and shares a signal with it; of several the one that
 /// ended last.
 pub fn of<'a>(
     incident: &Incident,
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_outage_of_the_same_signal_that_was_over_is_the_one() {
+    fn a_relapse_is_of_the_last_ended_outage_with_the_same_signal() {
         let (three, four, five) = ("2026-11-22T03:00:00Z", "2026-11-22T04:00:00Z", "2026-11-22T05:00:00Z");
         let new = incident("new", five, "Open", None, "a");
         let facts = IncidentFacts {

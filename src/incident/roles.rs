@@ -1,4 +1,5 @@
-//! Who answered and who leads: taken from the spec, where the API server let only the entitled write. Pure.
+//! Who answered and who leads, from the spec; the guard has checked who may write that. The lead is the incident
+//! commander. Pure.
 
 use crate::api::incident_status::MAYDAY;
 use jiff::Timestamp;
@@ -15,17 +16,18 @@ use crate::change::approval::binding;
 use crate::change::policy;
 use crate::cluster::conditions::seconds;
 
-/// Most former leads that are kept, as the schema allows.
-const FORMER_LEADS: usize = 16;
+/// Maximum number of former leads in the status, as the schema allows.
+const MAX_FORMER_LEADS: usize = 16;
 
-/// The outage has come back, or is worse: whoever answered or led before may be asleep, so people are paged anew.
+/// Voids the acknowledgement and the lead and restarts the escalation, since the outage has come back or become worse:
+/// those people may be asleep.
 pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     status.lapsed_acknowledgement = incident.spec.acknowledgement.clone();
     status.lapsed_lead = lead_of(incident).cloned();
     status.acknowledgement = None;
     let former = status.lead.take();
     led_before(status, former);
-    // The ladder begins again at its first level.
+    // The escalation restarts at its first level.
     status.escalation = None;
     status.paged_severity = None;
     status.escalation_restarts = status.escalation_restarts.saturating_add(1);
@@ -35,8 +37,8 @@ fn lead_of(incident: &Incident) -> Option<&Commitment> {
     incident.spec.roles.as_ref()?.lead.as_ref()
 }
 
-/// The person of the spec, unless it is the one of before the relapse. Once the spec says something else, whatever it
-/// says later counts.
+/// The person that the spec names, unless that is the commitment from before the relapse. Once the spec changes, every
+/// later commitment counts.
 fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -> Option<&'a str> {
     if let (Some(said), Some(before)) = (said, lapsed.as_ref())
         && said.repeats(before)
@@ -47,8 +49,8 @@ fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -
     said.map(|person| person.user.as_str())
 }
 
-/// A new signal says how bad it is. If that is worse than what people know, and nobody leads, they are paged anew;
-/// `said` is how bad it was said to be before.
+/// Restarts the escalation if a new signal is worse than the severity people were paged for and nobody leads. `said` is
+/// the severity of the incident before the signal.
 pub fn worsen(incident: &Incident, status: &mut IncidentStatus, said: Severity, worst: Severity) {
     let known = status.paged_severity.unwrap_or(said);
     if worst.worse_than(known) && !is_led(incident, status) {
@@ -57,16 +59,16 @@ pub fn worsen(incident: &Incident, status: &mut IncidentStatus, said: Severity, 
     }
 }
 
-/// Whether somebody leads who has said so since the outage came back.
+/// Whether a person has claimed the lead since the last relapse.
 fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
     counting(lead_of(incident), &mut status.lapsed_lead.clone()).is_some()
 }
 
-/// Records who answered, who leads, and since when the incident binds changes.
+/// Records who answered, who leads, and since when the incident binds changes (docs/rules.md#binding-incidents).
 pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let stamp = |user: &str| Stamped { user: user.to_owned(), time: seconds(now) };
     let lead = counting(lead_of(incident), &mut status.lapsed_lead);
-    // Claiming acknowledges.
+    // Claiming the lead acknowledges.
     let answered =
         counting(incident.spec.acknowledgement.as_ref(), &mut status.lapsed_acknowledgement).or(lead);
     status.paged_severity.get_or_insert(incident.spec.severity);
@@ -98,10 +100,10 @@ pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentS
     }
 }
 
-/// Remembers a former lead; of many only the newest are kept.
+/// Adds a former lead; the oldest are dropped.
 fn led_before(status: &mut IncidentStatus, former: Option<Stamped>) {
     status.former_leads.extend(former);
-    let surplus = status.former_leads.len().saturating_sub(FORMER_LEADS);
+    let surplus = status.former_leads.len().saturating_sub(MAX_FORMER_LEADS);
     status.former_leads.drain(..surplus);
 }
 
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_worse_than_people_know_pages_anew_whoever_raised_it_unless_somebody_leads() {
+    fn a_worse_severity_restarts_the_escalation_unless_somebody_leads() {
         let answered = |roles: Value| {
             let spec = json!({"severity": "SEV5", "acknowledgement": {"user": "emil"}, "roles": roles});
             let mut status = IncidentStatus::default();
@@ -130,7 +132,7 @@ mod tests {
             (spec, status)
         };
         let (mut spec, mut status) = answered(json!({}));
-        // As after a conflict or a crash: the spec has been raised, and nobody knows.
+        // As after a conflict or a crash: the spec was raised, and nobody was paged for it.
         spec["severity"] = json!("SEV2");
         recorded(spec.clone(), &mut status);
         worsen(&incident(spec.clone()), &mut status, Severity::Sev2, Severity::Sev2);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_relapse_the_people_of_before_count_again_only_once_the_spec_changes() {
+    fn people_from_before_a_relapse_count_only_once_the_spec_changes() {
         let before = json!({"acknowledgement": {"user": "emil"}, "roles": {"lead": {"user": "lena"}}});
         let mut status = IncidentStatus::default();
         recorded(before.clone(), &mut status);
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_relapse_the_same_people_count_once_they_say_it_again() {
+    fn the_same_people_count_after_a_relapse_once_they_say_it_again() {
         let said = |time: &str| json!({"acknowledgement": {"user": "emil", "time": time}, "roles": {"lead": {"user": "lena", "time": time}}});
         let mut status = IncidentStatus::default();
         lapse(&incident(said("2026-11-22T02:04:10.7Z")), &mut status);

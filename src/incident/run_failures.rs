@@ -1,4 +1,4 @@
-//! Pages the lead's rotation where a run failed and its Runbook says so, or nobody can tell what it did. Pure.
+//! Pages the lead's rotation when a run failed and its Runbook asks for that, or its outcome is unknown. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -14,7 +14,7 @@ use crate::oncall::escalation::page_text::together;
 use crate::oncall::escalation::recipients;
 use crate::runbook::run::view;
 
-/// Stores one page for each such run of the incident.
+/// Queues one page for each such run of the incident.
 pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let name = incident.name_any();
     let namespace = incident.namespace().unwrap_or_default();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leads_rotation_is_paged_once_for_a_run_whose_outcome_nobody_can_prove() {
+    fn the_leads_rotation_is_paged_once_for_a_run_of_unknown_outcome() {
         let mut status = IncidentStatus::default();
         let facts = facts(&[("payments", "emil"), ("leads", "lena")]);
         let text = "Runbook restart has an outcome that nobody can prove (run/r). \
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn without_anybody_there_it_is_whoever_is_on_duty_for_the_service() {
+    fn the_service_rotation_is_paged_if_the_leads_rotation_has_no_one() {
         let facts = facts(&[("payments", "emil")]);
         let mut status = IncidentStatus {
             lead: Some(Stamped { user: "amir".to_owned(), time: Time(Timestamp::UNIX_EPOCH) }),

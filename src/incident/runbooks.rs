@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_somebody_deleted_is_remembered_for_it_has_run() {
+    fn a_deleted_run_stays_in_the_list() {
         let incident: Incident = serde_json::from_value(json!({
             "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "i", "uid": "u"},
             "spec": {"title": "t", "severity": "SEV2"}
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(names(&["deleted", "a"]), ["deleted", "a", "b"]);
         assert_eq!(names(&["a", "deleted", "b"]), ["deleted", "a", "b"]);
 
-        // Too many are the same ones in each look, or each look would write what the one before has undone.
+        // A full list is stable: otherwise each decision would undo the write of the one before.
         let many = (0..MAX_RUNS + 2).map(|number| run(&format!("{number:03}"), "i")).collect();
         let facts = IncidentFacts { runs: many, ..IncidentFacts::default() };
         let first = runs(&incident, &facts, &[]);

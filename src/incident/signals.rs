@@ -1,33 +1,32 @@
-//! The signals of an incident: how a new one is merged into those that are stored. Pure.
+//! The signals of an incident: how a new signal is merged into the stored ones. Pure.
 
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
 use crate::api::incident_status::{IncidentStatus, Signal};
 
-/// Most signals that an incident keeps.
+/// Maximum number of signals that an incident stores.
 pub const KEPT: usize = 50;
-/// Most signals that are known to have found no place there.
+/// Maximum number of signals that are tracked by hash because the list is full.
 pub const LEFT_OUT: usize = 500;
-/// A signal that is repeated is only written again after so long, or every repeat would be a write.
+/// Minimum interval between two writes of `lastSeenTime`, so that not every repeat is a write.
 const REFRESH: SignedDuration = SignedDuration::from_secs(60);
 
-/// What came of merging a signal.
+/// The result of merging a signal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Merged {
-    /// It was known.
+    /// The signal was known.
     Nothing,
-    /// It is worth storing, and tells nothing worse than what was known.
+    /// The signal changed, but is no worse than before.
     Change,
-    /// Something fires that did not, or worse than before.
+    /// The signal newly fires, or is worse than before.
     News,
 }
 
 /// Merges a signal into the known ones.
 ///
-/// A signal that fires again for an episode that has cleared is a late repeat, and changes nothing; nor does one that
-/// was never seen firing and comes cleared, or the late end of an episode before the one that fires. Of two starts the
-/// earlier one counts.
+/// Three kinds change nothing: a late repeat of an episode that has cleared, a cleared signal that never fired here, and
+/// the late end of an episode before the present one. Of two starts the earlier one counts.
 pub fn merge(status: &mut IncidentStatus, new: Signal) -> Merged {
     let is_same = |known: &&mut Signal| known.source_ref == new.source_ref && known.id == new.id;
     let Some(known) = status.signals.iter_mut().find(is_same) else { return merge_unlisted(status, new) };
@@ -69,7 +68,7 @@ pub fn merge(status: &mut IncidentStatus, new: Signal) -> Merged {
     }
 }
 
-/// Merges a signal that is not in the list: it is added, or noted as one that did not fit until it clears.
+/// Merges a signal that is not in the list: it is added, or tracked by hash until it clears if the list is full.
 fn merge_unlisted(status: &mut IncidentStatus, new: Signal) -> Merged {
     let key = key(&new.source_ref.name, &new.id);
     let noted = status.left_out_signals.iter().position(|known| *known == key);
@@ -86,7 +85,7 @@ fn merge_unlisted(status: &mut IncidentStatus, new: Signal) -> Merged {
             Merged::News
         }
         (false, None) => {
-            // From here on nobody knows how many there are, nor which of them are news.
+            // From here on the exact number is unknown, and so is which signals are new.
             let most = i32::try_from(LEFT_OUT + 1).unwrap_or(i32::MAX);
             let is_first = std::mem::replace(&mut status.signals_left_out, most) != most;
             return if is_first { Merged::News } else { Merged::Nothing };
@@ -102,7 +101,7 @@ fn merge_unlisted(status: &mut IncidentStatus, new: Signal) -> Merged {
     joined
 }
 
-/// Whether the list takes one more; a full one loses its oldest cleared signal.
+/// Whether the list has room for one more; a full list drops its oldest cleared signal.
 fn has_room(signals: &mut Vec<Signal>) -> bool {
     if signals.len() < KEPT {
         return true;
@@ -114,7 +113,7 @@ fn has_room(signals: &mut Vec<Signal>) -> bool {
     true
 }
 
-/// What tells a signal that is not kept from others.
+/// The hash that identifies a signal outside the list.
 pub fn key(source: &str, id: &str) -> String {
     let identity = format!("{source}/{id}");
     Sha256::digest(identity).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_did_not_fire_or_is_worse_is_news() {
+    fn only_a_newly_firing_or_worse_signal_is_news() {
         let of = |id: &str, severity, now| Signal { severity, ..seen(id, 10, None, now) };
         let mut status = IncidentStatus::default();
         assert_eq!(merge(&mut status, of("a", Severity::Sev3, 10)), News);
@@ -203,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn of_two_starts_the_earlier_counts() {
+    fn the_earlier_of_two_starts_counts() {
         let (signals, _) = merged(&[seen("a", 30, None, 30), seen("a", 10, None, 31)]);
         assert_eq!(signals[0].start_time.0, at(10));
     }
 
     #[test]
-    fn what_comes_cleared_and_was_never_seen_is_ignored() {
+    fn a_cleared_signal_that_never_fired_is_ignored() {
         assert_eq!(merged(&[seen("a", 10, Some(20), 20)]), (vec![], vec![Nothing]));
     }
 
@@ -217,14 +216,14 @@ mod tests {
     fn the_list_is_bounded_and_a_firing_signal_is_never_dropped() {
         let many = |end: Option<i64>| (0..60).map(move |n| seen(&format!("s{n}"), 10, end, 10));
         let mut status = IncidentStatus::default();
-        // Alertmanager repeats what fires.
+        // Alertmanager repeats firing alerts.
         for signal in many(None).chain(many(None)) {
             merge(&mut status, signal);
         }
         assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
         merge(&mut status, seen("s0", 10, Some(20), 20));
         assert_eq!(merge(&mut status, seen("new", 30, None, 30)), News);
-        assert_eq!(merge(&mut status, seen("s55", 10, None, 31)), Nothing, "known, and there is no place");
+        assert_eq!(merge(&mut status, seen("s55", 10, None, 31)), Nothing, "known, and there is no room");
         assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
         let is_kept = |id: &str| status.signals.iter().any(|signal| signal.id == id);
         assert!(is_kept("new") && !is_kept("s0"));
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_to_be_known_stays_so() {
+    fn an_overflow_beyond_the_hashes_stays_an_overflow() {
         let mut status = IncidentStatus::default();
         for n in 0..(KEPT + LEFT_OUT + 9) {
             merge(&mut status, seen(&format!("s{n}"), 10, None, 10));

@@ -1,49 +1,17 @@
-//! What to doubt of what signals and checks say: a service that comes and goes, and a signal that nobody would clear
-//! (rules §5). Pure.
+//! Stale signals: signals that fire and that no source will clear (docs/rules.md#signal-stale). Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
-use crate::api::common::{ObjectRef, is_true};
+use crate::api::common::ObjectRef;
 use crate::api::incident_status::{IncidentStatus, Signal};
-use crate::cluster::conditions::seconds;
 use crate::text::instant;
 
-/// Changes of the checks older than this are another story.
-const WINDOW: SignedDuration = SignedDuration::from_mins(30);
-/// So many within the window are flapping: three times up and down.
-const BEGINS: usize = 6;
-/// It ends only with fewer than this, or it would flap itself.
-const ENDS: usize = 3;
-/// Most changes that are kept, as the schema allows.
-const KEPT: usize = 20;
-/// Alertmanager repeats what fires, by default every four hours; twice that without a word is doubtful.
-const SILENCE: SignedDuration = SignedDuration::from_hours(8);
+/// How long an Alertmanager signal may go without a repeat: twice its default repeat interval of four hours.
+const MAX_SILENCE: SignedDuration = SignedDuration::from_hours(8);
 
-/// Remembers that the checks have begun or ceased to pass.
-pub fn turned(status: &mut IncidentStatus, now: Timestamp) {
-    status.check_transition_times.push(seconds(now));
-    let surplus = status.check_transition_times.len().saturating_sub(KEPT);
-    status.check_transition_times.drain(..surplus);
-}
-
-/// Until when the service is said to come and go if nothing changes; none if it does not.
-pub fn flaps_until(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp> {
-    let recent: Vec<Timestamp> = status
-        .check_transition_times
-        .iter()
-        .filter_map(|time| time.0.checked_add(WINDOW).ok())
-        .filter(|end| *end > now)
-        .collect();
-    let enough = if is_true(&status.conditions, "Flapping") { ENDS } else { BEGINS };
-    if recent.len() < enough {
-        return None;
-    }
-    recent.iter().rev().nth(ENDS - 1).copied()
-}
-
-/// Which firing signal nobody would clear, in words; and when to look again if none is so yet.
+/// Why a firing signal is stale, for the first that is; and otherwise when the next one could become stale.
 pub fn stale(
     status: &IncidentStatus,
     facts: &IncidentFacts,
@@ -51,7 +19,7 @@ pub fn stale(
 ) -> (Option<String>, Option<Timestamp>) {
     let mut wake = None;
     for signal in firing(status) {
-        match doubt(signal, facts, now) {
+        match staleness(signal, facts, now) {
             (Some(message), _) => return (Some(message), None),
             (None, due) => wake = [wake, due].into_iter().flatten().min(),
         }
@@ -59,23 +27,24 @@ pub fn stale(
     (None, wake)
 }
 
-/// The doubt of one signal that fires, if there are any and every one of them is doubtful.
-pub fn of_all(status: &IncidentStatus, facts: &IncidentFacts, now: Timestamp) -> Option<String> {
-    let doubts: Option<Vec<String>> = firing(status).map(|signal| doubt(signal, facts, now).0).collect();
-    doubts?.into_iter().next()
+/// Why the first firing signal is stale, if signals fire and all of them are stale.
+pub fn all_stale(status: &IncidentStatus, facts: &IncidentFacts, now: Timestamp) -> Option<String> {
+    let messages: Option<Vec<String>> =
+        firing(status).map(|signal| staleness(signal, facts, now).0).collect();
+    messages?.into_iter().next()
 }
 
 fn firing(status: &IncidentStatus) -> impl Iterator<Item = &Signal> {
     status.signals.iter().filter(|signal| signal.end_time.is_none())
 }
 
-/// Why nobody would say that a signal has cleared; and when to look again if somebody would.
-fn doubt(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+/// Why no source would report that a signal has cleared, and otherwise when to look again.
+fn staleness(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
     let (name, source) = (&signal.name, &signal.source_ref.name);
     let Some(found) = facts.sources.iter().find(|found| found.name_any() == *source) else {
         return (Some(format!("asrc/{source} is gone: nobody will say that {name} has cleared")), None);
     };
-    // A condition is watched: there a silence says that nothing changes, unless there is nothing to be watched.
+    // A condition is watched: no report means no change, as long as the source still watches the object.
     if let (Some(condition), Some(object)) = (&found.spec.condition, &signal.object) {
         let watched = ObjectRef {
             api_version: condition.api_version.clone(),
@@ -83,9 +52,10 @@ fn doubt(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<Stri
             ..object.clone()
         };
         let shown = object.display();
-        let is_other = !watched.same_object(object) || !signal.id.ends_with(&format!("/{}", condition.type_));
+        let is_elsewhere =
+            !watched.same_object(object) || !signal.id.ends_with(&format!("/{}", condition.type_));
         let message = match facts.workload(object) {
-            _ if is_other => {
+            _ if is_elsewhere => {
                 format!("asrc/{source} watches something else now than what said {name} of {shown}")
             }
             None => format!("{shown} is gone: nobody will say that {name} has cleared"),
@@ -96,7 +66,7 @@ fn doubt(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<Stri
     if found.spec.alertmanager.is_none() {
         return (None, None);
     }
-    let due = signal.last_seen_time.0.checked_add(SILENCE).unwrap_or(Timestamp::MAX);
+    let due = signal.last_seen_time.0.checked_add(MAX_SILENCE).unwrap_or(Timestamp::MAX);
     if due > now {
         return (None, Some(due));
     }
@@ -112,33 +82,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::conditions::set;
     use serde_json::{Value, json};
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(minute * 60).unwrap()
-    }
-
-    #[test]
-    fn three_times_up_and_down_is_flapping_until_it_is_steady() {
-        let mut status = IncidentStatus::default();
-        for minute in 1..=5 {
-            turned(&mut status, at(minute));
-            assert_eq!(flaps_until(&status, at(minute)), None, "minute {minute}");
-        }
-        turned(&mut status, at(6));
-        assert_eq!(flaps_until(&status, at(6)), Some(at(34)), "the third newest leaves the window then");
-        set(&mut status.conditions, "Flapping", true, "Unsteady", "", 1, at(6));
-        assert_eq!(
-            flaps_until(&status, at(33)),
-            Some(at(34)),
-            "two have left the window, and it still flaps"
-        );
-        assert_eq!(flaps_until(&status, at(34)), None);
-        for minute in 100..200 {
-            turned(&mut status, at(minute));
-        }
-        assert_eq!(status.check_transition_times.len(), KEPT);
     }
 
     fn firing(source: &str, end: Value) -> IncidentStatus {
@@ -148,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_repeats_or_could_clear_is_doubted() {
+    fn a_signal_that_no_source_repeats_or_could_clear_is_stale() {
         let source = |name: &str, kind: Value| {
             let mut object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "AlertSource",
                 "metadata": {"name": name, "namespace": "shop"}, "spec": {"severity": {"fixed": "SEV2"}, "service": {"byObject": {}}}});
@@ -172,9 +119,9 @@ mod tests {
         assert_eq!(said("am", json!("1970-01-01T02:00:00Z"), 540), (None, None), "it has cleared");
         assert_eq!(said("workloads", Value::Null, 540), (None, None));
         assert!(said("gone", Value::Null, 61).0.unwrap().starts_with("asrc/gone is gone"));
-        let all = |source: &str, minute| of_all(&firing(source, Value::Null), &facts, at(minute));
+        let all = |source: &str, minute| all_stale(&firing(source, Value::Null), &facts, at(minute));
         assert!(all("am", 540).is_some() && all("am", 539).is_none());
-        assert_eq!(of_all(&IncidentStatus::default(), &facts, at(540)), None);
+        assert_eq!(all_stale(&IncidentStatus::default(), &facts, at(540)), None);
 
         let about = |kind: &str, id: &str| {
             let mut status = firing("workloads", Value::Null);

@@ -1,4 +1,4 @@
-//! Who did what, when. Pure.
+//! The timeline: who did what, and when. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,36 +9,36 @@ use crate::api::incident_status::{IncidentStatus, MAYDAY, PEOPLE, TimelineEntry}
 use crate::cluster::conditions::seconds;
 use crate::text::{cut, flat, instant};
 
-/// Most entries; the first and the newest are kept.
-const KEPT: usize = 200;
-/// So many of the first ones: how it began is never lost.
+/// Maximum number of entries; a full timeline drops from the middle.
+const MAX_ENTRIES: usize = 200;
+/// Number of first entries that are never dropped: how the outage began.
 const FIRST: usize = 40;
 
-/// Adds an entry, in the order of time.
+/// Adds an entry in order of time.
 pub fn add(status: &mut IncidentStatus, time: Timestamp, who: &str, what: &str) {
     let entry = TimelineEntry { time: seconds(time), who: cut(who, 253), what: flat(what, 500) };
     let place = status.timeline.partition_point(|known| known.time.0 <= entry.time.0);
     status.timeline.insert(place, entry);
-    if status.timeline.len() > KEPT {
+    if status.timeline.len() > MAX_ENTRIES {
         status.timeline.remove(FIRST);
         status.timeline_left_out = status.timeline_left_out.saturating_add(1);
     }
 }
 
-/// Adds the notes of people that are not there yet. The API server lets notes only be added, behind the others.
-pub fn tell_notes(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+/// Adds new notes of people. The API server only lets people append notes.
+pub fn add_notes(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let told = usize::try_from(status.notes_announced).unwrap_or(0);
     for note in incident.spec.notes.iter().skip(told) {
         let who = note.by.as_ref().map_or("somebody", |by| by.user.as_str());
-        // What lies in the future has not been so: then it was written now.
+        // A time in the future is a mistake; the note counts from now.
         let time = note.time.as_ref().map_or(now, |time| time.0.min(now));
         add(status, time, who, &format!("noted: {}", note.text));
     }
     status.notes_announced = i32::try_from(incident.spec.notes.len()).unwrap_or(i32::MAX);
 }
 
-/// Tells of a severity that has changed. Who raised it is not known here; only the lead lowers it, or several people.
-pub fn tell_severity(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+/// Adds an entry when the severity changes. Who raised it is unknown here; only the lead or a quorum can lower it.
+pub fn add_severity(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let severity = incident.spec.severity;
     if let Some(before) = status.announced_severity.filter(|before| *before != severity) {
         let lead = status.lead.as_ref().map_or(PEOPLE, |lead| &lead.user).to_owned();
@@ -48,11 +48,11 @@ pub fn tell_severity(incident: &Incident, status: &mut IncidentStatus, now: Time
     status.announced_severity = Some(severity);
 }
 
-/// Tells of a beginning that somebody has said since the incident was opened; `before` is the one that was known.
-pub fn tell_start(incident: &Incident, status: &mut IncidentStatus, before: Option<&Time>, now: Timestamp) {
+/// Adds an entry when a person sets another start after the incident opened; `before` is the start known until then.
+pub fn add_start(incident: &Incident, status: &mut IncidentStatus, before: Option<&Time>, now: Timestamp) {
     let said = incident.spec.start_time.as_ref();
     let Some(start) = said.filter(|_| before.is_some() && !same_second(said, before)) else { return };
-    // One that lies after the detection does not count.
+    // A start after the detection does not count.
     if same_second(said, status.start_time.as_ref()) {
         let source = incident.spec.start_time_source.as_deref();
         let source = source.map_or_else(String::new, |source| format!(" ({source})"));
@@ -67,7 +67,7 @@ mod tests {
     use crate::api::incident_status::Stamped;
 
     #[test]
-    fn it_is_in_order_bounded_and_never_loses_the_beginning() {
+    fn the_timeline_is_in_order_bounded_and_never_loses_the_beginning() {
         let mut status = IncidentStatus::default();
         for second in 0..300 {
             add(
@@ -85,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn every_note_is_told_once_with_who_and_when() {
+    fn every_note_is_added_once_with_author_and_time() {
         let mut incident = Incident::new("i", Default::default());
         let mut status = IncidentStatus::default();
         let now = Timestamp::from_second(100).unwrap();
         let mut write = |notes: serde_json::Value| {
             incident.spec.notes = serde_json::from_value(notes).unwrap();
-            tell_notes(&incident, &mut status, now);
-            tell_notes(&incident, &mut status, now);
+            add_notes(&incident, &mut status, now);
+            add_notes(&incident, &mut status, now);
             let told = status
                 .timeline
                 .iter()
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_severity_and_a_beginning_that_changed_are_told_once() {
+    fn a_changed_severity_or_start_is_added_once() {
         let mut incident = Incident::new("i", Default::default());
         let mut status = IncidentStatus::default();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -117,8 +117,8 @@ mod tests {
             status.lead = lead.map(|user| Stamped { user: user.to_owned(), time: seconds(now) });
             incident.spec.start_time = Some(seconds(Timestamp::from_second(start).unwrap()));
             let before = std::mem::replace(&mut status.start_time, incident.spec.start_time.clone());
-            tell_severity(&incident, &mut status, now);
-            tell_start(&incident, &mut status, before.as_ref(), now);
+            add_severity(&incident, &mut status, now);
+            add_start(&incident, &mut status, before.as_ref(), now);
             let told = status.timeline.drain(..).map(|entry| format!("{}: {}", entry.who, entry.what));
             told.collect::<Vec<_>>()
         };

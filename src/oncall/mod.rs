@@ -1,7 +1,7 @@
 //! Who is on duty, and who is paged next. The schedule and the escalation are pure.
 //!
-//! The way of a question: [`schedule`] compiles a rotation into turns and restrictions over
-//! local time, applies overrides and answers who, since when and until when.
+//! [`schedule`] compiles a rotation into turns and restrictions over local time, applies overrides and answers who is on
+//! duty from when to when.
 //! [`escalation`] turns that into pages, level by level, with the words of [`escalation::page_text`].
 
 pub mod escalation;

@@ -12,7 +12,7 @@ use crate::text::cut;
 
 use super::schedule::Schedule;
 use crate::oncall::schedule::overrides;
-use crate::oncall::schedule::overrides::StandIn;
+use crate::oncall::schedule::overrides::Override;
 
 /// How many edges within an override are compared at most.
 const SIGHT: usize = 2_000;
@@ -65,7 +65,7 @@ fn judge(
         return Err(waiting("RotationNotFound", format!("OnCallRotation {name} does not exist here")));
     };
     let people: Vec<String> = rotation.spec.people.iter().map(|person| person.name.clone()).collect();
-    let own = StandIn::new(&subject.name_any(), &subject.spec, &people).map_err(|person| {
+    let own = Override::new(&subject.name_any(), &subject.spec, &people).map_err(|person| {
         let known = people.join(", ");
         NotReady::Stalled(
             "UnknownPerson".to_owned(),
@@ -76,14 +76,14 @@ fn judge(
         return Ok(true);
     }
     let all = overrides::of_rotation(overrides, name, &people);
-    let others = all.iter().filter(|stand_in| stand_in.name != own.name).cloned().collect();
+    let others = all.iter().filter(|other| other.name != own.name).cloned().collect();
     let Ok(with) = Schedule::of_known(&rotation.spec, all) else {
         return Err(waiting(
             "RotationNotReady",
             format!("OnCallRotation {name} is not Ready; mend it first"),
         ));
     };
-    let without = with.with(others);
+    let without = with.with_overrides(others);
     let differs = std::iter::successors(Some(own.start), |at| with.next_edge(*at))
         .take_while(|at| *at < own.end)
         .take(SIGHT)

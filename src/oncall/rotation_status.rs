@@ -31,7 +31,7 @@ pub fn decide(
     let generation = rotation.metadata.generation.unwrap_or_default();
     let spec = &rotation.spec;
     let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
-    let stand_ins = overrides::of_rotation(overrides, &rotation.name_any(), &people);
+    let own = overrides::of_rotation(overrides, &rotation.name_any(), &people);
 
     let problems: Vec<String> = validate::problems(spec).iter().map(ToString::to_string).collect();
     let invalid = NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
@@ -47,7 +47,7 @@ pub fn decide(
         }
     };
     set("Reachable", reachable.into(), reason, message);
-    let Ok(schedule) = Schedule::of_known(spec, stand_ins) else {
+    let Ok(schedule) = Schedule::of_known(spec, own) else {
         let message =
             "who is on duty cannot be told; only levels that name people, and the fallback, are called";
         set("Covered", State::Unknown, "Invalid", message.to_owned());

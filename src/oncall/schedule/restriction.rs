@@ -1,25 +1,25 @@
-//! Windows of the day: when a layer has anybody at all. Pure.
+//! Restrictions: the windows of the day in which a layer has people on duty. Pure.
 
 use crate::api::oncall_rotation::{Restriction, Weekday};
 
-use super::local_time::{DAY, Reading};
+use super::local_time::{DAY, WallClock};
 
 /// 1970-01-01 was a Thursday; days are counted from Monday.
 const EPOCH_WEEKDAY: i64 = 3;
 
-/// One window: half open, named by the day on which it opens.
+/// A half-open window; it belongs to the day on which it opens.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Window {
-    /// On which days it opens, Monday first.
+    /// Days on which it opens, Monday first.
     days: [bool; 7],
-    /// Seconds after midnight at which it opens.
+    /// Opening time in seconds after midnight.
     from: i64,
-    /// Seconds after the midnight of the opening day at which it closes; over a day if it ends on the next.
+    /// Closing time in seconds after the midnight of the opening day; more than a day if it closes on the next.
     to: i64,
 }
 
 impl Window {
-    /// The window that a restriction describes; `None` if its times are not `HH:MM`.
+    /// Compiles a restriction; `None` if its times are not `HH:MM`.
     pub fn new(restriction: &Restriction) -> Option<Window> {
         let from = time_of_day(&restriction.from)?;
         let to = time_of_day(&restriction.to)?;
@@ -31,37 +31,40 @@ impl Window {
         Some(Window { days, from, to: if to <= from { to + DAY } else { to } })
     }
 
-    /// The opening and closing readings of those windows that open on one of the days.
-    fn pieces(&self, days: std::ops::RangeInclusive<i64>) -> impl Iterator<Item = (Reading, Reading)> + '_ {
+    /// Opening and closing times of the windows that open on one of these days.
+    fn pieces(
+        &self,
+        days: std::ops::RangeInclusive<i64>,
+    ) -> impl Iterator<Item = (WallClock, WallClock)> + '_ {
         days.filter(|day| self.days[weekday(*day)])
-            .map(|day| (Reading(day * DAY + self.from), Reading(day * DAY + self.to)))
+            .map(|day| (WallClock(day * DAY + self.from), WallClock(day * DAY + self.to)))
     }
 }
 
-/// Several windows; none means always.
+/// The windows of a layer; without any it is always open.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Windows(pub Vec<Window>);
 
 impl Windows {
-    /// Whether one is open.
-    pub fn open(&self, at: Reading) -> bool {
+    /// Whether a window is open.
+    pub fn open(&self, at: WallClock) -> bool {
         self.0.is_empty()
             || self.0.iter().any(|window| {
                 window.pieces(at.day() - 1..=at.day()).any(|(open, close)| open <= at && at < close)
             })
     }
 
-    /// The next reading at which one opens or closes.
-    pub fn next(&self, at: Reading) -> Option<Reading> {
+    /// The next time at which a window opens or closes.
+    pub fn next(&self, at: WallClock) -> Option<WallClock> {
         self.edges(at.day() - 1..=at.day() + 8).filter(|edge| *edge > at).min()
     }
 
-    /// The last reading up to this one at which one opened or closed.
-    pub fn previous(&self, at: Reading) -> Option<Reading> {
+    /// The last time, `at` included, at which a window opened or closed.
+    pub fn previous(&self, at: WallClock) -> Option<WallClock> {
         self.edges(at.day() - 8..=at.day()).filter(|edge| *edge <= at).max()
     }
 
-    fn edges(&self, days: std::ops::RangeInclusive<i64>) -> impl Iterator<Item = Reading> + '_ {
+    fn edges(&self, days: std::ops::RangeInclusive<i64>) -> impl Iterator<Item = WallClock> + '_ {
         self.0
             .iter()
             .flat_map(move |window| window.pieces(days.clone()))
@@ -69,20 +72,20 @@ impl Windows {
     }
 }
 
-/// On which days of a layer a window opens: days are counted from the layer's start and begin at its time.
+/// Days on which a window of the layer opens. Days are counted from the layer's start and begin at its time of day.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ActiveDays {
-    /// The pattern of a week from the start on; it repeats.
+    /// The first week from the start; it repeats.
     week: [bool; 7],
 }
 
 impl ActiveDays {
-    /// The active days of a layer; `None` if no window ever opens. Without windows every day is active.
-    pub fn new(start: Reading, windows: &Windows) -> Option<ActiveDays> {
+    /// The active days of a layer; `None` if there are none. Without windows every day is active.
+    pub fn new(start: WallClock, windows: &Windows) -> Option<ActiveDays> {
         let mut week = [windows.0.is_empty(); 7];
         for (offset, active) in (0_i64..).zip(week.iter_mut()) {
             let begin = start.0 + offset * DAY;
-            let days = Reading(begin).day()..=Reading(begin).day() + 1;
+            let days = WallClock(begin).day()..=WallClock(begin).day() + 1;
             *active = *active
                 || windows.0.iter().any(|window| {
                     window.pieces(days.clone()).any(|(open, _)| begin <= open.0 && open.0 < begin + DAY)
@@ -91,13 +94,13 @@ impl ActiveDays {
         week.contains(&true).then_some(ActiveDays { week })
     }
 
-    /// How many active days there are from day 0 up to a day, that day included.
+    /// Number of active days from day 0 to `day`, inclusive.
     pub fn up_to(&self, day: i64) -> i64 {
         let (weeks, rest) = ((day + 1).div_euclid(7), (day + 1).rem_euclid(7));
         weeks * self.per_week() + self.week.iter().zip(0..rest).filter(|(active, _)| **active).count() as i64
     }
 
-    /// The day on which the active day of that number is, from 0.
+    /// The day of the active day with this number, from 0.
     pub fn nth(&self, number: i64) -> Option<i64> {
         let (weeks, rest) = (number.div_euclid(self.per_week()), number.rem_euclid(self.per_week()));
         let within =
@@ -114,7 +117,7 @@ const WEEK: [Weekday; 7] =
     [Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun];
 
 fn weekday(day: i64) -> usize {
-    // Always 0 to 6.
+    // `rem_euclid` gives 0 to 6.
     (day + EPOCH_WEEKDAY).rem_euclid(7) as usize
 }
 
@@ -132,8 +135,8 @@ pub fn time_of_day(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn reading(text: &str) -> Reading {
-        Reading::of(text.parse().unwrap()).unwrap()
+    fn reading(text: &str) -> WallClock {
+        WallClock::of(text.parse().unwrap()).unwrap()
     }
 
     fn window(days: &[Weekday], from: &str, to: &str) -> Window {
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_times_are_a_whole_day() {
+    fn a_window_from_a_time_to_the_same_time_is_a_whole_day() {
         let day = Windows(vec![window(&[Weekday::Sun], "09:00", "09:00")]);
         assert!(day.open(reading("2026-11-23T08:59")));
         assert!(!day.open(reading("2026-11-23T09:00")));

@@ -1,4 +1,4 @@
-//! What is wrong with a rotation, said where and how to mend it. Pure; the guard and the controller ask it.
+//! Validation of a rotation: every problem with its path and the fix. Pure; the guard and the controller use it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ pub use crate::problem::Problem;
 use super::local_time::{Existence, LocalClock};
 use super::restriction::time_of_day;
 
-/// Everything that is wrong with a rotation; empty if it can be used.
+/// All problems of a rotation; empty if it is valid.
 pub fn problems(spec: &OnCallRotationSpec) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut add = |path: String, message: String| problems.push(Problem { path, message });
@@ -72,7 +72,7 @@ pub fn not_implemented(spec: &OnCallRotationSpec) -> Vec<String> {
         .collect()
 }
 
-/// Everybody whom the escalation names, and where.
+/// Every target of the escalation with its path.
 fn notified(spec: &OnCallRotationSpec) -> impl Iterator<Item = (String, &Notify)> {
     spec.escalation.iter().flat_map(|escalation| {
         let levels = escalation.levels.iter().enumerate().flat_map(|(level, l)| {
