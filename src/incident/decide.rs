@@ -49,7 +49,7 @@ const PHASES: &[Phase] = &[
     // Which outage this is.
     phase("take over duplicates", take_over_duplicates, &["opening", "roles"]),
     phase("duplicate", duplicate, &[]),
-    phase("reopen", reopen, &["roles", "take over duplicates"]),
+    phase("reopen", reopen, &["roles"]),
     phase("relapse of", relapse_of, &["take over duplicates", "reopen"]),
     // How the service is.
     phase("checks", checks, &["opening", "take over duplicates", "duplicate", "reopen"]),
@@ -66,7 +66,7 @@ const PHASES: &[Phase] = &[
     phase("tell stakeholders", tell_stakeholders, &["state", "page for a handoff"]),
     // What is shown of it.
     phase("next", next, &["state", "conditions", "page", "tell stakeholders"]),
-    phase("reports", reports, &["state", "list runs", "tell stakeholders"]),
+    phase("reports", reports, &["state", "list runs"]),
     phase("events", events, &["state", "page", "next"]),
 ];
 
@@ -168,7 +168,7 @@ fn duplicate(scope: &Scope<'_>, plan: &mut Plan) {
 
 /// Reopens a resolved incident whose outage has returned.
 ///
-/// Needs all signals (`take over duplicates`); resets what `roles` recorded. Clears `resolved`, `restoredTime` and
+/// Needs the stored signals; resets what `roles` recorded. Clears `resolved`, `restoredTime` and
 /// `healthySinceTime`, writes `relapses`, `pastOutages`, `returnedTime`.
 fn reopen(scope: &Scope<'_>, plan: &mut Plan) {
     recovery::relapse(scope.incident, &mut plan.status, scope.now);
@@ -331,7 +331,7 @@ fn next(scope: &Scope<'_>, plan: &mut Plan) {
 
 /// Writes the reports of an incident that is over, and drops those of one that was reopened.
 ///
-/// Needs the whole status. Writes `reports`.
+/// Needs the state, the timeline and all times. Writes `reports`.
 fn reports(scope: &Scope<'_>, plan: &mut Plan) {
     let stored = plan.status.reports.take();
     if plan.is_open() {
@@ -358,7 +358,3 @@ fn events(scope: &Scope<'_>, plan: &mut Plan) {
         plan.events.push(("StateChanged", format!("{state}: {waits}")));
     }
 }
-
-#[cfg(test)]
-#[path = "decide_tests.rs"]
-mod tests;

@@ -71,26 +71,34 @@ mod tests {
     use super::*;
     use crate::api::incident_status::Stamped;
 
-    #[test]
-    fn a_later_service_is_not_copied_once_it_is_over_and_no_detection_is_ahead_of_now() {
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_795_000_000).unwrap()
+    }
+
+    /// The status after opening, of an incident that is resolved or not.
+    fn opened(is_resolved: bool) -> IncidentStatus {
         let service = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "BusinessService",
             "metadata": {"name": "checkout", "uid": "cu"}, "spec": {"title": "Checkout"}});
         let facts = IncidentFacts {
             services: vec![Arc::new(serde_json::from_value(service).unwrap())],
             ..IncidentFacts::default()
         };
-        let now = Timestamp::from_second(1_795_000_000).unwrap();
-        let opened = |resolved: bool| {
-            let spec = json!({"title": "t", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}],
-                "detection": {"method": "Customer", "time": "2999-01-01T00:00:00Z"}});
-            let incident = Incident::new("i", serde_json::from_value(spec).unwrap());
-            let end = Stamped { user: "mayday".to_owned(), time: seconds(now) };
-            let mut status =
-                IncidentStatus { resolved: resolved.then_some(end), ..IncidentStatus::default() };
-            record(&incident, &facts, &mut status, now);
-            status
-        };
+        let spec = json!({"title": "t", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}],
+            "detection": {"method": "Customer", "time": "2999-01-01T00:00:00Z"}});
+        let incident = Incident::new("i", serde_json::from_value(spec).unwrap());
+        let end = Stamped { user: "mayday".to_owned(), time: seconds(now()) };
+        let mut status = IncidentStatus { resolved: is_resolved.then_some(end), ..IncidentStatus::default() };
+        record(&incident, &facts, &mut status, now());
+        status
+    }
+
+    #[test]
+    fn a_service_that_is_created_later_is_not_copied_into_an_ended_incident() {
         assert!(opened(false).service.is_some() && opened(true).service.is_none());
-        assert_eq!(opened(false).detected_time.unwrap().0, now);
+    }
+
+    #[test]
+    fn a_detection_is_never_in_the_future() {
+        assert_eq!(opened(false).detected_time.unwrap().0, now());
     }
 }

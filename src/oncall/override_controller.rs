@@ -1,4 +1,4 @@
-//! Keeps the status of OnCallOverrides.
+//! Reconciles OnCallOverrides: gathers the facts, decides, and writes the status.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-use super::override_status;
+use super::override_status::{OverrideFacts, decide};
 
 /// Reconciles OnCallOverrides.
 pub struct OnCallOverrideReconciler;
@@ -24,7 +24,7 @@ impl Reconciler for OnCallOverrideReconciler {
         &context.stores.overrides
     }
 
-    /// An override may hide another one, so that a change of one concerns its neighbours.
+    /// An override may hide another one, so a change of one affects the others of the namespace.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<OnCallOverride>> {
         match change.kind {
             "OnCallRotation" | "OnCallOverride" => {
@@ -39,12 +39,17 @@ impl Reconciler for OnCallOverrideReconciler {
         subject: Arc<OnCallOverride>,
         context: &SharedContext,
     ) -> Result<Requeue, Error> {
-        let namespace = subject.namespace().unwrap_or_default();
-        let rotation = get(&context.stores.rotations, &namespace, &subject.spec.rotation_ref.name);
-        let overrides = in_namespace(&context.stores.overrides, &namespace);
-        let (next, wake) =
-            override_status::decide(&subject, rotation.as_deref(), &overrides, Timestamp::now());
+        let facts = gather(&subject, context);
+        let (next, wake) = decide(&subject, &facts, Timestamp::now());
         status::write(&context.client, &*subject, next).await?;
         Ok(wake.into())
+    }
+}
+
+fn gather(subject: &OnCallOverride, context: &Context) -> OverrideFacts {
+    let namespace = subject.namespace().unwrap_or_default();
+    OverrideFacts {
+        rotation: get(&context.stores.rotations, &namespace, &subject.spec.rotation_ref.name),
+        overrides: in_namespace(&context.stores.overrides, &namespace),
     }
 }

@@ -1,4 +1,4 @@
-//! What an override's status says. Pure.
+//! The status of an override. Pure.
 
 use std::sync::Arc;
 
@@ -14,16 +14,24 @@ use super::schedule::Schedule;
 use crate::oncall::schedule::overrides;
 use crate::oncall::schedule::overrides::Override;
 
-/// How many edges within an override are compared at most.
-const SIGHT: usize = 2_000;
-/// As long as the API takes.
+/// Maximum number of edges within an override that are compared.
+const MAX_EDGES: usize = 2_000;
+/// Maximum length of `status.who` in bytes, as the schema allows.
 const MAX_WHO: usize = 253;
 
-/// The status of an override, and when it changes by itself. `overrides` are all of the namespace.
+/// The objects of the override's namespace that its status depends on.
+#[derive(Clone, Debug, Default)]
+pub struct OverrideFacts {
+    /// The rotation it is for; `None` if it does not exist.
+    pub rotation: Option<Arc<OnCallRotation>>,
+    /// The overrides, this one included.
+    pub overrides: Vec<Arc<OnCallOverride>>,
+}
+
+/// The status of an override, and when it changes by itself.
 pub fn decide(
     subject: &OnCallOverride,
-    rotation: Option<&OnCallRotation>,
-    overrides: &[Arc<OnCallOverride>],
+    facts: &OverrideFacts,
     now: Timestamp,
 ) -> (OnCallOverrideStatus, Option<Timestamp>) {
     let mut status = subject.status.clone().unwrap_or_default();
@@ -39,29 +47,24 @@ pub fn decide(
     status.who = Some(cut(&who(spec), MAX_WHO));
     status.state = Some(state.to_owned());
 
-    let judged = judge(subject, rotation, overrides, state == "Over");
-    let (active, reason, message) = match (&judged, state) {
+    let changes = evaluate(subject, facts, state == "Over");
+    let (active, reason, message) = match (&changes, state) {
         (Ok(true), "Active") => (true, "Active", "in force".to_owned()),
         (Ok(true), state) => (false, state, format!("from {} to {}", spec.start_time.0, spec.end_time.0)),
         (Ok(false), _) => (false, "ChangesNothing", nothing(subject)),
         (Err(_), _) => (false, "NotReady", "the condition Ready says why".to_owned()),
     };
     conditions::set(&mut status.conditions, "Active", active, reason, message, generation, now);
-    let ready = judged.map(|changes| if changes { "accepted".to_owned() } else { nothing(subject) });
+    let ready = changes.map(|changes| if changes { "accepted".to_owned() } else { nothing(subject) });
     conditions::ready(&mut status, generation, now, ready);
     (status, wake)
 }
 
-/// Whether the override changes who is on duty at any time.
-fn judge(
-    subject: &OnCallOverride,
-    rotation: Option<&OnCallRotation>,
-    overrides: &[Arc<OnCallOverride>],
-    over: bool,
-) -> Result<bool, NotReady> {
+/// Whether the override changes who is on duty at any instant; one that is over counts as a change.
+fn evaluate(subject: &OnCallOverride, facts: &OverrideFacts, is_over: bool) -> Result<bool, NotReady> {
     let name = &subject.spec.rotation_ref.name;
     let waiting = |reason: &str, message| NotReady::Waiting(reason.to_owned(), message);
-    let Some(rotation) = rotation else {
+    let Some(rotation) = &facts.rotation else {
         return Err(waiting("RotationNotFound", format!("OnCallRotation {name} does not exist here")));
     };
     let people: Vec<String> = rotation.spec.people.iter().map(|person| person.name.clone()).collect();
@@ -72,10 +75,10 @@ fn judge(
             format!("{person:?} is not in the people of OnCallRotation {name} (known: {known})"),
         )
     })?;
-    if over {
+    if is_over {
         return Ok(true);
     }
-    let all = overrides::of_rotation(overrides, name, &people);
+    let all = overrides::of_rotation(&facts.overrides, name, &people);
     let others = all.iter().filter(|other| other.name != own.name).cloned().collect();
     let Ok(with) = Schedule::of_known(&rotation.spec, all) else {
         return Err(waiting(
@@ -86,12 +89,12 @@ fn judge(
     let without = with.with_overrides(others);
     let differs = std::iter::successors(Some(own.start), |at| with.next_edge(*at))
         .take_while(|at| *at < own.end)
-        .take(SIGHT)
+        .take(MAX_EDGES)
         .any(|at| !with.at(at).keys().eq(without.at(at).keys()));
     Ok(differs)
 }
 
-/// Who does what: `bea for emil`.
+/// The change in a few words: `bea for emil`.
 fn who(spec: &OnCallOverrideSpec) -> String {
     if let Some(replace) = &spec.replace {
         format!("{} for {}", replace.by, replace.person)
@@ -136,7 +139,9 @@ mod tests {
             "startTime": "2026-11-24T13:00:00Z", "endTime": "2026-11-24T16:00:00Z"});
         spec.as_object_mut().unwrap().extend(act.as_object().unwrap().clone());
         let subject = Arc::new(OnCallOverride::new("dentist", serde_json::from_value(spec).unwrap()));
-        decide(&subject, Some(&rotation()), &[Arc::clone(&subject)], now.parse().unwrap())
+        let facts =
+            OverrideFacts { rotation: Some(Arc::new(rotation())), overrides: vec![Arc::clone(&subject)] };
+        decide(&subject, &facts, now.parse().unwrap())
     }
 
     fn condition(status: &OnCallOverrideStatus, kind: &str) -> String {
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_from_scheduled_over_active_to_over() {
+    fn an_override_goes_from_scheduled_over_active_to_over() {
         let act = serde_json::json!({"replace": {"person": "emil", "by": "bea"}});
         let (status, wake) = decided(act.clone(), "2026-11-24T12:59:59Z");
         assert_eq!(status.who.as_deref(), Some("bea for emil"));
@@ -159,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_changes_nothing_or_names_a_stranger_says_so() {
+    fn an_override_that_changes_nothing_or_names_a_stranger_says_so() {
         let (status, _) = decided(serde_json::json!({"remove": {"person": "bea"}}), "2026-11-24T13:00:00Z");
         assert_eq!(condition(&status, "Active"), "False ChangesNothing");
         let (status, _) = decided(serde_json::json!({"add": {"person": "zoe"}}), "2026-11-24T13:00:00Z");
@@ -171,7 +176,8 @@ mod tests {
         let spec = serde_json::json!({"rotationRef": {"name": "payments"}, "clear": {},
             "startTime": "2026-11-24T13:00:00Z", "endTime": "2026-11-24T16:00:00Z"});
         let subject = OnCallOverride::new("off", serde_json::from_value(spec).unwrap());
-        let (status, _) = decide(&subject, None, &[], "2026-11-24T13:00:00Z".parse().unwrap());
+        let (status, _) =
+            decide(&subject, &OverrideFacts::default(), "2026-11-24T13:00:00Z".parse().unwrap());
         assert_eq!(condition(&status, "Ready"), "False RotationNotFound");
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps the status of OnCallRotations.
+//! Reconciles OnCallRotations: gathers the facts, decides, and writes the status.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::cluster::caches::{Change, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-use super::rotation_status;
+use super::rotation_status::{RotationFacts, decide};
 
 /// Reconciles OnCallRotations.
 pub struct OnCallRotationReconciler;
@@ -38,13 +38,18 @@ impl Reconciler for OnCallRotationReconciler {
         rotation: Arc<OnCallRotation>,
         context: &SharedContext,
     ) -> Result<Requeue, Error> {
-        let namespace = rotation.namespace().unwrap_or_default();
-        let overrides = in_namespace(&context.stores.overrides, &namespace);
-        let channels = in_namespace(&context.stores.channels, &namespace);
-        let rotations = in_namespace(&context.stores.rotations, &namespace);
-        let (next, wake) =
-            rotation_status::decide(&rotation, &overrides, &channels, &rotations, Timestamp::now());
+        let facts = gather(&rotation, context);
+        let (next, wake) = decide(&rotation, &facts, Timestamp::now());
         status::write(&context.client, &*rotation, next).await?;
         Ok(wake.into())
+    }
+}
+
+fn gather(rotation: &OnCallRotation, context: &Context) -> RotationFacts {
+    let namespace = rotation.namespace().unwrap_or_default();
+    RotationFacts {
+        overrides: in_namespace(&context.stores.overrides, &namespace),
+        channels: in_namespace(&context.stores.channels, &namespace),
+        rotations: in_namespace(&context.stores.rotations, &namespace),
     }
 }

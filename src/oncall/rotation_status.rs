@@ -1,4 +1,4 @@
-//! What a rotation's status says. Pure.
+//! The status of a rotation. Pure.
 
 use std::sync::Arc;
 
@@ -14,32 +14,41 @@ use crate::text::cut;
 use super::schedule::Schedule;
 use crate::oncall::schedule::{duty, overrides, validate};
 
-/// How far ahead gaps are looked for.
+/// How far ahead to look for gaps.
 const AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// As long as the API takes.
+/// Maximum length of joined names in bytes, as the schema allows.
 const MAX_NAMES: usize = 253;
+
+/// The objects of the rotation's namespace that its status depends on.
+#[derive(Clone, Debug, Default)]
+pub struct RotationFacts {
+    /// The overrides.
+    pub overrides: Vec<Arc<OnCallOverride>>,
+    /// The channels.
+    pub channels: Vec<Arc<NotificationChannel>>,
+    /// The rotations, this one included.
+    pub rotations: Vec<Arc<OnCallRotation>>,
+}
 
 /// The status of a rotation, and when it changes by itself.
 pub fn decide(
     rotation: &OnCallRotation,
-    overrides: &[Arc<OnCallOverride>],
-    channels: &[Arc<NotificationChannel>],
-    rotations: &[Arc<OnCallRotation>],
+    facts: &RotationFacts,
     now: Timestamp,
 ) -> (OnCallRotationStatus, Option<Timestamp>) {
     let mut status = rotation.status.clone().unwrap_or_default();
     let generation = rotation.metadata.generation.unwrap_or_default();
     let spec = &rotation.spec;
     let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
-    let own = overrides::of_rotation(overrides, &rotation.name_any(), &people);
+    let own = overrides::of_rotation(&facts.overrides, &rotation.name_any(), &people);
 
     let problems: Vec<String> = validate::problems(spec).iter().map(ToString::to_string).collect();
     let invalid = NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
     let mut set = |kind: &str, state: State, reason: &str, message: String| {
         conditions::set(&mut status.conditions, kind, state, reason, message, generation, now);
     };
-    let (reachable, reason, message) = match dangling(spec, channels, rotations).as_slice() {
-        [] => reachable(spec, channels, &rotation.namespace().unwrap_or_default()),
+    let (reachable, reason, message) = match dangling(spec, facts).as_slice() {
+        [] => reachable(spec, &facts.channels, &rotation.namespace().unwrap_or_default()),
         names => {
             let message =
                 format!("spec.escalation names what does not exist: {}; mend the name", names.join(", "));
@@ -89,12 +98,9 @@ fn joined(names: &[String]) -> String {
     if names.is_empty() { "nobody".to_owned() } else { cut(&names.join(", "), MAX_NAMES) }
 }
 
-/// What the escalation names and is not there: nobody would be called.
-fn dangling(
-    spec: &OnCallRotationSpec,
-    channels: &[Arc<NotificationChannel>],
-    rotations: &[Arc<OnCallRotation>],
-) -> Vec<String> {
+/// The targets of the escalation that do not exist, so that nobody would be paged.
+fn dangling(spec: &OnCallRotationSpec, facts: &RotationFacts) -> Vec<String> {
+    let RotationFacts { channels, rotations, .. } = facts;
     let Some(escalation) = &spec.escalation else { return Vec::new() };
     let targets = escalation.levels.iter().flat_map(|level| &level.notify).chain(&escalation.fallback);
     let mut missing = Vec::new();
@@ -113,7 +119,7 @@ fn dangling(
     missing
 }
 
-/// Whether everybody has a contact whose channel can deliver.
+/// Whether every person has a contact whose channel is Ready.
 fn reachable(
     spec: &OnCallRotationSpec,
     channels: &[Arc<NotificationChannel>],
@@ -141,7 +147,7 @@ fn reachable(
     (false, "NoChannel", message)
 }
 
-/// Whether somebody is on duty at every instant of the time ahead.
+/// Whether a person is on duty at every instant of the next [`AHEAD`].
 fn covered(schedule: &Schedule, now: Timestamp) -> (bool, &'static str, String) {
     let until = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     let gaps = duty::gaps(schedule, now, until);

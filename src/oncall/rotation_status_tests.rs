@@ -28,8 +28,8 @@ fn now() -> Timestamp {
     "2026-01-14T12:00:00Z".parse().unwrap()
 }
 
-fn others() -> Vec<Arc<OnCallRotation>> {
-    Vec::new()
+fn facts() -> RotationFacts {
+    RotationFacts { channels: channels(), ..RotationFacts::default() }
 }
 
 fn reason(status: &OnCallRotationStatus, kind: &str) -> String {
@@ -42,15 +42,15 @@ fn message(status: &OnCallRotationStatus, kind: &str) -> String {
 }
 
 #[test]
-fn says_who_since_when_until_when_and_who_is_next() {
-    let (status, wake) = decide(&rotation(|_| {}), &[], &channels(), &others(), now());
+fn the_status_says_who_is_on_duty_from_when_to_when_and_who_is_next() {
+    let (status, wake) = decide(&rotation(|_| {}), &facts(), now());
     assert_eq!(status.on_duty, [OnDuty { name: "bea".to_owned(), user: "bea@x".to_owned() }]);
     assert_eq!(status.since_time.unwrap().0, "2026-01-12T08:00:00Z".parse().unwrap());
     assert_eq!(status.until_time.unwrap().0, "2026-01-19T08:00:00Z".parse().unwrap());
     assert_eq!(status.next_names.as_deref(), Some("emil"));
     assert_eq!(wake, "2026-01-19T08:00:00Z".parse().ok());
     assert_eq!(status.observed_generation, 3);
-    let (status, _) = decide(&rotation(|_| {}), &[], &channels(), &others(), now());
+    let (status, _) = decide(&rotation(|_| {}), &facts(), now());
     assert_eq!(
         ["Ready", "Covered", "Reachable"].map(|kind| reason(&status, kind)),
         ["True Accepted", "True Covered", "True Reachable"]
@@ -58,21 +58,21 @@ fn says_who_since_when_until_when_and_who_is_next() {
 }
 
 #[test]
-fn a_gap_is_told_before_it_comes() {
+fn a_gap_is_reported_in_advance() {
     let later = rotation(|r| r["spec"]["layers"][0]["turns"][0]["people"] = serde_json::json!([]));
-    let (status, _) = decide(&later, &[], &channels(), &others(), now());
+    let (status, _) = decide(&later, &facts(), now());
     assert_eq!(reason(&status, "Covered"), "False UncoveredLater");
     assert!(message(&status, "Covered").contains("from 2026-01-19 09:00 CET until 2026-01-26 09:00 CET"));
     assert_eq!(status.next_names.as_deref(), Some("nobody"));
 }
 
 #[test]
-fn an_escalation_to_what_does_not_exist_is_told_before_an_outage() {
+fn an_escalation_to_a_missing_target_is_reported_in_advance() {
     let slip = rotation(|r| {
         r["spec"]["escalation"] = serde_json::json!({"levels": [{"wait": "5m", "notify": [{"onDuty": {}}, {"rotation": {"name": "leedz"}}]}],
             "fallback": [{"channel": {"name": "nochan"}}]});
     });
-    let (status, _) = decide(&slip, &[], &channels(), &others(), now());
+    let (status, _) = decide(&slip, &facts(), now());
     assert_eq!(reason(&status, "Reachable"), "False UnknownTarget");
     assert!(
         message(&status, "Reachable").contains("chan/nochan, oncall/leedz"),
@@ -82,15 +82,16 @@ fn an_escalation_to_what_does_not_exist_is_told_before_an_outage() {
 }
 
 #[test]
-fn whom_no_channel_reaches_is_named() {
-    let (status, _) = decide(&rotation(|_| {}), &[], &channels()[1..], &others(), now());
+fn people_without_a_ready_channel_are_named() {
+    let facts = RotationFacts { channels: channels()[1..].to_vec(), ..RotationFacts::default() };
+    let (status, _) = decide(&rotation(|_| {}), &facts, now());
     assert_eq!(reason(&status, "Reachable"), "False NoChannel");
     assert!(message(&status, "Reachable").contains("emil, bea"));
     assert_eq!(reason(&status, "Ready"), "True Accepted");
 }
 
 #[test]
-fn bad_input_is_named_with_its_place() {
+fn bad_input_is_named_with_its_path() {
     type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
     let cases: [(&str, &str, Change); 5] = [
         ("spec.timeZone: \"Mars/Base\"", "nobody", &|r| r["spec"]["timeZone"] = "Mars/Base".into()),
@@ -106,13 +107,13 @@ fn bad_input_is_named_with_its_place() {
     ];
     for (expected, on_duty, change) in cases {
         let slip = rotation(|r| {
-            // Beside bea of the first layer.
+            // A second layer beside the one of bea.
             let second = serde_json::json!({"name": "second", "start": "2026-01-05T09:00",
                 "shift": {"unit": "Weeks", "length": 1}, "turns": [{"people": ["emil"]}]});
             r["spec"]["layers"].as_array_mut().unwrap().push(second);
             change(r);
         });
-        let (status, _) = decide(&slip, &[], &channels(), &others(), now());
+        let (status, _) = decide(&slip, &facts(), now());
         assert_eq!(reason(&status, "Ready"), "False Invalid");
         assert!(message(&status, "Ready").contains(expected), "{}", message(&status, "Ready"));
         assert_eq!(status.on_duty_names.as_deref(), Some(on_duty), "{expected}");
@@ -123,9 +124,7 @@ fn bad_input_is_named_with_its_place() {
 fn an_unknown_person_is_named_and_leaves_the_others_on_duty() {
     let (status, _) = decide(
         &rotation(|r| r["spec"]["layers"][0]["turns"][0]["people"] = serde_json::json!(["zoe"])),
-        &[],
-        &channels(),
-        &others(),
+        &facts(),
         now(),
     );
     assert_eq!(reason(&status, "Ready"), "False Invalid");
@@ -135,20 +134,20 @@ fn an_unknown_person_is_named_and_leaves_the_others_on_duty() {
 }
 
 #[test]
-fn an_offset_says_which_of_two_is_meant() {
+fn an_offset_selects_one_of_two_local_times() {
     let second = rotation(|r| r["spec"]["layers"][0]["start"] = "2025-10-26T02:30+01:00".into());
     let start: Timestamp = "2025-10-26T01:30:00Z".parse().unwrap();
     let before = start - SignedDuration::from_secs(1);
-    let (status, _) = decide(&second, &[], &channels(), &others(), before);
+    let (status, _) = decide(&second, &facts(), before);
     assert_eq!(status.on_duty_names.as_deref(), Some("nobody"));
-    let (status, _) = decide(&second, &[], &channels(), &others(), start);
+    let (status, _) = decide(&second, &facts(), start);
     assert_eq!(status.on_duty_names.as_deref(), Some("emil"));
 }
 
 #[test]
 fn active_for_weeks_is_not_built_and_says_so() {
     let active = rotation(|r| r["spec"]["layers"][0]["advance"] = "Active".into());
-    let (status, _) = decide(&active, &[], &channels(), &others(), now());
+    let (status, _) = decide(&active, &facts(), now());
     assert_eq!(reason(&status, "Ready"), "False NotImplemented");
     assert!(message(&status, "Ready").starts_with("spec.layers[0].advance"));
 }

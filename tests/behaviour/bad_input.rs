@@ -2,11 +2,11 @@
 //!
 //! | what | shown by |
 //! |---|---|
-//! | an alert body that is malformed; invalid times; unknown fields, which are ignored | `intake::what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept` |
-//! | an alert body larger than 4 MiB, or unauthenticated | `intake::who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read` |
-//! | the same from senders that read only when all is sent; chunked; cut short | `intake::who_sends_all_before_reading_hears_the_answer_too` |
-//! | an alert message that was cut short | `intake::a_message_that_was_cut_short_clears_only_the_alerts_that_it_holds` |
-//! | an alert that the API server does not take | `intake::what_the_api_server_does_not_take_is_to_be_sent_again` |
+//! | an alert body that is malformed; invalid times; unknown fields, which are ignored | `intake::a_malformed_post_is_refused_in_a_sentence_and_leaves_nothing` |
+//! | an alert body larger than 4 MiB, or unauthenticated | `intake::a_sender_without_token_learns_nothing_and_large_posts_are_not_read` |
+//! | the same from senders that read only when all is sent; chunked; cut short | `intake::a_sender_that_reads_only_after_sending_gets_the_answer_too` |
+//! | an alert message that was cut short | `intake::a_truncated_message_clears_only_the_alerts_that_it_lists` |
+//! | an alert that the API server does not take | `intake::a_post_that_the_api_server_refuses_is_to_be_sent_again` |
 //! | values of the chart that make no sense | `chart::values_that_make_no_sense_are_named` |
 //! | 200 labels; quotes, templates, newlines, 1 MB | `intake::hostile_labels_are_kept_short_and_harmless` |
 //! | a Runbook or a run with an unknown parameter; two members in a step; CEL that does not compile; no ServiceAccount named | `bad_input::runbook::a_runbook_that_could_not_act_is_refused_with_what_and_where` |
@@ -19,13 +19,13 @@
 //! | an Approval edited or deleted afterwards | `change::approvals::a_decision_is_never_edited_and_only_its_author_takes_it_back` |
 //! | a Reject deleted afterwards | `change::approvals::a_rejection_is_final` |
 //! | decisions, with the guard taken away | `policies::decisions_and_runs_hold_though_the_guard_was_taken_away` |
-//! | somebody else's acknowledgement | `people::the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead` |
+//! | somebody else's acknowledgement | `people::the_next_level_is_paged_until_a_person_answers_and_only_leads_lead` |
 //! | the same while Mayday is down | `without_mayday::nobody_answers_leads_or_ends_for_somebody_else` |
 //! | somebody else's lead; a handoff without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
 //! | an incident lowered, shrunk, proved by less, begun later or in the future, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
 //! | an incident with as many words as it may hold, and more | `bad_input::incident::an_incident_that_is_full_of_words_can_still_be_worked_on` |
 //! | an instant that nobody can read, now and stored before | `bad_input::incident::an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_stops_nothing_else` |
-//! | a rollback, a compensation or a timeout that means nothing, two checks of one name | `kinds::what_means_nothing_or_means_two_things_is_refused` |
+//! | a rollback, a compensation or a timeout that means nothing, two checks of one name | `kinds::a_field_without_meaning_or_with_two_meanings_is_refused` |
 //! | a status that the API server does not take | `bad_input::incident::what_mayday_cannot_write_is_told_where_people_look` |
 //! | an override that another one hides | `bad_input::rotation::an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone` |
 //! | a policy naming a namespace that does not exist | `bad_input::policy::a_namespace_that_does_not_exist_is_said_and_the_others_are_protected` |

@@ -1,4 +1,4 @@
-//! What happened while no Mayday ran, and what it finds when it is back.
+//! The time in which no Mayday runs, and what it finds afterwards.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::change::shop::GLASS;
 use crate::shop::Shop;
 use crate::support::{Cluster, Person, condition, eventually};
 
-/// What the policy says was found, oldest first.
+/// The unauthorized changes in the status of the policy, oldest first.
 fn found(cluster: &Cluster) -> Vec<String> {
     let policy = cluster.admin().reads("cpol/production");
     let unapproved = policy["status"]["unapproved"].as_array().cloned().unwrap_or_default();
@@ -14,7 +14,7 @@ fn found(cluster: &Cluster) -> Vec<String> {
     later.map(|change| change["what"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What is kept of a kind in the protected namespace.
+/// The objects of a kind in the protected namespace.
 fn known(cluster: &Cluster, kind: &str) -> Option<String> {
     let maps = cluster.admin().reads("configmaps -n mayday-system");
     let maps = maps["items"].as_array().unwrap().clone();
@@ -22,7 +22,7 @@ fn known(cluster: &Cluster, kind: &str) -> Option<String> {
     map["data"][kind].as_str().map(str::to_owned)
 }
 
-/// While Mayday lives, who breaks the glass is recorded, and everybody concerned hears of it once.
+/// While Mayday runs, a break-glass is recorded, and everyone concerned is notified once.
 fn broken_glass_is_told(shop: &Shop<'_>) {
     let image = "kubectl set image -n shop deploy/checkout app=shop/checkout:v6";
     shop.admin.types(&format!("{image} {GLASS} --dry-run=server")).passes();
@@ -43,7 +43,7 @@ fn broken_glass_is_told(shop: &Shop<'_>) {
         let what = "image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v6";
         assert!(text.contains(what), "{text}");
     }
-    // The trial before it left nothing.
+    // The dry run before it left no trace.
     let recorded = shop.admin.reads("cpol/production")["status"]["unapproved"].clone();
     assert_eq!(recorded.as_array().map(Vec::len), Some(1), "{recorded:#}");
     let entry = &recorded[0];
@@ -57,7 +57,7 @@ fn broken_glass_is_told(shop: &Shop<'_>) {
     assert_eq!(known, ["BreakGlass", "emil", "shop", "Deployment", "checkout"], "{recorded:#}");
 }
 
-/// While Mayday is stopped, what it does not protect goes on, and what it protects heals.
+/// While Mayday is stopped, unprotected objects can be changed and protected ones heal.
 fn the_rest_works(admin: &Person) {
     let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: tents.example.com}, \
                 spec: {group: example.com, scope: Namespaced, names: {kind: Tent, plural: tents}, versions: [{name: v1, \
@@ -95,12 +95,12 @@ fn the_rest_works(admin: &Person) {
 }
 
 #[test]
-fn each_change_behind_its_back_is_told_once_and_none_of_the_controllers() {
+fn a_change_behind_its_back_is_reported_once_and_controllers_never() {
     let cluster = Cluster::start("gap");
     let shop = Shop::open(&cluster, &[]);
     let admin = cluster.admin();
     broken_glass_is_told(&shop);
-    // A new policy is looked at from its beginning.
+    // A new policy has its baseline first.
     let kept = eventually("the settings are known", || {
         known(&cluster, "configmaps").filter(|kept| kept.contains("checkout-old-limits "))
     });
@@ -130,7 +130,7 @@ fn each_change_behind_its_back_is_told_once_and_none_of_the_controllers() {
         assert!(all.iter().any(|text| text.starts_with(start)), "{start}\n{all:?}");
     }
 
-    // Only the next change is told the next time, and content is kept nowhere.
+    // The next report contains only the next change, and no content is stored.
     let kept = known(&cluster, "configmaps").unwrap();
     assert!(kept.contains("extra ") && !kept.contains("hidden-word"), "{kept}");
     cluster.operator(0).stop();
@@ -140,8 +140,7 @@ fn each_change_behind_its_back_is_told_once_and_none_of_the_controllers() {
     assert!(all[4].starts_with("configmap/extra was changed in shop"), "{all:?}");
     assert_eq!(all.len(), 5);
 
-    // Certificates that were lost are made anew, and the gate goes on judging, also where somebody has deleted another
-    // webhook.
+    // Lost certificates are created again, and the gate goes on deciding, even after another webhook was deleted.
     admin.types("kubectl delete mutatingwebhookconfiguration mayday-guard-stamp").passes();
     let bundle = || {
         let config = admin.reads("validatingwebhookconfiguration/mayday-change-gate");

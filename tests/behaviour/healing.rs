@@ -1,4 +1,4 @@
-//! What a pod needs so that it starts, or makes room, while no Mayday answers.
+//! Pods start and make room for others while no Mayday answers.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -8,10 +8,10 @@ use crate::change::shop::GLASS;
 use crate::support::{Cluster, eventually, sample};
 use crate::without_mayday::shut_gate;
 
-/// More than half of what the node has.
+/// More than half of the node's CPU.
 const MOST: &str = "900";
 
-/// A Deployment of one pod that leaves no room for another of its size.
+/// A Deployment of one pod that leaves no room for a second one of its size.
 fn greedy() -> String {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "greedy", "namespace": "shop"},

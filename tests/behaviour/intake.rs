@@ -1,4 +1,4 @@
-//! What monitoring posts: everything bad is answered with one sentence, everything good is kept, however hostile.
+//! Posts of monitoring: bad ones are refused with one sentence, good ones are kept, even with hostile content.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -9,7 +9,7 @@ use crate::support::{Cluster, condition, eventually, fresh, sample};
 
 const LIMIT: usize = 4 * 1024 * 1024;
 
-/// The sample's sources in a namespace of one's own.
+/// The sources of the sample in their own namespace.
 struct Source {
     namespace: String,
 }
@@ -37,13 +37,13 @@ impl Source {
         self.posts_to("alertmanager", TOKEN, body)
     }
 
-    /// Posts with these headers beside the usual ones, and reads the answer only when all is sent.
+    /// Posts with additional headers, and reads the answer only after the whole body is sent.
     fn sends(&self, headers: &str, body: &[u8]) -> (u16, String) {
         let path = format!("/v1/alerts/{}/alertmanager", self.namespace);
         post_at_once(Cluster::shared().port("intake-0"), &path, headers, body)
     }
 
-    /// It must be refused with that status and one sentence that holds those words.
+    /// Expects a refusal with this status and one sentence that contains `words`.
     #[track_caller]
     fn is_refused(&self, body: &[u8], status: u16, words: &str) {
         is_one_sentence(self.posts(body), status, words);
@@ -65,7 +65,7 @@ fn is_one_sentence((status, said): (u16, String), expected: u16, words: &str) {
 }
 
 #[test]
-fn what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept() {
+fn a_malformed_post_is_refused_in_a_sentence_and_leaves_nothing() {
     let source = Source::open();
     let alert = |change: Value| message(&checkout_down(&change)).to_string();
     let not_a_message = "this is not a message of Alertmanager's webhook";
@@ -94,7 +94,7 @@ fn what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept() {
     source.is_refused(alert(json!({"endsAt": "soon"})).as_bytes(), 400, "alerts[0].endsAt: \"soon\"");
     source.is_refused(alert(json!({"status": "maybe"})).as_bytes(), 400, "neither firing nor resolved");
 
-    // One bad alert refuses the whole message, so that the sender hears of it and nothing is half done.
+    // One bad alert refuses the whole message, so that the sender notices and no part is applied.
     let mut both = message(&checkout_down(&json!({})));
     both["alerts"] = json!([checkout_down(&json!({})), checkout_down(&json!({"startsAt": "x"}))]);
     source.is_refused(both.to_string().as_bytes(), 400, "alerts[1].startsAt");
@@ -106,7 +106,7 @@ fn what_is_no_message_is_refused_in_a_sentence_and_nothing_of_it_is_kept() {
 }
 
 #[test]
-fn who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read() {
+fn a_sender_without_token_learns_nothing_and_large_posts_are_not_read() {
     let source = Source::open();
     let body = message(&checkout_down(&json!({}))).to_string();
     let sentence = |name: &str| format!("no AlertSource {}/{name} takes this token", source.namespace);
@@ -131,7 +131,7 @@ fn who_has_no_token_learns_nothing_and_what_is_too_large_is_not_read() {
 }
 
 #[test]
-fn who_sends_all_before_reading_hears_the_answer_too() {
+fn a_sender_that_reads_only_after_sending_gets_the_answer_too() {
     let source = Source::open();
     let body = message(&checkout_down(&json!({}))).to_string();
     let padded = |size: usize| format!("{body}{}", " ".repeat(size - body.len()));
@@ -144,7 +144,7 @@ fn who_sends_all_before_reading_hears_the_answer_too() {
             .collect();
         format!("{chunks}0\r\n\r\n")
     };
-    // More than the buffers in between hold, so that a connection closed too early is noticed.
+    // More than the buffers in between hold, so that an early close of the connection shows.
     let large = 8 * LIMIT;
     let lengthy = format!("{token}content-length: {large}\r\n");
     let in_chunks = format!("{token}transfer-encoding: chunked\r\n");
@@ -188,7 +188,7 @@ fn hostile_labels_are_kept_short_and_harmless() {
         assert!(text.len() <= 256 && !text.contains(char::is_control), "{text:?}");
     }
     assert!(signal["summary"].as_str().unwrap().len() <= 500);
-    // The same alert again is the same signal, and its end is understood.
+    // The same alert again is the same signal, and its end clears it.
     json_patch::merge(
         &mut alert,
         &json!({"status": "resolved", "endsAt": jiff::Timestamp::now().to_string()}),
@@ -201,7 +201,7 @@ fn hostile_labels_are_kept_short_and_harmless() {
 }
 
 #[test]
-fn what_no_service_claims_is_one_outage_a_group() {
+fn unclaimed_alerts_are_one_outage_a_group() {
     let source = Source::open();
     let posts = |group: &str, alert: &Value| {
         let mut whole = message(alert);
@@ -209,7 +209,7 @@ fn what_no_service_claims_is_one_outage_a_group() {
         assert_eq!(source.posts(whole.to_string().as_bytes()), (200, "stored\n".to_owned()));
     };
     let about = |name: &str| checkout_down(&json!({"fingerprint": name, "labels": {"deployment": name}}));
-    // One after the other, as Alertmanager tells of a group that grows.
+    // One after the other, as Alertmanager posts a growing group.
     for name in ["checkout", "till", "basket"] {
         posts("ShopDown", &about(name));
     }
@@ -221,7 +221,7 @@ fn what_no_service_claims_is_one_outage_a_group() {
 }
 
 #[test]
-fn an_outage_that_somebody_named_goes_on_under_that_name() {
+fn an_outage_that_a_person_named_goes_on_under_that_name() {
     let source = Source::open();
     let (admin, namespace) = (Cluster::shared().admin(), &source.namespace);
     let object = |kind: &str, name: &str, spec: Value| {
@@ -272,7 +272,7 @@ fn an_outage_that_somebody_named_goes_on_under_that_name() {
     posts(&again);
     let open = only("it has come back", &|status| status["relapses"] == 1);
     assert_eq!(open["metadata"]["name"], "cannot-pay");
-    // The end of the first time comes late, and ends nothing.
+    // The late end of the first episode clears nothing.
     let mut late = alert.clone();
     json_patch::merge(&mut late, &json!({"status": "resolved", "endsAt": alert["startsAt"]}));
     posts(&late);
@@ -285,7 +285,7 @@ fn an_outage_that_somebody_named_goes_on_under_that_name() {
 }
 
 #[test]
-fn a_source_that_could_take_no_post_says_so() {
+fn a_source_that_can_take_no_post_says_so() {
     let source = Source::open();
     let (admin, namespace) = (Cluster::shared().admin(), &source.namespace);
     let sources = sample("30-detect.yaml").replace("namespace: shop", &format!("namespace: {namespace}"));
@@ -299,7 +299,7 @@ fn a_source_that_could_take_no_post_says_so() {
         assert!(refused.contains("should match"), "{refused}");
     }
     admin.types(&format!("kubectl delete secret alertmanager -n {namespace}")).passes();
-    // Whatever is written makes Mayday look at it again.
+    // Any write triggers another reconcile.
     let title = r#"--type merge -p '{"spec":{"title":"something is down"}}'"#;
     admin.types(&format!("kubectl patch asrc/alertmanager -n {namespace} {title}")).passes();
     let ready = |status: &str| {
@@ -318,7 +318,7 @@ fn a_source_that_could_take_no_post_says_so() {
 }
 
 #[test]
-fn what_the_api_server_does_not_take_is_to_be_sent_again() {
+fn a_post_that_the_api_server_refuses_is_to_be_sent_again() {
     let source = Source::open();
     let (admin, name) = (Cluster::shared().admin(), &source.namespace);
     let full = json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -349,7 +349,7 @@ fn what_the_api_server_does_not_take_is_to_be_sent_again() {
 }
 
 #[test]
-fn a_message_that_was_cut_short_clears_only_the_alerts_that_it_holds() {
+fn a_truncated_message_clears_only_the_alerts_that_it_lists() {
     let source = Source::open();
     let second = json!({"labels": {"instance": "b"}, "fingerprint": "beef"});
     let both = |change: Value| {

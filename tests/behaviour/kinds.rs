@@ -2,7 +2,7 @@
 
 use crate::support::{Cluster, Person, fresh};
 
-/// A namespace of one's own.
+/// Creates a namespace for one test.
 fn namespace(admin: &Person) -> String {
     let name = fresh("kinds");
     admin.types(&format!("kubectl create namespace {name}")).passes();
@@ -53,7 +53,7 @@ fn a_union_takes_exactly_one_member() {
 }
 
 #[test]
-fn what_means_nothing_or_means_two_things_is_refused() {
+fn a_field_without_meaning_or_with_two_meanings_is_refused() {
     let admin = Cluster::shared().admin();
     let namespace = namespace(&admin);
     let webhook = "webhook: {secretRef: {name: x}}";
@@ -71,7 +71,7 @@ fn what_means_nothing_or_means_two_things_is_refused() {
 }
 
 #[test]
-fn a_duration_that_is_none_is_refused() {
+fn an_invalid_duration_is_refused() {
     let admin = Cluster::shared().admin();
     let namespace = namespace(&admin);
     let target = "{apiVersion: apps/v1, kind: Deployment, name: x}";

@@ -1,4 +1,4 @@
-//! An outage from beginning to end as people steer it: it comes back, they say the same again, and it ends.
+//! An outage from start to end as people steer it: a relapse, the same commands again, and every way to end it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -25,8 +25,8 @@ fn says(person: &Person, verb: &str, incident: &str) {
     person.types(&format!("kubectl mayday {verb} -n shop inc/{incident} --yes")).passes();
 }
 
-/// Monitoring says that it is out, emil answers, lena leads, monitoring clears it, lena ends it: the same commands
-/// each time. The relapses before are counted, and so are the pages.
+/// One outage with the same commands each time: an alert fires, emil acknowledges, lena leads, the alert clears, lena
+/// resolves. Counts the relapses before, and the pages.
 fn is_out_until_lena_ends_it(shop: &Shop<'_>, relapses: i64, pages: usize) -> String {
     let alert = checkout_down(&json!({}));
     shop.alerts(&alert);
@@ -60,13 +60,13 @@ fn is_out_until_lena_ends_it(shop: &Shop<'_>, relapses: i64, pages: usize) -> St
 }
 
 #[test]
-fn after_a_relapse_the_same_people_say_the_same_and_it_counts() {
+fn the_same_people_count_again_after_a_relapse_once_they_say_so() {
     let cluster = Cluster::start("lifecycle");
     let shop = Shop::open(&cluster, &[("stableFor: 30s", "stableFor: 1s")]);
     let incident = is_out_until_lena_ends_it(&shop, 0, 1);
     assert_eq!(is_out_until_lena_ends_it(&shop, 1, 2), incident, "the same outage is the same incident");
 
-    // What emil has answered does not swallow what is worse.
+    // The acknowledgement does not cover a worse severity.
     shop.alerts(&checkout_down(&json!({})));
     shop.incident("it is out again", |i| i["status"]["state"] == "Open" && shop.pages().len() == 3);
     says(&shop.emil, "ack", &incident);
@@ -78,7 +78,7 @@ fn after_a_relapse_the_same_people_say_the_same_and_it_counts() {
     assert!(worse["status"]["acknowledgement"].is_null(), "{worse:#}");
     assert!(shop.pages()[3].1.starts_with("SEV1 "), "{:?}", shop.pages());
 
-    // What comes back too late to open it again is another incident, which says what it is a relapse of.
+    // A return too late for reopening is another incident, which names the one it is a relapse of.
     says(&shop.lena, "lead", &incident);
     shop.incident("lena leads", |i| i["status"]["state"] == "Crisis");
     for fingerprint in ["c0ffee", "beef"] {
@@ -98,7 +98,7 @@ fn after_a_relapse_the_same_people_say_the_same_and_it_counts() {
     });
     let resolved: Timestamp = ended["status"]["resolved"]["time"].as_str().unwrap().parse().unwrap();
     let relapse = eventually("it comes back as another incident", || {
-        // What is posted within its time would open the first again.
+        // A post within that time would reopen the first incident.
         if Timestamp::now().duration_since(resolved).as_secs() > 1 {
             shop.alerts(&checkout_down(&json!({})));
         }
@@ -113,13 +113,13 @@ fn after_a_relapse_the_same_people_say_the_same_and_it_counts() {
     cluster.stop();
 }
 
-/// The incident of that name, once that holds.
+/// Waits until the condition holds for the incident, and returns it.
 #[track_caller]
 fn incident(shop: &Shop<'_>, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     eventually(what, || Some(shop.admin.reads(&format!("inc/{name} -n shop"))).filter(|found| holds(found)))
 }
 
-/// emil declares an incident that no check will ever see the end of; returns once Mayday has looked at it.
+/// emil declares an incident whose end no check can see. Returns after its first reconcile.
 fn declares(shop: &Shop<'_>, name: &str, spec: &Value) {
     let blind = json!({"checks": [{"name": "payments", "condition": {"type": "Available", "status": "True",
         "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gone"}}}]});
@@ -131,7 +131,7 @@ fn declares(shop: &Shop<'_>, name: &str, spec: &Value) {
     incident(shop, name, "it is looked at", |found| found["status"]["state"].is_string());
 }
 
-/// The others agree, and whoever asked carries it out.
+/// The others approve, and the requester carries it out.
 fn approve_and_apply(shop: &Shop<'_>, peers: &[&Person], asker: &Person, request: &str) {
     for peer in peers {
         let apply = format!("kubectl mayday apply -n shop chg/{request} --yes");
@@ -150,7 +150,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     let cluster = Cluster::start("endings");
     let shop = Shop::open(&cluster, &[]);
 
-    // Somebody applies a second name: the older one takes over what is worse, earlier and more.
+    // A second incident about the same outage: the older takes over severity, start and affected objects.
     declares(&shop, "older", &json!({"serviceRefs": [{"name": "checkout"}]}));
     let age =
         |name| shop.admin.reads(&format!("inc/{name} -n shop"))["metadata"]["creationTimestamp"].clone();
@@ -175,14 +175,14 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
         assert_eq!(taken["spec"][field], younger[field], "{field}");
     }
     assert_eq!(taken["spec"]["startTimeSource"], "inc/younger: first failed payment");
-    // Nobody has answered either, so the worse one pages emil anew, by the name that stays.
+    // Neither is acknowledged, so the worse one pages emil again, under the name that stays.
     let pages = eventually("emil hears that it is worse", || {
         let says = |pages: &[(String, String)], what| pages.iter().any(|(_, text)| text.contains(what));
         Some(shop.pages()).filter(|pages| says(pages, "SEV3 older") && says(pages, "SEV1 older"))
     });
     assert_eq!(pages.len(), 2, "{pages:?}");
 
-    // What people write down stands in the timeline, under their own name.
+    // Notes appear in the timeline under the name of their author.
     shop.emil.types("kubectl mayday note -n shop inc/older 'the gateway answers 503' --yes").passes();
     let forged = r#"{"spec":{"notes":[{"text":"x","by":{"user":"emil"}}]}}"#;
     let note = format!("kubectl patch -n shop inc/younger --type merge -p '{forged}'");
@@ -194,7 +194,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
             .any(|entry| entry["who"] == "emil" && entry["what"] == "noted: the gateway answers 503")
     });
 
-    // The lead lowers what was taken over, and ends without proof with one peer.
+    // The lead lowers the severity that was taken over, and ends without proof together with a peer.
     says(&shop.lena, "lead", "older");
     let lower = r#"kubectl patch -n shop inc/older --type merge -p '{"spec":{"severity":"SEV2"}}'"#;
     shop.lena.types(lower).passes();
@@ -210,7 +210,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     assert_eq!(ended["spec"]["severity"], "SEV2", "what was taken over once is not taken over again");
     assert!(ended["status"]["reports"]["internal"].as_str().unwrap().contains("emil: noted: the gateway"));
 
-    // Without a lead it is the quorum that says there was no outage.
+    // Without a lead a quorum says that there was no outage.
     declares(&shop, "alarm", &json!({"serviceRefs": [{"name": "checkout"}]}));
     let alarm = "kubectl mayday resolve -n shop inc/alarm --outcome false-alarm --reason 'a drill'";
     let refused = shop.emil.types(&format!("{alarm} --yes")).is_refused();
@@ -219,7 +219,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     approve_and_apply(&shop, &[&shop.amir, &shop.bea], &shop.emil, "alarm-falsealarm");
     incident(&shop, "alarm", "it was none", |found| found["status"]["state"] == "FalseAlarm");
 
-    // With one, the lead alone.
+    // With a lead, the lead alone.
     for (name, how, state) in [
         ("drill", "--outcome false-alarm", "FalseAlarm"),
         ("same", "--outcome duplicate --duplicate-of inc/older", "Duplicate"),
@@ -234,7 +234,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
         incident(&shop, name, "lena has ended it", |found| found["status"]["state"] == state);
     }
 
-    // Each outage that a person declares has a name of its own, also where no source counts them up.
+    // Every declared outage has its own name, even without a source that numbers them.
     let declare =
         "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV3 --yes";
     let mut names = BTreeSet::new();
@@ -257,11 +257,11 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
 }
 
 #[test]
-fn an_incident_that_cannot_take_over_from_another_is_worked_on_all_the_same() {
+fn an_incident_whose_takeover_is_refused_is_worked_on_all_the_same() {
     let (cluster, namespace) = (Cluster::shared(), fresh("takeover"));
     let admin = cluster.admin();
     admin.types(&format!("kubectl create namespace {namespace}")).passes();
-    // Something of theirs refuses what Mayday would write.
+    // A policy of the cluster refuses Mayday's write.
     let match_here =
         json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
     let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",

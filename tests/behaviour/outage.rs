@@ -1,5 +1,5 @@
-//! An outage that repairs itself: one incident, one page, one run, one restart, whatever reports it and whatever
-//! dies in between.
+//! An outage that repairs itself: one incident, one page, one run and one restart, for any number of reports and despite
+//! crashes in between.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -25,7 +25,7 @@ fn sources(incident: &Value) -> Vec<&str> {
     names
 }
 
-/// What came of a check of an incident.
+/// The result of a check of an incident.
 fn check<'a>(incident: &'a Value, name: &str) -> &'a str {
     let checks = incident["status"]["checks"].as_array().into_iter().flatten();
     let found = checks.into_iter().find(|check| check["name"] == name);
@@ -40,7 +40,7 @@ fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// The alert is cleared once the run is over, and the incident must then end by itself.
+/// Clears the alert after the run; the incident must then resolve by itself.
 fn ends_by_itself(shop: &Shop<'_>, alert: &Value) -> Value {
     let run = within(Duration::from_secs(120), "the run has ended", || {
         let runs = shop.admin.reads("run -n shop");
@@ -49,7 +49,7 @@ fn ends_by_itself(shop: &Shop<'_>, alert: &Value) -> Value {
         runs.first().filter(|run| is(run, "Succeeded")).cloned()
     });
     assert_eq!(run["spec"]["runbookRef"]["name"], "restart-checkout");
-    // Pods that are ready are not health while the alert fires.
+    // Ready pods do not count as health while the alert fires.
     let repaired = shop.incident("the rollout is fine", |incident| check(incident, "rollout") == "Passing");
     assert_eq!(check(&repaired, "alerts"), "Failing", "{:#}", repaired["status"]["checks"]);
     assert!(!is(&repaired, "Mitigated") && repaired["status"]["healthySinceTime"].is_null(), "{repaired:#}");
@@ -70,14 +70,14 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     shop.approve_the_restart();
 
     shop.gets_stuck();
-    // The page says what has begun when it is written: monitoring speaks after it.
+    // The page describes the moment it is written: the alert comes after it.
     let found = shop.incident("emil is paged without monitoring", |incident| {
         sources(incident) == ["workloads"] && shop.pages().len() == 1
     });
     let alert = checkout_down(&json!({}));
     shop.alerts(&alert);
     shop.incident("monitoring joins it", |incident| sources(incident) == ["alertmanager", "workloads"]);
-    // A message that was cut short says that all is over, and nothing of the alerts that it leaves out.
+    // A truncated message clears the alerts it lists, not those it omits.
     let over = json!({"status": "resolved", "fingerprint": "beef", "endsAt": Timestamp::now().to_string()});
     let mut cut = message(&checkout_down(&over));
     json_patch::merge(&mut cut, &json!({"status": "resolved", "truncatedAlerts": 1}));
@@ -98,7 +98,7 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     let (began, detected) = (time(&status["startTime"]), time(&status["detectedTime"]));
     let held = detected.duration_since(began).as_secs();
     assert!(held >= 20, "holdFor is 20 s: {held}");
-    // The first level of the sample waits for five minutes.
+    // The first level of the sample waits five minutes.
     let answer_by = time(&page["createdTime"]).saturating_add(jiff::SignedDuration::from_mins(5)).unwrap();
     let expected = format!(
         "SEV2 checkout is down since {} (not available for {held} s); customers may be unable to pay. Mayday has \
@@ -115,7 +115,7 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     let external =
         shop.emil.types(&format!("kubectl mayday report -n shop inc/{incident} --external")).passes();
     assert!(external.contains("Payments may fail. We are working on it."), "{external}");
-    // From when it began until the checks began to pass for good.
+    // From the start until the checks passed for good.
     let healthy = time(&status["healthySinceTime"]);
     let seconds = healthy.as_second() - began.as_second();
     let length = match (seconds / 60, seconds % 60) {
@@ -138,11 +138,11 @@ fn fifty_copies_at_two_operators_and_a_second_source_are_one_outage() {
     cluster.operator(1).start();
     let quick = [("holdFor: 20s", "holdFor: 1s"), ("stableFor: 30s", "stableFor: 3s")];
     let shop = Shop::open(&cluster, &quick);
-    // One is missing, so that nothing is repaired before both sources have reported it.
+    // One condition is missing, so that no run starts before both sources have reported.
     shop.amir.types("kubectl mayday approve -n shop rb/restart-checkout --yes").passes();
 
     shop.gets_stuck();
-    // As soon as the other source sees it too, everybody posts at once.
+    // Once the other source reports too, all copies are posted at once.
     eventually("Kubernetes says so", || {
         let deployment = shop.admin.reads("deploy/checkout -n shop");
         (condition(&deployment, "Available")?["status"] == "False").then_some(())
@@ -175,7 +175,7 @@ fn fifty_copies_at_two_operators_and_a_second_source_are_one_outage() {
 
     crate::replicas::spend_what_was_approved_once_between_them(&shop);
 
-    // Who posts and does not go on takes one of its source's 32 places; beyond those it is told to come again.
+    // A stalled post takes one of the 32 places of its source; further posts are told to retry.
     let port = cluster.port("intake-1");
     let begins = || begins_to_post(port, "/v1/alerts/shop/alertmanager");
     let mut idle: Vec<_> = (0..63).map(|_| begins()).collect();
@@ -193,16 +193,16 @@ fn fifty_copies_at_two_operators_and_a_second_source_are_one_outage() {
 }
 
 #[test]
-fn killed_between_intent_and_act_it_restarts_once() {
+fn an_operator_killed_between_intent_and_act_restarts_once() {
     restarts_once_though_killed("after-intent", 0);
 }
 
 #[test]
-fn killed_between_act_and_outcome_it_restarts_once() {
+fn an_operator_killed_between_act_and_outcome_restarts_once() {
     restarts_once_though_killed("after-act", 1);
 }
 
-/// The process dies at that point with so many restarts behind it; the next one finishes what it began.
+/// The operator dies at `point` after `restarts` restarts; the next process completes the run.
 fn restarts_once_though_killed(point: &str, restarts: usize) {
     let fault = format!("config.testing.crashAt={{{point}}}");
     let cluster = Cluster::without_operator(point, &["--set", &fault]);

@@ -1,14 +1,14 @@
-//! Pages outlive the process that stored them.
+//! Pages survive the process that stored them.
 
 use serde_json::Value;
 
 use crate::shop::{Shop, checkout_down};
 use crate::support::{Cluster, eventually};
 
-/// The pages that are stored: for whom, and how far they are.
+/// The stored pages: recipient and state.
 fn stored(incident: &Value) -> Vec<(&str, &str)> {
     let messages = incident["status"]["messages"].as_array().into_iter().flatten();
-    // The one by mail has time until later.
+    // The page by mail is due later.
     let pages = messages
         .into_iter()
         .filter(|message| message["purpose"] == "Page" && message["channelRef"]["name"] == "oncall-webhook");
@@ -16,7 +16,7 @@ fn stored(incident: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_page_that_was_stored_is_sent_once_though_the_operator_dies_before_it_and_between_levels() {
+fn a_stored_page_is_sent_once_though_the_operator_dies_twice() {
     let cluster = Cluster::without_operator("paging", &["--set", "config.testing.crashAt={before-page}"]);
     cluster.operator(0).start();
     let shop = Shop::open(&cluster, &[("wait: 5m", "wait: 15s")]);
@@ -31,7 +31,7 @@ fn a_page_that_was_stored_is_sent_once_though_the_operator_dies_before_it_and_be
     eventually("emil is paged", || (shop.pages().len() == 1).then_some(()));
     let incident = shop.incident("that is stored", |incident| stored(incident) == [("emil", "Sent")]);
 
-    // It dies once more, and the next level is called when its time has come.
+    // The operator dies again; the next level is paged when it is due.
     cluster.operator(0).kill();
     cluster.operator(0).start();
     eventually("the next level is paged", || (shop.pages().len() >= 3).then_some(()));

@@ -1,4 +1,4 @@
-//! Who is called when nobody answers, who may answer, lead and end, and what holds while Mayday is stopped.
+//! Escalation, who may answer, lead and resolve, and what people do while Mayday is stopped.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -22,11 +22,11 @@ fn is_refused(output: Output, words: &str) {
 }
 
 #[test]
-fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() {
+fn the_next_level_is_paged_until_a_person_answers_and_only_leads_lead() {
     let cluster = Cluster::start("people");
     let quick = [("wait: 5m", "wait: 5s"), ("wait: 10m", "wait: 10s"), ("timeout: 10s", "timeout: 1m")];
     let shop = Shop::open(&cluster, &quick);
-    // The receiver of the first one hangs, which holds up nobody else.
+    // The receiver of the first page hangs, which must not delay the others.
     shop.receiver.hangs_for("emil");
     shop.alerts(&checkout_down(&json!({})));
     let incident = name(&shop.incident("it is open", |incident| incident["status"]["state"] == "Open"));
@@ -106,7 +106,7 @@ fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() 
     patches(&shop.lena, &incident, r#"{"severity":"SEV3"}"#).passes();
     patches(&shop.emil, &incident, r#"{"severity":"SEV2"}"#).passes();
 
-    // The public hears nothing until the lead, or whom the lead lets speak, says so; and then once.
+    // The public message is sent only when the lead or communications decide so, and then once.
     let public = || {
         let all = shop.receiver.messages();
         all.iter().filter(|message| message.text().contains("Payments may fail")).count()
@@ -119,7 +119,7 @@ fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() 
     carl.types(&update).passes();
     eventually("the public hears it", || (public() > 0).then_some(()));
 
-    // Later than any level would have been called, nobody was.
+    // Nobody was paged although every level would have been due by now.
     let stopped = jiff::Timestamp::now();
     eventually("twice the longest wait is over", || {
         (jiff::Timestamp::now().duration_since(stopped).as_secs() > 20).then_some(())
@@ -130,9 +130,9 @@ fn the_next_level_is_called_until_somebody_answers_and_only_the_entitled_lead() 
 }
 
 #[test]
-fn what_people_do_while_mayday_is_stopped_counts_when_it_starts() {
+fn acts_of_people_while_mayday_is_stopped_count_when_it_starts() {
     let cluster = Cluster::start("stopped");
-    // Nothing is really broken here, so it must not be proved healthy in between.
+    // Nothing is really broken here, so the checks must not prove it healthy in between.
     let shop = Shop::open(&cluster, &[("stableFor: 30s", "stableFor: 10m")]);
     let emil = &shop.emil;
     for (name, replicas) in [("more", 4), ("less", 2)] {
