@@ -195,7 +195,7 @@ pub struct Step {
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Restarts a workload, as `kubectl rollout restart` does.
-    pub restart: Option<TargetStep>,
+    pub restart: Option<RestartStep>,
     /// Returns a workload to an earlier template.
     pub rollback: Option<RollbackStep>,
     /// Sets the number of replicas.
@@ -203,7 +203,7 @@ pub struct Step {
     /// Patches an object.
     pub patch: Option<PatchStep>,
     /// Deletes one pod.
-    pub delete_pod: Option<TargetStep>,
+    pub delete_pod: Option<DeletePodStep>,
     /// Keeps new pods off a node.
     pub cordon: Option<NameRef>,
     /// Lets new pods on a node again.
@@ -230,10 +230,17 @@ pub struct Step {
     pub compensation: Option<Compensation>,
 }
 
-/// A step on one object.
+/// Restarts a workload, as `kubectl rollout restart` does.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct TargetStep {
-    /// The object.
+pub struct RestartStep {
+    /// The workload.
+    pub target: ObjectRef,
+}
+
+/// Deletes one pod.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct DeletePodStep {
+    /// The pod.
     pub target: ObjectRef,
 }
 

@@ -77,10 +77,10 @@ fn done(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus, sta
         counts.then_some(start)
     };
     let latest = facts.runs.iter().filter(|run| began(run).is_some()).max_by_key(|run| began(run));
-    let ceiling = automation_limits::over(&facts.policies, &incident.namespace().unwrap_or_default());
+    let limits = automation_limits::in_namespace(&facts.policies, &incident.namespace().unwrap_or_default());
     let asks = |run: &RunbookRun| {
         let mut named = facts.runbooks.iter().filter(|known| known.name_any() == run.spec.runbook_ref.name);
-        named.any(|runbook| ceiling.asks_per_run(runbook.spec.approval, false))
+        named.any(|runbook| limits.asks_per_run(runbook.spec.approval, false))
     };
     let starting = start.first();
     if let Some(run) = starting.filter(|run| !asks(run)).or(latest.map(|run| &**run)) {

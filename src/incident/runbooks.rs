@@ -20,7 +20,7 @@ const MAX_RUNS: usize = 50;
 pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: Timestamp) {
     let current = plan.applied_to(incident);
     let found = matching::decide(
-        &matching::Facts {
+        &matching::MatchFacts {
             incident: &current,
             runbooks: &facts.runbooks,
             runs: &facts.runs,

@@ -29,7 +29,7 @@ const DEFAULT_VALIDITY: SignedDuration = SignedDuration::from_hours(180 * 24);
 
 /// What is known when approvals are counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct ApprovalFacts<'a> {
     /// Namespace of the subject.
     pub namespace: &'a str,
     /// Name of the subject.
@@ -48,7 +48,7 @@ pub struct Facts<'a> {
     pub names: &'a Names,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> ApprovalFacts<'a> {
     fn rules(&self) -> Vec<&'a ChangePolicySpec> {
         self.policies
             .iter()
@@ -105,7 +105,7 @@ fn unlapsed(approvals: &[Arc<Approval>], now: Timestamp) -> Vec<Arc<Approval>> {
 /// Counts the approvals of a Runbook, by the rule of a quiet day: an incident must not void what was approved
 /// for it. `authors` changed what the digest covers since the last approved digest; `None` means that nobody
 /// knows who did, so nobody can approve.
-pub fn of_runbook(facts: &Facts<'_>, authors: Option<&[String]>, now: Timestamp) -> Count {
+pub fn of_runbook(facts: &ApprovalFacts<'_>, authors: Option<&[String]>, now: Timestamp) -> Count {
     let Some(authors) = authors else {
         let message = "nobody knows who wrote it: apply it once more while Mayday is up".to_owned();
         return Count { approved: Approved::Missing(message), decisions: Vec::new(), until: None };
@@ -143,8 +143,8 @@ fn one_each(mut counted: Vec<CountedDecision>) -> Vec<CountedDecision> {
 }
 
 /// Whether every approval a run rests on still stands, and nobody eligible has rejected the digest since.
-/// `rested_on` was complete when the run began; an edit of the Runbook meanwhile changes nothing about it.
-pub fn still_stands(facts: &Facts<'_>, rested_on: &[CountedDecision], now: Timestamp) -> Approved {
+/// `relied_on` was complete when the run began; an edit of the Runbook meanwhile changes nothing about it.
+pub fn still_stands(facts: &ApprovalFacts<'_>, relied_on: &[CountedDecision], now: Timestamp) -> Approved {
     let policies = facts.rules();
     let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
     let subject = facts.subject(SubjectKind::Runbook, BTreeSet::new());
@@ -152,11 +152,11 @@ pub fn still_stands(facts: &Facts<'_>, rested_on: &[CountedDecision], now: Times
     if let Some(by) = facts.rejection(&outcome) {
         return Approved::Rejected(by);
     }
-    if rested_on.is_empty() {
+    if relied_on.is_empty() {
         return Approved::Missing("nobody approved it".to_owned());
     }
     let gone =
-        rested_on.iter().find(|decision| !outcome.counted.iter().any(|present| present.uid == decision.uid));
+        relied_on.iter().find(|decision| !outcome.counted.iter().any(|present| present.uid == decision.uid));
     gone.map_or(Approved::Yes, |decision| {
         Approved::Missing(format!("the approval of {} no longer counts", decision.by))
     })
@@ -165,7 +165,7 @@ pub fn still_stands(facts: &Facts<'_>, rested_on: &[CountedDecision], now: Times
 /// Counts the approval of one run: one eligible person other than who started it. While an incident binds, the
 /// lead; one peer if the lead started it.
 pub fn of_run(
-    facts: &Facts<'_>,
+    facts: &ApprovalFacts<'_>,
     started_by: Option<&str>,
     incidents: &[Arc<Incident>],
     now: Timestamp,

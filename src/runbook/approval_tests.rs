@@ -52,11 +52,11 @@ fn rejection(user: &str, group: &str) -> Arc<Approval> {
 fn with<T>(
     policies: &[Arc<ChangePolicy>],
     approvals: &[Arc<Approval>],
-    ask: impl FnOnce(&Facts<'_>) -> T,
+    ask: impl FnOnce(&ApprovalFacts<'_>) -> T,
 ) -> T {
     let digest = digest('a');
     let names = Names::default();
-    ask(&Facts {
+    ask(&ApprovalFacts {
         namespace: "shop",
         name: "rb",
         uid: "rb-uid",
@@ -195,10 +195,10 @@ fn every_policy_must_be_satisfied() {
 
 #[test]
 fn a_run_stops_when_an_approval_it_rests_on_goes() {
-    let rested_on = count(&[amir(), bea()], &["emil"]).decisions;
+    let relied_on = count(&[amir(), bea()], &["emil"]).decisions;
     let policies = [policy(json!({}))];
     let stands = |approvals: &[Arc<Approval>]| {
-        with(&policies, approvals, |facts| still_stands(facts, &rested_on, now()))
+        with(&policies, approvals, |facts| still_stands(facts, &relied_on, now()))
     };
     assert_eq!(stands(&[amir(), bea()]), Approved::Yes);
     assert!(matches!(stands(&[amir()]), Approved::Missing(who) if who.contains("bea")));
@@ -223,7 +223,8 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
     let policies = [policy(json!({}))];
     let of = |approvals: &[Arc<Approval>], started_by: Option<&str>, incidents: &[Arc<Incident>]| {
         with(&policies, approvals, |facts| {
-            of_run(&Facts { name: "run", uid: "run-uid", ..*facts }, started_by, incidents, now()).approved
+            of_run(&ApprovalFacts { name: "run", uid: "run-uid", ..*facts }, started_by, incidents, now())
+                .approved
         })
     };
     let amir = of_the_run("amir", "shop-approvers");
@@ -240,8 +241,13 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
     let names = Names { approvers: vec!["amir".into(), "bea".into()], leads: Vec::new() };
     let by_name = |started_by| {
         with(&policies, &[], |facts| {
-            of_run(&Facts { name: "run", uid: "run-uid", names: &names, ..*facts }, started_by, &[], now())
-                .approved
+            of_run(
+                &ApprovalFacts { name: "run", uid: "run-uid", names: &names, ..*facts },
+                started_by,
+                &[],
+                now(),
+            )
+            .approved
         })
     };
     assert_eq!(by_name(Some("emil")), Approved::Missing("one of amir, bea".into()));
@@ -271,12 +277,12 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
 fn a_rejection_stays_whatever_becomes_of_who_made_it() {
     let policies = [policy(json!({}))];
     let both = [amir(), bea()];
-    let rested_on = count(&both, &["emil"]).decisions;
+    let relied_on = count(&both, &["emil"]).decisions;
     with(&policies, &both, |facts| {
-        let facts = Facts { rejected_by: Some("lena"), ..*facts };
+        let facts = ApprovalFacts { rejected_by: Some("lena"), ..*facts };
         let authors = ["emil".to_owned()];
         assert_eq!(of_runbook(&facts, Some(&authors), now()).approved, Approved::Rejected("lena".into()));
-        assert_eq!(still_stands(&facts, &rested_on, now()), Approved::Rejected("lena".into()));
+        assert_eq!(still_stands(&facts, &relied_on, now()), Approved::Rejected("lena".into()));
     });
 }
 
@@ -292,7 +298,7 @@ fn where_several_policies_are_over_a_run_each_takes_one_of_its_own_approvers() {
             .map(|(user, group)| approval(user, &[group], json!({"spec": {"subjectRef": subject}})))
             .collect();
         with(&policies, &approvals, |facts| {
-            of_run(&Facts { name: "run", uid: "run-uid", ..*facts }, None, &[], now()).approved
+            of_run(&ApprovalFacts { name: "run", uid: "run-uid", ..*facts }, None, &[], now()).approved
         })
     };
     assert_eq!(by(&[("amir", "shop-approvers")]), Approved::Missing("one of till-approvers".into()));

@@ -10,7 +10,7 @@ use crate::api::runbook::{RunApproval, Start};
 
 /// The most that runbooks in a namespace may do.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ceiling {
+pub struct AutomationLimits {
     /// Who may start one.
     pub start: AutomationStart,
     /// Which approval is the least.
@@ -27,13 +27,13 @@ pub fn covers(policy: &ChangePolicy, namespace: &str) -> bool {
 }
 
 /// Combines every policy over a namespace; one that grants less wins. Without a policy nobody may do anything.
-pub fn over(policies: &[Arc<ChangePolicy>], namespace: &str) -> Ceiling {
+pub fn in_namespace(policies: &[Arc<ChangePolicy>], namespace: &str) -> AutomationLimits {
     let covering = || policies.iter().filter(|policy| covers(policy, namespace));
     let strictest = |choose: fn(&ChangePolicy) -> RunApproval| {
         let all_standing = covering().all(|policy| choose(policy) == RunApproval::Standing);
         if all_standing && covering().next().is_some() { RunApproval::Standing } else { RunApproval::PerRun }
     };
-    Ceiling {
+    AutomationLimits {
         start: covering()
             .map(|policy| policy.spec.automation.start)
             .min_by_key(|start| rank(*start))
@@ -52,7 +52,7 @@ fn rank(start: AutomationStart) -> u8 {
     }
 }
 
-impl Ceiling {
+impl AutomationLimits {
     /// Why a runbook may not be started that way; `None` if it may.
     pub fn refuses(&self, start: Start, namespace: &str) -> Option<String> {
         if self.policies.is_empty() {
@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn without_a_policy_nothing_may_start() {
-        let ceiling = over(&[], "shop");
-        assert!(ceiling.refuses(Start::Manual, "shop").unwrap().contains("no ChangePolicy"));
-        assert!(ceiling.asks_per_run(RunApproval::Standing, false));
+        let limits = in_namespace(&[], "shop");
+        assert!(limits.refuses(Start::Manual, "shop").unwrap().contains("no ChangePolicy"));
+        assert!(limits.asks_per_run(RunApproval::Standing, false));
         let elsewhere = [policy("production", json!({"start": "Automatic", "approval": "Standing"}))];
-        assert!(over(&elsewhere, "other").refuses(Start::Manual, "other").is_some());
+        assert!(in_namespace(&elsewhere, "other").refuses(Start::Manual, "other").is_some());
     }
 
     #[test]
@@ -111,8 +111,8 @@ mod tests {
         );
         let manual =
             policy("b", json!({"start": "Manual", "approval": "Standing", "afterLeadClaimed": "PerRun"}));
-        assert_eq!(over(&[Arc::clone(&open)], "shop").refuses(Start::Automatic, "shop"), None);
-        let both = over(&[open, manual], "shop");
+        assert_eq!(in_namespace(&[Arc::clone(&open)], "shop").refuses(Start::Automatic, "shop"), None);
+        let both = in_namespace(&[open, manual], "shop");
         assert!(both.refuses(Start::Automatic, "shop").unwrap().contains("only people"));
         assert_eq!(both.refuses(Start::Manual, "shop"), None);
         assert!(!both.asks_per_run(RunApproval::Standing, false));

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 
-use super::{approval, identity, limits, validate};
+use super::approval::{self, ApprovalFacts};
+use super::{identity, limits, validate};
 use crate::api::runbook::{Rejection, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
 use crate::change::approval::quorum::Names;
@@ -56,7 +57,7 @@ impl Reconciler for RunbookReconciler {
         let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
         let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
         let now = Timestamp::now();
-        let facts = Facts {
+        let facts = RunbookFacts {
             runbook: &runbook,
             account: account.as_ref(),
             approvals: &in_namespace(&context.stores.approvals, &namespace),
@@ -104,7 +105,7 @@ async fn runs_of(
 }
 
 /// What is known of a Runbook.
-struct Facts<'a> {
+struct RunbookFacts<'a> {
     runbook: &'a Runbook,
     account: Option<&'a ServiceAccount>,
     approvals: &'a [Arc<crate::api::Approval>],
@@ -114,7 +115,7 @@ struct Facts<'a> {
 }
 
 /// The status, and when to look again. Pure.
-fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp>) {
+fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp>) {
     let runbook = facts.runbook;
     let namespace = runbook.namespace().unwrap_or_default();
     let name = runbook.name_any();
@@ -128,7 +129,7 @@ fn decide(facts: &Facts<'_>, now: Timestamp) -> (RunbookStatus, Option<Timestamp
     let count = match crate::change::diff::digest::runbook(&runbook.spec) {
         Ok(digest) => {
             let uid = runbook.uid().unwrap_or_default();
-            let facts = approval::Facts {
+            let facts = ApprovalFacts {
                 namespace: &namespace,
                 name: &name,
                 uid: &uid,
@@ -203,7 +204,7 @@ fn remember(status: &mut RunbookStatus, digest: &str, by: &str) {
     status.rejections.drain(..surplus);
 }
 
-fn accepted(facts: &Facts<'_>, namespace: &str) -> Result<String, NotReady> {
+fn accepted(facts: &RunbookFacts<'_>, namespace: &str) -> Result<String, NotReady> {
     let spec = &facts.runbook.spec;
     if let Some(problem) = validate::problems(spec).first() {
         return Err(NotReady::Stalled("Invalid".to_owned(), problem.to_string()));
@@ -244,7 +245,7 @@ mod tests {
                 "notAfter": "2026-12-31T00:00:00Z", "by": {"user": "amir", "groups": ["shop-approvers"]}}});
         let approvals = [Arc::new(read("Approval", approval))];
         let policies = [Arc::new(read("ChangePolicy", policy))];
-        let facts = Facts {
+        let facts = RunbookFacts {
             runbook: &runbook,
             account: None,
             approvals: &approvals,

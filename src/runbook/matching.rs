@@ -19,7 +19,7 @@ use crate::text::cut;
 
 /// What is known when Runbooks are matched.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct MatchFacts<'a> {
     /// The incident, with its newest status.
     pub incident: &'a Incident,
     /// The Runbooks of its namespace.
@@ -48,7 +48,7 @@ const MAX_MESSAGE: usize = 500;
 
 /// Matches Runbooks with an incident. At most one starts by itself for an episode: the most specific of those
 /// that nothing stands in the way of.
-pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Matching {
+pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
     let mut matching: Vec<(u32, &Arc<Runbook>)> = facts
         .runbooks
         .iter()
@@ -95,7 +95,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Matching {
 
 /// The Runbook that was started by itself for this episode already, whether or not it matches now or is still there:
 /// an incident that became worse must not start another one beside it.
-fn earlier_run(facts: &Facts<'_>) -> Option<String> {
+fn earlier_run(facts: &MatchFacts<'_>) -> Option<String> {
     let by_runbook = facts.runbooks.iter().find(|runbook| has_run(facts, runbook));
     let of_episode = |run: &&Arc<RunbookRun>| {
         let uid = run.status.as_ref().and_then(|status| Some(status.snapshot.as_ref()?.uid.as_str()));
@@ -115,7 +115,7 @@ fn named(incident: &Incident, runbook: &str, runbook_uid: &str) -> String {
 }
 
 /// A run counts as long as the incident remembers it, even if somebody has deleted the object.
-fn has_run(facts: &Facts<'_>, runbook: &Runbook) -> bool {
+fn has_run(facts: &MatchFacts<'_>, runbook: &Runbook) -> bool {
     let name = episode_name(facts.incident, runbook);
     let remembered = facts.incident.status.iter().flat_map(|status| &status.runs).any(|run| run.name == name);
     remembered || facts.runs.iter().any(|run| run.name_any() == name)
@@ -163,7 +163,7 @@ impl From<String> for Blocked {
 }
 
 /// Everything that keeps a Runbook that matches from starting, the lasting before the passing.
-fn stands_in_the_way(facts: &Facts<'_>, runbook: &Runbook, now: Timestamp) -> Result<(), Blocked> {
+fn stands_in_the_way(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Result<(), Blocked> {
     let incident = facts.incident;
     let namespace = incident.namespace().unwrap_or_default();
     let name = runbook.name_any();
@@ -189,7 +189,7 @@ fn stands_in_the_way(facts: &Facts<'_>, runbook: &Runbook, now: Timestamp) -> Re
     }
     usable(runbook, &namespace).map_err(Blocked::from)?;
     if let Some(message) =
-        automation_limits::over(facts.policies, &namespace).refuses(runbook.spec.start, &namespace)
+        automation_limits::in_namespace(facts.policies, &namespace).refuses(runbook.spec.start, &namespace)
     {
         return Err(format!("{message}: {}", by_hand(incident, &name)).into());
     }

@@ -58,7 +58,7 @@ fn policy(automation: Value) -> Arc<ChangePolicy> {
 
 fn matched(incident: &Incident, runbooks: &[Arc<Runbook>], runs: &[Arc<RunbookRun>]) -> Matching {
     let policies = [policy(json!({"start": "Automatic", "approval": "Standing"}))];
-    decide(&Facts { incident, runbooks, runs, policies: &policies }, now())
+    decide(&MatchFacts { incident, runbooks, runs, policies: &policies }, now())
 }
 
 fn blocked(incident: &Incident, runbook: Arc<Runbook>) -> Option<String> {
@@ -209,8 +209,10 @@ fn policy_and_suspension_and_health_hold_it_back() {
     for automation in [json!({}), json!({"start": "Manual"})] {
         let policies = [policy(automation)];
         let runbooks = [runbook("r", json!({}))];
-        let decided =
-            decide(&Facts { incident: &plain, runbooks: &runbooks, runs: &[], policies: &policies }, now());
+        let decided = decide(
+            &MatchFacts { incident: &plain, runbooks: &runbooks, runs: &[], policies: &policies },
+            now(),
+        );
         assert_eq!(decided.start, []);
         assert!(decided.runbooks[0].blocked.as_ref().unwrap().contains("cpol/production"));
     }

@@ -1,7 +1,6 @@
-//! Runbooks and their runs: digest, matching, the run's state machine (pure), one file per action, limits.
+//! Runbooks and their runs: approval, matching, limits, the steps (one file each), and the state machine of a run.
 //!
-//! A run is a journal: what is about to be done is stored before it is done, and what was done is proved
-//! from the object itself. [`run`] holds the life of a run.
+//! A run is a journal: an act is stored before it is done, and proved afterwards from the object itself.
 
 pub mod approval;
 pub mod automation_limits;

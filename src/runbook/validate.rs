@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 pub use crate::problem::Problem;
 
-use crate::api::common::{ObjectRef, ParameterValue};
+use crate::api::common::ParameterValue;
 use crate::api::runbook::{OnFailure, Parameter, RunbookSpec, Step};
-use crate::runbook::preconditions;
-use crate::runbook::steps::{Action, is_workload};
+use crate::runbook::steps::kind::{Work, Written};
+use crate::runbook::{preconditions, steps};
 
 fn problem(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem { path: path.into(), message: message.into() }
@@ -25,7 +25,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
     }
     parameters(&spec.parameters, &mut found);
     for (index, given) in spec.preconditions.iter().enumerate() {
-        readable(&given.target, &format!("spec.preconditions[{index}].target"), &mut found);
+        found.extend(steps::unreadable(&given.target, &format!("spec.preconditions[{index}].target")));
         if let Err(message) = preconditions::compile(&given.expression) {
             found.push(problem(format!("spec.preconditions[{index}].expression"), message));
         }
@@ -42,7 +42,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
                 format!("another step is named {:?} already", given.name),
             ));
         }
-        step(spec, given, &path, &mut found);
+        found.extend(step(spec, given, &path));
     }
     found
 }
@@ -82,63 +82,13 @@ fn parameters(parameters: &[Parameter], found: &mut Vec<Problem>) {
     }
 }
 
-fn step(spec: &RunbookSpec, step: &Step, path: &str, found: &mut Vec<Problem>) {
-    let members = Action::members(step);
-    let [action] = members.as_slice() else {
-        let message = if members.is_empty() { "it does nothing" } else { "it does more than one thing" };
-        found.push(problem(path, format!("a step does exactly one thing: {message}")));
-        return;
-    };
-    if let Some(scale) = &step.scale
-        && let Some(from) = &scale.replicas_from
-        && !spec
-            .parameters
-            .iter()
-            .any(|parameter| parameter.name == from.parameter && parameter.integer.is_some())
-    {
-        let message =
-            format!("no integer parameter is named {:?}: declare it in spec.parameters", from.parameter);
-        found.push(problem(format!("{path}.scale.replicasFrom.parameter"), message));
-    }
-    let workload = |target: &ObjectRef, field: &str, found: &mut Vec<Problem>| {
-        if !is_workload(target) {
-            let message = format!(
-                "{} of {} is no Deployment, StatefulSet or DaemonSet of apps/v1",
-                target.kind, target.api_version
-            );
-            found.push(problem(format!("{path}.{field}.target"), message));
+fn step(runbook: &RunbookSpec, step: &Step, path: &str) -> Vec<Problem> {
+    match steps::members(step).as_slice() {
+        [kind] => kind.problems(&Written { runbook, step, path }),
+        members => {
+            let message = if members.is_empty() { "it does nothing" } else { "it does more than one thing" };
+            vec![problem(path, format!("a step does exactly one thing: {message}"))]
         }
-    };
-    match action {
-        Action::Restart(restart) => workload(&restart.target, "restart", found),
-        Action::Check(check) => {
-            if check.rollout.is_some() == check.condition.is_some() {
-                found.push(problem(format!("{path}.check"), "set exactly one of rollout, condition"));
-            }
-            if let Some(rollout) = &check.rollout {
-                workload(&rollout.target, "check.rollout", found);
-            }
-            if let Some(condition) = &check.condition {
-                readable(&condition.target, &format!("{path}.check.condition.target"), found);
-            }
-        }
-        Action::Wait(wait) => {
-            if let Some(timeout) = &step.timeout
-                && timeout.get() < wait.duration.get()
-            {
-                let message =
-                    format!("the step would fail after {timeout}, before its wait of {} ends", wait.duration);
-                found.push(problem(format!("{path}.timeout"), message));
-            }
-        }
-        Action::Manual(_) | Action::NotImplemented(_) => {}
-    }
-}
-
-/// What a run has read is told in its status, where many may read it.
-fn readable(target: &ObjectRef, path: &str, found: &mut Vec<Problem>) {
-    if target.group().is_empty() && target.kind == "Secret" {
-        found.push(problem(path, "a Secret is not looked at: what is seen would be told in the run"));
     }
 }
 
@@ -146,8 +96,8 @@ fn readable(target: &ObjectRef, path: &str, found: &mut Vec<Problem>) {
 pub fn not_implemented(spec: &RunbookSpec) -> Vec<String> {
     let mut fields = Vec::new();
     for (index, step) in spec.steps.iter().enumerate() {
-        for action in Action::members(step) {
-            if let Action::NotImplemented(name) = action {
+        for kind in steps::members(step) {
+            if let Work::NotImplemented(name) = kind.work() {
                 fields.push(format!("spec.steps[{index}].{name}"));
             }
         }

@@ -40,8 +40,8 @@ mod tests {
         for (patch, path) in [
             (json!({"serviceAccountName": ""}), "spec.serviceAccountName"),
             (
-                json!({"guards": [{"target": target, "expression": "object.spec.(", "message": "m"}]}),
-                "spec.guards[0].expression",
+                json!({"preconditions": [{"target": target, "expression": "object.spec.(", "message": "m"}]}),
+                "spec.preconditions[0].expression",
             ),
             (
                 json!({"steps": [{"name": "a", "wait": {"duration": "1s"}}, {"name": "a", "wait": {"duration": "1s"}}]}),

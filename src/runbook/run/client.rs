@@ -1,5 +1,5 @@
-//! Reading and acting as a Runbook's ServiceAccount, with the mark of the run. There is no other way to touch
-//! an object from a run: no identity, no act, and never the operator's own.
+//! Reads and writes as a Runbook's ServiceAccount, with the mark of the run. A run has no other way to an object: no
+//! identity, no act, and never with the operator's own rights.
 
 use std::time::Duration;
 
@@ -11,37 +11,36 @@ use serde_json::Value;
 
 use crate::api::common::ObjectRef;
 use crate::api::runbook::Precondition;
-use crate::api::runbook_run::Intent;
 use crate::cluster::client::{Impersonator, service_account_user};
 use crate::cluster::{Error, error};
 use crate::runbook::preconditions;
 use crate::runbook::run::state_machine::{Seen, Sent};
-use crate::runbook::steps::restart;
+use crate::runbook::steps::mutation::Write;
 
-/// A precondition that takes longer counts as false.
+/// How long the evaluation of a precondition may take; then it counts as false.
 const JUDGE_WITHIN: Duration = Duration::from_secs(2);
 /// Field manager of what runs write.
 const FIELD_MANAGER: &str = "mayday-run";
 
 /// A client that acts as a Runbook's ServiceAccount.
-pub struct Hands {
+pub struct RunClient {
     client: Client,
     namespace: String,
     user: String,
 }
 
-impl Hands {
-    /// Hands for one run.
+impl RunClient {
+    /// A client for the run with this UID, as `service_account` of `namespace`.
     ///
     /// # Errors
-    /// When a name cannot stand in a header.
+    /// When a name contains a character that an HTTP header cannot carry.
     pub fn new(
         impersonator: &Impersonator,
         namespace: &str,
         service_account: &str,
         run_uid: &str,
-    ) -> Result<Hands, Error> {
-        Ok(Hands {
+    ) -> Result<RunClient, Error> {
+        Ok(RunClient {
             client: impersonator.run(namespace, service_account, run_uid)?,
             namespace: namespace.to_owned(),
             user: service_account_user(namespace, service_account),
@@ -73,21 +72,25 @@ impl Hands {
         Ok(Seen { target: object, preconditions: Ok(()) })
     }
 
-    /// Sends an announced restart. The API server refuses it if the object is not the one that was looked at.
+    /// Sends an announced write. Its preconditions make the API server refuse it if the object has changed since it
+    /// was read.
     ///
     /// # Errors
-    /// When it is not known what became of it: look before sending again.
-    pub async fn restart(&self, intent: &Intent, dry_run: bool) -> Result<Sent, Error> {
-        let Some(api) = self.api(&intent.target).await? else {
-            return Ok(Sent::Refused(unknown_kind(&intent.target)));
+    /// When the outcome is not known: read the target before sending again.
+    pub async fn send(&self, target: &ObjectRef, write: &Write, dry_run: bool) -> Result<Sent, Error> {
+        let Some(api) = self.api(target).await? else { return Ok(Sent::Refused(unknown_kind(target))) };
+        let field_manager = Some(FIELD_MANAGER.to_owned());
+        let (verb, answer) = match write {
+            Write::Patch(patch) => {
+                let params = PatchParams { dry_run, field_manager, ..PatchParams::default() };
+                ("patch", api.patch(&target.name, &params, &Patch::Merge(patch)).await.map(drop))
+            }
         };
-        let params =
-            PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match api.patch(&intent.target.name, &params, &Patch::Merge(restart::patch(intent))).await {
-            Ok(_) => Ok(Sent::Applied),
+        match answer {
+            Ok(()) => Ok(Sent::Applied),
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Sent::Conflict),
             Err(kube::Error::Api(status)) if is_final(&status) => {
-                Ok(Sent::Refused(self.refused("patch", &intent.target, &status)))
+                Ok(Sent::Refused(self.refused(verb, target, &status)))
             }
             Err(error) => Err(error.into()),
         }
@@ -109,7 +112,7 @@ impl Hands {
     async fn api(&self, target: &ObjectRef) -> Result<Option<Api<DynamicObject>>, Error> {
         let version = target.api_version.rsplit('/').next().unwrap_or_default();
         let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
-        // The plural of the workloads is known; asking for it at each step would cost a call.
+        // The plural of a workload kind is known; asking for it at each step would cost a call.
         let resource = if crate::runbook::steps::is_workload(target) {
             ApiResource::from_gvk(&kind)
         } else {
@@ -128,16 +131,16 @@ impl Hands {
     }
 }
 
-/// Evaluating may take a moment, and must hold up neither the process nor the run.
+/// Evaluates a precondition on a blocking thread, within its time.
 async fn judge(expression: String, mut object: Value) -> Result<(), String> {
-    // Larger than all the rest, and nobody's precondition is about it.
+    // managedFields is larger than the rest of the object, and no precondition needs it.
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
     within(JUDGE_WITHIN, move || preconditions::judge(&expression, &object)).await
 }
 
-/// The verdict of a precondition, if it comes in time: what takes longer goes on without anybody waiting for it.
+/// The verdict of a precondition, if it comes in time. A slower evaluation runs on unobserved.
 async fn within(
     time: Duration,
     judge: impl FnOnce() -> Result<(), String> + Send + 'static,
@@ -152,7 +155,7 @@ async fn within(
     }
 }
 
-/// Whether an answer is a decision: it says no, and asking again changes nothing.
+/// Whether an error is final: the same request would get the same answer.
 fn is_final(status: &Status) -> bool {
     (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429)
 }
@@ -166,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_guard_that_never_ends_counts_as_false() {
+    async fn a_precondition_that_never_ends_counts_as_false() {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let judged = within(Duration::from_millis(1), move || {
             let _ = ended.recv();

@@ -1,7 +1,8 @@
-//! The ends of a run: gathers what [`super::state_machine`] asks for and carries out its moves.
+//! Reconciles one run: gathers what [`super::state_machine`] asks for and carries out its moves.
 //!
 //! The run, its Runbook and ServiceAccount, the Approvals, policies and incidents, and the target are read live, never
-//! from a cache: a stale read must not cause an act. Who is named in words comes from caches. Every store is a compare-and-swap, and whoever is not sure of one reads again.
+//! from a cache: a stale read must not cause an act. Only the names of people in texts come from caches. Every store is
+//! a compare-and-swap; after one with an unknown outcome the next pass reads the run again.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::journal;
-use super::permit::{self, Permit};
+use super::permit::{self, Permit, PermitFacts};
 use super::{page, prepare};
 use crate::api::approval::CountedDecision;
 use crate::api::runbook::RunbookSpec;
@@ -26,23 +27,24 @@ use crate::cluster::client::service_account_user;
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints, status, workloads};
 use crate::oncall::escalation::responders;
-use crate::runbook::run::client::Hands;
+use crate::runbook::approval::{self, ApprovalFacts};
+use crate::runbook::run::client::RunClient;
 use crate::runbook::run::state_machine;
-use crate::runbook::run::state_machine::{Facts, Move, Pass, Sent};
+use crate::runbook::run::state_machine::{Move, Pass, RunFacts, Sent};
 use crate::runbook::run::view;
 use crate::runbook::steps::manual;
-use crate::runbook::{approval, identity, limits, steps};
+use crate::runbook::{identity, limits, steps};
 
-/// No pass of a run makes more moves than this; the next pass goes on.
+/// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
-/// How often it is looked whether somebody can be paged for a run that has ended.
+/// Interval between two attempts to find somebody to page for a run that has ended.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Reconciles RunbookRuns.
 #[derive(Default)]
 pub struct RunbookRunReconciler {
-    /// Held from looking at the other runs until the start is stored, so that two runs do not both find a target
-    /// free. Two leaders could; each act is then still conditional by its own preconditions.
+    /// Held from reading the other runs until the start is stored, so that two runs do not both find a target free.
+    /// Two leaders could both find it free; their acts are still conditional on the version of the target.
     admission: Arc<Mutex<()>>,
 }
 
@@ -58,13 +60,13 @@ impl Reconciler for RunbookRunReconciler {
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
         let relevant = match change.kind {
             kind if workloads::KINDS.contains(&kind) => |run: &RunbookRun, name: &str| {
-                // Whatever it looks at is named in its snapshot.
+                // The snapshot names every object that the run reads.
                 view::snapshot_spec(run)
                     .is_some_and(|spec| steps::targets(&spec.steps).any(|target| target.name == name))
             },
             "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
             "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
-            // Approvals count for a Runbook or a run, policies limit what may run, runs hold targets of those that begin.
+            // Approvals count for a Runbook or a run, policies limit what may run, other runs hold targets.
             "Approval" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
             "RunbookRun" => |run: &RunbookRun, _: &str| {
                 run.status.as_ref().is_none_or(|status| status.start_time.is_none())
@@ -82,7 +84,7 @@ impl Reconciler for RunbookRunReconciler {
             .collect()
     }
 
-    /// Nothing is lost by a failure: the next pass reads the journal and goes on from there.
+    /// Nothing is lost by a failure: the next pass reads the journal and continues from there.
     async fn reconcile(&self, cached: Arc<RunbookRun>, context: &SharedContext) -> Result<Requeue, Error> {
         let settled =
             cached.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled);
@@ -93,14 +95,14 @@ impl Reconciler for RunbookRunReconciler {
         let namespace = cached.namespace().unwrap_or_default();
         let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
         let Some(run) = runs.get_opt(&cached.name_any()).await? else { return Ok(Requeue::Never) };
-        Work::new(run, Arc::clone(context), self).go().await
+        RunPass::new(run, Arc::clone(context), self).go().await
     }
 }
 
 /// One pass over one run.
-struct Work<'a> {
+struct RunPass<'a> {
     context: SharedContext,
-    engine: &'a RunbookRunReconciler,
+    reconciler: &'a RunbookRunReconciler,
     run: RunbookRun,
     status: RunbookRunStatus,
     namespace: String,
@@ -108,11 +110,11 @@ struct Work<'a> {
     admission: Option<OwnedMutexGuard<()>>,
 }
 
-impl<'a> Work<'a> {
-    fn new(run: RunbookRun, context: SharedContext, engine: &'a RunbookRunReconciler) -> Work<'a> {
+impl<'a> RunPass<'a> {
+    fn new(run: RunbookRun, context: SharedContext, reconciler: &'a RunbookRunReconciler) -> RunPass<'a> {
         let status = run.status.clone().unwrap_or_default();
         let namespace = run.namespace().unwrap_or_default();
-        Work { context, engine, run, status, namespace, pass: Pass::default(), admission: None }
+        RunPass { context, reconciler, run, status, namespace, pass: Pass::default(), admission: None }
     }
 
     fn client(&self) -> &Client {
@@ -147,7 +149,7 @@ impl<'a> Work<'a> {
             })?,
             None => RunbookSpec::default(),
         };
-        // Without a snapshot there is no identity, and the machine has nothing to do but cancel.
+        // Without a snapshot there is no identity, and the state machine can only cancel.
         let actor = match &self.status.snapshot {
             Some(_) => service_account_user(&self.namespace, &spec.service_account_name),
             None => String::new(),
@@ -158,9 +160,9 @@ impl<'a> Work<'a> {
                 Move::Done => return self.end().await,
                 Move::AskPermit => self.ask_permit(&spec).await?,
                 Move::Look { target, preconditions } => {
-                    let hands = self.hands(&spec)?;
+                    let client = self.run_client(&spec)?;
                     let preconditions = if preconditions { spec.preconditions.as_slice() } else { &[] };
-                    self.pass.seen = Some(hands.look(&target, preconditions).await?);
+                    self.pass.seen = Some(client.look(&target, preconditions).await?);
                 }
                 Move::AskAnswer { step, digest } => {
                     self.pass.answer = Some(self.answer(&step, &digest).await?)
@@ -170,8 +172,9 @@ impl<'a> Work<'a> {
                     self.store(*status).await?;
                     return Ok(until.into());
                 }
-                Move::Act(intent) => {
-                    let sent = self.hands(&spec)?.restart(&intent, self.run.spec.dry_run).await?;
+                Move::Act { intent, write } => {
+                    let sent =
+                        self.run_client(&spec)?.send(&intent.target, &write, self.run.spec.dry_run).await?;
                     failpoints::point(&self.context.config.testing, "after-act");
                     tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %intent.operation_id, ?sent, "act sent");
                     self.pass = Pass { sent, ..Pass::default() };
@@ -191,13 +194,13 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What acts as the ServiceAccount. Each call makes a client, which few passes need.
-    fn hands(&self, spec: &RunbookSpec) -> Result<Hands, Error> {
+    /// A client that acts as the Runbook's ServiceAccount. Made for each call, since few passes need one.
+    fn run_client(&self, spec: &RunbookSpec) -> Result<RunClient, Error> {
         if self.status.snapshot.is_none() {
             return Err(Error::Terminal("the run has no identity to act as".to_owned()));
         }
         let uid = self.run.uid().unwrap_or_default();
-        Hands::new(&self.context.impersonate, &self.namespace, &spec.service_account_name, &uid)
+        RunClient::new(&self.context.impersonate, &self.namespace, &spec.service_account_name, &uid)
     }
 
     fn next(&self, spec: &RunbookSpec, actor: &str, now: Timestamp) -> Move {
@@ -205,7 +208,7 @@ impl<'a> Work<'a> {
         let uid = self.run.uid().unwrap_or_default();
         let asked = self.asked();
         state_machine::decide(
-            &Facts {
+            &RunFacts {
                 namespace: &self.namespace,
                 name: &name,
                 uid: &uid,
@@ -222,7 +225,7 @@ impl<'a> Work<'a> {
         )
     }
 
-    /// The kind in the namespace of the run.
+    /// The objects of a kind in the namespace of the run.
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -241,7 +244,7 @@ impl<'a> Work<'a> {
         };
         let begins = self.status.start_time.is_none();
         let runs = if begins {
-            self.admission = Some(Arc::clone(&self.engine.admission).lock_owned().await);
+            self.admission = Some(Arc::clone(&self.reconciler.admission).lock_owned().await);
             stored_now(self.api(), &self.context.stores.runs).await?
         } else {
             Vec::new()
@@ -259,7 +262,7 @@ impl<'a> Work<'a> {
             &in_namespace(&stores.rotations, &self.namespace),
             spec,
         );
-        let of_runbook = approval::Facts {
+        let of_runbook = ApprovalFacts {
             namespace: &self.namespace,
             name: &self.run.spec.runbook_ref.name,
             uid: &snapshot.uid,
@@ -271,14 +274,14 @@ impl<'a> Work<'a> {
             policies: &policies,
             names: &names,
         };
-        let mut rested_on = snapshot.approvals.clone();
+        let mut relied_on = snapshot.approvals.clone();
         let runbook_approved = if begins {
             let authors = runbook.as_ref().and_then(Runbook::authors);
             let count = approval::of_runbook(&of_runbook, authors.as_deref(), now);
-            rested_on = count.decisions;
+            relied_on = count.decisions;
             count.approved
         } else {
-            approval::still_stands(&of_runbook, &rested_on, now)
+            approval::still_stands(&of_runbook, &relied_on, now)
         };
         let uid = self.run.uid().unwrap_or_default();
         let named = self.run.spec.incident_ref.as_ref();
@@ -286,7 +289,7 @@ impl<'a> Work<'a> {
             named.and_then(|named| incidents.iter().find(|incident| incident.name_any() == named.name));
         let run_name = self.run.name_any();
         let own = approval::of_run(
-            &approval::Facts {
+            &ApprovalFacts {
                 name: &run_name,
                 uid: &uid,
                 digest: self.status.digest.as_deref().unwrap_or_default(),
@@ -297,7 +300,7 @@ impl<'a> Work<'a> {
             now,
         );
         let permit = permit::decide(
-            &permit::Facts {
+            &PermitFacts {
                 run: &self.run,
                 status: &self.status,
                 spec,
@@ -313,14 +316,14 @@ impl<'a> Work<'a> {
             now,
         );
         let begins = begins && permit == Permit::Go;
-        // Remembered before it begins: what is remembered and never begins costs a run, the other way round would
-        // give one away.
+        // Remembered before it begins: a run that is remembered and never begins uses up one of the limit, but a run
+        // that begins and is not remembered would exceed the limit.
         if let Some(runbook) = runbook.as_ref().filter(|_| begins && !self.run.spec.dry_run)
             && let Some(next) = limits::with_run(runbook, &self.run, now)
         {
             status::write(self.client(), runbook, next).await?;
         }
-        self.remember(begins, rested_on, own.decisions);
+        self.remember(begins, relied_on, own.decisions);
         self.pass.permit = Some(permit);
         Ok(())
     }
@@ -339,10 +342,10 @@ impl<'a> Work<'a> {
         )
     }
 
-    /// Keeps what the run rests on; stored with the next store.
-    fn remember(&mut self, begins: bool, rested_on: Vec<CountedDecision>, own: Vec<CountedDecision>) {
+    /// Keeps the decisions that the run relies on; they are stored with the next store.
+    fn remember(&mut self, begins: bool, relied_on: Vec<CountedDecision>, own: Vec<CountedDecision>) {
         if let Some(snapshot) = self.status.snapshot.as_mut().filter(|_| begins) {
-            snapshot.approvals = rested_on;
+            snapshot.approvals = relied_on;
         }
         self.status.decisions = own;
     }
@@ -350,7 +353,8 @@ impl<'a> Work<'a> {
     async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
         let approvals = stored_now(self.api(), &self.context.stores.approvals).await?;
         let uid = self.run.uid().unwrap_or_default();
-        // Who is entitled, the guard webhook decides when the answer is created; a part of the cluster never is.
+        // The guard webhook has checked the author's right when the answer was created. A service account or a node
+        // never may answer.
         let person =
             |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| permit::is_person(&by.user));
         Ok(manual::first_answer(approvals.iter().map(|approval| &**approval), &uid, step, digest, person))
@@ -358,9 +362,9 @@ impl<'a> Work<'a> {
 
     /// Stores the journal over the version it was decided from.
     async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
-        self.tell(&mut status);
+        self.notify(&mut status);
         if journal::has_intent(&status) {
-            self.hold_on().await?;
+            self.retain().await?;
         }
         let announced = journal::current(&status)
             .is_some_and(|index| status.steps[index].state == StepState::IntentRecorded);
@@ -377,8 +381,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Adds who is told about the status.
-    fn tell(&self, status: &mut RunbookRunStatus) {
+    /// Adds the messages that the status calls for.
+    fn notify(&self, status: &mut RunbookRunStatus) {
         let run = RunbookRun { status: Some(status.clone()), ..self.run.clone() };
         let stores = &self.context.stores;
         let facts = page::Facts {
@@ -391,22 +395,22 @@ impl<'a> Work<'a> {
         page::update(&facts, status, Timestamp::now());
     }
 
-    /// Lets go of a settled run, once nobody must be paged for it any more.
+    /// Releases a settled run, once all its pages are sent.
     async fn end(&mut self) -> Result<Requeue, Error> {
         let now = Timestamp::now();
         let namespace = get_cluster(&self.context.stores.namespaces, &self.namespace);
         let ends = namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some());
         if ends || !page::is_due(&self.run, now) {
-            self.let_go().await?;
+            self.release().await?;
             return Ok(Requeue::Never);
         }
         let mut status = self.status.clone();
-        self.tell(&mut status);
+        self.notify(&mut status);
         if let Some(stored) = status::write(self.client(), &self.run, status).await? {
             self.run = stored;
         }
         if page::waits(&self.run) {
-            self.hold_on().await?;
+            self.retain().await?;
         }
         Ok(now.checked_add(LOOK_AGAIN).ok().into())
     }
@@ -428,8 +432,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The run must not vanish from now on, or its act could never be settled.
-    async fn hold_on(&mut self) -> Result<(), Error> {
+    /// Sets the finalizer: if the run vanished now, its act could never be settled.
+    async fn retain(&mut self) -> Result<(), Error> {
         let mut finalizers = self.run.finalizers().to_vec();
         if finalizers.iter().any(|name| name == RUN_FINALIZER) {
             return Ok(());
@@ -438,7 +442,7 @@ impl<'a> Work<'a> {
         self.set_finalizers(finalizers).await
     }
 
-    async fn let_go(&mut self) -> Result<(), Error> {
+    async fn release(&mut self) -> Result<(), Error> {
         let mut finalizers = self.run.finalizers().to_vec();
         if finalizers.iter().any(|name| name == RUN_FINALIZER) {
             finalizers.retain(|name| name != RUN_FINALIZER);

@@ -7,12 +7,11 @@ use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
 use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState, StepStatus};
 use crate::cluster::conditions::{clear, seconds, set};
-use crate::runbook::steps::{Action, wait};
+use crate::runbook::steps;
+use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, StepKind};
 use crate::text::cut;
 
-/// How long a step may take where the Runbook does not say.
-const DEFAULT_TIMEOUT: SignedDuration = SignedDuration::from_mins(10);
-/// An announced act is not sent later than this.
+/// How long after its announcement an act may be sent.
 const ACT_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// Longest message of a step.
 const MAX_MESSAGE: usize = 1000;
@@ -36,20 +35,17 @@ pub fn has_intent(status: &RunbookRunStatus) -> bool {
 pub fn steps(spec: &RunbookSpec) -> Vec<StepStatus> {
     let step = |step: &Step| StepStatus {
         name: step.name.clone(),
-        message: Action::of(step).map(|action| cut(&format!("will {}", action.summary()), MAX_MESSAGE)),
+        message: steps::kind(step).map(|kind| cut(&format!("will {}", kind.summary()), MAX_MESSAGE)),
         ..StepStatus::default()
     };
     spec.steps.iter().map(step).collect()
 }
 
-/// When a step fails that begins now.
+/// When a step that begins now fails, unless it has ended by then.
 pub fn deadline(step: &Step, now: Timestamp) -> Timestamp {
-    let begin = match Action::of(step) {
-        Some(Action::Wait(duration)) if step.timeout.is_none() => wait::until(duration, now),
-        _ => now,
-    };
-    let timeout = step.timeout.as_ref().map_or(DEFAULT_TIMEOUT, |timeout| timeout.get());
-    begin.checked_add(timeout).unwrap_or(Timestamp::MAX)
+    let by_kind = || steps::kind(step).map_or(DEFAULT_TIMEOUT, StepKind::default_timeout);
+    let timeout = step.timeout.as_ref().map_or_else(by_kind, |timeout| timeout.get());
+    now.checked_add(timeout).unwrap_or(Timestamp::MAX)
 }
 
 /// A status on its way to being stored.

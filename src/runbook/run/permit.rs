@@ -13,7 +13,8 @@ use crate::change::approval::binding;
 use crate::cluster::conditions::NotReady;
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::changed_targets;
-use crate::runbook::{automation_limits, limits};
+use crate::runbook::steps::kind::StepKind;
+use crate::runbook::{automation_limits, limits, steps};
 
 /// So long a run that a person started waits for what stands in its way.
 const HELD: SignedDuration = SignedDuration::from_mins(15);
@@ -46,7 +47,7 @@ pub enum Approved {
 
 /// What is known when a run asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct PermitFacts<'a> {
     /// The run.
     pub run: &'a RunbookRun,
     /// Its newest status.
@@ -72,10 +73,10 @@ pub struct Facts<'a> {
 }
 
 /// Decides. What is not known counts as no.
-pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
+pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     let run = facts.run;
     let namespace = run.namespace().unwrap_or_default();
-    if let Some(message) = incident_over(run, facts.status, facts.incident) {
+    if let Some(message) = incident_ended(run, facts.status, facts.incident) {
         return Permit::Stop(RunState::Cancelled, message);
     }
     // A no is final, also where nobody needs to say yes.
@@ -111,13 +112,13 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Permit {
     if run.spec.dry_run {
         return Permit::Go;
     }
-    let ceiling = automation_limits::over(facts.policies, &namespace);
+    let automation = automation_limits::in_namespace(facts.policies, &namespace);
     let start = if started_by_person(run) { Start::Manual } else { Start::Automatic };
-    if let Some(message) = ceiling.refuses(start, &namespace) {
+    if let Some(message) = automation.refuses(start, &namespace) {
         return hold("NotAllowed", message);
     }
     if let Approved::Missing(who) = facts.run_approved
-        && ceiling.asks_per_run(facts.spec.approval, is_led(facts, &namespace))
+        && automation.asks_per_run(facts.spec.approval, is_led(facts, &namespace))
     {
         return asks(facts, &namespace, who, now);
     }
@@ -167,7 +168,7 @@ fn held(obstacle: Obstacle, created: Timestamp, now: Timestamp) -> Result<Obstac
 
 /// Whether a lead has claimed the incident of the run, or one that binds changes in its namespace: a run that names
 /// no incident, or another, does not get round the lead.
-fn is_led(facts: &Facts<'_>, namespace: &str) -> bool {
+fn is_led(facts: &PermitFacts<'_>, namespace: &str) -> bool {
     let covering = facts.policies.iter().filter(|policy| automation_limits::covers(policy, namespace));
     let specs: Vec<_> = covering.map(|policy| &policy.spec).collect();
     let bindings = binding::bindings(facts.incidents, &specs, namespace);
@@ -187,7 +188,7 @@ pub fn is_person(user: &str) -> bool {
 }
 
 /// Why a run is no longer needed: the incident it is for is over, or not there.
-pub fn incident_over(
+pub fn incident_ended(
     run: &RunbookRun,
     status: &RunbookRunStatus,
     incident: Option<&Incident>,
@@ -204,7 +205,7 @@ pub fn incident_over(
 }
 
 /// Waits for an approval of the run: while its incident lasts, or for a day.
-fn asks(facts: &Facts<'_>, namespace: &str, who: &str, now: Timestamp) -> Permit {
+fn asks(facts: &PermitFacts<'_>, namespace: &str, who: &str, now: Timestamp) -> Permit {
     let run = facts.run;
     let next = ask(run, namespace, facts.spec, who);
     if run.spec.incident_ref.is_some() {
@@ -223,12 +224,7 @@ fn asks(facts: &Facts<'_>, namespace: &str, who: &str, now: Timestamp) -> Permit
 }
 
 fn ask(run: &RunbookRun, namespace: &str, spec: &RunbookSpec, who: &str) -> Next {
-    let steps: Vec<String> = spec
-        .steps
-        .iter()
-        .filter_map(crate::runbook::steps::Action::of)
-        .map(|action| action.summary())
-        .collect();
+    let steps: Vec<String> = spec.steps.iter().filter_map(steps::kind).map(StepKind::summary).collect();
     Next {
         who: crate::text::cut(who, 253),
         what: crate::text::cut(

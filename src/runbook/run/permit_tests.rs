@@ -51,7 +51,7 @@ impl World {
         let policy: ChangePolicy = serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy",
             "metadata": {"name": "p"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "automation": self.automation,
             "incident": {"severities": ["SEV2"]}}})).unwrap();
-        let facts = Facts {
+        let facts = PermitFacts {
             run: &self.run,
             status: self.run.status.as_ref().unwrap(),
             spec: &self.spec,

@@ -45,7 +45,7 @@ pub fn decide(
     };
     let failed = |message: &str| ended(RunState::Failed, message);
 
-    if let Some(message) = permit::incident_over(run, status, incident) {
+    if let Some(message) = permit::incident_ended(run, status, incident) {
         return ended(RunState::Cancelled, &message);
     }
     let name = &run.spec.runbook_ref.name;

@@ -1,9 +1,9 @@
-//! The run's state machine. Pure: what is stored and what was seen in, the next move out.
+//! The run's state machine. Pure: the stored journal and what was read go in, the next move comes out.
 //!
-//! Every act is announced before it is sent (write-ahead): look at the live object, store the intent, ask once
-//! more whether it is permitted, send it with preconditions, store what came of it. Whoever finds an intent
-//! without an outcome proves from the object whether it happened, before anything else. What cannot be proved
-//! is Unknown and goes to a person.
+//! Every act is announced before it is sent (write-ahead, docs/decisions/0005-intent-before-act.md): read the target
+//! live, store the intent, ask once more whether it is permitted, send it with preconditions, store the outcome. A
+//! process that finds an intent without an outcome first proves from the target whether the act happened. An outcome
+//! that cannot be proved is Unknown and goes to a person.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -14,15 +14,18 @@ use crate::api::common::ObjectRef;
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
 use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState};
-use crate::runbook::steps::{Action, check, is_workload, manual, restart, wait};
+use crate::runbook::steps::kind::{Poll, Progress, StepKind, Work};
+use crate::runbook::steps::manual::Answer;
+use crate::runbook::steps::mutation::{Mutation, Plan, Proof, Write};
+use crate::runbook::steps::{self, is_workload};
 
-/// How often a check looks at an object that is not watched.
+/// Interval between two looks at an object that is not watched.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What is stored, and what was learnt in this pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// Namespace and name of the run, for commands.
+pub struct RunFacts<'a> {
+    /// Namespace of the run, for commands.
     pub namespace: &'a str,
     /// Name of the run.
     pub name: &'a str,
@@ -30,7 +33,7 @@ pub struct Facts<'a> {
     pub uid: &'a str,
     /// `metadata.generation` of the run.
     pub generation: i64,
-    /// Why the run is to stop, if it is.
+    /// Why the run must stop; `None` if it may go on.
     pub cancel: Option<&'a str>,
     /// Whether it only says what would happen.
     pub dry_run: bool,
@@ -53,28 +56,28 @@ pub struct Pass {
     pub permit: Option<Permit>,
     /// The target, and whether the preconditions hold.
     pub seen: Option<Seen>,
-    /// The answer to the question, asked for and perhaps not there.
-    pub answer: Option<Option<manual::Answer>>,
-    /// What became of the announced act.
+    /// The answer to the question: `None` if it was not looked for, `Some(None)` if there is none yet.
+    pub answer: Option<Option<Answer>>,
+    /// The outcome of the announced act.
     pub sent: Sent,
 }
 
 /// A live look.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The target, absent where there is none; or why it may not be read.
+    /// The target, `None` if it does not exist; or why it may not be read.
     pub target: Result<Option<Value>, String>,
     /// Whether every precondition holds; or which does not, and why.
     pub preconditions: Result<(), String>,
 }
 
-/// What became of the announced act, as far as this pass knows.
+/// The outcome of the announced act, as far as this pass knows.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Sent {
     /// Nothing is known: an earlier pass may have sent it.
     #[default]
     Unknown,
-    /// This pass has announced it, and nobody has sent it.
+    /// This pass has announced it, and it has not been sent.
     NotYet,
     /// The API server has done it.
     Applied,
@@ -105,22 +108,27 @@ pub enum Move {
     },
     /// Store this, then go on.
     Store(Box<RunbookRunStatus>),
-    /// Send the announced act of the step that is worked on.
-    Act(Box<Intent>),
+    /// Send the announced act of the current step.
+    Act {
+        /// The intent, as it is stored.
+        intent: Box<Intent>,
+        /// The request that carries it out.
+        write: Write,
+    },
     /// Store this if it differs, then wait for a change or that instant.
     Hold(Box<RunbookRunStatus>, Option<Timestamp>),
-    /// The run is settled: let go of it.
+    /// The run is settled: release it.
     Done,
 }
 
-/// Says what comes next.
-pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Move {
+/// Decides the next move.
+pub fn decide(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     let state = facts.status.state.unwrap_or_default();
     if state.is_settled() {
         return Move::Done;
     }
     let current = journal::current(facts.status);
-    // What was announced is settled first, cancelled or not.
+    // An announced act is settled first, even if the run is cancelled.
     if let Some(index) = current.filter(|index| facts.status.steps[*index].state == StepState::IntentRecorded)
     {
         return announced(facts, index, now);
@@ -137,13 +145,13 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Move {
     }
 }
 
-impl Facts<'_> {
+impl RunFacts<'_> {
     fn entry(&self, now: Timestamp) -> Entry {
         Entry::new(self.status, self.generation, now)
     }
 
     fn operation_id(&self, step: &Step) -> String {
-        // One iteration: an act is repeated only where it was proved not to have happened.
+        // Always iteration 0: an act is repeated only if it was proved not to have happened.
         format!("{}/{}/0", self.uid, step.name)
     }
 }
@@ -156,8 +164,8 @@ fn hold(entry: Entry, until: Option<Timestamp>) -> Move {
     Move::Hold(Box::new(entry.done()), until)
 }
 
-/// Begins, or goes on after something stood in the way.
-fn begin(facts: &Facts<'_>, now: Timestamp) -> Move {
+/// Begins the run, or continues it after an obstacle.
+fn begin(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     match &facts.pass.permit {
         None => Move::AskPermit,
         Some(permit) => {
@@ -166,7 +174,7 @@ fn begin(facts: &Facts<'_>, now: Timestamp) -> Move {
     }
 }
 
-/// What follows from a permit that is not given; `None` if it is.
+/// The move that follows from a permit that is not given; `None` if it is given.
 fn held_back(entry: Entry, permit: &Permit) -> Option<Move> {
     Some(match permit {
         Permit::Go => return None,
@@ -176,7 +184,7 @@ fn held_back(entry: Entry, permit: &Permit) -> Option<Move> {
     })
 }
 
-fn finish(facts: &Facts<'_>, now: Timestamp) -> Move {
+fn finish(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     if facts.dry_run {
         return store(
             facts
@@ -187,43 +195,32 @@ fn finish(facts: &Facts<'_>, now: Timestamp) -> Move {
     store(facts.entry(now).finishes(RunState::Succeeded, "every step succeeded"))
 }
 
-fn fail(facts: &Facts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
+fn fail(facts: &RunFacts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
     let end = if facts.dry_run { RunState::DryRunComplete } else { RunState::Failed };
     store(facts.entry(now).ends(index, StepState::Failed, message).finishes(end, message))
 }
 
-fn step(facts: &Facts<'_>, index: usize, now: Timestamp) -> Move {
+fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
     let Some(step) = facts.spec.steps.get(index) else {
         return fail(facts, index, "the Runbook has no such step", now);
     };
-    let Some(action) = Action::of(step) else {
+    let Some(kind) = steps::kind(step) else {
         return fail(facts, index, "the step does not do exactly one thing", now);
     };
-    if facts.dry_run && !action.is_mutating() {
-        let message = format!("would {}", action.summary());
+    let work = kind.work();
+    if facts.dry_run && !matches!(work, Work::Mutation(_)) {
+        let message = format!("would {}", kind.summary());
         return store(facts.entry(now).ends(index, StepState::Skipped, &message));
     }
-    match action {
-        Action::Restart(target) => match &facts.pass.seen {
-            None => Move::Look { target: target.target.clone(), preconditions: true },
-            Some(seen) => announce(facts, index, step, &target.target, seen, now),
+    match work {
+        Work::Mutation(mutation) => match (kind.target(), &facts.pass.seen) {
+            (None, _) => fail(facts, index, "the step names no object to change", now),
+            (Some(target), None) => Move::Look { target: target.clone(), preconditions: true },
+            (Some(target), Some(seen)) => announce(facts, index, step, (mutation, target), seen, now),
         },
-        Action::Check(check) => look(facts, index, step, check, now),
-        Action::Wait(duration) => {
-            let started = facts.status.steps[index].start_time.as_ref().map_or(now, |time| time.0);
-            let until = wait::until(duration, started);
-            if now >= until {
-                return store(facts.entry(now).ends(
-                    index,
-                    StepState::Succeeded,
-                    &format!("waited {}", duration.duration),
-                ));
-            }
-            let message = format!("waits {}, until {until}", duration.duration);
-            hold(facts.entry(now).settling(index, journal::deadline(step, now), &message), Some(until))
-        }
-        Action::Manual(question) => ask(facts, index, step, question, now),
-        Action::NotImplemented(name) => {
+        Work::Poll(waiting) => poll(facts, index, step, (waiting, kind.target()), now),
+        Work::Question(question) => ask(facts, index, step, question, now),
+        Work::NotImplemented(name) => {
             fail(facts, index, &format!("this version of Mayday does not act on {name}"), now)
         }
     }
@@ -231,27 +228,22 @@ fn step(facts: &Facts<'_>, index: usize, now: Timestamp) -> Move {
 
 /// Announces an act over what was just seen. Preconditions are judged before anything is touched.
 fn announce(
-    facts: &Facts<'_>,
+    facts: &RunFacts<'_>,
     index: usize,
     step: &Step,
-    target: &ObjectRef,
+    (mutation, target): (&dyn Mutation, &ObjectRef),
     seen: &Seen,
     now: Timestamp,
 ) -> Move {
     let object = match (&seen.preconditions, &seen.target) {
         (Err(message), _) | (_, Err(message)) => return fail(facts, index, message, now),
-        (Ok(()), Ok(None)) => {
-            return fail(facts, index, &format!("{} does not exist", target.display()), now);
-        }
-        (Ok(()), Ok(Some(object))) => object,
+        (Ok(()), Ok(object)) => object.as_ref(),
     };
     let operation_id = facts.operation_id(step);
-    match restart::plan(target, object, &operation_id) {
-        restart::Plan::Refuse(message) => fail(facts, index, &message, now),
-        restart::Plan::Nothing => {
-            store(facts.entry(now).ends(index, StepState::Succeeded, &restarted(target)))
-        }
-        restart::Plan::Change(change) => {
+    match mutation.plan(object, &operation_id) {
+        Plan::Refuse(message) => fail(facts, index, &message, now),
+        Plan::Nothing => succeed(facts, index, mutation, now),
+        Plan::Change(change) => {
             let before = facts.status.steps[index].intent.as_ref();
             let same_version = before.filter(|before| before.resource_version == change.resource_version);
             let intent = Intent {
@@ -266,37 +258,37 @@ fn announce(
                 time: None,
                 act_before: None,
             };
-            let message = format!("about to restart {}", target.display());
+            let message = format!("about to {}", summary(step));
             store(facts.entry(now).intends(index, journal::deadline(step, now), intent, &message))
         }
     }
 }
 
-fn restarted(target: &ObjectRef) -> String {
-    format!("{} was restarted", target.display())
+fn summary(step: &Step) -> String {
+    steps::kind(step).map_or_else(String::new, StepKind::summary)
+}
+
+fn succeed(facts: &RunFacts<'_>, index: usize, mutation: &dyn Mutation, now: Timestamp) -> Move {
+    store(facts.entry(now).ends(index, StepState::Succeeded, &mutation.phrase().done()))
 }
 
 /// Settles an announced act.
-fn announced(facts: &Facts<'_>, index: usize, now: Timestamp) -> Move {
-    let stored = &facts.status.steps[index];
-    let (Some(intent), Some(step)) = (&stored.intent, facts.spec.steps.get(index)) else {
+fn announced(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
+    let (Some(intent), Some(step)) = (&facts.status.steps[index].intent, facts.spec.steps.get(index)) else {
         return unknown(facts, index, "the journal names no intent", now);
+    };
+    let Some(Work::Mutation(mutation)) = steps::kind(step).map(StepKind::work) else {
+        return unknown(facts, index, "the journal names an intent of a step that changes nothing", now);
     };
     match &facts.pass.sent {
         Sent::Applied if facts.dry_run => {
-            let message = format!(
-                "would restart {}; the API server accepts it from {}",
-                intent.target.display(),
-                intent.actor
-            );
+            let message = format!("would {}; the API server accepts it from {}", summary(step), intent.actor);
             store(facts.entry(now).ends(index, StepState::Skipped, &message))
         }
-        Sent::Applied => {
-            store(facts.entry(now).ends(index, StepState::Succeeded, &restarted(&intent.target)))
-        }
+        Sent::Applied => succeed(facts, index, mutation, now),
         Sent::Refused(message) => fail(facts, index, message, now),
-        Sent::NotYet if in_time(intent, now) => send(facts, index, intent, now),
-        Sent::NotYet | Sent::Unknown | Sent::Conflict => prove(facts, index, step, intent, now),
+        Sent::NotYet if in_time(intent, now) => send(facts, index, mutation, intent, now),
+        Sent::NotYet | Sent::Unknown | Sent::Conflict => prove(facts, index, step, mutation, intent, now),
     }
 }
 
@@ -305,133 +297,133 @@ fn in_time(intent: &Intent, now: Timestamp) -> bool {
 }
 
 /// Sends an act that has certainly not happened, if it is still permitted.
-fn send(facts: &Facts<'_>, index: usize, intent: &Intent, now: Timestamp) -> Move {
+fn send(
+    facts: &RunFacts<'_>,
+    index: usize,
+    mutation: &dyn Mutation,
+    intent: &Intent,
+    now: Timestamp,
+) -> Move {
     if let Some(why) = facts.cancel {
         return store(facts.entry(now).withdraws(index).finishes(RunState::Cancelled, why));
     }
     match &facts.pass.permit {
         None => Move::AskPermit,
         Some(permit) => held_back(facts.entry(now).withdraws(index), permit)
-            .unwrap_or_else(|| Move::Act(Box::new(intent.clone()))),
+            .unwrap_or_else(|| Move::Act { intent: Box::new(intent.clone()), write: mutation.write(intent) }),
     }
 }
 
 /// Proves from the live object whether an announced act has happened.
-fn prove(facts: &Facts<'_>, index: usize, step: &Step, intent: &Intent, now: Timestamp) -> Move {
+fn prove(
+    facts: &RunFacts<'_>,
+    index: usize,
+    step: &Step,
+    mutation: &dyn Mutation,
+    intent: &Intent,
+    now: Timestamp,
+) -> Move {
     let Some(seen) = &facts.pass.seen else {
         return Move::Look { target: intent.target.clone(), preconditions: true };
     };
     let object = match &seen.target {
         Ok(object) => object.as_ref(),
         Err(message) => {
-            return unknown(
-                facts,
-                index,
-                &format!("it cannot be proved whether {}: {message}", restarted(&intent.target)),
-                now,
-            );
+            let message = format!("it cannot be proved whether {}: {message}", mutation.phrase().done());
+            return unknown(facts, index, &message, now);
         }
     };
-    // A request carries the version that was looked at. If this pass was the first to announce the act over it,
-    // there was no other request, and the API server has refused ours. A dry run changes nothing anyway.
+    // A request carries the version that was read. If this pass was the first to announce the act over that version,
+    // its request was the only one, and the API server has refused it or never got it. A dry run changes nothing.
     let first = intent.attempt == 0 && matches!(facts.pass.sent, Sent::NotYet | Sent::Conflict);
     let refused = facts.dry_run || first;
-    match restart::probe(intent, object, refused) {
-        restart::Proof::Done => {
-            store(facts.entry(now).ends(index, StepState::Succeeded, &restarted(&intent.target)))
-        }
-        restart::Proof::Unprovable(message) => unknown(facts, index, &message, now),
-        restart::Proof::NotDone => {
+    match mutation.probe(intent, object, refused) {
+        Proof::Done => succeed(facts, index, mutation, now),
+        Proof::Unprovable(message) => unknown(facts, index, &message, now),
+        Proof::NotDone => {
             if let Some(why) = facts.cancel {
                 return store(facts.entry(now).withdraws(index).finishes(RunState::Cancelled, why));
             }
             if facts.status.steps[index].deadline.as_ref().is_some_and(|deadline| now >= deadline.0) {
-                return fail(
-                    facts,
-                    index,
-                    &format!("{} could not be restarted in time", intent.target.display()),
-                    now,
-                );
+                let phrase = mutation.phrase();
+                let message = format!("{} could not be {} in time", phrase.object, phrase.participle);
+                return fail(facts, index, &message, now);
             }
             let version =
                 object.and_then(|object| object.pointer("/metadata/resourceVersion")).and_then(Value::as_str);
             let unchanged = version == Some(intent.resource_version.as_str());
             if unchanged && facts.pass.sent == Sent::Conflict {
-                // Refused over an unchanged object: whatever it is, it needs a moment.
+                // A conflict over an unchanged object has another cause, which may be gone in a second.
                 return hold(facts.entry(now), now.checked_add(SignedDuration::from_secs(1)).ok());
             }
             if let Some(until) = again(intent).filter(|until| unchanged && now < *until) {
                 return hold(facts.entry(now), Some(until));
             }
-            announce(facts, index, step, &intent.target, seen, now)
+            announce(facts, index, step, (mutation, &intent.target), seen, now)
         }
     }
 }
 
-/// When an act that did not happen is announced anew over the same version: at once, then later each time, or an API
-/// server that has trouble would be asked without a pause.
+/// When an act that did not happen is announced again over the same version: at once, then after 1, 3, 7, 15 and 31
+/// seconds, so that an API server in trouble is not asked without a pause.
 fn again(intent: &Intent) -> Option<Timestamp> {
     let attempt = u32::try_from(intent.attempt).unwrap_or(0).min(5);
     let wait = SignedDuration::from_secs((1 << attempt) - 1);
     intent.time.as_ref()?.0.checked_add(wait).ok()
 }
 
-fn unknown(facts: &Facts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
+fn unknown(facts: &RunFacts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
     store(facts.entry(now).ends(index, StepState::Unknown, message).finishes(RunState::Unknown, message))
 }
 
-fn look(
-    facts: &Facts<'_>,
+/// Waits until something is so.
+fn poll(
+    facts: &RunFacts<'_>,
     index: usize,
     step: &Step,
-    check: &crate::api::runbook::CheckStep,
+    (waiting, target): (&dyn Poll, Option<&ObjectRef>),
     now: Timestamp,
 ) -> Move {
-    let Some(seen) = &facts.pass.seen else {
-        return match Action::Check(check).target() {
-            Some(target) => Move::Look { target: target.clone(), preconditions: false },
-            None => fail(facts, index, "the check looks at nothing", now),
-        };
+    let object = match (target, &facts.pass.seen) {
+        (None, _) => None,
+        (Some(target), None) => return Move::Look { target: target.clone(), preconditions: false },
+        (Some(_), Some(seen)) => match &seen.target {
+            Ok(object) => object.as_ref(),
+            Err(message) => return fail(facts, index, message, now),
+        },
     };
-    let object = match &seen.target {
-        Ok(object) => object.as_ref(),
-        Err(message) => return fail(facts, index, message, now),
-    };
-    match check::look(check, object) {
-        check::Seen::Passes(message) => store(facts.entry(now).ends(index, StepState::Succeeded, &message)),
-        check::Seen::NotYet(message) => {
-            let deadline = facts.status.steps[index]
-                .deadline
-                .as_ref()
-                .map_or_else(|| journal::deadline(step, now), |time| time.0);
+    let stored = &facts.status.steps[index];
+    let started = stored.start_time.as_ref().map_or(now, |time| time.0);
+    match waiting.poll(object, started, now) {
+        Progress::Done(message) => store(facts.entry(now).ends(index, StepState::Succeeded, &message)),
+        Progress::Failed(message) => fail(facts, index, &message, now),
+        Progress::NotYet { message, until } => {
+            let deadline =
+                stored.deadline.as_ref().map_or_else(|| journal::deadline(step, now), |time| time.0);
             if now >= deadline {
                 return fail(facts, index, &format!("not in time: {message}"), now);
             }
-            // The change of a workload wakes the run; of nothing else does anybody hear.
-            let next = match Action::Check(check).target() {
-                Some(target) if is_workload(target) => deadline,
-                _ => now.checked_add(LOOK_AGAIN).unwrap_or(deadline).min(deadline),
-            };
+            // A change of a workload wakes the run; other objects are not watched.
+            let next = until.or_else(|| match target {
+                Some(target) if is_workload(target) => None,
+                _ => now.checked_add(LOOK_AGAIN).ok(),
+            });
+            let next = next.map_or(deadline, |next| next.min(deadline));
             hold(facts.entry(now).settling(index, deadline, &message), Some(next))
         }
     }
 }
 
-fn ask(
-    facts: &Facts<'_>,
-    index: usize,
-    step: &Step,
-    question: &crate::api::runbook::ManualStep,
-    now: Timestamp,
-) -> Move {
+/// Puts a question to a person, and waits for the answer.
+fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Timestamp) -> Move {
     let stored = &facts.status.steps[index];
     let (StepState::WaitingForPerson, Some(digest), Some(deadline)) =
         (stored.state, &stored.digest, &stored.deadline)
     else {
-        let digest = crate::change::diff::digest::question(&question.instructions, facts.uid);
+        let digest = crate::change::diff::digest::question(question, facts.uid);
         let next = Next {
             who: crate::text::cut(facts.asked, 253),
-            what: crate::text::cut(&question.instructions, 500),
+            what: crate::text::cut(question, 500),
             command: Some(format!(
                 "kubectl mayday answer -n {} run/{} {} confirm",
                 facts.namespace, facts.name, step.name

@@ -76,9 +76,8 @@ impl World {
         self.touch(false);
     }
 
-    /// What the API server does with the patch of an intent.
-    fn patch(&mut self, intent: &Intent) -> Sent {
-        let patch = restart::patch(intent);
+    /// What the API server does with the write of an intent.
+    fn patch(&mut self, intent: &Intent, Write::Patch(patch): &Write) -> Sent {
         if patch["metadata"]["resourceVersion"] != self.object["metadata"]["resourceVersion"]
             || patch["metadata"]["uid"] != self.object["metadata"]["uid"]
         {
@@ -120,7 +119,7 @@ impl Operator {
     }
 
     fn next(&self, world: &World) -> Move {
-        let facts = Facts {
+        let facts = RunFacts {
             namespace: "shop",
             name: "run",
             uid: "run-uid",
@@ -137,7 +136,7 @@ impl Operator {
     }
 
     /// Makes one move. `late` collects requests that arrive later. False when it has nothing to do for now.
-    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<Intent>) -> bool {
+    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<(Intent, Write)>) -> bool {
         match self.next(world) {
             Move::AskPermit => self.pass.permit = Some(Permit::Go),
             Move::Look { .. } => {
@@ -149,17 +148,17 @@ impl Operator {
                 self.store(world, *status, network);
                 return false;
             }
-            Move::Act(intent) => match network {
+            Move::Act { intent, write } => match network {
                 Network::Fine => {
-                    self.pass = Pass { sent: world.patch(&intent), ..Pass::default() };
+                    self.pass = Pass { sent: world.patch(&intent, &write), ..Pass::default() };
                 }
                 Network::AnswerLost => {
-                    world.patch(&intent);
+                    world.patch(&intent, &write);
                     *self = Operator::read(world);
                 }
                 Network::RequestLost => *self = Operator::read(world),
                 Network::Delayed => {
-                    late.push(*intent);
+                    late.push((*intent, write));
                     *self = Operator::read(world);
                 }
             },
@@ -219,7 +218,7 @@ fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
 fn the_intent_is_stored_before_the_act_with_target_version_delta_and_actor() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
+    while !matches!(operator.next(&world), Move::Act { .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     assert!(world.restarts.is_empty());
@@ -235,7 +234,7 @@ fn the_intent_is_stored_before_the_act_with_target_version_delta_and_actor() {
 fn killed_between_intent_and_act_it_acts_once() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
+    while !matches!(operator.next(&world), Move::Act { .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     work(&mut world);
@@ -274,7 +273,7 @@ fn an_outcome_that_cannot_be_proved_is_unknown_and_never_repeated() {
 fn a_change_between_look_and_act_is_looked_at_again() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
+    while !matches!(operator.next(&world), Move::Act { .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     world.object["spec"]["replicas"] = 4.into();
@@ -304,7 +303,7 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
     let obstacle = Obstacle { reason: "NotAllowed", message: "switched off".into(), until: None };
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
+    while !matches!(operator.next(&world), Move::Act { .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     operator.pass.permit = Some(Permit::Wait(obstacle));
@@ -318,7 +317,7 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
 fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
+    while !matches!(operator.next(&world), Move::Act { .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     let next = Next { who: "amir".into(), what: "approve".into(), command: None };
@@ -341,7 +340,7 @@ fn an_act_that_the_api_server_has_no_answer_to_is_announced_anew_later_each_time
         let mut operator = Operator::read(&world);
         let until = loop {
             match operator.next(&world) {
-                Move::Act(_) => break None,
+                Move::Act { .. } => break None,
                 Move::Hold(_, until) => break until,
                 _ => operator.step(&mut world, Network::Fine, &mut Vec::new()),
             };
@@ -401,7 +400,7 @@ fn a_cancel_counts_in_every_state_and_tells_what_was_done() {
 fn a_refused_act_fails_the_step_with_the_reason() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
+    while !matches!(operator.next(&world), Move::Act { .. }) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     operator.pass = Pass { sent: Sent::Refused("may not patch deployments".into()), ..Pass::default() };
@@ -448,7 +447,7 @@ fn a_question_takes_the_answer_of_a_person_or_fails_when_nobody_answers() {
     );
     assert!(world.status.steps[0].digest.as_ref().unwrap().starts_with("v1:sha256:"));
 
-    let answer = |confirmed| manual::Answer { by: "emil".into(), confirmed, comment: None };
+    let answer = |confirmed| Answer { by: "emil".into(), confirmed, comment: None };
     for (confirmed, end) in [(true, StepState::Succeeded), (false, StepState::Failed)] {
         operator.pass.answer = Some(Some(answer(confirmed)));
         let Move::Store(status) = operator.next(&world) else { panic!("the answer is not stored") };
@@ -523,7 +522,7 @@ proptest! {
             match event {
                 Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
                 Event::Crash(who) => operators[who] = Operator::read(&world),
-                Event::Arrive => if let Some(intent) = late.pop() { world.patch(&intent); },
+                Event::Arrive => if let Some((intent, write)) = late.pop() { world.patch(&intent, &write); },
                 Event::Churn => world.touch(false),
                 Event::Edit => { world.object["spec"]["replicas"] = (world.now % 7).into(); world.touch(true); }
                 Event::Strip => { world.object["spec"]["template"]["metadata"]["annotations"] = json!({}); world.touch(true); }
@@ -538,8 +537,8 @@ proptest! {
                 prop_assert_eq!(world.restarts.get(OPERATION), Some(&1), "succeeded without an act");
             }
         }
-        for intent in late {
-            world.patch(&intent);
+        for (intent, write) in late {
+            world.patch(&intent, &write);
         }
         prop_assert!(world.restarts.values().all(|count| *count <= 1), "{:?}", world.restarts);
         // Left alone, it comes to an end: the watched object settles, and time passes.

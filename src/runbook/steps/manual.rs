@@ -1,21 +1,33 @@
 //! The step `manual`: a question to a person, answered by an Approval that names its digest.
 
+use super::kind::{StepKind, Work};
 use crate::api::Approval;
 use crate::api::approval::{Decision, SubjectKind};
+use crate::api::runbook::ManualStep;
+
+impl StepKind for ManualStep {
+    fn summary(&self) -> String {
+        "ask a person".to_owned()
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work::Question(&self.instructions)
+    }
+}
 
 /// A person's answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
-    /// Who.
+    /// The user who answered.
     pub by: String,
-    /// Confirm or Deny.
+    /// Whether the decision is Confirm; otherwise it is Deny.
     pub confirmed: bool,
-    /// What they wrote beside it.
+    /// The comment of the Approval.
     pub comment: Option<String>,
 }
 
-/// The first answer that counts: to this step of this run, to this question, by somebody entitled. Approvals
-/// are taken by their creation time, and by name where two were created in the same second.
+/// The first valid answer to this question (`digest`) of this step of this run, by an entitled person. Approvals are
+/// ordered by creation time, then by name.
 pub fn first_answer<'a>(
     approvals: impl IntoIterator<Item = &'a Approval>,
     run_uid: &str,

@@ -1,106 +1,75 @@
-//! What a step does, one file an action. Pure: an action plans over a live object and proves from it what
-//! happened; sending is the engine's.
+//! The kinds of steps, one file each. Pure: a kind plans over a live object and proves from it what happened; the
+//! run reads and sends.
+//!
+//! A new kind takes its file here, its line in [`MEMBERS`], and its struct in `api/runbook.rs`.
 
 pub mod check;
+pub mod kind;
 pub mod manual;
+pub mod mutation;
 pub mod restart;
+pub mod scale;
 pub mod wait;
 
-use crate::api::check::RolloutCheck;
 use crate::api::common::ObjectRef;
-use crate::api::runbook::{CheckStep, ManualStep, Step, TargetStep, WaitStep};
+use crate::api::runbook::Step;
 use crate::cluster::workloads;
+use crate::problem::Problem;
+use kind::{NotImplemented, StepKind, Work};
 
-/// What a step does: its one member.
-#[derive(Clone, Copy, Debug)]
-pub enum Action<'a> {
-    /// Restarts a workload.
-    Restart(&'a TargetStep),
-    /// Waits until something is so.
-    Check(&'a CheckStep),
-    /// Waits.
-    Wait(&'a WaitStep),
-    /// Asks a person.
-    Manual(&'a ManualStep),
-    /// A member that this version does not act on, by its name.
-    NotImplemented(&'static str),
+/// Finds the kind of a step if its member is set.
+type Member = for<'a> fn(&'a Step) -> Option<&'a dyn StepKind>;
+
+/// The members of a step that say what it does, in the order of their schema rule.
+const MEMBERS: [Member; 15] = [
+    |step| set(&step.restart),
+    |step| not_yet(&step.rollback, &NotImplemented("rollback")),
+    |step| set(&step.scale),
+    |step| not_yet(&step.patch, &NotImplemented("patch")),
+    |step| not_yet(&step.delete_pod, &NotImplemented("deletePod")),
+    |step| not_yet(&step.cordon, &NotImplemented("cordon")),
+    |step| not_yet(&step.uncordon, &NotImplemented("uncordon")),
+    |step| not_yet(&step.drain, &NotImplemented("drain")),
+    |step| not_yet(&step.job, &NotImplemented("job")),
+    |step| not_yet(&step.http, &NotImplemented("http")),
+    |step| not_yet(&step.prometheus, &NotImplemented("prometheus")),
+    |step| set(&step.wait),
+    |step| set(&step.check),
+    |step| set(&step.manual),
+    |step| not_yet(&step.approval, &NotImplemented("approval")),
+];
+
+fn set<K: StepKind>(member: &Option<K>) -> Option<&dyn StepKind> {
+    member.as_ref().map(|kind| kind as &dyn StepKind)
 }
 
-impl<'a> Action<'a> {
-    /// The members that are set; a valid step has exactly one.
-    pub fn members(step: &'a Step) -> Vec<Action<'a>> {
-        let acted_on = [
-            step.restart.as_ref().map(Action::Restart),
-            step.check.as_ref().map(Action::Check),
-            step.wait.as_ref().map(Action::Wait),
-            step.manual.as_ref().map(Action::Manual),
-        ];
-        let not_yet = [
-            ("rollback", step.rollback.is_some()),
-            ("scale", step.scale.is_some()),
-            ("patch", step.patch.is_some()),
-            ("deletePod", step.delete_pod.is_some()),
-            ("cordon", step.cordon.is_some()),
-            ("uncordon", step.uncordon.is_some()),
-            ("drain", step.drain.is_some()),
-            ("job", step.job.is_some()),
-            ("http", step.http.is_some()),
-            ("prometheus", step.prometheus.is_some()),
-            ("approval", step.approval.is_some()),
-        ];
-        let not_yet =
-            not_yet.into_iter().filter(|(_, set)| *set).map(|(name, _)| Action::NotImplemented(name));
-        acted_on.into_iter().flatten().chain(not_yet).collect()
-    }
+fn not_yet<'a, T>(member: &'a Option<T>, kind: &'static NotImplemented) -> Option<&'a dyn StepKind> {
+    member.as_ref().map(|_| kind as &dyn StepKind)
+}
 
-    /// What the step does; `None` unless it does exactly one thing.
-    pub fn of(step: &'a Step) -> Option<Action<'a>> {
-        match Action::members(step).as_slice() {
-            [action] => Some(*action),
-            _ => None,
-        }
-    }
+/// The kinds of the members that are set; a valid step has exactly one.
+pub fn members(step: &Step) -> Vec<&dyn StepKind> {
+    MEMBERS.iter().filter_map(|member| member(step)).collect()
+}
 
-    /// The object it reads or changes.
-    pub fn target(&self) -> Option<&'a ObjectRef> {
-        match self {
-            Action::Restart(step) => Some(&step.target),
-            Action::Check(step) => match (&step.rollout, &step.condition) {
-                (Some(RolloutCheck { target }), _) => Some(target),
-                (None, Some(condition)) => Some(&condition.target),
-                (None, None) => None,
-            },
-            Action::Wait(_) | Action::Manual(_) | Action::NotImplemented(_) => None,
-        }
-    }
-
-    /// Whether it changes its target.
-    pub fn is_mutating(&self) -> bool {
-        matches!(self, Action::Restart(_))
-    }
-
-    /// What it does, in words: `restart deployment/checkout`.
-    pub fn summary(&self) -> String {
-        match self {
-            Action::Restart(step) => format!("restart {}", step.target.display()),
-            Action::Check(step) => check::summary(step),
-            Action::Wait(step) => format!("wait {}", step.duration),
-            Action::Manual(_) => "ask a person".to_owned(),
-            Action::NotImplemented(name) => format!("{name}, which this version does not act on"),
-        }
+/// What a step does; `None` unless it does exactly one thing.
+pub fn kind(step: &Step) -> Option<&dyn StepKind> {
+    match members(step).as_slice() {
+        [kind] => Some(*kind),
+        _ => None,
     }
 }
 
 /// The objects that steps read or change.
 pub fn targets(steps: &[Step]) -> impl Iterator<Item = &ObjectRef> {
-    steps.iter().filter_map(Action::of).filter_map(|action| action.target())
+    steps.iter().filter_map(kind).filter_map(StepKind::target)
 }
 
-/// The objects that a Runbook's steps change.
+/// The objects that steps change, each once.
 pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
     let mut targets: Vec<&ObjectRef> = Vec::new();
-    for action in steps.iter().filter_map(Action::of).filter(Action::is_mutating) {
-        if let Some(target) = action.target()
+    for kind in steps.iter().filter_map(kind).filter(|kind| matches!(kind.work(), Work::Mutation(_))) {
+        if let Some(target) = kind.target()
             && !targets.iter().any(|known| known.same_object(target))
         {
             targets.push(target);
@@ -109,7 +78,50 @@ pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
     targets
 }
 
-/// Whether it is a workload with a pod template that can be rolled out.
+/// Whether an object is a workload with a pod template that can be rolled out.
 pub fn is_workload(target: &ObjectRef) -> bool {
     workloads::is_one(target.group(), &target.kind)
+}
+
+/// The problem of a path that names an object which runs must not read. What a run reads is told in its status,
+/// where many people may read it.
+pub fn unreadable(target: &ObjectRef, path: &str) -> Option<Problem> {
+    (target.group().is_empty() && target.kind == "Secret").then(|| Problem {
+        path: path.to_owned(),
+        message: "a Secret is not looked at: what is seen would be told in the run".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A step with one member, by the name that people write.
+    fn step(member: &str) -> Step {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+        let value = json!({"target": target, "name": "n", "to": "Previous", "patch": {}, "spec": {},
+            "url": "http://x", "promQL": "up", "above": "1", "duration": "1s", "instructions": "i"});
+        serde_json::from_value(json!({"name": "s", member: value})).unwrap()
+    }
+
+    #[test]
+    fn the_table_has_every_member_of_the_schema_rule_in_its_order() {
+        let schema = serde_json::to_value(<crate::api::Runbook as kube::CustomResourceExt>::crd()).unwrap();
+        let text = schema.to_string();
+        let (_, rule) = text.split_once("a step does exactly one thing: set one of ").unwrap();
+        let names: Vec<&str> = rule.split('"').next().unwrap().split(", ").collect();
+        assert_eq!(names.len(), MEMBERS.len());
+        for (index, name) in names.iter().enumerate() {
+            let step = step(name);
+            let found: Vec<usize> =
+                (0..MEMBERS.len()).filter(|index| MEMBERS[*index](&step).is_some()).collect();
+            assert_eq!(found, [index], "{name}");
+            if let Some(Work::NotImplemented(said)) = kind(&step).map(StepKind::work) {
+                assert_eq!(said, *name);
+            }
+        }
+        let empty: Step = serde_json::from_value(json!({"name": "s"})).unwrap();
+        assert!(kind(&empty).is_none());
+    }
 }

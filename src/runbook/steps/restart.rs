@@ -1,123 +1,117 @@
-//! The step `restart`: as `kubectl rollout restart`, but with the operation's identity as the value of our own
-//! annotation on the pod template. A clock as the value would restart again on every repeat; the identity
-//! makes a repeat a no-op, and proves afterwards whether the restart happened.
+//! The step `restart`: as `kubectl rollout restart`, but with the operation id as the value of Mayday's own
+//! annotation on the pod template. A time as the value would restart again on every repeat; the operation id makes a
+//! repeat a no-op, and proves afterwards whether the restart happened.
 
 use serde_json::{Value, json};
 
 use super::is_workload;
+use super::kind::{StepKind, Work, Written};
+use super::mutation::{Change, Mutation, Phrase, Plan, Proof, Write};
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
+use crate::api::runbook::RestartStep;
 use crate::api::runbook_run::Intent;
+use crate::problem::Problem;
 
-/// Annotation on the pod template, with the operation that restarted it last.
+/// Annotation on the pod template with the id of the operation that restarted the workload last.
 pub const RESTARTED_BY: &str = "mayday.dev/restarted-by";
-/// The annotation as a delta names it.
+/// JSON pointer to the annotation, as a delta names it.
 const PATH: &str = "/spec/template/metadata/annotations/mayday.dev~1restarted-by";
 
-/// What a restart would do to the live object.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
-    /// This, and nothing else.
-    Change(Change),
-    /// It has been done already.
-    Nothing,
-    /// It cannot be done, and why.
-    Refuse(String),
-}
-
-/// Exactly what changes, on exactly which object.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// UID of the object.
-    pub uid: String,
-    /// The version that was looked at.
-    pub resource_version: String,
-    /// The generation that was looked at.
-    pub generation: Option<i64>,
-    /// The one annotation.
-    pub delta: Vec<Delta>,
-}
-
-/// What can be proved from the live object about an act that was meant to happen.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Proof {
-    /// It happened.
-    Done,
-    /// It did not happen.
-    NotDone,
-    /// Neither can be proved, and why.
-    Unprovable(String),
-}
-
-/// Plans a restart over the live object.
-pub fn plan(target: &ObjectRef, object: &Value, operation_id: &str) -> Plan {
-    let name = target.display();
-    if !is_workload(target) {
-        return Plan::Refuse(format!(
-            "{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"
-        ));
+impl StepKind for RestartStep {
+    fn target(&self) -> Option<&ObjectRef> {
+        Some(&self.target)
     }
-    if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
-        return Plan::Refuse(format!(
-            "{name} is paused, so a restart would do nothing until somebody resumes it: \
-             kubectl rollout resume -n {} {name}",
+
+    fn summary(&self) -> String {
+        format!("restart {}", self.target.display())
+    }
+
+    fn problems(&self, written: &Written<'_>) -> Vec<Problem> {
+        written.not_a_workload("restart.target", &self.target).into_iter().collect()
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work::Mutation(self)
+    }
+}
+
+impl Mutation for RestartStep {
+    fn plan(&self, object: Option<&Value>, operation_id: &str) -> Plan {
+        let name = self.target.display();
+        let Some(object) = object else { return Plan::Refuse(format!("{name} does not exist")) };
+        if !is_workload(&self.target) {
+            return Plan::Refuse(format!(
+                "{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"
+            ));
+        }
+        if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
+            return Plan::Refuse(format!(
+                "{name} is paused, so a restart would do nothing until somebody resumes it: \
+                 kubectl rollout resume -n {} {name}",
+                namespace(object)
+            ));
+        }
+        if object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete") {
+            return Plan::Refuse(format!(
+                "{name} replaces pods only when they are deleted (OnDelete): a restart would do nothing"
+            ));
+        }
+        let (Some(uid), Some(resource_version)) =
+            (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"))
+        else {
+            return Plan::Refuse(format!("{name} was read without uid and resourceVersion"));
+        };
+        let before = annotation(object);
+        if before == Some(operation_id) {
+            return Plan::Nothing;
+        }
+        let delta = Delta {
+            path: PATH.to_owned(),
+            before: before.map(Value::from),
+            after: Some(operation_id.into()),
+        };
+        let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
+        Plan::Change(Change { uid, resource_version, generation, delta: vec![delta] })
+    }
+
+    fn write(&self, intent: &Intent) -> Write {
+        // uid and resourceVersion make the API server refuse it for another object, or for a later version.
+        Write::Patch(json!({
+            "metadata": {"uid": intent.uid, "resourceVersion": intent.resource_version},
+            "spec": {"template": {"metadata": {"annotations": {RESTARTED_BY: intent.operation_id}}}},
+        }))
+    }
+
+    fn probe(&self, intent: &Intent, object: Option<&Value>, refused: bool) -> Proof {
+        let name = intent.target.display();
+        let Some(object) =
+            object.filter(|object| text(object, "/metadata/uid").as_deref() == Some(&intent.uid))
+        else {
+            let lost =
+                format!("{name} was deleted meanwhile, and with it the proof of whether it was restarted");
+            return if refused { Proof::NotDone } else { Proof::Unprovable(lost) };
+        };
+        let present = annotation(object);
+        if present == Some(intent.operation_id.as_str()) {
+            return Proof::Done;
+        }
+        // Every change of the spec raises the generation. While the generation is the same, the annotation cannot
+        // have been set and removed again, as a GitOps tool might do.
+        let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
+        if refused || (generation.is_some() && generation == intent.generation) {
+            return Proof::NotDone;
+        }
+        Proof::Unprovable(format!(
+            "{name} was changed by somebody else while the restart was on its way, so nobody can tell whether it \
+             happened: kubectl rollout history -n {} {name}",
             namespace(object)
-        ));
+        ))
     }
-    if object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete") {
-        return Plan::Refuse(format!(
-            "{name} replaces pods only when they are deleted (OnDelete): a restart would do nothing"
-        ));
-    }
-    let (Some(uid), Some(resource_version)) =
-        (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"))
-    else {
-        return Plan::Refuse(format!("{name} was read without uid and resourceVersion"));
-    };
-    let before = annotation(object);
-    if before == Some(operation_id) {
-        return Plan::Nothing;
-    }
-    let delta =
-        Delta { path: PATH.to_owned(), before: before.map(Value::from), after: Some(operation_id.into()) };
-    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-    Plan::Change(Change { uid, resource_version, generation, delta: vec![delta] })
-}
 
-/// The merge patch that carries an intent out. The API server refuses it if the object is another one, or
-/// has been changed since.
-pub fn patch(intent: &Intent) -> Value {
-    json!({
-        "metadata": {"uid": intent.uid, "resourceVersion": intent.resource_version},
-        "spec": {"template": {"metadata": {"annotations": {RESTARTED_BY: intent.operation_id}}}},
-    })
-}
-
-/// Looks for the operation on the live object, `None` where there is none.
-///
-/// `refused` says that the API server has refused the only request that was ever sent for this intent.
-pub fn probe(intent: &Intent, object: Option<&Value>, refused: bool) -> Proof {
-    let name = intent.target.display();
-    let Some(object) = object.filter(|object| text(object, "/metadata/uid").as_deref() == Some(&intent.uid))
-    else {
-        let lost = format!("{name} was deleted meanwhile, and with it the proof of whether it was restarted");
-        return if refused { Proof::NotDone } else { Proof::Unprovable(lost) };
-    };
-    let present = annotation(object);
-    if present == Some(intent.operation_id.as_str()) {
-        return Proof::Done;
+    fn phrase(&self) -> Phrase {
+        Phrase { object: self.target.display(), participle: "restarted".to_owned() }
     }
-    // Every change of the spec raises the generation: as long as it stays, nothing of ours can have come and
-    // gone (a GitOps tool may take our annotation away again).
-    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-    if refused || (generation.is_some() && generation == intent.generation) {
-        return Proof::NotDone;
-    }
-    Proof::Unprovable(format!(
-        "{name} was changed by somebody else while the restart was on its way, so nobody can tell whether it \
-         happened: kubectl rollout history -n {} {name}",
-        namespace(object)
-    ))
 }
 
 fn namespace(object: &Value) -> &str {
@@ -136,8 +130,19 @@ fn text(object: &Value, pointer: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn target() -> ObjectRef {
-        ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "checkout".into() }
+    fn of(api_version: &str, kind: &str) -> RestartStep {
+        let target =
+            ObjectRef { api_version: api_version.into(), kind: kind.into(), name: "checkout".into() };
+        RestartStep { target }
+    }
+
+    fn step() -> RestartStep {
+        of("apps/v1", "Deployment")
+    }
+
+    fn patch(intent: &Intent) -> Value {
+        let Write::Patch(patch) = step().write(intent);
+        patch
     }
 
     fn object(by: Option<&str>, generation: i64) -> Value {
@@ -149,10 +154,10 @@ mod tests {
     }
 
     fn intent(object: &Value) -> Intent {
-        let Plan::Change(change) = plan(&target(), object, "run/restart/0") else { panic!("no change") };
+        let Plan::Change(change) = step().plan(Some(object), "run/restart/0") else { panic!("no change") };
         Intent {
             operation_id: "run/restart/0".into(),
-            target: target(),
+            target: step().target,
             uid: change.uid,
             resource_version: change.resource_version,
             generation: change.generation,
@@ -183,37 +188,40 @@ mod tests {
         let mut paused = object(None, 4);
         paused["spec"]["paused"] = true.into();
         assert!(
-            matches!(plan(&target(), &paused, "id"), Plan::Refuse(message) if message.contains("paused"))
+            matches!(step().plan(Some(&paused), "id"), Plan::Refuse(message) if message.contains("paused"))
         );
         let mut on_delete = object(None, 4);
         on_delete["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
         assert!(
-            matches!(plan(&target(), &on_delete, "id"), Plan::Refuse(message) if message.contains("OnDelete"))
+            matches!(step().plan(Some(&on_delete), "id"), Plan::Refuse(message) if message.contains("OnDelete"))
         );
-        let pod = ObjectRef { api_version: "v1".into(), kind: "Pod".into(), name: "p".into() };
-        assert!(matches!(plan(&pod, &object(None, 4), "id"), Plan::Refuse(_)));
+        assert!(matches!(of("v1", "Pod").plan(Some(&object(None, 4)), "id"), Plan::Refuse(_)));
+        assert_eq!(step().plan(None, "id"), Plan::Refuse("deployment/checkout does not exist".into()));
     }
 
     #[test]
     fn a_repeat_of_the_same_operation_changes_nothing() {
-        assert_eq!(plan(&target(), &object(Some("run/restart/0"), 5), "run/restart/0"), Plan::Nothing);
+        assert_eq!(step().plan(Some(&object(Some("run/restart/0"), 5)), "run/restart/0"), Plan::Nothing);
     }
 
     #[test]
     fn the_live_object_proves_whether_the_restart_happened() {
         let before = object(None, 4);
         let intent = intent(&before);
-        assert_eq!(probe(&intent, Some(&object(Some("run/restart/0"), 5)), false), Proof::Done);
-        assert_eq!(probe(&intent, Some(&before), false), Proof::NotDone);
+        assert_eq!(step().probe(&intent, Some(&object(Some("run/restart/0"), 5)), false), Proof::Done);
+        assert_eq!(step().probe(&intent, Some(&before), false), Proof::NotDone);
     }
 
     #[test]
-    fn what_cannot_be_proved_is_said_to_be_so() {
+    fn an_outcome_without_proof_is_unprovable() {
         let intent = intent(&object(None, 4));
         let another = json!({"metadata": {"uid": "v", "generation": 4}});
         for unprovable in [None, Some(&another), Some(&object(None, 5)), Some(&object(Some("other"), 6))] {
-            assert!(matches!(probe(&intent, unprovable, false), Proof::Unprovable(_)), "{unprovable:?}");
-            assert_eq!(probe(&intent, unprovable, true), Proof::NotDone);
+            assert!(
+                matches!(step().probe(&intent, unprovable, false), Proof::Unprovable(_)),
+                "{unprovable:?}"
+            );
+            assert_eq!(step().probe(&intent, unprovable, true), Proof::NotDone);
         }
     }
 }

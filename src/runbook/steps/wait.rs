@@ -1,12 +1,46 @@
-//! The step `wait`: an absolute instant, computed from stored values, so that a restart changes nothing.
+//! The step `wait`: until an instant that is computed from stored values, so that a restart does not move it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
+use super::kind::{DEFAULT_TIMEOUT, Poll, Progress, StepKind, Work, Written};
 use crate::api::runbook::WaitStep;
+use crate::problem::Problem;
 
-/// When the wait is over. A sum beyond the calendar never ends; cancelling the run does.
-pub fn until(step: &WaitStep, started: Timestamp) -> Timestamp {
-    started.checked_add(step.duration.get()).unwrap_or(Timestamp::MAX)
+impl StepKind for WaitStep {
+    fn summary(&self) -> String {
+        format!("wait {}", self.duration)
+    }
+
+    fn problems(&self, written: &Written<'_>) -> Vec<Problem> {
+        let short = written.step.timeout.as_ref().filter(|timeout| timeout.get() < self.duration.get());
+        let problem = short.map(|timeout| {
+            let message =
+                format!("the step would fail after {timeout}, before its wait of {} ends", self.duration);
+            written.problem("timeout", message)
+        });
+        problem.into_iter().collect()
+    }
+
+    fn default_timeout(&self) -> SignedDuration {
+        self.duration.get().checked_add(DEFAULT_TIMEOUT).unwrap_or(SignedDuration::MAX)
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work::Poll(self)
+    }
+}
+
+impl Poll for WaitStep {
+    fn poll(&self, _object: Option<&Value>, started: Timestamp, now: Timestamp) -> Progress {
+        // A sum beyond the calendar never comes; cancelling the run ends such a wait.
+        let until = started.checked_add(self.duration.get()).unwrap_or(Timestamp::MAX);
+        if now >= until {
+            return Progress::Done(format!("waited {}", self.duration));
+        }
+        let message = format!("waits {}, until {until}", self.duration);
+        Progress::NotYet { message, until: Some(until) }
+    }
 }
 
 #[cfg(test)]
@@ -16,8 +50,10 @@ mod tests {
 
     #[test]
     fn a_wait_ends_at_an_instant_that_a_restart_does_not_move() {
-        let started = Timestamp::from_second(1_000).unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
         let step = WaitStep { duration: Duration::from_secs(90) };
-        assert_eq!(until(&step, started).as_second(), 1_090);
+        let early = step.poll(None, at(1_000), at(1_089));
+        assert!(matches!(early, Progress::NotYet { until: Some(until), .. } if until == at(1_090)));
+        assert_eq!(step.poll(None, at(1_000), at(1_090)), Progress::Done("waited 90s".into()));
     }
 }
