@@ -112,7 +112,7 @@ fn controllers(parts: &mut Parts) {
         move |context, stop| admission::probe::run(context, probes, stop)
     });
     parts.task("drift", drift::run);
-    parts.task("condition-source", detect::condition::run);
+    parts.task("watched-sources", detect::watch::run);
 
     parts.reconciler(ChangeRequestReconciler);
     parts.reconciler(ApprovalReconciler);

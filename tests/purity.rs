@@ -29,10 +29,12 @@ const ENDS: &[&str] = &[
     "change/gate/usage.rs",
     "change/request/plan.rs",
     "detect/body.rs",
-    "detect/condition.rs",
     "detect/controller.rs",
     "detect/intake.rs",
     "detect/record.rs",
+    "detect/sources/condition.rs",
+    "detect/sources/mod.rs",
+    "detect/watch.rs",
     "guard/gather.rs",
     "guard/mod.rs",
     "incident/controller.rs",
@@ -51,6 +53,7 @@ const ENDS: &[&str] = &[
 
 /// What a pure file does not say.
 const IMPURE: &[&str] = &[
+    "&'a Context",
     "&Context",
     ".await",
     "Api::",

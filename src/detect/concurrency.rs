@@ -1,41 +1,41 @@
-//! How many posts are worked on at once: no more than can be, and none of a source that takes the room of others. Pure.
+//! Limits concurrent posts: 64 in all and 32 per AlertSource, so that one source cannot starve the others. Pure.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Posts that are worked on at once; one more is told to come again.
-const AT_ONCE: usize = 64;
-/// Of those, posts of one source.
-const OF_ONE: usize = 32;
+/// Maximum number of concurrent posts.
+const MAX_POSTS: usize = 64;
+/// Maximum number of concurrent posts to one source.
+const MAX_POSTS_OF_A_SOURCE: usize = 32;
 
-/// The sources of the posts that are being worked on.
+/// The posts that are being worked on, by their sources.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct Concurrency {
     taken: Mutex<Vec<String>>,
 }
 
-/// A post that is being worked on.
+/// The right to work on a post; dropping it makes room for the next.
 #[derive(Debug)]
-pub struct Place<'a> {
-    places: &'a Places,
+pub struct Slot<'a> {
+    posts: &'a Concurrency,
     source: String,
 }
 
-impl Places {
-    /// A place for a post to a source, if there is one.
-    pub fn take(&self, source: String) -> Option<Place<'_>> {
+impl Concurrency {
+    /// A slot for a post to a source; `None` if its source, or all sources together, have too many.
+    pub fn admit(&self, source: String) -> Option<Slot<'_>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_it = taken.iter().filter(|other| **other == source).count();
-        if taken.len() >= AT_ONCE || of_it >= OF_ONE {
+        let of_source = taken.iter().filter(|other| **other == source).count();
+        if taken.len() >= MAX_POSTS || of_source >= MAX_POSTS_OF_A_SOURCE {
             return None;
         }
         taken.push(source.clone());
-        Some(Place { places: self, source })
+        Some(Slot { posts: self, source })
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.posts.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = taken.iter().position(|other| *other == self.source) {
             taken.swap_remove(at);
         }
@@ -48,13 +48,13 @@ mod tests {
 
     #[test]
     fn one_source_leaves_room_for_others() {
-        let places = Places::default();
-        let take = |source: &str| places.take(source.to_owned());
-        let mut held: Vec<_> = (0..OF_ONE).filter_map(|_| take("a")).collect();
-        assert!(held.len() == OF_ONE && take("a").is_none());
-        held.extend((0..AT_ONCE).filter_map(|_| take("b")));
-        assert!(held.len() == AT_ONCE && take("c").is_none());
+        let posts = Concurrency::default();
+        let admit = |source: &str| posts.admit(source.to_owned());
+        let mut held: Vec<_> = (0..MAX_POSTS_OF_A_SOURCE).filter_map(|_| admit("a")).collect();
+        assert!(held.len() == MAX_POSTS_OF_A_SOURCE && admit("a").is_none());
+        held.extend((0..MAX_POSTS).filter_map(|_| admit("b")));
+        assert!(held.len() == MAX_POSTS && admit("c").is_none());
         held.clear();
-        assert!(take("a").is_some() && take("c").is_some());
+        assert!(admit("a").is_some() && admit("c").is_some());
     }
 }

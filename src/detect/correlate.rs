@@ -1,5 +1,5 @@
-//! Which incident signals belong to: the open one about the same thing, one that is over and goes on, or a new one
-//! (rules §4). Pure.
+//! Which incident observations belong to: the open one about the same thing, one that is over and goes on, or a new one
+//! (docs/rules.md#one-open-incident, docs/decisions/0038-signal-correlation.md). Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::signal::Observation;
+use super::observation::Observation;
 use crate::api::common::ObjectRef;
 use crate::api::incident::Outcome;
 use crate::api::incident_status::{IncidentState, Signal};
 use crate::api::{AlertSource, BusinessService, Incident};
 use crate::incident::changes;
-use crate::service::controller::covers;
+use crate::service::coverage::covers;
 
 /// How long after a resolution the same outage is the same incident, if the source does not say.
 const REOPEN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
@@ -31,7 +31,7 @@ pub enum Key<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
     /// They join the incident of that name, which is open, goes on, or learns what has cleared.
-    Join(String),
+    Merge(String),
     /// They are a new outage.
     Begin,
     /// They tell nothing.
@@ -50,8 +50,8 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// What becomes of these observations.
-    pub fn follow(&self, seen: &[Observation], now: Timestamp) -> Step {
-        let name = |incident: &Arc<Incident>| Step::Join(incident.name_any());
+    pub fn correlate(&self, seen: &[Observation], now: Timestamp) -> Step {
+        let name = |incident: &Arc<Incident>| Step::Merge(incident.name_any());
         let open = self.all.values().filter(|incident| incident.is_open() && self.is_about(incident, seen));
         // What an open incident covers joins that one, rather than others of its group.
         let is_beside =

@@ -61,7 +61,7 @@ fn service() -> BusinessService {
     service
 }
 
-fn follow(
+fn correlate(
     key: Key<'_>,
     source: &AlertSource,
     incidents: &[Incident],
@@ -69,16 +69,16 @@ fn follow(
     now: i64,
 ) -> Step {
     let all = incidents.iter().map(|one| (one.name_any(), Arc::new(one.clone()))).collect();
-    Known { key, source, all }.follow(seen, at(now))
+    Known { key, source, all }.correlate(seen, at(now))
 }
 
 /// About checkout.
 fn about(incidents: &[Incident], seen: &[Observation], now: i64) -> Step {
-    follow(Key::Service(&service()), &source(json!({})), incidents, seen, now)
+    correlate(Key::Service(&service()), &source(json!({})), incidents, seen, now)
 }
 
 fn join(name: &str) -> Step {
-    Step::Join(name.to_owned())
+    Step::Merge(name.to_owned())
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn within_its_time_the_same_incident_goes_on_and_later_it_is_a_new_one() {
     assert_eq!(about(&last, &[firing(200)], 700), join("checkout-aaaaa"));
     assert_eq!(about(&last, &[firing(200)], 701), Step::Begin);
     let quick = source(json!({"reopenWithin": "30s"}));
-    assert_eq!(follow(Key::Service(&service()), &quick, &last, &[firing(200)], 131), Step::Begin);
+    assert_eq!(correlate(Key::Service(&service()), &quick, &last, &[firing(200)], 131), Step::Begin);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_false_alarm_that_still_fires_is_no_new_outage_until_it_begins_anew() {
     assert_eq!(about(&last, &[firing(10)], 9999), Step::Nothing);
     assert_eq!(about(&last, &[firing(30)], 9999), Step::Begin);
     let other = AlertSource::new("other", source(json!({})).spec);
-    assert_eq!(follow(Key::Service(&service()), &other, &last, &[firing(10)], 9999), Step::Begin);
+    assert_eq!(correlate(Key::Service(&service()), &other, &last, &[firing(10)], 9999), Step::Begin);
     // Beside something new it is still none.
     let all = [(String::from("alarm"), Arc::new(last[0].clone()))].into();
     let (key, source) = (service(), source(json!({})));
@@ -171,14 +171,15 @@ fn without_a_service_the_key_is_the_group_of_the_source() {
         whole
     };
     let another = [seen("another", 200, None)];
-    let by_group =
-        |incidents: &[Incident], now| follow(Key::Group("g"), &source(json!({})), incidents, &another, now);
+    let by_group = |incidents: &[Incident], now| {
+        correlate(Key::Group("g"), &source(json!({})), incidents, &another, now)
+    };
     assert_eq!(by_group(&[incident("i", no_service(open()))], 9999), join("i"), "an alert it does not know");
     assert_eq!(by_group(&[incident("i", no_service(json!({})))], 700), join("i"), "it goes on");
     assert_eq!(by_group(&[incident("i", no_service(json!({})))], 701), Step::Begin);
     assert_eq!(by_group(&[incident("i", open())], 9999), Step::Begin, "that is about a service");
     let other = AlertSource::new("other", source(json!({})).spec);
-    let step = follow(Key::Group("g"), &other, &[incident("i", no_service(open()))], &another, 300);
+    let step = correlate(Key::Group("g"), &other, &[incident("i", no_service(open()))], &another, 300);
     assert_eq!(step, Step::Begin, "another source's group");
 
     let over = [incident("one", no_service(json!({}))), incident("two", json!({}))];
@@ -209,7 +210,7 @@ fn an_open_incident_covers_its_objects_though_no_service_claims_them() {
     assert_eq!(covering(&shared, &about("checkout")).as_deref(), Some("covers"));
     assert_eq!(covering(&shared, &about("till")), None);
     assert_eq!(covering(&shared, &firing(200)), None);
-    let step = |seen| follow(Key::Group("g"), &source(json!({})), &all, &[seen], 300);
+    let step = |seen| correlate(Key::Group("g"), &source(json!({})), &all, &[seen], 300);
     assert_eq!(step(about("checkout")), join("covers"));
     assert_eq!(step(about("till")), join("of-group"));
 }

@@ -1,24 +1,26 @@
 //! Where monitoring posts: `POST /v1/alerts/{namespace}/{source}` with the source's token as bearer.
 //!
-//! 2xx only after everything is stored. Trouble of ours is 503, which Alertmanager tries again; 429 it would
-//! not. What the sender did wrong is 4xx with a sentence.
+//! The answer is 2xx only after everything is stored. A failure on this side is 503, which Alertmanager sends again
+//! (it does not after 429). A mistake of the sender is 4xx with a sentence.
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use kube::ResourceExt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::body::{Incoming, LIMIT, Untaken};
-use super::{alertmanager, record};
+use super::concurrency::Concurrency;
+use super::record;
+use super::sources::{self, Source};
 use crate::api::AlertSource;
 use crate::cluster::caches::get;
 use crate::cluster::error::chain;
 use crate::cluster::{Context, SharedContext};
-use crate::detect::concurrency::Places;
 use crate::notify::credential::{Credential, CredentialError};
 use crate::text::flat;
 
@@ -30,12 +32,12 @@ pub fn path(namespace: &str, source: &str) -> String {
 #[derive(Clone)]
 struct Intake {
     context: SharedContext,
-    places: Arc<Places>,
+    posts: Arc<Concurrency>,
 }
 
 /// The routes.
 pub fn router(context: SharedContext) -> Router {
-    let intake = Intake { context, places: Arc::default() };
+    let intake = Intake { context, posts: Arc::default() };
     Router::new().route("/v1/alerts/{namespace}/{source}", post(receive)).with_state(intake)
 }
 
@@ -46,8 +48,8 @@ async fn receive(
     body: Body,
 ) -> Response {
     let mut body = Incoming::new(&headers, body);
-    let (status, text) = match intake.places.take(format!("{namespace}/{name}")) {
-        Some(_place) => match accept(&intake.context, &namespace, &name, &headers, &mut body).await {
+    let (status, text) = match intake.posts.admit(format!("{namespace}/{name}")) {
+        Some(_slot) => match accept(&intake.context, &namespace, &name, &headers, &mut body).await {
             Ok(()) => (StatusCode::OK, "stored".to_owned()),
             Err(refusal) => refusal,
         },
@@ -63,7 +65,8 @@ async fn receive(
     (status, format!("{text}\n")).into_response()
 }
 
-/// Who posts is known before anything of the body is read, and what cannot be meant before anything is stored.
+/// Stores a post. The sender is authenticated before the body is read, and the whole body is checked before anything is
+/// stored.
 async fn accept(
     context: &Context,
     namespace: &str,
@@ -75,7 +78,7 @@ async fn accept(
     if !context.stores.missing().is_empty() {
         return unavailable("starting; send it again in a moment");
     }
-    // Whether a source exists is nobody's business who has no token for it.
+    // A sender without the token does not learn whether the source exists.
     let unauthorised = || {
         let sentence = format!(
             "no AlertSource {namespace}/{name} takes this token; send the key token of its Secret as: Authorization: Bearer …"
@@ -83,20 +86,21 @@ async fn accept(
         Err((StatusCode::UNAUTHORIZED, sentence))
     };
     let Some(source) = get(&context.stores.sources, namespace, name) else { return unauthorised() };
-    match is_authenticated(context, namespace, &source, headers).await {
+    let (_, kind) = sources::of(&source.spec);
+    match is_authentic(context, &source, kind, headers).await {
         Ok(true) => {}
         Ok(false) => return unauthorised(),
         Err(sentence) => return unavailable(&sentence),
     }
-    if source.spec.alertmanager.is_none() {
+    let Some(intake) = kind.intake() else {
         let sentence = format!(
             "AlertSource {namespace}/{name} is not of a type that this version of Mayday takes posts for"
         );
         return Err((StatusCode::NOT_FOUND, sentence));
-    }
+    };
     let whole = body.read().await.map_err(untaken)?;
     let observations =
-        alertmanager::read(&whole, &source.spec).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
+        intake.read(&whole, &source.spec).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
     match record::record(context, &source, observations).await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -120,7 +124,7 @@ fn untaken(why: Untaken) -> (StatusCode, String) {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {LIMIT} bytes; send fewer alerts at once"),
         ),
-        // What is to be sent again is answered by 503: Alertmanager tries no 4xx a second time.
+        // 503, since Alertmanager does not repeat a post after 4xx.
         Untaken::TooSlow => {
             (StatusCode::SERVICE_UNAVAILABLE, "the body did not arrive in time; send it again".to_owned())
         }
@@ -130,19 +134,22 @@ fn untaken(why: Untaken) -> (StatusCode, String) {
     }
 }
 
-/// Whether the bearer token is the source's, compared in constant time.
+/// Whether the sender of a post knows the token in the source's Secret; compared in constant time.
 ///
 /// # Errors
 /// A sentence, when the Secret cannot be read.
-async fn is_authenticated(
+async fn is_authentic(
     context: &Context,
-    namespace: &str,
     source: &AlertSource,
+    kind: &dyn Source,
     headers: &HeaderMap,
 ) -> Result<bool, String> {
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let (Some(sent), Some(secret)) = (sent, &source.spec.secret_ref) else { return Ok(false) };
-    match Credential::read(&context.client, namespace, &secret.name).await {
+    // A post without a token is refused without reading the Secret.
+    let (Some(sent), Some(secret)) = (kind.sent_token(headers), &source.spec.secret_ref) else {
+        return Ok(false);
+    };
+    let namespace = source.namespace().unwrap_or_default();
+    match Credential::read(&context.client, &namespace, &secret.name).await {
         Ok(credential) => {
             Ok(credential.text("token").is_ok_and(|token| bool::from(token.as_bytes().ct_eq(sent))))
         }

@@ -1,11 +1,15 @@
-//! Phase 1: alert intake and condition watching, which turn signals into incidents.
+//! Turns alerts and watched conditions into incidents.
+//!
+//! [`sources`] makes observations of posts ([`intake`]) and of watched objects ([`watch`]); `correlate` decides which
+//! incident they belong to; [`record`] stores them.
 
-pub mod alertmanager;
 mod body;
 mod concurrency;
-pub mod condition;
 pub mod controller;
 mod correlate;
+pub mod decide;
 pub mod intake;
+pub mod observation;
 pub mod record;
-pub mod signal;
+pub mod sources;
+pub mod watch;

@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::signal::Observation;
+use super::observation::Observation;
 use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentStatus;
@@ -88,9 +88,9 @@ async fn record_one(
     let mut raised = None;
     for _ in 0..TRIES {
         let now = Timestamp::now();
-        let found = match outage.known.follow(seen, now) {
+        let found = match outage.known.correlate(seen, now) {
             Step::Nothing => return Ok(true),
-            Step::Join(name) => outage.look_again(&name, seen, now).await?,
+            Step::Merge(name) => outage.look_again(&name, seen, now).await?,
             Step::Begin => match outage.begin(seen, now).await? {
                 Begun::WithoutService => return Ok(false),
                 Begun::Meanwhile => None,
@@ -138,7 +138,7 @@ impl Outage<'_> {
             return Ok(None);
         };
         self.known.all.insert(name.to_owned(), Arc::clone(&live));
-        let is_to_be_joined = self.known.follow(seen, now) == Step::Join(name.to_owned());
+        let is_to_be_joined = self.known.correlate(seen, now) == Step::Merge(name.to_owned());
         Ok(is_to_be_joined.then_some(live))
     }
 
@@ -165,7 +165,7 @@ impl Outage<'_> {
             }
             self.known.all.insert(name, Arc::clone(&found));
             // The name is used up, unless that one goes on or knows all of it.
-            if self.known.follow(seen, now) == Step::Begin {
+            if self.known.correlate(seen, now) == Step::Begin {
                 self.after = found.uid();
                 if let Some(service) = service {
                     raise_episode(&self.services, service).await?;
@@ -225,7 +225,7 @@ async fn add(
     let said = incident.spec.severity;
     let mut status = incident.status.clone().unwrap_or_default();
     let mut next = incident.clone();
-    let Some(worst) = join_all(&mut status, source, seen, now) else { return Ok(true) };
+    let Some(worst) = merge_all(&mut status, source, seen, now) else { return Ok(true) };
     // First the severity, then the signal that says so: whatever dies or conflicts in between, the signal is still
     // news, and both follow from it.
     if let Some(severity) = worst.filter(|worst| worst.worse_than(said)) {
@@ -257,7 +257,7 @@ async fn add(
 
 /// Joins all observations: none if nothing of it is worth storing, else the worst of what is news. What was known
 /// before is none: a lead may have lowered the severity since. Pure.
-fn join_all(
+fn merge_all(
     status: &mut IncidentStatus,
     source: &AlertSource,
     seen: &[&Observation],
@@ -346,7 +346,7 @@ mod tests {
     fn what_is_known_is_no_news() {
         let mut status = IncidentStatus::default();
         let mut joins =
-            |seen: Observation, second| join_all(&mut status, &source(json!({})), &[&seen], at(second));
+            |seen: Observation, second| merge_all(&mut status, &source(json!({})), &[&seen], at(second));
         assert_eq!(joins(firing(10), 10), Some(Some(Severity::Sev2)));
         assert_eq!(joins(firing(10), 20), None);
         assert_eq!(joins(firing(10), 90), Some(None), "the lead may have lowered it since");

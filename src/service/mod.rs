@@ -1,6 +1,8 @@
-//! What can break, and which signal is about what.
+//! Business services, the service that a signal is about, and the names of incidents.
 
 pub mod controller;
+pub mod coverage;
+pub mod decide;
 pub mod matching;
 
 use sha2::{Digest, Sha256};

@@ -1,46 +1,47 @@
-//! What a source reports of one thing, and how it is stored. Pure.
+//! An observation of a source, and how it is stored as a signal. Pure.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::api::alert_source::SeverityRule;
 use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident_status::Signal;
 use crate::cluster::conditions::seconds;
 use crate::text::{cut, flat};
 
-/// Most labels that are kept of a signal.
-const LABELS: usize = 32;
-/// Longest value of a label that is kept.
-const LABEL: usize = 253;
-/// Most bytes of labels that are kept of a signal, so that a full list of signals can be stored.
-const ALL_LABELS: usize = 8192;
+/// Maximum number of labels of a signal.
+const MAX_LABELS: usize = 32;
+/// Maximum length of the name and of the value of a label, in bytes.
+const MAX_LABEL: usize = 253;
+/// Maximum size of all labels of a signal in bytes, so that a full list of signals can be stored.
+const MAX_LABEL_BYTES: usize = 8192;
 
-/// What a source has seen of one thing, before anybody knows which incident it belongs to.
+/// What a source has seen of one thing, before it is assigned to an incident.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// The source's identity of it.
+    /// The id that the source gives to it; the same for every report of one thing.
     pub id: String,
     /// Name of the alert, or of the condition.
     pub name: String,
-    /// In a few words.
+    /// What is wrong, in a few words.
     pub summary: Option<String>,
-    /// After the source's map.
+    /// The severity by the source's rule.
     pub severity: Severity,
-    /// When it began, by the source.
+    /// When it began, as the source says.
     pub start: Timestamp,
-    /// When it cleared; none while it fires.
+    /// When it cleared; `None` while it fires.
     pub end: Option<Timestamp>,
-    /// Labels, bounded.
+    /// Its labels, within [`bounded_labels`].
     pub labels: BTreeMap<String, String>,
     /// The object it is about.
     pub object: Option<ObjectRef>,
-    /// The source's own group, for things that no service claims.
+    /// The group that the source puts it into; used if no service claims it.
     pub group: String,
 }
 
 impl Observation {
-    /// As it is stored.
+    /// The signal that is stored for it.
     pub fn signal(&self, source: &str, now: Timestamp) -> Signal {
         Signal {
             source_ref: NameRef { name: source.to_owned() },
@@ -58,23 +59,36 @@ impl Observation {
     }
 }
 
-/// Labels as they are kept: the first 32 by name, each value on one line and cut, as far as there is room.
+/// Labels within their bounds: the first 32 by name, each value on one line and cut to 253 bytes, 8 KiB in all.
 pub fn bounded_labels<'a>(
     labels: impl IntoIterator<Item = (&'a String, &'a String)>,
 ) -> BTreeMap<String, String> {
     let sorted: BTreeMap<&String, &String> = labels.into_iter().collect();
     sorted
         .into_iter()
-        .filter(|(name, _)| !name.is_empty() && name.len() <= LABEL)
-        .take(LABELS)
-        .map(|(name, value)| (name.clone(), flat(value, LABEL)))
-        .scan(ALL_LABELS, |room, (name, value)| {
-            // As they are written: a quote takes two bytes.
+        .filter(|(name, _)| !name.is_empty() && name.len() <= MAX_LABEL)
+        .take(MAX_LABELS)
+        .map(|(name, value)| (name.clone(), flat(value, MAX_LABEL)))
+        .scan(MAX_LABEL_BYTES, |room, (name, value)| {
+            // The size in JSON, where a quote takes two bytes.
             let size = serde_json::to_string(&(&name, &value)).ok()?.len();
             *room = room.checked_sub(size)?;
             Some((name, value))
         })
         .collect()
+}
+
+/// The severity by the source's rule; `None` if the signal is to be ignored. A value that the map lacks gets the
+/// default, which is high: unknown goes up, not down.
+pub fn severity(rule: &SeverityRule, labels: &BTreeMap<String, String>) -> Option<Severity> {
+    if let Some(fixed) = rule.fixed {
+        return Some(fixed);
+    }
+    let value = rule.from_label.as_ref().and_then(|label| labels.get(label));
+    match value.and_then(|value| rule.map.get(value)) {
+        Some(mapped) => mapped.severity(),
+        None => Some(rule.default.unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]

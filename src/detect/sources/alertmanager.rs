@@ -1,16 +1,17 @@
-//! The webhook of Alertmanager, version 4. Pure.
+//! The source `alertmanager`: the webhook of Alertmanager, version 4. Pure.
 //!
-//! Alerts count one by one: the state of the whole message lies when it was truncated, and a silenced group
-//! says nothing at all (reference: Alertmanager's own behaviour, run).
+//! Each alert counts by itself. The state of the whole message is wrong if the message was truncated, and Alertmanager
+//! sends nothing at all for a silenced group.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::signal::{Observation, bounded_labels};
-use crate::api::alert_source::{AlertSourceSpec, SeverityRule};
+use super::{Intake, Source};
+use crate::api::alert_source::AlertSourceSpec;
 use crate::api::common::Severity;
+use crate::detect::observation::{Observation, bounded_labels, severity};
 use crate::service::matching;
 use crate::text::flat;
 
@@ -39,11 +40,22 @@ struct Alert {
     fingerprint: String,
 }
 
-/// Reads a message: what the source has seen, alerts to be ignored left out.
-///
-/// # Errors
-/// A sentence that says what is wrong and in which alert.
-pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String> {
+/// The kind `alertmanager`.
+pub struct Alertmanager;
+
+impl Source for Alertmanager {
+    fn intake(&self) -> Option<&dyn Intake> {
+        Some(self)
+    }
+}
+
+impl Intake for Alertmanager {
+    fn read(&self, body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String> {
+        read(body, source)
+    }
+}
+
+fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String> {
     let message: Message = serde_json::from_slice(body)
         .map_err(|error| format!("this is not a message of Alertmanager's webhook: {error}"))?;
     if message.version != "4" {
@@ -55,7 +67,7 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
     let group = group(&message.group_labels);
     let mut observations = Vec::new();
     for (index, alert) in message.alerts.into_iter().enumerate() {
-        // What was no more than worth ignoring when it cleared may have been worse when it began.
+        // An alert that is ignored now may have counted when it began, so its end is always read.
         let ended = (alert.status == "resolved").then_some(Severity::Sev5);
         let Some(severity) = severity(&source.severity, &alert.labels).or(ended) else { continue };
         let place = |what: &str, error: &str| format!("alerts[{index}].{what}: {error}");
@@ -97,8 +109,7 @@ pub fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, S
     Ok(observations)
 }
 
-/// The identity of a group: its labels, sorted, and never Alertmanager's own key, which changes with its
-/// configuration.
+/// The identity of a group: a hash of its sorted labels. Alertmanager's own key changes with its configuration.
 fn group(labels: &BTreeMap<String, String>) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
@@ -111,27 +122,15 @@ fn group(labels: &BTreeMap<String, String>) -> String {
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The severity after the source's map; none: the alert is to be ignored. Unknown goes up, not down.
-pub fn severity(rule: &SeverityRule, labels: &BTreeMap<String, String>) -> Option<Severity> {
-    if let Some(fixed) = rule.fixed {
-        return Some(fixed);
-    }
-    let value = rule.from_label.as_ref().and_then(|label| labels.get(label));
-    match value.and_then(|value| rule.map.get(value)) {
-        Some(mapped) => mapped.severity(),
-        None => Some(rule.default.unwrap_or_default()),
-    }
-}
-
-/// A text on one line, if it says anything: what is empty is as good as not there.
+/// A text on one line; `None` if it is blank.
 fn said(text: Option<&String>, most: usize) -> Option<String> {
     text.map(|text| flat(text, most)).filter(|text| !text.trim().is_empty())
 }
 
-/// The last instant that our kinds take: 9998-12-31T23:59:59Z.
+/// The last instant that can be stored: 9998-12-31T23:59:59Z.
 const LAST: Timestamp = Timestamp::constant(253_370_764_799, 0);
 
-/// An instant; year 1 stands for none.
+/// Reads an instant; year 1 stands for none.
 fn time(text: &str) -> Result<Option<Timestamp>, String> {
     if text.starts_with("0001-01-01T00:00:00") {
         return Ok(None);
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_as_good_as_not_there() {
+    fn a_blank_value_counts_as_absent() {
         let empty = json!({"labels": {"alertname": " ", "deployment": ""}, "annotations": {"summary": "\n", "description": "d"},
             "fingerprint": ""});
         let seen = &parse(&message(empty)).unwrap()[0];
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_object_is_called_names_none() {
+    fn a_label_that_is_no_object_name_names_no_object() {
         let named = |name: &str| {
             let seen = parse(&message(json!({"labels": {"deployment": name}}))).unwrap();
             seen[0].object.as_ref().map(|object| object.name.clone())
@@ -229,13 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_beyond_what_can_be_stored_is_the_last_that_can() {
+    fn an_instant_too_late_to_be_stored_becomes_the_last_one() {
         assert_eq!(time("9999-06-01T00:00:00Z"), Ok(Some(LAST)));
         assert_eq!(LAST.to_string(), "9998-12-31T23:59:59Z");
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn an_unreadable_field_is_named() {
         assert!(parse(&message(json!({"startsAt": "-000001-01-01T00:00:00Z"}))).is_err());
         assert!(
             parse(&message(json!({"startsAt": "yesterday"}))).unwrap_err().starts_with("alerts[0].startsAt")
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_fingerprint_the_labels_are_the_identity() {
+    fn the_labels_are_the_identity_of_an_alert_without_fingerprint() {
         let one = parse(&message(json!({"fingerprint": ""}))).unwrap();
         let other = parse(&message(json!({"fingerprint": "", "labels": {"pod": "x"}}))).unwrap();
         assert!(!one[0].id.is_empty());
