@@ -6,6 +6,7 @@ pub mod admission;
 pub mod api;
 pub mod change;
 pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod detect;
 pub mod guard;

@@ -32,6 +32,16 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}…", &text[..end])
 }
 
+/// A word as a shell takes it literally.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +62,13 @@ mod tests {
         assert_eq!(cut("short", 10), "short");
         assert_eq!(cut("äääääää", 10), "äää…");
         assert!(cut(&"ü".repeat(5000), 1024).len() <= 1024);
+    }
+
+    #[test]
+    fn shell_words_are_quoted_only_where_needed() {
+        assert_eq!(shell_word("app=shop/checkout:v2"), "app=shop/checkout:v2");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("{\"spec\":1}"), "'{\"spec\":1}'");
     }
 }

@@ -1,4 +1,5 @@
 //! The rooms are stacked: a room uses those below it and none above, so that there is no circle between rooms.
+//! Commands that texts print come from one builder.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of the library, the lowest first.
 const ROOMS: &[&str] = &[
     "text",
+    "command",
     "problem",
     "api",
     "report",
@@ -47,6 +49,19 @@ fn no_room_uses_a_room_above_it() {
 }
 
 #[test]
+fn printed_commands_come_from_the_builder() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_builder = |file: &Path| file == src.join("command.rs");
+    let is_test = |file: &Path| file.to_str().unwrap().ends_with("_tests.rs");
+    for file in files(&src).into_iter().filter(|file| !is_builder(file) && !is_test(file)) {
+        let code = code(&fs::read_to_string(&file).unwrap());
+        // A literal may go on in the next line.
+        let code = code.split("\\\n").map(str::trim_start).collect::<String>();
+        assert!(!code.contains("kubectl mayday"), "{} writes a command by hand", file.display());
+    }
+}
+
+#[test]
 fn an_arrow_that_runs_up_is_seen() {
     let code = "use crate::{Context, change::policy::{self, Policy}, api};\nlet a = crate::text::cut(b);\n// crate::guard";
     assert_eq!(rooms_used(code), ["Context", "api", "change", "text"].map(str::to_owned).into());
@@ -77,9 +92,7 @@ fn upward(root: &Path, rooms: &[&str]) -> Vec<String> {
 
 /// The first segment of every path from the root of the crate, also of grouped ones; comments and tests left out.
 fn rooms_used(text: &str) -> BTreeSet<String> {
-    let code = text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(code, _)| code);
-    let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let code = lines.join("\n");
+    let code = code(text);
     let mut used = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
@@ -92,6 +105,13 @@ fn rooms_used(text: &str) -> BTreeSet<String> {
         }
     }
     used
+}
+
+/// The text of a file without comments and tests.
+fn code(text: &str) -> String {
+    let code = text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(code, _)| code);
+    let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    lines.join("\n")
 }
 
 /// The first segment of each member of a group whose opening brace is gone.

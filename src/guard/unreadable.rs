@@ -4,6 +4,7 @@
 //! or deletes it.
 
 use super::ruling::Ruling;
+use crate::command::{Command, Flag, TEXT, Verb};
 
 /// Whether the object may be mended, to what can be read, or deleted. `what` is as people type it; `namespace` is where
 /// its change is asked for.
@@ -11,10 +12,10 @@ pub fn mend(what: &str, namespace: &str, problem: &str, is_governed: bool) -> Ru
     if !is_governed {
         return Ruling::Allow;
     }
+    let ask = Command::new(Verb::Ask).namespace(namespace).flag(Flag::File, "FILE").flag(Flag::Why, TEXT);
     Ruling::Quorum(format!(
         "Refused: {what} cannot be read as it is stored ({problem}), so nobody can tell what this changes; to mend or \
-         delete it takes the approvals that a change in its place takes. Ask: kubectl mayday ask -n {namespace} -f FILE \
-         --why \"…\" (FILE: {what} as it is to be)"
+         delete it takes the approvals that a change in its place takes. Ask: {ask} (FILE: {what} as it is to be)"
     ))
 }
 

@@ -9,6 +9,7 @@ use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::incident_status::MAYDAY;
 use crate::api::message::Purpose;
+use crate::command::{Command, Verb};
 use crate::incident::announcements;
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
@@ -32,9 +33,9 @@ pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentSta
         return;
     };
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
+    let claim = Command::new(Verb::Lead).namespace(namespace).on("inc", &name);
     let text = format!(
-        "{lead} hands the lead of inc/{name} ({} {}) over to you, and leads until you claim it: kubectl mayday lead -n \
-         {namespace} inc/{name}",
+        "{lead} hands the lead of inc/{name} ({} {}) over to you, and leads until you claim it: {claim}",
         incident.spec.severity,
         flat(&incident.spec.title, TITLE)
     );

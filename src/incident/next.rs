@@ -12,6 +12,7 @@ use crate::api::change_request::RequestState;
 use crate::api::common::is_true;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::change::approval::approvers;
+use crate::command::{Command, Flag, TEXT, Verb};
 use crate::incident::handoff;
 use crate::runbook::run::view;
 use crate::text::{cut, instant};
@@ -28,7 +29,7 @@ pub fn decide(
 ) -> Option<Next> {
     let namespace = incident.namespace().unwrap_or_default();
     let name = incident.name_any();
-    let command = |verb: &str| Some(format!("kubectl mayday {verb} -n {namespace} inc/{name}"));
+    let command = |verb| Some(Command::new(verb).namespace(&namespace).on("inc", &name).into());
     let next = |who: &str, what: String, command: Option<String>| {
         Some(Next { who: cut(who, 253), what: cut(&what, 500), command })
     };
@@ -37,16 +38,18 @@ pub fn decide(
         IncidentState::Open if nobody_is_paged(status) => next(
             "anybody",
             "acknowledge; nobody can be paged, and the timeline says why".to_owned(),
-            command("ack"),
+            command(Verb::Ack),
         ),
-        IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command("ack")),
+        IncidentState::Open => next(&paged(status), "acknowledge".to_owned(), command(Verb::Ack)),
         IncidentState::Acknowledged => waiting_question(status, &on_it, &namespace, &name).or_else(|| {
             match facts.is_governed(&namespace) {
                 true => {
                     let leads = leads(incident, facts).map(|leads| format!(": {leads}")).unwrap_or_default();
-                    next(&on_it, format!("run a runbook, or call a lead{leads}"), command("show"))
+                    next(&on_it, format!("run a runbook, or call a lead{leads}"), command(Verb::Show))
                 }
-                false => next(&on_it, "run a runbook, or say that it is over".to_owned(), command("show")),
+                false => {
+                    next(&on_it, "run a runbook, or say that it is over".to_owned(), command(Verb::Show))
+                }
             }
         }),
         IncidentState::Remediating => {
@@ -55,14 +58,14 @@ pub fn decide(
                 next(
                     "nobody",
                     format!("run/{run} is at work"),
-                    Some(format!("kubectl mayday show -n {namespace} run/{run}")),
+                    Some(Command::new(Verb::Show).namespace(&namespace).on("run", &run).into()),
                 )
             })
         }
         IncidentState::Crisis => {
             let lead = status.lead.as_ref().map(|lead| lead.user.clone()).unwrap_or_default();
             if let Some((lead, named)) = handoff::pending(incident, status) {
-                return next(named, format!("claim the lead, which {lead} hands over"), command("lead"));
+                return next(named, format!("claim the lead, which {lead} hands over"), command(Verb::Lead));
             }
             waiting_request(incident, facts, &namespace)
                 .or_else(|| waiting_question(status, &lead, &namespace, &name))
@@ -72,18 +75,23 @@ pub fn decide(
                     let speaks = incident.spec.roles.as_ref().and_then(|roles| roles.communications.as_ref());
                     let speaks = speaks.map_or(&lead, |speaks| &speaks.user);
                     let what = format!("write to stakeholders, who were to hear by {by}");
-                    next(speaks, what, command("update").map(|command| format!("{command} \"…\"")))
+                    let update = Command::new(Verb::Update).namespace(&namespace).on("inc", &name).word(TEXT);
+                    next(speaks, what, Some(update.into()))
                 })
                 .or_else(|| {
-                    next(&lead, "decide: start a runbook, or approve a change".to_owned(), command("show"))
+                    next(
+                        &lead,
+                        "decide: start a runbook, or approve a change".to_owned(),
+                        command(Verb::Show),
+                    )
                 })
         }
         IncidentState::Monitoring => {
             let until = proved_at.map_or_else(String::new, |at| format!(" until {}", instant(at)));
-            next("nobody", format!("the checks must go on passing{until}"), command("show"))
+            next("nobody", format!("the checks must go on passing{until}"), command(Verb::Show))
         }
         IncidentState::Restored => match &status.lead {
-            Some(lead) => next(&lead.user, "resolve".to_owned(), command("resolve")),
+            Some(lead) => next(&lead.user, "resolve".to_owned(), command(Verb::Resolve)),
             None if incident.is_noticed(status) => {
                 let steady = if is_true(&status.conditions, "Flapping") { " once it is steady" } else { "" };
                 next("nobody", format!("it resolves by itself{steady}"), None)
@@ -93,12 +101,12 @@ pub fn decide(
                     true => (
                         leads(incident, facts).unwrap_or_else(|| "whoever may lead".to_owned()),
                         "no check has noticed the outage: is it over? A lead says so",
-                        "lead",
+                        Verb::Lead,
                     ),
                     false => (
                         if on_it.is_empty() { paged(status) } else { on_it },
                         "no check has noticed the outage: say when it is over",
-                        "resolve",
+                        Verb::Resolve,
                     ),
                 };
                 next(&who, what.to_owned(), command(verb))
@@ -116,7 +124,7 @@ pub fn decide(
             next(
                 &who,
                 "read the report; a review (spec.review) is not acted on yet".to_owned(),
-                command("report"),
+                command(Verb::Report),
             )
         }
         IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate => None,
@@ -179,7 +187,7 @@ fn waiting_request(incident: &Incident, facts: &IncidentFacts, namespace: &str) 
     Some(Next {
         who: cut(&who, 253),
         what: format!("approve chg/{name}"),
-        command: Some(format!("kubectl mayday approve -n {namespace} chg/{name}")),
+        command: Some(Command::new(Verb::Approve).namespace(namespace).on("chg", &name).into()),
     })
 }
 
@@ -197,9 +205,15 @@ fn end_without_proof(lead: &str, namespace: &str, name: &str) -> Next {
     Next {
         who: cut(lead, 253),
         what: "repair it; if service is back and the checks cannot see it, say so with one peer".to_owned(),
-        command: Some(format!(
-            "kubectl mayday resolve -n {namespace} inc/{name} --outcome unproved --reason \"…\" --ask"
-        )),
+        command: Some(
+            Command::new(Verb::Resolve)
+                .namespace(namespace)
+                .on("inc", name)
+                .flag(Flag::Outcome, "unproved")
+                .flag(Flag::Reason, TEXT)
+                .switch(Flag::Ask)
+                .to_string(),
+        ),
     }
 }
 
@@ -209,7 +223,14 @@ fn waiting_question(status: &IncidentStatus, who: &str, namespace: &str, name: &
     Some(Next {
         who: cut(who, 253),
         what: cut(&format!("answer: {}", check.message), 500),
-        command: Some(format!("kubectl mayday answer -n {namespace} inc/{name} {} confirm", check.name)),
+        command: Some(
+            Command::new(Verb::Answer)
+                .namespace(namespace)
+                .on("inc", name)
+                .word(&check.name)
+                .word("confirm")
+                .to_string(),
+        ),
     })
 }
 

@@ -9,6 +9,7 @@ use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::incident_status::MAYDAY;
 use crate::api::message::Purpose;
+use crate::command::{Command, Verb};
 use crate::incident::announcements;
 use crate::oncall::escalation::page_text::together;
 use crate::oncall::escalation::recipients;
@@ -18,13 +19,14 @@ use crate::runbook::run::view;
 pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let name = incident.name_any();
     let namespace = incident.namespace().unwrap_or_default();
+    let command = |verb| Command::new(verb).namespace(&namespace).on("inc", &name);
     let named = status.service.as_ref().and_then(|service| service.rotations.clone()).unwrap_or_default();
     for run in facts.runs.iter().filter(|run| run.is_for(&name)) {
         let Some(failure) = view::escalation(run) else { continue };
         let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, &facts.channels, now);
         let next = match &status.lead {
-            Some(lead) => format!("{} leads: kubectl mayday show -n {namespace} inc/{name}", lead.user),
-            None => format!("A lead is needed: kubectl mayday lead -n {namespace} inc/{name}"),
+            Some(lead) => format!("{} leads: {}", lead.user, command(Verb::Show)),
+            None => format!("A lead is needed: {}", command(Verb::Lead)),
         };
         let uid = run.uid().unwrap_or_default();
         let key = format!("{}/run/{uid}", incident.uid().unwrap_or_default());

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use crate::api::oncall_override::{OnCallOverrideSpec, OnCallOverrideStatus};
 use crate::api::{OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady};
+use crate::command::{Command, Verb};
 use crate::text::cut;
 
 use super::schedule::Schedule;
@@ -112,9 +113,10 @@ fn who(spec: &OnCallOverrideSpec) -> String {
 fn nothing(subject: &OnCallOverride) -> String {
     let spec = &subject.spec;
     let (rotation, namespace) = (&spec.rotation_ref.name, subject.namespace().unwrap_or_default());
+    let who = Command::new(Verb::Who).namespace(namespace).word(rotation);
     format!(
         "changes nothing in {rotation} between {} and {}: whoever it names is on duty then anyway, or a younger \
-         override says something else; compare: kubectl mayday who -n {namespace} {rotation}",
+         override says something else; compare: {who}",
         spec.start_time.0, spec.end_time.0
     )
 }

@@ -16,6 +16,7 @@ use crate::cluster::caches::{Change, in_namespace};
 use crate::cluster::conditions::{NotReady, ready, seconds, set};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
+use crate::command::{Command, Verb};
 use crate::runbook::run::permit::Approved;
 
 /// ServiceAccounts are not watched: one that is missing is looked for again after this.
@@ -154,22 +155,22 @@ fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Option<Ti
     };
     let until = count.until;
     let noticed = until.and_then(|until| until.checked_sub(NOTICE).ok());
+    let approve = || Command::new(Verb::Approve).namespace(namespace).on("rb", &name);
     let (approved, reason, message) = match &count.approved {
         Approved::Yes => {
             let by: Vec<&str> = count.decisions.iter().map(|decision| decision.by.as_str()).collect();
             let end = until.map_or_else(String::new, |until| format!(" until {until}"));
             let approved = format!("approved by {}{end}", by.join(" and "));
             match noticed.is_some_and(|noticed| noticed <= now) {
-                true => {
-                    let next = format!("kubectl mayday approve -n {namespace} rb/{name}");
-                    (true, ENDS, format!("{approved}; for it to go on, approve it again before: {next}"))
-                }
+                true => (
+                    true,
+                    ENDS,
+                    format!("{approved}; for it to go on, approve it again before: {}", approve()),
+                ),
                 false => (true, "Approved", approved),
             }
         }
-        Approved::Missing(who) => {
-            (false, "ApprovalMissing", format!("{who}: kubectl mayday approve -n {namespace} rb/{name}"))
-        }
+        Approved::Missing(who) => (false, "ApprovalMissing", format!("{who}: {}", approve())),
         Approved::Rejected(by) => {
             (false, "Rejected", format!("{by} rejected this content: change it, then ask for approval again"))
         }

@@ -13,6 +13,7 @@ use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
 use crate::api::runbook_run::{RunState, RunbookRunSpec};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::command::{Command, Flag, Verb};
 use crate::runbook::automation_limits;
 use crate::runbook::steps::changed_targets;
 use crate::text::cut;
@@ -146,9 +147,9 @@ fn run(incident: &Incident, runbook: &Runbook) -> RunbookRun {
     run
 }
 
-fn by_hand(incident: &Incident, runbook: &str) -> String {
+fn by_hand(incident: &Incident, runbook: &str) -> Command {
     let namespace = incident.namespace().unwrap_or_default();
-    format!("kubectl mayday run -n {namespace} {runbook} --incident {}", incident.name_any())
+    Command::new(Verb::Run).namespace(namespace).word(runbook).flag(Flag::Incident, incident.name_any())
 }
 
 struct Blocked {
@@ -221,7 +222,8 @@ fn usable(runbook: &Runbook, namespace: &str) -> Result<(), String> {
         }
     }
     if status.digest.is_none() || status.approved_digest != status.digest {
-        return Err(format!("not Approved: kubectl mayday approve -n {namespace} rb/{name}"));
+        let approve = Command::new(Verb::Approve).namespace(namespace).on("rb", &name);
+        return Err(format!("not Approved: {approve}"));
     }
     Ok(())
 }

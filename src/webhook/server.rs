@@ -19,6 +19,7 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 
 use super::review::{self, Request};
 use super::verdict::Verdict;
+use crate::command::{Command, Flag, TEXT, Verb};
 
 /// Largest review: an old and a new object of the largest size that is stored, and room to spare.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -132,10 +133,12 @@ async fn judge<J, T>(
         Ok(Ok(judged)) => Ok(judged),
         Ok(Err(_)) => {
             tracing::error!("a judgement broke off: a defect of Mayday");
-            let namespace = request.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+            let namespace = request.namespace.as_deref().unwrap_or_default();
+            let glass =
+                Command::new(Verb::BreakGlass).namespace(namespace).flag(Flag::Why, TEXT).then_command();
             Err(Verdict::unavailable(format!(
                 "Refused: Mayday failed to judge this, which is a defect of it; its log says where. If it cannot \
-                 wait: kubectl mayday break-glass{namespace} --why … -- COMMAND"
+                 wait: {glass}"
             )))
         }
         Err(_) => Err(Verdict::unavailable(

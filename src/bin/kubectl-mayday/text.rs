@@ -1,13 +1,7 @@
-//! Shared texts: instants, lengths of time, tables, commands. Pure.
+//! Shared texts: instants, lengths of time, tables. Pure.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-
-/// A command of the plugin as it can be typed: `kubectl mayday ack -n shop inc/checkout-x7k2p`.
-/// `flags` say which cluster, as the person did.
-pub fn command(verb: &str, namespace: &str, flags: &str, rest: &str) -> String {
-    format!("kubectl mayday {verb} -n {namespace}{flags} {rest}").trim_end().to_owned()
-}
 
 /// An instant in UTC and, where it reads otherwise, in the person's zone:
 /// `2026-11-22 02:04:10 UTC (03:04:10 CET)`.
@@ -76,16 +70,6 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>, none: &str) -> String
     if names.is_empty() { none.to_owned() } else { names.join(", ") }
 }
 
-/// A word as a shell takes it literally.
-pub fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,13 +102,5 @@ mod tests {
             table(&["NAME", "SEV"], &rows),
             "NAME             SEV\ncheckout-x7k2p   SEV2\na                SEV1"
         );
-    }
-
-    #[test]
-    fn shell_words_are_quoted_only_where_needed() {
-        assert_eq!(shell_word("app=shop/checkout:v2"), "app=shop/checkout:v2");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
-        assert_eq!(shell_word(""), "''");
-        assert_eq!(shell_word("{\"spec\":1}"), "'{\"spec\":1}'");
     }
 }

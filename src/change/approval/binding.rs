@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use crate::api::Incident;
 use crate::api::change_policy::{BindsFrom, ChangePolicySpec};
 use crate::api::common::{Severity, UidRef};
+use crate::command::{Command, Verb};
 
 /// An incident that binds changes in its namespace.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,8 +36,8 @@ impl Binding {
 
 impl Binding {
     /// How whoever is entitled claims the lead.
-    pub fn claim(&self) -> String {
-        format!("kubectl mayday lead -n {} inc/{}", self.namespace, self.incident.name)
+    pub fn claim(&self) -> Command {
+        Command::new(Verb::Lead).namespace(&self.namespace).on("inc", &self.incident.name)
     }
 }
 

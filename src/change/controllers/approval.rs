@@ -19,6 +19,7 @@ use crate::cluster::caches::{Change, get, in_namespace};
 use crate::cluster::conditions::{self, State};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
+use crate::command::{Command, Verb};
 
 /// Reconciles Approvals.
 pub struct ApprovalReconciler;
@@ -114,8 +115,7 @@ fn judged(
     match hindrance(context, approval, namespace, now) {
         Some(why) => (State::False, reason(why), why.message().to_owned()),
         None => {
-            let look =
-                format!("kubectl mayday show -n {namespace} {}/{}", subject.kind.short(), subject.name);
+            let look = Command::new(Verb::Show).namespace(namespace).on(subject.kind.short(), &subject.name);
             (State::Unknown, "NotRead", format!("it is not among the decisions that count yet; see: {look}"))
         }
     }

@@ -8,6 +8,7 @@ use crate::change::approval::binding::Binding;
 use crate::change::approval::quorum;
 use crate::change::diff::{builtin_groups, describe, patch};
 use crate::change::gate::disruption_budget::Budget;
+use crate::command::{Command, Flag, TEXT, Verb};
 
 /// The longest patch that a sentence holds.
 const PATCH: usize = 240;
@@ -54,7 +55,7 @@ impl ClosestRequest {
 
     fn approve(&self, action: &Action, operator_namespace: &str) -> String {
         let namespace = namespace_of_request(action, operator_namespace);
-        format!("Approve: kubectl mayday approve -n {namespace} chg/{}", self.name)
+        format!("Approve: {}", Command::new(Verb::Approve).namespace(namespace).on("chg", &self.name))
     }
 }
 
@@ -162,52 +163,49 @@ fn next(action: &Action, operator_namespace: &str) -> String {
     }
     let (namespace, name) = (&action.namespace, &action.target.name);
     if action.is_eviction() {
-        return format!(
-            "Ask to delete it instead: kubectl mayday ask -n {namespace} pod/{name} --delete --why \"…\""
-        );
+        let ask = Command::new(Verb::Ask).namespace(namespace).on("pod", name).switch(Flag::Delete);
+        return format!("Ask to delete it instead: {}", ask.flag(Flag::Why, TEXT));
     }
-    format!(
-        "No request can hold it; what cannot wait: kubectl mayday break-glass -n {namespace} --why \"…\" -- COMMAND"
-    )
+    let glass = Command::new(Verb::BreakGlass).namespace(namespace).flag(Flag::Why, TEXT).then_command();
+    format!("No request can hold it; what cannot wait: {glass}")
 }
 
 /// The command that asks for exactly this change.
 pub fn ask(action: &Action, operator_namespace: &str) -> String {
-    let namespace = namespace_of_request(action, operator_namespace);
-    let why = "--why \"…\"";
-    let target = describe::typed(&action.target);
-    match flags(action) {
-        Some(flags) => format!("kubectl mayday ask -n {namespace} {target} {flags} {why}"),
-        None => format!("kubectl mayday ask -n {namespace} -f FILE {why}"),
-    }
+    let ask = Command::new(Verb::Ask).namespace(namespace_of_request(action, operator_namespace));
+    let with_flags = with_flags(ask.clone().word(describe::typed(&action.target)), action);
+    with_flags.unwrap_or_else(|| ask.flag(Flag::File, "FILE")).flag(Flag::Why, TEXT).into()
 }
 
 /// The flags that say the change, if flags can: as one change, since what two changes hold passes in two writes only.
-fn flags(action: &Action) -> Option<String> {
+fn with_flags(ask: Command, action: &Action) -> Option<Command> {
     match action.operation {
-        Operation::Delete if action.orphans => return Some("--delete --orphan".to_owned()),
-        Operation::Delete => return Some("--delete".to_owned()),
+        Operation::Delete if action.orphans => return Some(ask.switch(Flag::Delete).switch(Flag::Orphan)),
+        Operation::Delete => return Some(ask.switch(Flag::Delete)),
         Operation::Update if !action.delta.is_empty() => {}
         _ => return None,
     }
     if describe::is_restart(&action.delta) {
-        return Some("--restart".to_owned());
+        return Some(ask.switch(Flag::Restart));
     }
     if let [delta] = action.delta.as_slice()
         && delta.path == describe::REPLICAS
     {
-        return Some(format!("--scale {}", delta.after.as_ref()?.as_i64()?));
+        return Some(ask.flag(Flag::Scale, delta.after.as_ref()?.as_i64()?.to_string()));
     }
     let image = |delta: &Delta| {
         let container = describe::image_container(&delta.path)?;
         let image = delta.after.as_ref()?.as_str()?;
         // Whoever reads it pastes it into a shell.
         let is_plain = image.chars().all(|c| c.is_ascii_alphanumeric() || "._/:@-".contains(c));
-        is_plain.then(|| format!("--image {container}={image}"))
+        is_plain.then(|| format!("{container}={image}"))
     };
     let has_containers = describe::pod_spec(&action.target).is_some();
     let images: Option<Vec<String>> = action.delta.iter().filter(|_| has_containers).map(image).collect();
-    images.filter(|images| !images.is_empty()).map(|images| images.join(" ")).or_else(|| patch(action))
+    match images.filter(|images| !images.is_empty()) {
+        Some(images) => Some(images.into_iter().fold(ask, |ask, image| ask.flag(Flag::Image, image))),
+        None => patch(action).map(|patch| ask.flag(Flag::Patch, patch)),
+    }
 }
 
 /// The change as the patch that `ask --patch` makes of it, where one can say it and a line can hold it.
@@ -215,7 +213,7 @@ fn patch(action: &Action) -> Option<String> {
     let patch = patch::of_values(&action.delta, builtin_groups::is(action.target.group()))?;
     let text = patch.to_string();
     let fits = text.len() <= PATCH && !text.contains(['\'', '\\']) && text.chars().all(|c| !c.is_control());
-    fits.then(|| format!("--patch '{text}'"))
+    fits.then_some(text)
 }
 
 #[cfg(test)]

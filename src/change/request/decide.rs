@@ -13,6 +13,7 @@ use crate::change::approval::quorum;
 use crate::change::diff;
 use crate::change::gate::standing;
 use crate::cluster::conditions::{self, seconds, set};
+use crate::command::{Command, Verb};
 use crate::text::{cut, instant};
 
 /// How a planned target is now, where a cache knows.
@@ -137,14 +138,14 @@ fn finish(
 }
 
 fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> Option<Next> {
-    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
     let requester = request.spec.requester.as_ref().map_or("the requester", |user| user.user.as_str());
-    let command = |verb: &str| Some(format!("kubectl mayday {verb} {address}"));
+    let namespace = request.namespace().unwrap_or_default();
+    let command = |verb| Some(Command::new(verb).namespace(&namespace).on("chg", &request.name_any()).into());
     let next = match state {
         RequestState::Waiting => Next {
             who: status.missing.clone().unwrap_or_default(),
             what: "approve or reject it".to_owned(),
-            command: command("approve"),
+            command: command(Verb::Approve),
         },
         RequestState::Approved => {
             let actors: Vec<&str> = request.spec.actors.iter().map(|user| user.user.as_str()).collect();
@@ -155,13 +156,13 @@ fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestSta
                     "carry it out by {}",
                     until.unwrap_or_else(|| "the end of its window".to_owned())
                 ),
-                command: command("apply"),
+                command: command(Verb::Apply),
             }
         }
         RequestState::Stale | RequestState::Rejected | RequestState::Expired => Next {
             who: requester.to_owned(),
             what: "ask again, if it is still needed".to_owned(),
-            command: command("show"),
+            command: command(Verb::Show),
         },
         _ => return None,
     };

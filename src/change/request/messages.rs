@@ -13,6 +13,7 @@ use crate::change::approval::quorum;
 use crate::change::diff;
 use crate::change::diff::{describe, digest};
 use crate::change::gate::audience::Audience;
+use crate::command::{Command, Verb};
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::text::{cut, instant};
@@ -104,7 +105,6 @@ fn taken_back(
     now: Timestamp,
 ) -> Vec<Message> {
     let uid = request.uid().unwrap_or_default();
-    let namespace = request.namespace().unwrap_or_default();
     let name = request.name_any();
     let mut messages = Vec::new();
     let restored = status.used.iter().enumerate().rev().filter(|(_, used)| used.restored_time.is_some());
@@ -117,9 +117,10 @@ fn taken_back(
         let place = planned.namespace.as_deref().unwrap_or_default();
         let text = format!(
             "{by} took back{} what chg/{name} had let through: {}. That was approved with it, once. Look: \
-             kubectl mayday show -n {namespace} chg/{name}",
+             {}",
             time.unwrap_or_default(),
             describe::update(&planned.target, place, &diff::inverse(&used.delta)),
+            command(Verb::Show, request)
         );
         messages.extend(concerned.alarm(&format!("{uid}-restored-{index}"), &text, None, now));
     }
@@ -147,9 +148,12 @@ fn asked<'a>(
     asked
 }
 
+fn command(verb: Verb, request: &ChangeRequest) -> Command {
+    Command::new(verb).namespace(request.namespace().unwrap_or_default()).on("chg", &request.name_any())
+}
+
 fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
     let who = request.spec.requester.as_ref().map_or("somebody", |user| user.user.as_str());
-    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
     let incidents: Vec<&str> = status.incidents.iter().map(|incident| incident.name.as_str()).collect();
     let during = match incidents.is_empty() {
         true => String::new(),
@@ -162,16 +166,16 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
     };
     cut(
         &format!(
-            "{who} asks{during}: {}. Why: {}. {back}{missing}. Look and decide: kubectl mayday approve {address}",
+            "{who} asks{during}: {}. Why: {}. {back}{missing}. Look and decide: {}",
             what(status),
-            request.spec.reason
+            request.spec.reason,
+            command(Verb::Approve, request)
         ),
         4000,
     )
 }
 
 fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> String {
-    let address = format!("-n {} chg/{}", request.namespace().unwrap_or_default(), request.name_any());
     let by = |what: Decision| {
         let such = status.decisions.iter().filter(|decision| decision.decision == what);
         such.map(|one| format!("{} ({})", one.by, one.role)).collect::<Vec<_>>().join(" and ")
@@ -181,23 +185,25 @@ fn decided(request: &ChangeRequest, status: &ChangeRequestStatus, state: Request
             let until = status.expires_time.as_ref().map(|time| instant(time.0));
             let until = until.unwrap_or_else(|| "the end of its window".to_owned());
             format!(
-                "chg/{} is approved by {}: {}. Carry it out by {until}: kubectl mayday apply {address}",
+                "chg/{} is approved by {}: {}. Carry it out by {until}: {}",
                 request.name_any(),
                 by(Decision::Approve),
-                what(status)
+                what(status),
+                command(Verb::Apply, request)
             )
         }
         RequestState::Rejected => format!(
-            "chg/{} is rejected by {}: {}. See why: kubectl mayday show {address}",
+            "chg/{} is rejected by {}: {}. See why: {}",
             request.name_any(),
             by(Decision::Reject),
-            what(status)
+            what(status),
+            command(Verb::Show, request)
         ),
         _ => format!(
-            "chg/{} was not carried out in its time: {}. If it is still needed, ask again; what it was: kubectl mayday \
-             show {address}",
+            "chg/{} was not carried out in its time: {}. If it is still needed, ask again; what it was: {}",
             request.name_any(),
-            what(status)
+            what(status),
+            command(Verb::Show, request)
         ),
     };
     cut(&text, 4000)

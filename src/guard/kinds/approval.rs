@@ -8,6 +8,7 @@ use crate::api::change_policy::ChangePolicySpec;
 use crate::api::common::UidRef;
 use crate::api::{Approval, ChangePolicy};
 use crate::change::approval::quorum;
+use crate::command::{Command, Flag, Verb};
 use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
@@ -64,9 +65,9 @@ fn person(facts: &Facts<'_>) -> Ruling {
     .and_then(|| {
         Ruling::require(!caller.is_service_account(), || {
             let verb = match facts.approval.spec.decision {
-                Decision::Approve => "approve",
-                Decision::Reject => "reject",
-                Decision::Confirm | Decision::Deny => "answer",
+                Decision::Approve => Verb::Approve,
+                Decision::Reject => Verb::Reject,
+                Decision::Confirm | Decision::Deny => Verb::Answer,
             };
             format!(
                 "Refused: a service account decides nothing; a person does, with their own login: {}",
@@ -109,9 +110,9 @@ fn subject(facts: &Facts<'_>) -> Ruling {
     .and_then(|| {
         Ruling::require(asks == subject.question, || {
             if subject.question {
-                format!("Refused: {name} asks a question, which is answered by Confirm or Deny: {}", decide(facts, "answer"))
+                format!("Refused: {name} asks a question, which is answered by Confirm or Deny: {}", decide(facts, Verb::Answer))
             } else {
-                format!("Refused: {name} takes Approve or Reject; Confirm and Deny answer questions: {}", decide(facts, "approve"))
+                format!("Refused: {name} takes Approve or Reject; Confirm and Deny answer questions: {}", decide(facts, Verb::Approve))
             }
         })
     })
@@ -142,9 +143,9 @@ fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
     let caller = quorum::person(&facts.caller.user, &policies);
     match subject.excluded.iter().find(|(user, _)| quorum::person(user, &policies) == caller) {
         Some((user, part)) => Ruling::Refuse(format!(
-            "Refused: {user} is {part} of {} and does not decide on it; ask somebody else: kubectl mayday who -n {}",
+            "Refused: {user} is {part} of {} and does not decide on it; ask somebody else: {}",
             address(&facts.approval.spec.subject_ref),
-            namespace(facts)
+            who(facts)
         )),
         None => Ruling::Allow,
     }
@@ -160,10 +161,9 @@ fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {
         return Ruling::require(facts.on_duty.contains(&caller.user), || {
             let who = if facts.on_duty.is_empty() { "nobody".to_owned() } else { facts.on_duty.join(", ") };
             format!(
-                "Refused: {name} is answered by the lead or by whoever is on duty ({who}), and you are {}: kubectl \
-                 mayday who -n {}",
+                "Refused: {name} is answered by the lead or by whoever is on duty ({who}), and you are {}: {}",
                 caller.user,
-                namespace(facts)
+                self::who(facts)
             )
         });
     }
@@ -182,9 +182,9 @@ fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {
             groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
         };
         format!(
-            "Refused: {} may not decide on {name}; those who may: {of}. See who that is: kubectl mayday who -n {}",
+            "Refused: {} may not decide on {name}; those who may: {of}. See who that is: {}",
             caller.user,
-            namespace(facts)
+            who(facts)
         )
     })
 }
@@ -207,7 +207,7 @@ fn incidents(facts: &Facts<'_>, subject: &Subject) -> Ruling {
             address(&spec.subject_ref),
             missing.join(" and "),
             if missing.len() == 1 { "is" } else { "are" },
-            decide(facts, "approve")
+            decide(facts, Verb::Approve)
         )
     })
 }
@@ -237,9 +237,9 @@ pub fn delete(old: &Approval, caller: &Caller, by_operator: bool, orphaned: bool
     match old.spec.decision {
         Decision::Approve if own => Ruling::Allow,
         Decision::Approve => Ruling::Refuse(format!(
-            "Refused: this approval is by {}, who alone may take it back; to stop what it approves: kubectl mayday \
-             reject -n {namespace} {name}",
-            old.spec.by.as_ref().map_or("nobody known", |by| by.user.as_str())
+            "Refused: this approval is by {}, who alone may take it back; to stop what it approves: {}",
+            old.spec.by.as_ref().map_or("nobody known", |by| by.user.as_str()),
+            on(Verb::Reject, namespace, &old.spec.subject_ref)
         )),
         other => Ruling::Refuse(format!(
             "Refused: {other:?} is final and stays; {}",
@@ -253,7 +253,8 @@ fn instead(subject: &SubjectRef, namespace: &str) -> String {
     let name = format!("{}/{}", subject.kind.short(), subject.name);
     match subject.kind {
         SubjectKind::ChangeRequest => {
-            format!("if the change is still wanted, ask again: kubectl mayday ask -n {namespace} --help")
+            let help = Command::new(Verb::Ask).namespace(namespace).switch(Flag::Help);
+            format!("if the change is still wanted, ask again: {help}")
         }
         SubjectKind::Runbook => {
             format!(
@@ -261,7 +262,7 @@ fn instead(subject: &SubjectRef, namespace: &str) -> String {
             )
         }
         SubjectKind::RunbookRun | SubjectKind::Incident => {
-            format!("what comes of it: kubectl mayday show -n {namespace} {name}")
+            format!("what comes of it: {}", on(Verb::Show, namespace, subject))
         }
     }
 }
@@ -279,14 +280,24 @@ fn namespace<'a>(facts: &Facts<'a>) -> &'a str {
     facts.approval.metadata.namespace.as_deref().unwrap_or_default()
 }
 
-fn show(facts: &Facts<'_>) -> String {
-    decide(facts, "show")
+fn who(facts: &Facts<'_>) -> Command {
+    Command::new(Verb::Who).namespace(namespace(facts))
 }
 
-fn decide(facts: &Facts<'_>, verb: &str) -> String {
+fn show(facts: &Facts<'_>) -> Command {
+    decide(facts, Verb::Show)
+}
+
+fn decide(facts: &Facts<'_>, verb: Verb) -> Command {
     let subject = &facts.approval.spec.subject_ref;
-    let bare = SubjectRef { step: None, check: None, ..subject.clone() };
-    let question = subject.step.as_ref().or(subject.check.as_ref()).filter(|_| verb == "answer");
-    let rest = question.map(|question| format!(" {question} confirm")).unwrap_or_default();
-    format!("kubectl mayday {verb} -n {} {}{rest}", namespace(facts), address(&bare))
+    let command = on(verb, namespace(facts), subject);
+    match subject.step.as_ref().or(subject.check.as_ref()) {
+        Some(question) if verb == Verb::Answer => command.word(question).word("confirm"),
+        _ => command,
+    }
+}
+
+/// A command about the object that a subject belongs to.
+fn on(verb: Verb, namespace: &str, subject: &SubjectRef) -> Command {
+    Command::new(verb).namespace(namespace).on(subject.kind.short(), &subject.name)
 }

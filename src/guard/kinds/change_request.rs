@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::change_request::ChangeRequestSpec;
 use crate::api::{ChangePolicy, ChangeRequest};
 use crate::change::request::validate;
+use crate::command::{Command, Flag, Verb};
 use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
@@ -40,8 +41,9 @@ pub fn content(
     let mut problems = validate::problems(spec, namespace, now);
     problems.extend(validate::beyond_limits(spec, now, policies));
     Ruling::require(problems.is_empty(), || {
+        let help = Command::new(Verb::Ask).namespace(namespace).switch(Flag::Help);
         format!(
-            "Refused: {}. Mend that and ask again: kubectl mayday ask -n {namespace} --help; what each field takes: \
+            "Refused: {}. Mend that and ask again: {help}; what each field takes: \
              kubectl explain chg.spec",
             problems.join("; ")
         )
@@ -77,10 +79,12 @@ pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
         Ruling::require(!caller.is_service_account() || may_ask, || {
             format!(
                 "Refused: {} is a service account, and spec.approval.pipelines of {} does not name it; whoever runs \
-                 the cluster can name it there, or a person asks instead: kubectl mayday ask -n {} --help",
+                 the cluster can name it there, or a person asks instead: {}",
                 caller.user,
                 names(facts.policies),
-                new.metadata.namespace.as_deref().unwrap_or_default()
+                Command::new(Verb::Ask)
+                    .namespace(new.metadata.namespace.as_deref().unwrap_or_default())
+                    .switch(Flag::Help)
             )
         })
     })
@@ -95,16 +99,16 @@ pub fn update(old: &ChangeRequest, new: &ChangeRequest, facts: &Facts<'_>) -> Ru
     withdrawn.withdrawn = true;
     if withdrawn != new.spec {
         return Ruling::Refuse(format!(
-            "Refused: a request is fixed when it is created; withdraw it and ask again: kubectl mayday withdraw {}",
-            address(old)
+            "Refused: a request is fixed when it is created; withdraw it and ask again: {}",
+            command(Verb::Withdraw, old)
         ));
     }
     Ruling::require(is_concerned(old, facts), || {
         format!(
-            "Refused: {} is withdrawn by its requester, {}, or by an approver; an approver: kubectl mayday reject {}",
+            "Refused: {} is withdrawn by its requester, {}, or by an approver; an approver: {}",
             chg(old),
             stamp::requester(&old.spec).unwrap_or("nobody known"),
-            address(old)
+            command(Verb::Reject, old)
         )
     })
 }
@@ -119,10 +123,10 @@ pub fn delete(old: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     Ruling::require(is_concerned(old, facts), || {
         format!(
             "Refused: {} is deleted by its requester, {}, or by an approver; an approver who does not want it: \
-             kubectl mayday reject {}",
+             {}",
             chg(old),
             stamp::requester(&old.spec).unwrap_or("nobody known"),
-            address(old)
+            command(Verb::Reject, old)
         )
     })
 }
@@ -156,8 +160,11 @@ fn chg(request: &ChangeRequest) -> String {
     format!("chg/{}", request.metadata.name.as_deref().unwrap_or_default())
 }
 
-fn address(request: &ChangeRequest) -> String {
-    format!("-n {} {}", request.metadata.namespace.as_deref().unwrap_or_default(), chg(request))
+fn command(verb: Verb, request: &ChangeRequest) -> Command {
+    let metadata = &request.metadata;
+    Command::new(verb)
+        .namespace(metadata.namespace.as_deref().unwrap_or_default())
+        .on("chg", metadata.name.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::freeze::{FreezeSpec, Stops};
 use crate::api::{ChangePolicy, Freeze};
+use crate::command::{Command, Flag, TEXT, Verb};
 use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
@@ -28,10 +29,15 @@ pub fn change(
     };
     let policy_name = policy.metadata.name.as_deref().unwrap_or_default();
     if old.spec.stops.contains(&Stops::Changes) {
+        let ask = Command::new(Verb::Ask).namespace(operator_namespace);
+        let ask = match new {
+            Some(_) => ask.flag(Flag::File, "FILE"),
+            None => ask.on("frz", name).switch(Flag::Delete),
+        };
         return Ruling::Quorum(format!(
             "Refused: lifting frz/{name} takes the approvals that a change under cpol/{policy_name} takes. Ask: \
-             kubectl mayday ask -n {operator_namespace} {} --why \"…\"",
-            if new.is_some() { "-f FILE".to_owned() } else { format!("frz/{name} --delete") }
+             {}",
+            ask.flag(Flag::Why, TEXT)
         ));
     }
     let groups: Vec<String> =

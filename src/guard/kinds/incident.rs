@@ -10,6 +10,7 @@ use crate::api::check::{NamedCheck, ReturnToService};
 use crate::api::common::{UserRef, is_true};
 use crate::api::incident::{Commitment, Outcome};
 use crate::api::incident_status::IncidentState;
+use crate::command::{Command, Flag, TEXT, Verb};
 use crate::incident::{changes, checks};
 use crate::text::instant;
 use crate::webhook::caller::Caller;
@@ -60,19 +61,19 @@ pub fn delete(old: &Incident, kept_for: SignedDuration, now: Timestamp) -> Rulin
                     "Refused: {} is kept until {}; then it can be deleted. What it holds: {}",
                     name.0,
                     instant(until),
-                    command("show", &name)
+                    command(Verb::Show, &name)
                 )
             })
         }
         IncidentState::Resolved => Ruling::Refuse(format!(
             "Refused: {} is resolved but not closed; its review comes first: {}",
             name.0,
-            command("show", &name)
+            command(Verb::Show, &name)
         )),
         _ => Ruling::Refuse(format!(
             "Refused: {} is open; resolve it first: {}",
             name.0,
-            command("resolve", &name)
+            command(Verb::Resolve, &name)
         )),
     }
 }
@@ -86,16 +87,16 @@ fn ended(incident: &Incident) -> Option<Timestamp> {
 
 fn lead(facts: &Facts<'_>) -> Ruling {
     let name = address(facts.old);
-    let claimed = |who: &str| format!("{}: {}", who, command("lead", &name));
+    let claimed = |who: &str| format!("{}: {}", who, command(Verb::Lead, &name));
     // Saying it anew, with another time, is a claim like the first.
     if claim(facts.old) == claim(facts.new) {
         return Ruling::Allow;
     }
     match (lead_of(facts.old), lead_of(facts.new)) {
         (Some(before), None) => Ruling::Refuse(format!(
-            "Refused: the lead of {} is handed over, not dropped; {before}: {} --to USER",
+            "Refused: the lead of {} is handed over, not dropped; {before}: {}",
             name.0,
-            command("lead", &name)
+            command(Verb::Lead, &name).flag(Flag::To, "USER")
         )),
         (_, Some(after)) if after != facts.caller.user => Ruling::Refuse(format!(
             "Refused: everybody claims the lead for themselves, and you are {}; {}",
@@ -106,20 +107,22 @@ fn lead(facts: &Facts<'_>) -> Ruling {
             if before != after && !has_lapsed(facts.old) && nominated_lead(facts.old) != Some(after) =>
         {
             Ruling::Refuse(format!(
-                "Refused: {before} leads {} and has not handed over to you; {before}: {} --to {after}",
+                "Refused: {before} leads {} and has not handed over to you; {before}: {}",
                 name.0,
-                command("lead", &name)
+                command(Verb::Lead, &name).flag(Flag::To, after)
             ))
         }
         _ if !facts.caller.direct || facts.caller.is_service_account() => Ruling::Refuse(format!(
             "Refused: a lead is a person who logged in directly, and this request is impersonated or a service \
              account's; log in as yourself, then: {}",
-            command("lead", &name)
+            command(Verb::Lead, &name)
         )),
         _ => Ruling::require(facts.may_lead, || {
             format!(
-                "Refused: no ChangePolicy lets {} lead incidents in {}; call somebody who may: kubectl mayday who -n {}",
-                facts.caller.user, name.1, name.1
+                "Refused: no ChangePolicy lets {} lead incidents in {}; call somebody who may: {}",
+                facts.caller.user,
+                name.1,
+                Command::new(Verb::Who).namespace(&name.1)
             )
         }),
     }
@@ -135,7 +138,7 @@ fn nominated(facts: &Facts<'_>) -> Ruling {
     Ruling::Refuse(format!(
         "Refused: only the lead hands {} over{}",
         name.0,
-        ask_lead(facts, &format!("{} --to USER", command("lead", &name)))
+        ask_lead(facts, command(Verb::Lead, &name).flag(Flag::To, "USER"))
     ))
 }
 
@@ -147,7 +150,7 @@ fn communications(facts: &Facts<'_>) -> Ruling {
         format!(
             "Refused: roles.communications of {} is set by the lead{}",
             address(facts.old).0,
-            ask_lead(facts, &show(facts))
+            ask_lead(facts, show(facts))
         )
     })
 }
@@ -159,11 +162,10 @@ fn updates(facts: &Facts<'_>) -> Ruling {
     Ruling::require(speaks(facts), || {
         format!(
             "Refused: stakeholders of {} hear one voice, the communications lead's or the lead's{}. What you saw \
-             goes into a note: kubectl mayday note -n {} {} \"…\"",
+             goes into a note: {}",
             address(facts.old).0,
-            ask_lead(facts, &show(facts)),
-            address(facts.old).1,
-            address(facts.old).0,
+            ask_lead(facts, show(facts)),
+            command(Verb::Note, &address(facts.old)).word(TEXT)
         )
     })
 }
@@ -178,7 +180,7 @@ fn acknowledgement(facts: &Facts<'_>) -> Ruling {
         format!(
             "Refused: everybody acknowledges for themselves, and you are {}: {}",
             facts.caller.user,
-            command("ack", &address(facts.old))
+            command(Verb::Ack, &address(facts.old))
         )
     })
 }
@@ -208,9 +210,12 @@ fn milder(facts: &Facts<'_>) -> Ruling {
         return Ruling::Allow;
     }
     Ruling::Quorum(format!(
-        "{}. Ask: kubectl mayday ask -n {} -f FILE --why \"…\" (FILE: the incident as it is to be)",
+        "{}. Ask: {} (FILE: the incident as it is to be)",
         by_quorum(facts, &what.join(" and ")),
-        address(facts.old).1
+        Command::new(Verb::Ask)
+            .namespace(address(facts.old).1)
+            .flag(Flag::File, "FILE")
+            .flag(Flag::Why, TEXT)
     ))
 }
 
@@ -254,7 +259,7 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
                     "Refused: the return of {} is not proved yet; what is missing: {}. If the checks cannot pass, \
                      the lead and one peer say so: {}",
                     name.0,
-                    command("show", &name),
+                    command(Verb::Show, &name),
                     asking(Outcome::Unproved, &name)
                 )
             })
@@ -283,7 +288,7 @@ fn unproved(facts: &Facts<'_>) -> String {
     let who = match lead_of(facts.old) {
         Some(lead) if lead == facts.caller.user => "you, who lead, and one peer".to_owned(),
         Some(lead) => format!("{lead}, who leads, and one peer"),
-        None => format!("a lead, whom nobody is yet ({}), and one peer", command("lead", &name)),
+        None => format!("a lead, whom nobody is yet ({}), and one peer", command(Verb::Lead, &name)),
     };
     format!(
         "Refused: resolving {} without proof takes {who}. Ask: {}",
@@ -293,14 +298,18 @@ fn unproved(facts: &Facts<'_>) -> String {
 }
 
 /// The command that asks the others for this end.
-fn asking(outcome: Outcome, name: &(String, String)) -> String {
-    let how = match outcome {
-        Outcome::Restored => "",
-        Outcome::Unproved => " --outcome unproved --reason \"…\"",
-        Outcome::FalseAlarm => " --outcome false-alarm --reason \"…\"",
-        Outcome::Duplicate => " --outcome duplicate --duplicate-of inc/NAME --reason \"…\"",
+fn asking(outcome: Outcome, name: &(String, String)) -> Command {
+    let resolve = command(Verb::Resolve, name);
+    let resolve = match outcome {
+        Outcome::Restored => resolve,
+        Outcome::Unproved => resolve.flag(Flag::Outcome, "unproved").flag(Flag::Reason, TEXT),
+        Outcome::FalseAlarm => resolve.flag(Flag::Outcome, "false-alarm").flag(Flag::Reason, TEXT),
+        Outcome::Duplicate => resolve
+            .flag(Flag::Outcome, "duplicate")
+            .flag(Flag::DuplicateOf, "inc/NAME")
+            .flag(Flag::Reason, TEXT),
     };
-    format!("{}{how} --ask", command("resolve", name))
+    resolve.switch(Flag::Ask)
 }
 
 fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
@@ -358,15 +367,15 @@ fn speaks(facts: &Facts<'_>) -> bool {
     leads(facts) || is(facts, speaker(facts.old))
 }
 
-fn ask_lead(facts: &Facts<'_>, next: &str) -> String {
+fn ask_lead(facts: &Facts<'_>, next: Command) -> String {
     match lead_of(facts.old) {
         Some(lead) => format!(", who is {lead}: {next}"),
-        None => format!(", and nobody leads yet: {}", command("lead", &address(facts.old))),
+        None => format!(", and nobody leads yet: {}", command(Verb::Lead, &address(facts.old))),
     }
 }
 
-fn show(facts: &Facts<'_>) -> String {
-    command("show", &address(facts.old))
+fn show(facts: &Facts<'_>) -> Command {
+    command(Verb::Show, &address(facts.old))
 }
 
 /// `inc/NAME` and its namespace.
@@ -375,6 +384,6 @@ fn address(incident: &Incident) -> (String, String) {
     (format!("inc/{name}"), incident.metadata.namespace.clone().unwrap_or_default())
 }
 
-fn command(verb: &str, (name, namespace): &(String, String)) -> String {
-    format!("kubectl mayday {verb} -n {namespace} {name}")
+fn command(verb: Verb, (name, namespace): &(String, String)) -> Command {
+    Command::new(verb).namespace(namespace).word(name)
 }

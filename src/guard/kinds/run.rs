@@ -1,6 +1,7 @@
 //! Who may start a run, and with what. Pure.
 
 use crate::api::{Incident, Runbook, RunbookRun};
+use crate::command::{Command, Flag, Verb};
 use crate::runbook::validate;
 use crate::webhook::caller::Caller;
 
@@ -23,9 +24,11 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
     let caller = facts.caller;
     let namespace = new.metadata.namespace.as_deref().unwrap_or_default();
     let command = || {
-        let incident = new.spec.incident_ref.as_ref();
-        let incident = incident.map(|incident| format!(" --incident {}", incident.name)).unwrap_or_default();
-        format!("kubectl mayday run -n {namespace} {}{incident}", new.spec.runbook_ref.name)
+        let run = Command::new(Verb::Run).namespace(namespace).word(&new.spec.runbook_ref.name);
+        match &new.spec.incident_ref {
+            Some(incident) => run.flag(Flag::Incident, &incident.name),
+            None => run,
+        }
     };
     let started = new.spec.started_by.as_ref().is_some_and(|by| by.user == caller.user);
     if !started {

@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::common::Severity;
+use crate::command::{Command, Verb};
 use crate::text::{cut, flat};
 
 /// Longest text of a message; the API refuses more than 4000 characters.
@@ -94,7 +95,8 @@ impl Page<'_> {
                 text.push_str(&format!("{who}, nobody else is called after this, answer: "))
             }
         }
-        text.push_str(&format!("kubectl mayday ack -n {} inc/{}", self.namespace, self.name));
+        let ack = Command::new(Verb::Ack).namespace(self.namespace).on("inc", self.name);
+        text.push_str(&ack.to_string());
         cut(&text, MAX_TEXT)
     }
 }

@@ -10,6 +10,7 @@ use crate::api::incident_status::Next;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{BusinessService, NotificationChannel, OnCallOverride, OnCallRotation, RunbookRun};
+use crate::command::{Command, Verb};
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::runbook::run::view;
@@ -96,10 +97,8 @@ fn failed(facts: &Facts, now: Timestamp) -> Vec<Message> {
     let run = facts.run;
     let Some(failure) = failure(run) else { return Vec::new() };
     let namespace = run.namespace().unwrap_or_default();
-    let text = format!(
-        "{failure}. It belongs to no incident: kubectl mayday show -n {namespace} run/{}",
-        run.name_any()
-    );
+    let show = Command::new(Verb::Show).namespace(namespace).on("run", &run.name_any());
+    let text = format!("{failure}. It belongs to no incident: {show}");
     // Whoever is on duty in several rotations gets the same ids, and one message.
     recipients::messages(&who_leads(facts, now), &failed_key(run), Purpose::Page, &text, now)
 }

@@ -11,6 +11,7 @@ use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::approval::binding;
 use crate::cluster::conditions::NotReady;
+use crate::command::{Command, Verb};
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::changed_targets;
 use crate::runbook::steps::kind::StepKind;
@@ -231,7 +232,7 @@ fn ask(run: &RunbookRun, namespace: &str, spec: &RunbookSpec, who: &str) -> Next
             &format!("approve run/{}, which will: {}", run.name_any(), steps.join("; ")),
             500,
         ),
-        command: Some(format!("kubectl mayday approve -n {namespace} run/{}", run.name_any())),
+        command: Some(Command::new(Verb::Approve).namespace(namespace).on("run", &run.name_any()).into()),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::api::common::ObjectRef;
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
 use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState};
+use crate::command::{Command, Verb};
 use crate::runbook::steps::kind::{Poll, Progress, StepKind, Work};
 use crate::runbook::steps::manual::Answer;
 use crate::runbook::steps::mutation::{Mutation, Plan, Proof, Write};
@@ -424,10 +425,14 @@ fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Tim
         let next = Next {
             who: crate::text::cut(facts.asked, 253),
             what: crate::text::cut(question, 500),
-            command: Some(format!(
-                "kubectl mayday answer -n {} run/{} {} confirm",
-                facts.namespace, facts.name, step.name
-            )),
+            command: Some(
+                Command::new(Verb::Answer)
+                    .namespace(facts.namespace)
+                    .on("run", facts.name)
+                    .word(&step.name)
+                    .word("confirm")
+                    .to_string(),
+            ),
         };
         return match digest {
             Ok(digest) => {

@@ -4,8 +4,7 @@ use std::fmt;
 
 use kube::core::Status;
 use mayday::cluster::error::chain;
-
-use crate::text::command;
+use mayday::command::{Command, Flag, TEXT, Verb};
 
 /// A refusal or a failure, as a person reads it: a sentence, then the next command.
 #[derive(Debug, Eq, PartialEq)]
@@ -156,7 +155,13 @@ fn webhook_is_silent(webhook: &str, attempt: &Attempt<'_>) -> Failure {
          it cannot wait, break the glass.",
         attempt.what
     ))
-    .then(command("break-glass", attempt.namespace, attempt.flags, "--why \"…\" -- COMMAND"))
+    .then(
+        Command::new(Verb::BreakGlass)
+            .namespace(attempt.namespace)
+            .connection(attempt.flags)
+            .flag(Flag::Why, TEXT)
+            .then_command(),
+    )
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {

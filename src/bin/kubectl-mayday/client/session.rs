@@ -12,6 +12,8 @@ use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use mayday::api;
+use mayday::command::{Command, Verb};
+use mayday::text::shell_word;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -78,7 +80,7 @@ impl Connection {
     /// What the person said of the way to the cluster, for the next command; its namespace stands there anyway.
     pub fn flags(&self) -> String {
         let file = self.kubeconfig.as_ref().map(|file| file.display().to_string());
-        let flag = |name: &str, value: &str| format!(" --{name} {}", text::shell_word(value));
+        let flag = |name: &str, value: &str| format!(" --{name} {}", shell_word(value));
         let kubeconfig = file.iter().map(|file| flag("kubeconfig", file));
         kubeconfig.chain(self.context.iter().map(|context| flag("context", context))).collect()
     }
@@ -134,8 +136,8 @@ impl Session {
     }
 
     /// A command of the plugin in this namespace.
-    pub fn command(&self, verb: &str, rest: &str) -> String {
-        text::command(verb, &self.namespace, &self.flags, rest)
+    pub fn command(&self, verb: Verb) -> Command {
+        Command::new(verb).namespace(&self.namespace).connection(&self.flags)
     }
 
     /// A command of kubectl itself, for the same cluster.
@@ -149,7 +151,7 @@ impl Session {
 
     /// What is tried, for the words of a refusal.
     pub fn attempt<'a>(&'a self, what: &'a str, role: &'static str) -> Attempt<'a> {
-        let next = self.command("show", "");
+        let next = self.command(Verb::Show).into();
         Attempt { what, role: Some(role), namespace: &self.namespace, flags: &self.flags, next }
     }
 
@@ -189,7 +191,7 @@ impl Session {
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = self.api::<K>().patch(name, &parameters, &Patch::Merge(patch)).await;
         let attempt = Attempt {
-            next: self.command("show", &format!("{}/{name}", K::SHORT)),
+            next: self.command(Verb::Show).on(K::SHORT, name).into(),
             ..self.attempt(what, role::RESPONDER)
         };
         patched.map_err(|error| explain(&error, &attempt))
@@ -222,7 +224,7 @@ impl Session {
             K::SHORT,
             self.namespace
         ))
-        .then(text::command("show", "NAMESPACE", &self.flags, ""))
+        .then(Command::new(Verb::Show).namespace("NAMESPACE").connection(&self.flags))
     }
 }
 

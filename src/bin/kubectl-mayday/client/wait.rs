@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
+use mayday::command::Verb;
 
 use crate::client::failure::{Failure, explain, role};
 use crate::client::session::{Named, Session};
@@ -50,7 +51,7 @@ pub async fn until<K: Named>(
             // The watch begins with what is there; afterwards nothing means that it went.
             Some(Ok(None)) => {
                 return Err(Failure::new(format!("{}/{name} is gone: somebody deleted it.", K::SHORT))
-                    .then(session.command("show", "")));
+                    .then(session.command(Verb::Show)));
             }
             Some(Err(error)) => give_up_if_forbidden::<K>(session, name, error)?,
             None => return Ok(Waited::TimeOver(last)),

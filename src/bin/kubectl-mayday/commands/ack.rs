@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use mayday::api::{Incident, OnCallRotation};
+use mayday::command::Verb;
 use serde_json::{Value, json};
 
 use crate::client::address;
@@ -25,7 +26,7 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     if let Some(over) = over(&incident) {
         say(&format!(
             "{address} is {over}: nobody needs to answer it any more.\nNext: {}",
-            session.command("show", &address)
+            session.command(Verb::Show).word(&address)
         ));
         return Ok(());
     }
@@ -45,8 +46,8 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     say(&format!(
         "{} has answered {address}: {paging}.\nNext: {}\n  {lead}, who claims it: {}",
         me.user,
-        session.command("show", &address),
-        session.command("lead", &address)
+        session.command(Verb::Show).word(&address),
+        session.command(Verb::Lead).word(&address)
     ));
     Ok(())
 }
@@ -59,7 +60,7 @@ async fn call_a_lead(session: &Session, incident: &Incident) -> String {
     let rotation = session.find::<OnCallRotation>(&named.name).await.ok().flatten();
     match rotation.and_then(|rotation| rotation.status).and_then(|status| status.on_duty_names) {
         Some(names) => format!("or call a lead (on duty: {names})"),
-        None => format!("or call a lead ({})", session.command("who", &named.name)),
+        None => format!("or call a lead ({})", session.command(Verb::Who).word(&named.name)),
     }
 }
 

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::{Incident, RunbookRun};
+use mayday::command::Verb;
 
 use crate::client::address::{Address, Kind};
 use crate::client::failure::{Failure, role};
@@ -60,12 +61,12 @@ pub async fn run(session: &Session, args: AnswerArgs) -> Result<(), Failure> {
                 "{} asks nothing; it is approved or rejected.",
                 args.subject
             ))
-            .then(session.command("approve", &args.subject.to_string())));
+            .then(session.command(Verb::Approve).word(args.subject.to_string())));
         }
     };
     let question = question.map_err(|why| {
         Failure::new(format!("{} {why}", args.subject))
-            .then(session.command("show", &args.subject.to_string()))
+            .then(session.command(Verb::Show).word(args.subject.to_string()))
     })?;
     let decision = match args.answer {
         Said::Confirm => Decision::Confirm,

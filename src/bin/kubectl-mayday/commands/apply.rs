@@ -9,6 +9,7 @@ use mayday::api::ChangeRequest;
 use mayday::api::change_request::{Change, PlannedChange, PropagationPolicy as Propagation, RequestState};
 use mayday::api::common::is_true;
 use mayday::change::diff::patch;
+use mayday::command::Verb;
 use serde_json::{Value, json};
 
 use crate::client::address;
@@ -50,7 +51,7 @@ pub async fn when_approved(session: &Session, name: &str) -> Result<(), Failure>
         Waited::Done(request) => request,
         Waited::TimeOver(_) => {
             return Err(Failure::new(format!("chg/{name} can no longer be watched; it stays as it is."))
-                .then(session.command("show", &format!("chg/{name}"))));
+                .then(session.command(Verb::Show).on("chg", name)));
         }
     };
     if !approved(&request) {
@@ -75,7 +76,7 @@ fn not_approved(session: &Session, name: &str, request: &ChangeRequest) -> Failu
     let state = render::state(status.state);
     let missing = status.missing.map(|missing| format!(" Missing: {missing}.")).unwrap_or_default();
     Failure::new(format!("chg/{name} is {state}, so it lets nothing through.{missing}"))
-        .then(session.command("show", &format!("chg/{name}")))
+        .then(session.command(Verb::Show).on("chg", name))
 }
 
 async fn carry_out(session: &Session, name: &str, request: &ChangeRequest) -> Result<(), Failure> {
@@ -96,7 +97,7 @@ async fn carry_out(session: &Session, name: &str, request: &ChangeRequest) -> Re
         }
         say(&format!("{}. {summary}: done", index + 1));
     }
-    say(&format!("chg/{name} is carried out.\nNext: {}", session.command("show", &format!("chg/{name}"))));
+    say(&format!("chg/{name} is carried out.\nNext: {}", session.command(Verb::Show).on("chg", name)));
     Ok(())
 }
 
@@ -110,8 +111,8 @@ async fn act(
     let what = format!("carry out chg/{name} ({summary})");
     // What belongs to no namespace no role of one allows.
     let role = planned.is_none_or(|planned| planned.namespace.is_some()).then_some("edit");
-    let next = session.command("show", &format!("chg/{name}"));
-    let attempt = Attempt { role, next, ..session.attempt(&what, "edit") };
+    let next = session.command(Verb::Show).on("chg", name);
+    let attempt = Attempt { role, next: next.into(), ..session.attempt(&what, "edit") };
     if let Some(create) = &change.create {
         let target = manifest::object(&create.manifest)?;
         let object: DynamicObject = serde_json::from_value(create.manifest.clone())

@@ -7,6 +7,7 @@ use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::change_request::RequestState;
 use mayday::api::runbook_run::RunbookRunStatus;
 use mayday::api::{ChangeRequest, Runbook, RunbookRun};
+use mayday::command::Verb;
 use mayday::{change, runbook};
 
 use crate::client::address::{Address, Kind};
@@ -97,12 +98,12 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         }
         Kind::Incident => {
             return Err(Failure::usage("An incident is not approved; the questions it asks are answered.")
-                .then(session.command("show", &args.subject.to_string())));
+                .then(session.command(Verb::Show).word(args.subject.to_string())));
         }
     };
     let digest = bound(digest.ok(), kept).map_err(|why| {
         Failure::new(format!("{} {why}", args.subject))
-            .then(session.command("show", &args.subject.to_string()))
+            .then(session.command(Verb::Show).word(args.subject.to_string()))
     })?;
     let decision = if verdict == Verdict::Approve { Decision::Approve } else { Decision::Reject };
     let spec = ApprovalSpec {
@@ -184,7 +185,7 @@ fn refuse_if_over(session: &Session, name: &str, state: Option<RequestState>) ->
         Some(over) => Err(Failure::new(format!(
             "chg/{name} is {over}: nothing can be decided any more. Ask again instead."
         ))
-        .then(session.command("show", &format!("chg/{name}")))),
+        .then(session.command(Verb::Show).on("chg", name))),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use crate::client::session::Connection;
 /// Outages, from the first signal to the closed review. Everything is done with your own rights; every command
 /// shows what it is about to do and asks.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-mayday", bin_name = "kubectl mayday", version, propagate_version = true)]
+#[command(name = "kubectl-mayday", bin_name = mayday::command::PROGRAM, version, propagate_version = true)]
 pub struct Cli {
     #[command(flatten)]
     pub connection: Connection,
@@ -58,12 +58,35 @@ pub enum Command {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
+    use mayday::command::{Verb, shapes};
 
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_printed_command_is_understood() {
+        for shape in shapes() {
+            let words = std::iter::once("kubectl-mayday".to_owned()).chain(shape.words());
+            match Cli::try_parse_from(words) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::DisplayHelp => {}
+                Err(error) => panic!("{shape}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_printed_verbs_are_the_commands() {
+        let command = Cli::command();
+        let mut commands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        commands.sort_unstable();
+        let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.word()).collect();
+        assert_eq!(verbs, commands);
     }
 
     #[test]

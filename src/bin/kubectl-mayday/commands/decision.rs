@@ -3,6 +3,7 @@
 use mayday::api::approval::ApprovalSpec;
 use mayday::api::change_request::RequestState;
 use mayday::api::{Approval, ChangeRequest};
+use mayday::command::Verb;
 
 use crate::client::address::{Address, Kind};
 use crate::client::failure::Failure;
@@ -33,7 +34,7 @@ pub async fn tell_if_counted(
 ) -> Result<(), Failure> {
     let name = name_of(approval);
     say(&format!("Stored as appr/{name}."));
-    let next = session.command("show", &subject.to_string());
+    let next = session.command(Verb::Show).word(subject.to_string());
     // It is stored; that it cannot be followed from here is no failure.
     let Ok(waited) = until::<Approval>(session, name, Some(PATIENCE), |seen| counted(seen).is_some()).await
     else {

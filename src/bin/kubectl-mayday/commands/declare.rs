@@ -9,6 +9,7 @@ use mayday::api::common::{NameRef, Severity};
 use mayday::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use mayday::api::{BusinessService, Incident};
 use mayday::cluster::conditions::seconds;
+use mayday::command::{TEXT, Verb};
 use mayday::service::incident_name;
 
 use crate::client::clock;
@@ -75,12 +76,12 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
             say(&format!("Declared {address}."));
             // Mayday may be down; that it cannot be followed from here is no failure.
             let waited = until::<Incident>(session, name_of(&created), Some(PATIENCE), is_seen).await;
-            let who = session.command("who", &args.service);
+            let who = session.command(Verb::Who).word(&args.service).to_string();
             let paged = match &waited {
                 Ok(Waited::Done(seen)) => paged(seen, &who),
                 _ => format!("Mayday has not looked at it: nobody is paged yet. Call somebody: {who}"),
             };
-            say(&format!("{paged}\nNext: {}", session.command("ack", &address)));
+            say(&format!("{paged}\nNext: {}", session.command(Verb::Ack).word(&address)));
             Ok(())
         }
         // Monitoring or a colleague was faster in this very moment: the same outage.
@@ -136,7 +137,7 @@ async fn tell_known(session: &Session, known: &Incident, severity: Severity) -> 
     let address = format!("inc/{}", name_of(known));
     say(&format!("This outage is known already as {address}; nothing new was written.\n"));
     render::incident::print(session, known).await?;
-    say(&format!("\nAdd what you know: {} \"…\"", session.command("note", &address)));
+    say(&format!("\nAdd what you know: {}", session.command(Verb::Note).word(&address).word(TEXT)));
     if let Some(raise) = raise(known, severity, &session.namespace) {
         let raise = format!("{raise}{}", session.flags);
         say(&format!("It stands as {}. If it is {severity}: {raise}", known.spec.severity));

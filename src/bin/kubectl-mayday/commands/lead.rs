@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use mayday::api::{Incident, OnCallRotation};
+use mayday::command::{TEXT, Verb};
 use serde_json::{Value, json};
 
 use crate::client::address;
@@ -36,13 +37,13 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
         let what = format!("name the communications lead of {address}");
         let patch = json!({"spec": {"roles": {"communications": {"user": user}}}});
         let _: Incident = session.patch(&args.incident, &patch, &what).await?;
-        let next = session.command("update", &format!("{address} \"…\""));
+        let next = session.command(Verb::Update).word(&address).word(TEXT);
         say(&format!("{user} speaks to stakeholders.\nNext: {user}: {next}"));
         return Ok(());
     }
     if let Some(over) = over(&incident) {
         return Err(Failure::new(format!("{address} is {over}: nobody leads it any more."))
-            .then(session.command("show", &address)));
+            .then(session.command(Verb::Show).word(&address)));
     }
     match args.to {
         Some(to) => {
@@ -57,14 +58,18 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
             let told = if is_reachable(&rotations, &to) { "Mayday tells them" } else { "Tell them" };
             say(&format!(
                 "{to} is named as the next lead. {told}.\nNext: {to}: {}",
-                session.command("lead", &address)
+                session.command(Verb::Lead).word(&address)
             ));
         }
         None => {
             confirm(session.connection.yes, &claim_text(&address, &incident.spec.title, &me.user, leading))?;
             let what = format!("claim the lead of {address}");
             let _: Incident = session.patch(&args.incident, &claim(&me.user, session.now()), &what).await?;
-            say(&format!("{} leads {address}.\nNext: {}", me.user, session.command("show", &address)));
+            say(&format!(
+                "{} leads {address}.\nNext: {}",
+                me.user,
+                session.command(Verb::Show).word(&address)
+            ));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use mayday::api::Incident;
+use mayday::command::Verb;
 use serde_json::{Value, json};
 
 use crate::client::address;
@@ -28,7 +29,7 @@ pub async fn run(session: &Session, args: NoteArgs) -> Result<(), Failure> {
     let about_to = format!("You add to inc/{} ({}):\n  {text}", args.incident, incident.spec.title);
     confirm(session.connection.yes, &about_to)?;
     add(session, &args.incident, &text).await?;
-    say(&format!("Noted.\nNext: {}", session.command("show", &format!("inc/{}", args.incident))));
+    say(&format!("Noted.\nNext: {}", session.command(Verb::Show).on("inc", &args.incident)));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use mayday::api::Incident;
+use mayday::command::Verb;
 
 use crate::client::address;
 use crate::client::failure::Failure;
@@ -38,5 +39,5 @@ fn missing(session: &Session, incident: &Incident, args: &ReportArgs) -> Failure
         "There is no report of inc/{} yet: it is {state}, and the report is written when the outage is over.",
         args.incident
     ))
-    .then(session.command("show", &format!("inc/{}", args.incident)))
+    .then(session.command(Verb::Show).on("inc", &args.incident))
 }

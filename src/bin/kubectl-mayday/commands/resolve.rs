@@ -8,6 +8,7 @@ use mayday::api::common::{NameRef, ObjectRef, is_true};
 use mayday::api::incident::{Outcome, Resolution};
 use mayday::api::incident_status::CheckResult;
 use mayday::api::{ChangeRequest, GROUP, Incident, VERSION};
+use mayday::command::{Command, Flag, Verb};
 use serde_json::{Value, json};
 
 use crate::client::address;
@@ -16,7 +17,6 @@ use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::commands::ask;
 use crate::render::terminal::{confirm, say};
-use crate::text::shell_word;
 
 #[derive(Debug, Args)]
 pub struct ResolveArgs {
@@ -68,7 +68,7 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
         say(&about_to(&incident, &args));
         let request = request(&args, resolution, incident.spec.resolution.as_ref(), &session.namespace);
         let name = ask::submit(session, request, false).await?;
-        say(&format!("\nOnce approved: {}", session.command("apply", &format!("chg/{name}"))));
+        say(&format!("\nOnce approved: {}", session.command(Verb::Apply).on("chg", &name)));
         return Ok(());
     }
     confirm(session.connection.yes, &about_to(&incident, &args))?;
@@ -80,14 +80,14 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
         |said: &str| said.contains("--ask") && (args.outcome == Outcome::Unproved || !said.contains(other));
     resolved.map_err(|failure| match is_for_this(&failure.sentence) {
         // This command knows the words that the refusal leaves out.
-        true => failure.then(session.command("resolve", &asking(&args))),
+        true => failure.then(asking(session.command(Verb::Resolve), &args)),
         false => failure,
     })?;
     say(&format!(
         "{address} is said to be over: {:?}.\nNext: {}\n  then: {}",
         args.outcome,
-        session.command("show", &address),
-        session.command("report", &address)
+        session.command(Verb::Show).word(&address),
+        session.command(Verb::Report).word(&address)
     ));
     Ok(())
 }
@@ -121,12 +121,15 @@ fn alone(mut resolution: Value) -> Value {
 }
 
 /// The same once more, as a request.
-fn asking(args: &ResolveArgs) -> String {
-    let mut words = vec![format!("inc/{} --outcome {}", args.incident, typed(args.outcome))];
-    words.extend(args.reason.as_ref().map(|reason| format!("--reason {}", shell_word(reason))));
-    words.extend(args.duplicate_of.as_ref().map(|original| format!("--duplicate-of inc/{original}")));
-    words.push("--ask".to_owned());
-    words.join(" ")
+fn asking(resolve: Command, args: &ResolveArgs) -> Command {
+    let mut command = resolve.on("inc", &args.incident).flag(Flag::Outcome, typed(args.outcome));
+    if let Some(reason) = &args.reason {
+        command = command.flag(Flag::Reason, reason);
+    }
+    if let Some(original) = &args.duplicate_of {
+        command = command.flag(Flag::DuplicateOf, format!("inc/{original}"));
+    }
+    command.switch(Flag::Ask)
 }
 
 /// The request to the people whose agreement the resolution needs. What an earlier one holds and this does not, goes.
@@ -219,7 +222,11 @@ mod tests {
     #[test]
     fn what_needs_others_is_asked_for_as_a_patch_of_the_incident() {
         let args = ResolveArgs { reason: Some("no probe for it".into()), ..args(Outcome::Unproved) };
-        assert_eq!(asking(&args), "inc/x --outcome unproved --reason 'no probe for it' --ask");
+        let again = asking(Command::new(Verb::Resolve).namespace("shop"), &args).to_string();
+        assert_eq!(
+            again,
+            "kubectl mayday resolve -n shop inc/x --outcome unproved --reason 'no probe for it' --ask"
+        );
         let resolution = said(&args).unwrap();
         let asked = |earlier: Option<&Resolution>| {
             serde_json::to_value(request(&args, resolution.clone(), earlier, "shop")).unwrap()

@@ -7,6 +7,7 @@ use mayday::api::common::{NameRef, ParameterValue};
 use mayday::api::runbook::Parameter;
 use mayday::api::runbook_run::{RunState, RunbookRunSpec};
 use mayday::api::{Incident, Runbook, RunbookRun};
+use mayday::command::Verb;
 
 use crate::client::address;
 use crate::client::failure::{Failure, role};
@@ -46,7 +47,7 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     confirm(session.connection.yes, &about_to(&args, &runbook, &run))?;
     let run = session.create(&run, &format!("start rb/{}", args.runbook), role::RESPONDER).await?;
     let address = format!("run/{}", name_of(&run));
-    let next = session.command("show", &address);
+    let next = session.command(Verb::Show).word(&address);
     say(&format!("Stored as {address}."));
     if args.dry_run {
         let settled = |run: &RunbookRun| state(run).is_some_and(RunState::is_settled);

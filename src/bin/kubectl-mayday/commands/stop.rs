@@ -4,6 +4,7 @@ use clap::Args;
 use mayday::api::change_request::RequestState;
 use mayday::api::runbook_run::RunState;
 use mayday::api::{ChangeRequest, RunbookRun};
+use mayday::command::Verb;
 use serde_json::json;
 
 use crate::client::address;
@@ -63,6 +64,6 @@ pub async fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> 
     )?;
     let what = format!("cancel run/{name}");
     let _: RunbookRun = session.patch(name, &json!({"spec": {"cancel": true}}), &what).await?;
-    say(&format!("run/{name} is to stop.\nNext: {}", session.command("show", &format!("run/{name}"))));
+    say(&format!("run/{name} is to stop.\nNext: {}", session.command(Verb::Show).on("run", name)));
     Ok(())
 }

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::incident::{Audience, Update};
 use mayday::api::incident_status::IncidentStatus;
 use mayday::api::{Incident, OnCallRotation};
+use mayday::command::{Flag, TEXT, Verb};
 use mayday::incident::stakeholders::{self, Words};
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use crate::client::address;
 use crate::client::append::append;
 use crate::client::clock;
 use crate::client::failure::Failure;
-use crate::client::session::Session;
+use crate::client::session::{Session, name_of};
 use crate::render::terminal::{confirm, say};
 use crate::text::names;
 
@@ -65,7 +66,7 @@ pub async fn run(session: &Session, args: UpdateArgs) -> Result<(), Failure> {
         Ok(channels) => format!("Written; it goes to {channels}, once"),
         Err(why) => format!("Written, and sent to nobody: {why}"),
     };
-    say(&format!("{sent}.\nNext: {}", session.command("show", &format!("inc/{}", args.incident))));
+    say(&format!("{sent}.\nNext: {}", session.command(Verb::Show).on("inc", &args.incident)));
     Ok(())
 }
 
@@ -109,9 +110,8 @@ fn is_summed_up(session: &Session, incident: &Incident) -> Result<(), Failure> {
     if incident.spec.public_summary.is_some() || copy.is_some_and(|copy| copy.public_summary.is_some()) {
         return Ok(());
     }
-    let again = format!("inc/{} --external \"…\"", incident.metadata.name.as_deref().unwrap_or_default());
-    Err(Failure::usage("There is no public summary, so the text must be said.")
-        .then(session.command("update", &again)))
+    let again = session.command(Verb::Update).on("inc", name_of(incident)).switch(Flag::External).word(TEXT);
+    Err(Failure::usage("There is no public summary, so the text must be said.").then(again))
 }
 
 #[cfg(test)]

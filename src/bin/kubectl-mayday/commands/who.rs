@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use mayday::api::business_service::ServiceRotations;
 use mayday::api::{BusinessService, OnCallRotation};
+use mayday::command::{Command, Verb};
 
 use crate::client::failure::Failure;
 use crate::client::session::{Session, name_of};
@@ -22,7 +23,7 @@ pub async fn run(session: &Session, args: WhoArgs) -> Result<(), Failure> {
         let rotations: Vec<OnCallRotation> = session.list().await?;
         if rotations.is_empty() {
             return Err(Failure::new(format!("There is no rotation in namespace {}.", session.namespace))
-                .then(crate::text::command("who", "NAMESPACE", &session.flags, "")));
+                .then(Command::new(Verb::Who).namespace("NAMESPACE").connection(&session.flags)));
         }
         say(&duty(rotations.iter().map(|rotation| ("", rotation)), &session.zone));
         return Ok(());
@@ -88,7 +89,7 @@ async fn neither(session: &Session, name: &str) -> Result<Failure, Failure> {
         "There is neither a rotation nor a service {name} in namespace {}. What there is: {there}.",
         session.namespace
     ))
-    .then(session.command("who", "")))
+    .then(session.command(Verb::Who)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::client::failure::Failure;
 use crate::client::session::{Session, name_of};
 use crate::render::terminal::say;
 use crate::text::{ago, indent};
+use mayday::command::{Flag, Verb};
 
 /// So many entries of the timeline, from its end.
 const TIMELINE_TAIL: usize = 12;
@@ -106,7 +107,8 @@ fn runbook(matching: &MatchingRunbook, runbooks: &[Runbook], incident: &str, her
     if let Some(instructions) = found.and_then(|runbook| runbook.spec.instructions.as_ref()) {
         lines.push(indent(instructions, 2));
     }
-    lines.push(format!("  {}", here.command("run", &format!("{} --incident {incident}", matching.name))));
+    let run = here.command(Verb::Run).word(&matching.name).flag(Flag::Incident, incident);
+    lines.push(format!("  {run}"));
     lines.join("\n")
 }
 
@@ -124,7 +126,7 @@ fn check(check: &CheckStatus, incident: &Incident, here: &Here) -> String {
 /// The two commands that answer a question, each as it can be typed.
 pub fn answers(subject: &str, question: &str, here: &Here) -> String {
     let answer =
-        |word: &str| format!("  {}", here.command("answer", &format!("{subject} {question} {word}")));
+        |word: &str| format!("  {}", here.command(Verb::Answer).word(subject).word(question).word(word));
     format!("{}\n{}", answer("confirm"), answer("deny"))
 }
 

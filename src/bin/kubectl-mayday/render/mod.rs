@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use mayday::api::change_request::RequestState;
 use mayday::api::incident_status::Next;
 use mayday::api::{ChangeRequest, Incident, Runbook, RunbookRun};
+use mayday::command::{Command, Verb};
 
 use crate::client::address::{Address, Kind};
 use crate::client::failure::Failure;
@@ -42,8 +43,8 @@ impl<'a> Here<'a> {
     }
 
     /// A command of the plugin in this namespace.
-    pub fn command(&self, verb: &str, rest: &str) -> String {
-        crate::text::command(verb, self.namespace, self.flags, rest)
+    pub fn command(&self, verb: Verb) -> Command {
+        Command::new(verb).namespace(self.namespace).connection(self.flags)
     }
 
     /// An instant for people.
@@ -104,7 +105,7 @@ fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun],
         parts.push(table(&["RUN", "RUNBOOK", "STATE", "STEP", "INCIDENT"], &rows));
     }
     if nothing && parts.len() == 1 {
-        let elsewhere = crate::text::command("show", "NAMESPACE", here.flags, "");
+        let elsewhere = Command::new(Verb::Show).namespace("NAMESPACE").connection(here.flags);
         parts.push(format!("Another namespace: {elsewhere}"));
     }
     parts.join("\n\n")

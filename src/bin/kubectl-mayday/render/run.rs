@@ -7,6 +7,7 @@ use super::incident::answers;
 use super::{Here, next};
 use crate::client::session::name_of;
 use crate::text::{indent, yaml};
+use mayday::command::Verb;
 
 /// The run in words.
 pub fn describe(run: &RunbookRun, here: &Here) -> String {
@@ -46,7 +47,7 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
     } else if !settled {
         parts.push(format!(
             "Next: nobody; to stop it: {}",
-            here.command("cancel", &format!("run/{}", name_of(run)))
+            here.command(Verb::Cancel).on("run", name_of(run))
         ));
     }
     parts.join("\n\n")

@@ -8,6 +8,7 @@ use super::Here;
 use super::change::decided;
 use crate::client::session::name_of;
 use crate::text::{indent, yaml};
+use mayday::command::{Flag, Verb};
 
 /// The runbook in words, with its whole spec: that is what people approve.
 pub fn describe(runbook: &Runbook, here: &Here) -> String {
@@ -36,11 +37,11 @@ pub fn describe(runbook: &Runbook, here: &Here) -> String {
     lines.extend(status.digest.as_ref().map(|digest| format!("  Digest: {digest}")));
     lines.push(format!("\n{}\n", indent(&yaml(spec), 2)));
     lines.push(if approved {
-        format!("Next: {}", here.command("run", &format!("{name} --incident NAME")))
+        format!("Next: {}", here.command(Verb::Run).word(name).flag(Flag::Incident, "NAME"))
     } else {
         format!(
             "Next: whoever may approve, and did not write it: {}",
-            here.command("approve", &format!("rb/{name}"))
+            here.command(Verb::Approve).on("rb", name)
         )
     });
     lines.join("\n")

@@ -7,6 +7,7 @@ pub mod strictness;
 
 use crate::api::ChangePolicy;
 use crate::change::policy::is_refused_scope;
+use crate::command::{Command, Flag, TEXT, Verb};
 use crate::webhook::caller::Caller;
 
 use crate::guard::kinds::policy::strictness::loosened;
@@ -41,11 +42,16 @@ pub fn change(
     if breaks_glass {
         return Ruling::Glass;
     }
+    let ask = Command::new(Verb::Ask).namespace(operator_namespace);
+    let ask = match new {
+        Some(_) => ask.flag(Flag::File, "FILE"),
+        None => ask.on("cpol", name).switch(Flag::Delete),
+    };
     Ruling::Quorum(format!(
         "Refused: this loosens cpol/{name} ({}), which is in force, so it takes the approvals that a change under \
-         it takes. Ask: kubectl mayday ask -n {operator_namespace} {} --why \"…\"",
+         it takes. Ask: {}",
         looser.join(", "),
-        if new.is_some() { "-f FILE".to_owned() } else { format!("cpol/{name} --delete") }
+        ask.flag(Flag::Why, TEXT)
     ))
 }
 

@@ -1,6 +1,7 @@
 //! `ask`: one precise change, asked for as the commands that would make it are typed.
 
 mod build;
+use mayday::command::Verb;
 
 use crate::client::{kinds, manifest};
 use std::io::Read;
@@ -101,7 +102,7 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
     if args.apply_when_approved {
         return apply::when_approved(session, &name).await;
     }
-    let apply = session.command("apply", &format!("chg/{name}"));
+    let apply = session.command(Verb::Apply).on("chg", &name);
     say(&match is_for_others {
         true => format!("\nOnce approved, it is for {} to carry out: {apply}", args.actor.join(" or ")),
         false => format!("\nOnce approved, your own command passes, or: {apply}"),
@@ -136,7 +137,7 @@ pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> R
     let request = planned(session, &name).await?;
     if let Some(why) = never(&request) {
         return Err(Failure::new(format!("chg/{name} can never be approved: {why}."))
-            .then(session.command("show", &format!("chg/{name}"))));
+            .then(session.command(Verb::Show).on("chg", &name)));
     }
     say(&render::change::describe(&request, &Here::of(session)));
     Ok(name)
@@ -218,7 +219,7 @@ async fn create(
             Err(failure) if failure.reason == Reason::AlreadyExists => {
                 let sentence = format!("{} Add --name with another name.", failure.sentence);
                 return Err(
-                    Failure { sentence, ..failure }.then(session.command("show", &format!("chg/{base}")))
+                    Failure { sentence, ..failure }.then(session.command(Verb::Show).on("chg", &base))
                 );
             }
             outcome => return outcome,

@@ -1,4 +1,5 @@
 //! The command line of a break-glass. Pure.
+use mayday::command::{Command, Flag, TEXT, Verb};
 
 use crate::client::failure::Failure;
 use crate::client::session::Connection;
@@ -38,9 +39,10 @@ pub fn bare(command: &[String]) -> Result<&[String], Failure> {
         )));
     }
     if bare.is_empty() {
-        return Err(Failure::usage(
-            "There is no command: kubectl mayday break-glass --why \"…\" -- COMMAND.",
-        ));
+        return Err(Failure::usage(format!(
+            "There is no command: {}.",
+            Command::new(Verb::BreakGlass).flag(Flag::Why, TEXT).then_command()
+        )));
     }
     Ok(bare)
 }

@@ -2,10 +2,11 @@
 
 use k8s_openapi::api::authorization::v1::ResourceRule;
 use mayday::api::ChangePolicy;
+use mayday::command::{Command, Flag, Verb};
 
 use crate::client::failure::Failure;
 use crate::client::session::{Me, name_of};
-use crate::text::{command, names};
+use crate::text::names;
 
 /// Groups that the person may impersonate and is not in.
 pub fn takeable(rules: &[ResourceRule], me: &Me) -> Vec<String> {
@@ -38,7 +39,7 @@ pub fn granted(policies: &[ChangePolicy], namespace: &str, flags: &str) -> Resul
         return Err(Failure::new(format!(
             "Nobody may break the glass in {namespace}: not granted by {without}. Ask for the change instead."
         ))
-        .then(command("ask", namespace, flags, "--help")));
+        .then(Command::new(Verb::Ask).namespace(namespace).connection(flags).switch(Flag::Help)));
     }
     Ok(over.into_iter().map(of).collect())
 }

@@ -4,7 +4,7 @@
 mod command;
 mod groups;
 
-use std::process::Command;
+use std::process;
 
 use clap::Args;
 use k8s_openapi::api::authorization::v1::{
@@ -16,12 +16,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{ListParams, ObjectMeta, PostParams};
 use mayday::api::{ChangePolicy, Incident};
+use mayday::command::{Command, Flag, TEXT, Verb};
+use mayday::text::shell_word;
 
 use crate::client::failure::{Failure, explain, role};
 use crate::client::session::{Me, Session, name_of};
 use crate::commands::note;
 use crate::render::terminal::{complain, confirm, say};
-use crate::text::{names, shell_word};
+use crate::text::names;
 
 #[derive(Debug, Args)]
 pub struct BreakGlassArgs {
@@ -64,7 +66,7 @@ pub async fn run(session: &Session, args: BreakGlassArgs) -> Result<(), Failure>
             args.why
         ),
     )?;
-    let status = Command::new("kubectl")
+    let status = process::Command::new("kubectl")
         .args(&words)
         .status()
         .map_err(|error| Failure::new(format!("Nothing was done: kubectl cannot be started: {error}.")))?;
@@ -143,9 +145,13 @@ async fn find_groups(session: &Session, me: &Me, namespace: &str) -> Result<Vec<
     }
 }
 
-fn with_group(session: &Session, namespace: &str) -> String {
-    let rest = "--group NAME --why \"…\" -- COMMAND";
-    crate::text::command("break-glass", namespace, &session.flags, rest)
+fn with_group(session: &Session, namespace: &str) -> Command {
+    session
+        .command(Verb::BreakGlass)
+        .namespace(namespace)
+        .flag(Flag::Group, "NAME")
+        .flag(Flag::Why, TEXT)
+        .then_command()
 }
 
 /// Writes down why: as a note of every open incident there, else as an Event of the namespace. Best effort: the
