@@ -1,4 +1,4 @@
-//! Who is on duty, by facts restated from the test suites of other systems: `data/oncall.yaml` says which.
+//! Who is on duty, by test vectors restated from the test suites of other systems, which `data/oncall.yaml` names.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
 
@@ -159,7 +159,7 @@ fn schedule(vector: &Vector) -> Schedule {
         escalation: None,
     };
 
-    // What the vectors call priority, ours has by age: the younger override is the weightier.
+    // The priority of a vector becomes the age of an override: the younger one takes precedence.
     let mut overrides: Vec<_> = vector.overrides.iter().collect();
     overrides.sort_by_key(|o| o.priority);
     let overrides = overrides.iter().enumerate().map(|(index, facts)| {

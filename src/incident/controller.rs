@@ -69,18 +69,7 @@ impl Reconciler for IncidentReconciler {
             None => Ok(()),
         };
         status::write(&context.client, &*incident, next).await?;
-        let namespace = incident.namespace().unwrap_or_default();
-        let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
-        for run in start {
-            match runs.create(&PostParams::default(), &run).await {
-                Ok(_) => {
-                    context.events.normal(&*incident, "RunStarted", &format!("run/{}", run.name_any())).await
-                }
-                // Another replica or an earlier attempt has created the same run.
-                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        start_runs(&incident, start, context).await?;
         for (reason, note) in events {
             context.events.normal(&*incident, reason, &note).await;
         }
@@ -96,6 +85,21 @@ async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> 
     let namespace = incident.namespace().unwrap_or_default();
     let incidents: Api<Incident> = Api::namespaced(context.client.clone(), &namespace);
     incidents.patch(&incident.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(())
+}
+
+/// Creates the runs that start without a person.
+async fn start_runs(incident: &Incident, start: Vec<RunbookRun>, context: &Context) -> Result<(), Error> {
+    let namespace = incident.namespace().unwrap_or_default();
+    let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+    for run in start {
+        match runs.create(&PostParams::default(), &run).await {
+            Ok(_) => context.events.normal(incident, "RunStarted", &format!("run/{}", run.name_any())).await,
+            // Another replica or an earlier attempt has created the same run.
+            Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(())
 }
 

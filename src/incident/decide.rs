@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
+use super::phase::{Phase, Scope, is_in_order, phase};
 use super::plan::Plan;
 use super::{
     announcements, changes, checks, duplicates, handoff, next, opening, paging, recovery, relapse, roles,
@@ -18,94 +19,38 @@ use crate::api::incident_status::MAYDAY;
 use crate::cluster::conditions::{self, NotReady};
 use crate::report;
 
-/// What every phase reads, and none changes.
-struct Scope<'a> {
-    /// The incident as it is stored.
-    incident: &'a Incident,
-    facts: &'a IncidentFacts,
-    now: Timestamp,
-    /// Whether no older incident is about the same outage. Only such an incident is worked on.
-    is_original: bool,
-}
-
-/// One step of the decision.
-struct Phase {
-    name: &'static str,
-    run: fn(&Scope<'_>, &mut Plan),
-    /// The phases whose result this one reads.
-    after: &'static [&'static str],
-}
-
-const fn phase(name: &'static str, run: fn(&Scope<'_>, &mut Plan), after: &'static [&'static str]) -> Phase {
-    Phase { name, run, after }
-}
-
 /// An incident's reconcile, in order.
 const PHASES: &[Phase] = &[
-    // What people and sources say.
+    // Record what people and sources report.
     phase("opening", opening, &[]),
     phase("roles", roles, &[]),
     phase("severity and notes", severity_and_notes, &["roles"]),
-    // Which outage this is.
+    // Find out which outage this is.
     phase("take over duplicates", take_over_duplicates, &["opening", "roles"]),
     phase("duplicate", duplicate, &[]),
     phase("reopen", reopen, &["roles"]),
     phase("relapse of", relapse_of, &["take over duplicates", "reopen"]),
-    // How the service is.
+    // Evaluate the health of the service.
     phase("checks", checks, &["opening", "take over duplicates", "duplicate", "reopen"]),
     phase("changes", changes, &["opening", "duplicate", "reopen"]),
     phase("recovery", recovery, &["roles", "reopen", "checks", "changes"]),
     phase("state", state, &["roles", "duplicate", "recovery"]),
     phase("conditions", conditions, &["recovery", "state"]),
-    // What is done about it.
+    // Act: runs, pages and messages.
     phase("list runs", list_runs, &[]),
     phase("start runbooks", start_runbooks, &["state"]),
     phase("page", page, &["state", "start runbooks"]),
     phase("page for failed runs", page_for_failed_runs, &["state", "page"]),
     phase("page for a handoff", page_for_a_handoff, &["state", "page for failed runs"]),
     phase("tell stakeholders", tell_stakeholders, &["state", "page for a handoff"]),
-    // What is shown of it.
+    // Show it: next action, reports and Events.
     phase("next", next, &["state", "conditions", "page", "tell stakeholders"]),
     phase("reports", reports, &["state", "list runs"]),
     phase("events", events, &["state", "page", "next"]),
 ];
 
-// Checked by the compiler: every phase comes after those it reads from.
+// The compiler checks that every phase comes after those it reads from.
 const _: () = assert!(is_in_order(PHASES));
-
-const fn is_in_order(phases: &[Phase]) -> bool {
-    let mut index = 0;
-    while index < phases.len() {
-        let (earlier, rest) = phases.split_at(index);
-        let mut needed = rest[0].after;
-        while let [name, others @ ..] = needed {
-            if !contains(earlier, name) {
-                return false;
-            }
-            needed = others;
-        }
-        index += 1;
-    }
-    true
-}
-
-const fn contains(mut phases: &[Phase], name: &str) -> bool {
-    while let [phase, others @ ..] = phases {
-        if is_same(phase.name.as_bytes(), name.as_bytes()) {
-            return true;
-        }
-        phases = others;
-    }
-    false
-}
-
-const fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let mut index = 0;
-    while index < one.len() && index < other.len() && one[index] == other[index] {
-        index += 1;
-    }
-    index == one.len() && index == other.len()
-}
 
 /// Decides what to write and to do for an incident now.
 pub fn decide(incident: &Incident, facts: &IncidentFacts, now: Timestamp) -> Plan {
@@ -171,7 +116,7 @@ fn duplicate(scope: &Scope<'_>, plan: &mut Plan) {
 /// Needs the stored signals; resets what `roles` recorded. Clears `resolved`, `restoredTime` and
 /// `healthySinceTime`, writes `relapses`, `pastOutages`, `returnedTime`.
 fn reopen(scope: &Scope<'_>, plan: &mut Plan) {
-    recovery::relapse(scope.incident, &mut plan.status, scope.now);
+    recovery::reopen(scope.incident, &mut plan.status, scope.now);
 }
 
 /// Notes which earlier incident's outage has come back with this one.
@@ -358,3 +303,7 @@ fn events(scope: &Scope<'_>, plan: &mut Plan) {
         plan.events.push(("StateChanged", format!("{state}: {waits}")));
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -13,6 +13,7 @@ pub mod handoff;
 pub mod next;
 pub mod opening;
 pub mod paging;
+pub mod phase;
 pub mod plan;
 mod questions;
 pub mod recovery;

@@ -80,7 +80,7 @@ pub fn awaits_proof(incident: &Incident, status: &IncidentStatus) -> bool {
 
 /// Reopens the incident if a signal fires after the resolution (docs/rules.md#relapse). `detect` stores such a signal only
 /// within the time in which an incident may be reopened.
-pub fn relapse(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+pub fn reopen(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let ended = incident.resolution(status).map(|resolution| resolution.outcome);
     if matches!(ended, Some(Outcome::FalseAlarm | Outcome::Duplicate)) {
         return;

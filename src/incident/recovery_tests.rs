@@ -25,7 +25,7 @@ fn check(status: &mut IncidentStatus, result: CheckResult) {
 }
 
 fn step(incident: &Incident, status: &mut IncidentStatus, second: i64) -> IncidentState {
-    relapse(incident, status, at(second));
+    reopen(incident, status, at(second));
     advance(incident, status, SignedDuration::from_secs(30), at(0), at(second));
     state(incident, status, false)
 }

@@ -3,6 +3,8 @@
 //! [`schedule`] compiles a rotation into turns and restrictions over local time, applies overrides and answers who is on
 //! duty from when to when.
 //! [`escalation`] turns that into pages, level by level, with the words of [`escalation::page_text`].
+//!
+//! A `*_controller.rs` only gathers facts and writes the status; the pure decision is in the `*_status.rs` beside it.
 
 pub mod escalation;
 pub mod override_controller;
