@@ -1,5 +1,6 @@
 //! Shapes that several kinds share.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -188,9 +189,9 @@ macro_rules! conditioned {
 
 conditioned!(PlainStatus);
 
-/// Whether the condition of that type is `True`.
-pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
-    conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
+/// An instant as it is stored: whole seconds, so that a status read back equals the one written.
+pub fn stored_time(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
 /// Whether both are the same instant to the second, which is all that is stored of an instant.

@@ -10,6 +10,7 @@ pub mod change_policy;
 pub mod change_request;
 pub mod check;
 pub mod common;
+pub mod conditions;
 pub mod crds;
 pub mod duration;
 pub mod freeze;

@@ -1,21 +1,21 @@
-//! Conditions: set without touching what has not changed. Pure.
+//! Sets conditions in a status without touching those that have not changed. Pure.
 
+use crate::api::common::{Conditioned, stored_time};
+use crate::api::conditions::{ConditionType, Reason};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-
-use crate::api::common::Conditioned;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Longest message that is stored; longer ones are cut on a character boundary.
 const MAX_MESSAGE: usize = 1024;
 
-/// What a condition says.
+/// The state of a condition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// It is so.
+    /// It holds.
     True,
-    /// It is not so.
+    /// It does not hold.
     False,
-    /// Nobody can say.
+    /// It is not known.
     Unknown,
 }
 
@@ -39,23 +39,23 @@ impl From<bool> for State {
 /// Sets a condition. The transition time moves only when the state does, and stored times have whole seconds.
 pub fn set(
     conditions: &mut Vec<Condition>,
-    kind: &str,
+    kind: ConditionType,
     state: impl Into<State>,
-    reason: &str,
+    reason: Reason,
     message: impl Into<String>,
     generation: i64,
     now: Timestamp,
 ) {
-    let status = state.into().as_str();
+    let (kind, status) = (kind.as_str(), state.into().as_str());
     let message = crate::text::cut(&message.into(), MAX_MESSAGE);
     let transition = conditions
         .iter()
         .find(|condition| condition.type_ == kind && condition.status == status)
-        .map_or_else(|| seconds(now), |condition| condition.last_transition_time.clone());
+        .map_or_else(|| stored_time(now), |condition| condition.last_transition_time.clone());
     let condition = Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
-        reason: reason.to_owned(),
+        reason: reason.as_str().to_owned(),
         message,
         observed_generation: Some(generation),
         last_transition_time: transition,
@@ -69,32 +69,32 @@ pub fn set(
     }
 }
 
-/// Takes a condition away, for states that are shown only while they last.
-pub fn clear(conditions: &mut Vec<Condition>, kind: &str) {
-    conditions.retain(|condition| condition.type_ != kind);
+/// Removes a condition that is shown only while it holds.
+pub fn clear(conditions: &mut Vec<Condition>, kind: ConditionType) {
+    conditions.retain(|condition| condition.type_ != kind.as_str());
 }
 
 /// Why an object is not ready.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NotReady {
     /// The object must be changed: reason and message. kstatus sees it as failed.
-    Stalled(String, String),
+    Stalled(Reason, String),
     /// Something else must come first: reason and message. kstatus sees it as in progress.
-    Waiting(String, String),
+    Waiting(Reason, String),
 }
 
 impl NotReady {
-    /// In a sentence.
+    /// The message alone.
     pub fn message(&self) -> &str {
         let (NotReady::Stalled(_, message) | NotReady::Waiting(_, message)) = self;
         message
     }
 
-    /// A field that no controller acts on yet.
+    /// These fields are set, and no controller acts on them yet.
     pub fn not_implemented(fields: &[String]) -> NotReady {
         let fields = fields.join(", ");
         NotReady::Stalled(
-            "NotImplemented".to_owned(),
+            Reason::NotImplemented,
             format!("{fields}: this version of Mayday does not act on it yet; leave it out to become Ready"),
         )
     }
@@ -111,30 +111,27 @@ pub fn ready<S: Conditioned>(
     let conditions = status.conditions_mut();
     match result {
         Ok(message) => {
-            set(conditions, "Ready", true, "Accepted", message, generation, now);
-            clear(conditions, "Reconciling");
-            clear(conditions, "Stalled");
+            set(conditions, ConditionType::Ready, true, Reason::Accepted, message, generation, now);
+            clear(conditions, ConditionType::Reconciling);
+            clear(conditions, ConditionType::Stalled);
         }
         Err(NotReady::Stalled(reason, message)) => {
-            set(conditions, "Ready", false, &reason, message.clone(), generation, now);
-            set(conditions, "Stalled", true, &reason, message, generation, now);
-            clear(conditions, "Reconciling");
+            set(conditions, ConditionType::Ready, false, reason, message.clone(), generation, now);
+            set(conditions, ConditionType::Stalled, true, reason, message, generation, now);
+            clear(conditions, ConditionType::Reconciling);
         }
         Err(NotReady::Waiting(reason, message)) => {
-            set(conditions, "Ready", false, &reason, message.clone(), generation, now);
-            set(conditions, "Reconciling", true, &reason, message, generation, now);
-            clear(conditions, "Stalled");
+            set(conditions, ConditionType::Ready, false, reason, message.clone(), generation, now);
+            set(conditions, ConditionType::Reconciling, true, reason, message, generation, now);
+            clear(conditions, ConditionType::Stalled);
         }
     }
 }
 
-/// An instant as it is stored: whole seconds, so that a status read back equals the one written.
-pub fn seconds(now: Timestamp) -> Time {
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
-}
-
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -144,11 +141,11 @@ mod tests {
     #[test]
     fn the_transition_time_moves_only_with_the_state() {
         let mut conditions = Vec::new();
-        set(&mut conditions, "Ready", true, "Accepted", "one", 1, at(10));
-        set(&mut conditions, "Ready", true, "Accepted", "two", 2, at(20));
+        set(&mut conditions, ConditionType::Ready, true, Reason::Accepted, "one", 1, at(10));
+        set(&mut conditions, ConditionType::Ready, true, Reason::Accepted, "two", 2, at(20));
         assert_eq!(conditions[0].last_transition_time, Time(at(10)));
         assert_eq!(conditions[0].message, "two");
-        set(&mut conditions, "Ready", false, "Broken", "three", 2, at(30));
+        set(&mut conditions, ConditionType::Ready, false, Reason::Invalid, "three", 2, at(30));
         assert_eq!(conditions[0].last_transition_time, Time(at(30)));
         assert_eq!(conditions.len(), 1);
     }
@@ -159,7 +156,7 @@ mod tests {
         ready(&mut status, 3, at(10), Err(NotReady::not_implemented(&["spec.email".to_owned()])));
         let kinds: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
         assert_eq!(kinds, [("Ready", "False"), ("Stalled", "True")]);
-        ready(&mut status, 3, at(11), Err(NotReady::Waiting("NoPolicy".into(), "…".into())));
+        ready(&mut status, 3, at(11), Err(NotReady::Waiting(Reason::NotFound, "…".into())));
         let kinds: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
         assert_eq!(kinds, [("Ready", "False"), ("Reconciling", "True")]);
         ready(&mut status, 4, at(12), Ok(String::new()));

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use super::{intake, sources};
 use crate::api::alert_source::AlertSourceStatus;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::{AlertSource, Incident};
 use crate::cluster::conditions::{self, NotReady, State};
 
@@ -35,7 +36,7 @@ pub fn decide(facts: &SourceFacts<'_>, now: Timestamp) -> AlertSourceStatus {
     let result = accepted.and_then(|()| match &facts.secret {
         Ok(()) if is_posted_to => Ok("Posts are taken at status.address".to_owned()),
         Ok(()) => Ok("The objects are watched".to_owned()),
-        Err(why) => Err(NotReady::Waiting("CredentialUnusable".to_owned(), why.clone())),
+        Err(why) => Err(NotReady::Waiting(Reason::CredentialUnusable, why.clone())),
     });
     let works = result.is_ok();
     conditions::ready(&mut status, generation, now, result);
@@ -53,27 +54,35 @@ pub fn decide(facts: &SourceFacts<'_>, now: Timestamp) -> AlertSourceStatus {
     status.last_received_time = last.or(status.last_received_time);
     let (state, reason, message) = match &status.last_received_time {
         _ if !is_accepted => {
-            (State::False, "NotImplemented", "Nothing is received from it in this version".to_owned())
+            (State::False, Reason::NotImplemented, "Nothing is received from it in this version".to_owned())
         }
         _ if !works => {
-            (State::False, "CredentialUnusable", "Every post is refused; Ready says why".to_owned())
+            (State::False, Reason::CredentialUnusable, "Every post is refused; Ready says why".to_owned())
         }
-        _ if !is_posted_to => (State::True, "Watching", "The objects are watched".to_owned()),
-        Some(time) => (State::True, "Received", format!("Last signal at {}", time.0)),
+        _ if !is_posted_to => (State::True, Reason::Watching, "The objects are watched".to_owned()),
+        Some(time) => (State::True, Reason::Received, format!("Last signal at {}", time.0)),
         None => (
             State::Unknown,
-            "NothingYet",
+            Reason::NothingYet,
             "Nothing has been received yet: send a test alert to status.address".to_owned(),
         ),
     };
-    conditions::set(&mut status.conditions, "Receiving", state, reason, message, generation, now);
+    conditions::set(
+        &mut status.conditions,
+        ConditionType::Receiving,
+        state,
+        reason,
+        message,
+        generation,
+        now,
+    );
     status
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::common::is_true;
+    use crate::api::conditions::is_true;
     use serde_json::{Value, json};
 
     fn decided(spec: Value) -> AlertSourceStatus {
@@ -105,19 +114,19 @@ mod tests {
     #[test]
     fn a_source_that_is_posted_to_says_where() {
         let status = decided(json!({"alertmanager": {}, "secretRef": {"name": "am"}}));
-        assert!(is_true(&status.conditions, "Ready"));
+        assert!(is_true(&status.conditions, ConditionType::Ready));
         assert_eq!(status.address.as_deref(), Some("http://x/v1/alerts/shop/am"));
     }
 
     #[test]
     fn a_member_that_is_not_acted_on_is_named() {
         let status = decided(json!({"heartbeat": {"every": "1h"}}));
-        assert!(!is_true(&status.conditions, "Ready"));
+        assert!(!is_true(&status.conditions, ConditionType::Ready));
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!(ready.reason, "NotImplemented");
         assert!(ready.message.contains("spec.heartbeat"));
         let pods =
             json!({"condition": {"apiVersion": "v1", "kind": "Pod", "type": "Ready", "status": "False"}});
-        assert!(!is_true(&decided(pods).conditions, "Ready"));
+        assert!(!is_true(&decided(pods).conditions, ConditionType::Ready));
     }
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::api::alert_source::SeverityRule;
-use crate::api::common::{NameRef, ObjectRef, Severity};
+use crate::api::common::{NameRef, ObjectRef, Severity, stored_time};
 use crate::api::incident_status::Signal;
-use crate::cluster::conditions::seconds;
 use crate::text::{cut, flat};
 
 /// Maximum number of labels of a signal.
@@ -49,9 +48,9 @@ impl Observation {
             name: cut(&self.name, 200),
             summary: self.summary.as_deref().map(|summary| cut(summary, 500)),
             severity: self.severity,
-            start_time: seconds(self.start),
-            end_time: self.end.map(seconds),
-            last_seen_time: seconds(now),
+            start_time: stored_time(self.start),
+            end_time: self.end.map(stored_time),
+            last_seen_time: stored_time(now),
             group: cut(&self.group, 128),
             labels: self.labels.clone(),
             object: self.object.clone(),

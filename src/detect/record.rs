@@ -1,6 +1,7 @@
 //! Storing what was seen: one outage of a service is one Incident, however many sources, senders and replicas
 //! report it. Names are the lock, and statuses are written by compare-and-swap.
 
+use crate::api::common::{NameRef, ObjectRef, Severity, stored_time};
 use crate::api::incident_status::MAYDAY;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,10 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::observation::Observation;
-use crate::api::common::{NameRef, ObjectRef, Severity};
 use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use crate::api::incident_status::IncidentStatus;
 use crate::api::{AlertSource, BusinessService, Incident};
 use crate::cluster::caches::in_namespace;
-use crate::cluster::conditions::seconds;
 use crate::cluster::{Context, Error};
 use crate::detect::correlate::{Key, Known, Step, covering};
 use crate::incident::signals::{Merged, merge};
@@ -294,9 +293,13 @@ fn opened<'a>(
         service_refs: subject.into_iter().map(|name| NameRef { name }).collect(),
         affected,
         // A clock that is ahead makes no outage of the future.
-        start_time: Some(seconds(first.start.min(now))),
+        start_time: Some(stored_time(first.start.min(now))),
         start_time_source: Some(format!("{} by {}", first.name, source.name_any())),
-        detection: Some(Detection { method, reporter: Some(source.name_any()), time: Some(seconds(now)) }),
+        detection: Some(Detection {
+            method,
+            reporter: Some(source.name_any()),
+            time: Some(stored_time(now)),
+        }),
         ..IncidentSpec::default()
     }
 }

@@ -1,7 +1,7 @@
 //! What a decision is about, as deciding needs to know it. Pure.
 
 use crate::api::approval::SubjectRef;
-use crate::api::common::is_true;
+use crate::api::conditions::{ConditionType, is_true};
 use crate::api::{ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::diff::digest;
 
@@ -12,15 +12,15 @@ use crate::guard::kinds::approval::Subject;
 pub fn request(request: &ChangeRequest) -> Subject {
     let status = request.status.clone().unwrap_or_default();
     let ended = [
-        ("Rejected", "was rejected, which is final"),
-        ("Expired", "has expired"),
-        ("Spent", "is spent"),
-        ("Stale", "is stale: its target changed"),
+        (ConditionType::Rejected, "was rejected, which is final"),
+        (ConditionType::Expired, "has expired"),
+        (ConditionType::Spent, "is spent"),
+        (ConditionType::Stale, "is stale: its target changed"),
     ];
     let over = if request.spec.withdrawn {
         Some("was withdrawn")
     } else {
-        ended.iter().find(|(condition, _)| is_true(&status.conditions, condition)).map(|(_, words)| *words)
+        ended.iter().find(|(kind, _)| is_true(&status.conditions, *kind)).map(|(_, words)| *words)
     };
     Subject {
         uid: request.metadata.uid.clone().unwrap_or_default(),

@@ -8,9 +8,8 @@ use super::facts::IncidentFacts;
 use super::questions;
 use crate::api::Incident;
 use crate::api::check::{ConditionCheck, NamedCheck, ReturnToService, RolloutCheck};
-use crate::api::common::{Empty, ObjectRef};
+use crate::api::common::{Empty, ObjectRef, stored_time};
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus};
-use crate::cluster::conditions::seconds;
 use crate::cluster::workloads;
 use crate::incident::signals::LEFT_OUT;
 use crate::incident::staleness;
@@ -133,7 +132,7 @@ fn look(
         (CheckResult::Unknown, "this version of Mayday cannot look at it yet".to_owned())
     };
     let name = check.name.clone();
-    CheckStatus { name, result, message, since_time: seconds(now), digest: None, answered: None }
+    CheckStatus { name, result, message, since_time: stored_time(now), digest: None, answered: None }
 }
 
 /// Passes when every signal has been cleared for as long as its source demands, and none was dropped from the list.

@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::common::is_true;
+use crate::api::common::stored_time;
+use crate::api::conditions::{ConditionType, is_true};
 use crate::api::incident_status::IncidentStatus;
-use crate::cluster::conditions::seconds;
 
 /// How long a check transition counts.
 const WINDOW: SignedDuration = SignedDuration::from_mins(30);
@@ -17,7 +17,7 @@ const MAX_TRANSITIONS: usize = 20;
 
 /// Records that the checks turned from failing to passing or back.
 pub fn record_transition(status: &mut IncidentStatus, now: Timestamp) {
-    status.check_transition_times.push(seconds(now));
+    status.check_transition_times.push(stored_time(now));
     let surplus = status.check_transition_times.len().saturating_sub(MAX_TRANSITIONS);
     status.check_transition_times.drain(..surplus);
 }
@@ -30,7 +30,7 @@ pub fn ends_at(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp> {
         .filter_map(|time| time.0.checked_add(WINDOW).ok())
         .filter(|end| *end > now)
         .collect();
-    let enough = if is_true(&status.conditions, "Flapping") { ENDS_BELOW } else { STARTS_WITH };
+    let enough = if is_true(&status.conditions, ConditionType::Flapping) { ENDS_BELOW } else { STARTS_WITH };
     if leaves_window.len() < enough {
         return None;
     }
@@ -40,6 +40,7 @@ pub fn ends_at(status: &IncidentStatus, now: Timestamp) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::conditions::Reason;
     use crate::cluster::conditions::set;
 
     fn at(minute: i64) -> Timestamp {
@@ -55,7 +56,7 @@ mod tests {
         }
         record_transition(&mut status, at(6));
         assert_eq!(ends_at(&status, at(6)), Some(at(34)), "the third newest leaves the window then");
-        set(&mut status.conditions, "Flapping", true, "Unsteady", "", 1, at(6));
+        set(&mut status.conditions, ConditionType::Flapping, true, Reason::Unsteady, "", 1, at(6));
         assert_eq!(ends_at(&status, at(33)), Some(at(34)), "two have left the window, and it still flaps");
         assert_eq!(ends_at(&status, at(34)), None);
         for minute in 100..200 {

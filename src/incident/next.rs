@@ -9,7 +9,7 @@ use super::facts::IncidentFacts;
 use super::recovery;
 use crate::api::Incident;
 use crate::api::change_request::RequestState;
-use crate::api::common::is_true;
+use crate::api::conditions::{ConditionType, is_true};
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus, Next};
 use crate::change::approval::approvers;
 use crate::command::{Command, Flag, TEXT, Verb};
@@ -93,7 +93,11 @@ pub fn decide(
         IncidentState::Restored => match &status.lead {
             Some(lead) => next(&lead.user, "resolve".to_owned(), command(Verb::Resolve)),
             None if incident.is_noticed(status) => {
-                let steady = if is_true(&status.conditions, "Flapping") { " once it is steady" } else { "" };
+                let steady = if is_true(&status.conditions, ConditionType::Flapping) {
+                    " once it is steady"
+                } else {
+                    ""
+                };
                 next("nobody", format!("it resolves by itself{steady}"), None)
             }
             None => {

@@ -7,9 +7,8 @@ use kube::ResourceExt;
 use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
-use crate::api::common::UidRef;
+use crate::api::common::{UidRef, stored_time};
 use crate::api::incident_status::{IncidentStatus, ServiceCopy};
-use crate::cluster::conditions::seconds;
 
 /// Records the detection once, and keeps the start and the copy of the service up to date.
 pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
@@ -24,10 +23,10 @@ fn detection(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
         return;
     }
     let detection = incident.spec.detection.as_ref();
-    let created = incident.metadata.creation_timestamp.clone().unwrap_or_else(|| seconds(now));
+    let created = incident.metadata.creation_timestamp.clone().unwrap_or_else(|| stored_time(now));
     let detected = detection.and_then(|detection| detection.time.clone()).unwrap_or(created);
     // A reporter's clock may be ahead of ours.
-    let detected = seconds(detected.0.min(now));
+    let detected = stored_time(detected.0.min(now));
     let method = detection.map(|detection| detection.method).unwrap_or_default();
     let reporter =
         detection.and_then(|detection| detection.reporter.clone()).unwrap_or_else(|| "staff".to_owned());
@@ -86,7 +85,7 @@ mod tests {
         let spec = json!({"title": "t", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}],
             "detection": {"method": "Customer", "time": "2999-01-01T00:00:00Z"}});
         let incident = Incident::new("i", serde_json::from_value(spec).unwrap());
-        let end = Stamped { user: "mayday".to_owned(), time: seconds(now()) };
+        let end = Stamped { user: "mayday".to_owned(), time: stored_time(now()) };
         let mut status = IncidentStatus { resolved: is_resolved.then_some(end), ..IncidentStatus::default() };
         record(&incident, &facts, &mut status, now());
         status

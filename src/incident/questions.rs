@@ -10,10 +10,10 @@ use kube::ResourceExt;
 
 use crate::api::approval::{Decision, SubjectKind};
 use crate::api::check::NamedCheck;
+use crate::api::common::stored_time;
 use crate::api::incident_status::{CheckResult, CheckStatus, Stamped};
 use crate::api::{Approval, Incident};
 use crate::change::diff::digest;
-use crate::cluster::conditions::seconds;
 
 /// Interval after which a denied question is asked again.
 const ASK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
@@ -34,7 +34,7 @@ pub fn ask(
         name: check.name.clone(),
         result: CheckResult::Unknown,
         message: format!("{question} (asked once every other check passes)"),
-        since_time: seconds(now),
+        since_time: stored_time(now),
         digest: None,
         answered: None,
     };

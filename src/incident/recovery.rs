@@ -1,5 +1,7 @@
 //! From passing checks to the end of the outage, and back when it returns (docs/rules.md#states). Pure.
 
+use crate::api::common::stored_time;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::incident_status::PEOPLE;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,7 +12,7 @@ use crate::api::Incident;
 use crate::api::incident::Outcome;
 use crate::api::incident_status::MAYDAY;
 use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, PastOutage, Stamped};
-use crate::cluster::conditions::{State, seconds, set};
+use crate::cluster::conditions::{State, set};
 use crate::incident::{flapping, roles, staleness};
 use crate::report::span;
 
@@ -29,12 +31,12 @@ pub fn advance(
     let passes =
         !status.checks.is_empty() && status.checks.iter().all(|check| check.result == CheckResult::Passing);
     if !status.checks.is_empty() && !passes {
-        status.noticed_time.get_or_insert_with(|| seconds(now));
+        status.noticed_time.get_or_insert_with(|| stored_time(now));
     }
     let mut wake = None;
     match (passes, status.healthy_since_time.clone()) {
         (true, None) => {
-            status.healthy_since_time = Some(seconds(now));
+            status.healthy_since_time = Some(stored_time(now));
             flapping::record_transition(status, now);
             timeline::add(status, now, MAYDAY, "every check passes");
         }
@@ -53,7 +55,7 @@ pub fn advance(
         if now < proved {
             wake = Some(proved);
         } else if status.restored_time.is_none() {
-            status.restored_time = Some(seconds(now));
+            status.restored_time = Some(stored_time(now));
             timeline::add(status, now, MAYDAY, "proved healthy: service is restored");
         }
     }
@@ -134,7 +136,7 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
         None => return,
     };
     timeline::add(status, now, &user, &what);
-    status.resolved = Some(Stamped { user, time: seconds(now) });
+    status.resolved = Some(Stamped { user, time: stored_time(now) });
 }
 
 /// The state of the incident: the most advanced one that applies. `is_remediating`: a run is acting.
@@ -181,51 +183,58 @@ pub fn conditions(status: &mut IncidentStatus, facts: &IncidentFacts, generation
     );
     let rows = [
         (
-            "Acknowledged",
+            ConditionType::Acknowledged,
             status.acknowledgement.is_some(),
-            "Answered",
-            "Unanswered",
+            Reason::Answered,
+            Reason::Unanswered,
             "a person has answered",
             "nobody has answered",
         ),
         (
-            "Mitigated",
+            ConditionType::Mitigated,
             status.healthy_since_time.is_some(),
-            "ChecksPass",
-            "ChecksFail",
+            Reason::ChecksPass,
+            Reason::ChecksFail,
             "every check passes now",
             "not every check passes now",
         ),
         (
-            "Restored",
+            ConditionType::Restored,
             status.restored_time.is_some(),
-            "Proved",
-            "NotProved",
+            Reason::Proved,
+            Reason::NotProved,
             "every check has passed for long enough",
             "the checks have not passed for long enough",
         ),
-        ("Resolved", status.resolved.is_some(), "Over", "GoesOn", "the outage is over", "the outage goes on"),
         (
-            "Reviewed",
+            ConditionType::Resolved,
+            status.resolved.is_some(),
+            Reason::Over,
+            Reason::GoesOn,
+            "the outage is over",
+            "the outage goes on",
+        ),
+        (
+            ConditionType::Reviewed,
             needs_no_review,
-            "NotNeeded",
-            "NotReviewed",
+            Reason::NotNeeded,
+            Reason::NotReviewed,
             "it needs no review",
             "nobody has written down what was learnt",
         ),
         (
-            "Flapping",
+            ConditionType::Flapping,
             flapping,
-            "Unsteady",
-            "Steady",
+            Reason::Unsteady,
+            Reason::Steady,
             "the checks begin and cease to pass again and again: it does not resolve by itself until they hold",
             "the checks do not come and go",
         ),
         (
-            "SignalStale",
+            ConditionType::SignalStale,
             stale.is_some(),
-            "NotRepeated",
-            "Fresh",
+            Reason::NotRepeated,
+            Reason::Fresh,
             stale.as_deref().unwrap_or_default(),
             "what fires is repeated, or watched",
         ),

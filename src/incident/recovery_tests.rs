@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::common::is_true;
+use crate::api::conditions::is_true;
 use serde_json::{Value, json};
 
 fn at(second: i64) -> Timestamp {
@@ -47,7 +47,7 @@ fn time_without_observation_proves_nothing() {
 fn a_resolution_as_restored_waits_for_the_proof() {
     let said = incident(json!({"resolution": {"outcome": "Restored"}}));
     let mut status = with(CheckResult::Failing);
-    status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
+    status.lead = Some(Stamped { user: "lena".into(), time: stored_time(at(0)) });
     assert_eq!(step(&said, &mut status, 5), IncidentState::Crisis, "it broke as she said so");
     check(&mut status, CheckResult::Passing);
     assert_eq!(step(&said, &mut status, 10), IncidentState::Monitoring);
@@ -67,7 +67,7 @@ fn a_flapping_incident_does_not_resolve_by_itself_until_it_is_steady() {
     }
     assert_eq!(step(&incident, &mut status, 37), IncidentState::Restored, "proved, and yet");
     conditions(&mut status, &IncidentFacts::default(), 1, at(37));
-    assert!(is_true(&status.conditions, "Flapping"));
+    assert!(is_true(&status.conditions, ConditionType::Flapping));
     let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(0), at(38));
     assert_eq!(wake, Some(at(5 + 1800)));
     assert_eq!(step(&incident, &mut status, 5 + 1800), IncidentState::Resolved);
@@ -114,7 +114,7 @@ fn no_checks_prove_nothing() {
 #[test]
 fn an_incident_with_a_lead_waits_for_the_lead() {
     let mut status = with(CheckResult::Passing);
-    status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
+    status.lead = Some(Stamped { user: "lena".into(), time: stored_time(at(0)) });
     step(&incident(json!({})), &mut status, 0);
     assert_eq!(step(&incident(json!({})), &mut status, 60), IncidentState::Restored);
     let said = incident(json!({"resolution": {"outcome": "Restored"}}));
@@ -126,7 +126,7 @@ fn an_incident_with_a_lead_waits_for_the_lead() {
 fn a_relapse_reopens_the_incident_and_voids_the_old_resolution() {
     let said = incident(json!({"resolution": {"outcome": "Unproved", "reason": "no probe"}}));
     let mut status = with(CheckResult::Failing);
-    status.acknowledgement = Some(Stamped { user: "emil".into(), time: seconds(at(5)) });
+    status.acknowledgement = Some(Stamped { user: "emil".into(), time: stored_time(at(5)) });
     status.escalation = Some(Default::default());
     assert_eq!(step(&said, &mut status, 10), IncidentState::Resolved);
     status.signals = vec![
@@ -166,11 +166,11 @@ fn the_most_advanced_state_wins() {
     let plain = incident(json!({}));
     let mut status = IncidentStatus::default();
     assert_eq!(state(&plain, &status, true), IncidentState::Remediating);
-    status.acknowledgement = Some(Stamped { user: "emil".into(), time: seconds(at(0)) });
+    status.acknowledgement = Some(Stamped { user: "emil".into(), time: stored_time(at(0)) });
     assert_eq!(state(&plain, &status, false), IncidentState::Acknowledged);
     assert_eq!(state(&plain, &status, true), IncidentState::Remediating);
-    status.lead = Some(Stamped { user: "lena".into(), time: seconds(at(0)) });
+    status.lead = Some(Stamped { user: "lena".into(), time: stored_time(at(0)) });
     assert_eq!(state(&plain, &status, true), IncidentState::Crisis);
-    status.healthy_since_time = Some(seconds(at(0)));
+    status.healthy_since_time = Some(stored_time(at(0)));
     assert_eq!(state(&plain, &status, true), IncidentState::Monitoring);
 }

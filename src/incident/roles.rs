@@ -1,6 +1,7 @@
 //! Who answered and who leads, from the spec; the guard has checked who may write that. The lead is the incident
 //! commander. Pure.
 
+use crate::api::common::{Severity, stored_time};
 use crate::api::incident_status::MAYDAY;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -9,12 +10,10 @@ use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::change_policy::ChangePolicySpec;
-use crate::api::common::Severity;
 use crate::api::incident::Commitment;
 use crate::api::incident_status::{IncidentStatus, Stamped};
 use crate::change::approval::binding;
 use crate::change::policy;
-use crate::cluster::conditions::seconds;
 
 /// Maximum number of former leads in the status, as the schema allows.
 const MAX_FORMER_LEADS: usize = 16;
@@ -66,7 +65,7 @@ fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
 
 /// Records who answered, who leads, and since when the incident binds changes (docs/rules.md#binding-incidents).
 pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
-    let stamp = |user: &str| Stamped { user: user.to_owned(), time: seconds(now) };
+    let stamp = |user: &str| Stamped { user: user.to_owned(), time: stored_time(now) };
     let lead = counting(lead_of(incident), &mut status.lapsed_lead);
     // Claiming the lead acknowledges.
     let answered =
@@ -95,7 +94,7 @@ pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentS
     if !specs.iter().any(|policy| binding::binds(incident, policy)) {
         status.binds_since_time = None;
     } else if status.binds_since_time.is_none() {
-        status.binds_since_time = Some(seconds(now));
+        status.binds_since_time = Some(stored_time(now));
         timeline::add(status, now, MAYDAY, "changes now need the lead and a peer");
     }
 }

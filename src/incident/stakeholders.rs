@@ -5,11 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
+use crate::api::common::stored_time;
 use crate::api::incident::{Audience, Outcome, Update};
 use crate::api::incident_status::IncidentStatus;
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::{Incident, OnCallRotation};
-use crate::cluster::conditions::seconds;
 use crate::oncall::escalation::page_text::{Stakeholders, clock};
 use crate::oncall::escalation::recipients;
 use crate::report::span;
@@ -132,9 +132,9 @@ pub fn decide(
                 namespace: None,
                 address: None,
                 text: text.clone(),
-                created_time: seconds(now),
+                created_time: stored_time(now),
                 send_time: None,
-                deadline: now.saturating_add(OF_USE).ok().map(seconds),
+                deadline: now.saturating_add(OF_USE).ok().map(stored_time),
                 state,
                 attempts: 0,
                 next_attempt_time: None,

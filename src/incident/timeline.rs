@@ -4,9 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::Incident;
-use crate::api::common::same_second;
+use crate::api::common::{same_second, stored_time};
 use crate::api::incident_status::{IncidentStatus, MAYDAY, PEOPLE, TimelineEntry};
-use crate::cluster::conditions::seconds;
 use crate::text::{cut, flat, instant};
 
 /// Maximum number of entries; a full timeline drops from the middle.
@@ -16,7 +15,7 @@ const FIRST: usize = 40;
 
 /// Adds an entry in order of time.
 pub fn add(status: &mut IncidentStatus, time: Timestamp, who: &str, what: &str) {
-    let entry = TimelineEntry { time: seconds(time), who: cut(who, 253), what: flat(what, 500) };
+    let entry = TimelineEntry { time: stored_time(time), who: cut(who, 253), what: flat(what, 500) };
     let place = status.timeline.partition_point(|known| known.time.0 <= entry.time.0);
     status.timeline.insert(place, entry);
     if status.timeline.len() > MAX_ENTRIES {
@@ -114,8 +113,8 @@ mod tests {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let mut becomes = |severity: Severity, start: i64, lead: Option<&str>| {
             (incident.spec.severity, incident.spec.start_time_source) = (severity, Some("log".to_owned()));
-            status.lead = lead.map(|user| Stamped { user: user.to_owned(), time: seconds(now) });
-            incident.spec.start_time = Some(seconds(Timestamp::from_second(start).unwrap()));
+            status.lead = lead.map(|user| Stamped { user: user.to_owned(), time: stored_time(now) });
+            incident.spec.start_time = Some(stored_time(Timestamp::from_second(start).unwrap()));
             let before = std::mem::replace(&mut status.start_time, incident.spec.start_time.clone());
             add_severity(&incident, &mut status, now);
             add_start(&incident, &mut status, before.as_ref(), now);

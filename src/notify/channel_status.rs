@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::NotificationChannel;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::message::{Message, MessageState};
 use crate::api::notification_channel::NotificationChannelStatus;
 use crate::cluster::conditions::{self, NotReady, State};
@@ -22,15 +23,15 @@ pub fn decide<'a>(
     status.type_ = kind.map(str::to_owned);
     let ready = match (kind, secret) {
         (Some("webhook"), Ok(())) => Ok("messages can be sent".to_owned()),
-        (Some("webhook"), Err(error)) => Err(NotReady::Waiting("CredentialUnusable".to_owned(), error)),
+        (Some("webhook"), Err(error)) => Err(NotReady::Waiting(Reason::CredentialUnusable, error)),
         (Some(other), _) => Err(NotReady::not_implemented(&[format!("spec.{other}")])),
-        (None, _) => Err(NotReady::Stalled("NoMember".to_owned(), "set webhook".to_owned())),
+        (None, _) => Err(NotReady::Stalled(Reason::NoMember, "set webhook".to_owned())),
     };
     conditions::ready(&mut status, generation, now, ready);
 
     let (sent, trouble) = latest(messages);
     let sent = sent.max(status.last_sent_time.as_ref().map(|time| time.0));
-    status.last_sent_time = sent.map(|sent| conditions::seconds(minute(sent)));
+    status.last_sent_time = sent.map(|sent| crate::api::common::stored_time(minute(sent)));
     // What still waits was not taken, whatever else was since; what was given up is past once another one is.
     let is_present = |message: &Message, at: Timestamp| {
         message.state == MessageState::Queued || sent.is_none_or(|sent| at >= minute(sent))
@@ -39,13 +40,22 @@ pub fn decide<'a>(
     let (state, reason, message) = match (trouble, sent) {
         (Some((_, message)), _) => {
             let error = message.error.as_deref().unwrap_or("a message was not taken");
-            let reason = if message.state == MessageState::Failed { "Refused" } else { "Retrying" };
+            let reason =
+                if message.state == MessageState::Failed { Reason::Refused } else { Reason::Retrying };
             (State::False, reason, format!("{error} (message {})", message.id))
         }
-        (None, Some(_)) => (State::True, "Delivered", "the last message was taken".to_owned()),
-        (None, None) => (State::Unknown, "NothingSent", "no message was sent yet".to_owned()),
+        (None, Some(_)) => (State::True, Reason::Delivered, "the last message was taken".to_owned()),
+        (None, None) => (State::Unknown, Reason::NothingSent, "no message was sent yet".to_owned()),
     };
-    conditions::set(&mut status.conditions, "Delivering", state, reason, message, generation, now);
+    conditions::set(
+        &mut status.conditions,
+        ConditionType::Delivering,
+        state,
+        reason,
+        message,
+        generation,
+        now,
+    );
     status
 }
 
@@ -94,7 +104,7 @@ mod tests {
         let room = Recipient::channel(&crate::api::common::NameRef { name: "hook".to_owned() });
         let mut message = messages(&[room], "u", Purpose::Page, "text", at(second)).remove(0);
         match state {
-            MessageState::Sent => message.sent_time = Some(conditions::seconds(at(second))),
+            MessageState::Sent => message.sent_time = Some(crate::api::common::stored_time(at(second))),
             _ => message.error = Some("the receiver answered 503".to_owned()),
         }
         message.state = state;

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::common::stored_time;
 use crate::api::message::{Message, MessageState};
-use crate::cluster::conditions::seconds;
 use crate::text::cut;
 
 /// Waits after the first, second, … failed attempt, in seconds; the last one repeats until the deadline.
@@ -63,7 +63,7 @@ pub fn record(message: &mut Message, outcome: &Outcome, now: Timestamp) {
     match outcome {
         Outcome::Sent => {
             message.state = MessageState::Sent;
-            message.sent_time = Some(seconds(now));
+            message.sent_time = Some(stored_time(now));
             message.error = None;
         }
         Outcome::Failed { error } => {
@@ -76,7 +76,7 @@ pub fn record(message: &mut Message, outcome: &Outcome, now: Timestamp) {
             if message.deadline.as_ref().is_some_and(|deadline| deadline.0 <= next) {
                 message.state = MessageState::Failed;
             } else {
-                message.next_attempt_time = Some(seconds(next));
+                message.next_attempt_time = Some(stored_time(next));
             }
         }
     }

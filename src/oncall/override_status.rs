@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::oncall_override::{OnCallOverrideSpec, OnCallOverrideStatus};
 use crate::api::{OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady};
@@ -39,23 +40,23 @@ pub fn decide(
     let generation = subject.metadata.generation.unwrap_or_default();
     let spec = &subject.spec;
     let (state, wake) = if now < spec.start_time.0 {
-        ("Scheduled", Some(spec.start_time.0))
+        (Reason::Scheduled, Some(spec.start_time.0))
     } else if now < spec.end_time.0 {
-        ("Active", Some(spec.end_time.0))
+        (Reason::Active, Some(spec.end_time.0))
     } else {
-        ("Over", None)
+        (Reason::Over, None)
     };
     status.who = Some(cut(&who(spec), MAX_WHO));
-    status.state = Some(state.to_owned());
+    status.state = Some(state.to_string());
 
-    let changes = evaluate(subject, facts, state == "Over");
+    let changes = evaluate(subject, facts, state == Reason::Over);
     let (active, reason, message) = match (&changes, state) {
-        (Ok(true), "Active") => (true, "Active", "in force".to_owned()),
+        (Ok(true), Reason::Active) => (true, Reason::Active, "in force".to_owned()),
         (Ok(true), state) => (false, state, format!("from {} to {}", spec.start_time.0, spec.end_time.0)),
-        (Ok(false), _) => (false, "ChangesNothing", nothing(subject)),
-        (Err(_), _) => (false, "NotReady", "the condition Ready says why".to_owned()),
+        (Ok(false), _) => (false, Reason::ChangesNothing, nothing(subject)),
+        (Err(_), _) => (false, Reason::NotReady, "the condition Ready says why".to_owned()),
     };
-    conditions::set(&mut status.conditions, "Active", active, reason, message, generation, now);
+    conditions::set(&mut status.conditions, ConditionType::Active, active, reason, message, generation, now);
     let ready = changes.map(|changes| if changes { "accepted".to_owned() } else { nothing(subject) });
     conditions::ready(&mut status, generation, now, ready);
     (status, wake)
@@ -64,15 +65,15 @@ pub fn decide(
 /// Whether the override changes who is on duty at any instant; one that is over counts as a change.
 fn evaluate(subject: &OnCallOverride, facts: &OverrideFacts, is_over: bool) -> Result<bool, NotReady> {
     let name = &subject.spec.rotation_ref.name;
-    let waiting = |reason: &str, message| NotReady::Waiting(reason.to_owned(), message);
+    let waiting = NotReady::Waiting;
     let Some(rotation) = &facts.rotation else {
-        return Err(waiting("RotationNotFound", format!("OnCallRotation {name} does not exist here")));
+        return Err(waiting(Reason::RotationNotFound, format!("OnCallRotation {name} does not exist here")));
     };
     let people: Vec<String> = rotation.spec.people.iter().map(|person| person.name.clone()).collect();
     let own = Override::new(&subject.name_any(), &subject.spec, &people).map_err(|person| {
         let known = people.join(", ");
         NotReady::Stalled(
-            "UnknownPerson".to_owned(),
+            Reason::UnknownPerson,
             format!("{person:?} is not in the people of OnCallRotation {name} (known: {known})"),
         )
     })?;
@@ -83,7 +84,7 @@ fn evaluate(subject: &OnCallOverride, facts: &OverrideFacts, is_over: bool) -> R
     let others = all.iter().filter(|other| other.name != own.name).cloned().collect();
     let Ok(with) = Schedule::of_known(&rotation.spec, all) else {
         return Err(waiting(
-            "RotationNotReady",
+            Reason::RotationNotReady,
             format!("OnCallRotation {name} is not Ready; mend it first"),
         ));
     };

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::common::is_true;
+use crate::api::common::stored_time;
+use crate::api::conditions::{ConditionType, Reason, is_true};
 use crate::api::oncall_rotation::{OnCallRotationSpec, OnCallRotationStatus, OnDuty};
 use crate::api::{NotificationChannel, OnCallOverride, OnCallRotation};
-use crate::cluster::conditions::{self, NotReady, State, seconds};
+use crate::cluster::conditions::{self, NotReady, State};
 use crate::text::cut;
 
 use super::schedule::Schedule;
@@ -43,8 +44,8 @@ pub fn decide(
     let own = overrides::of_rotation(&facts.overrides, &rotation.name_any(), &people);
 
     let problems: Vec<String> = validate::problems(spec).iter().map(ToString::to_string).collect();
-    let invalid = NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
-    let mut set = |kind: &str, state: State, reason: &str, message: String| {
+    let invalid = NotReady::Stalled(Reason::Invalid, problems.join("; "));
+    let mut set = |kind: ConditionType, state: State, reason: Reason, message: String| {
         conditions::set(&mut status.conditions, kind, state, reason, message, generation, now);
     };
     let (reachable, reason, message) = match dangling(spec, facts).as_slice() {
@@ -52,14 +53,14 @@ pub fn decide(
         names => {
             let message =
                 format!("spec.escalation names what does not exist: {}; mend the name", names.join(", "));
-            (false, "UnknownTarget", message)
+            (false, Reason::UnknownTarget, message)
         }
     };
-    set("Reachable", reachable.into(), reason, message);
+    set(ConditionType::Reachable, reachable.into(), reason, message);
     let Ok(schedule) = Schedule::of_known(spec, own) else {
         let message =
             "who is on duty cannot be told; only levels that name people, and the fallback, are called";
-        set("Covered", State::Unknown, "Invalid", message.to_owned());
+        set(ConditionType::Covered, State::Unknown, Reason::Invalid, message.to_owned());
         status.on_duty = Vec::new();
         status.on_duty_names = Some("nobody".to_owned());
         (status.since_time, status.until_time, status.next_names) = (None, None, None);
@@ -67,7 +68,7 @@ pub fn decide(
         return (status, None);
     };
     let (covered, reason, message) = covered(&schedule, now);
-    set("Covered", covered.into(), reason, message);
+    set(ConditionType::Covered, covered.into(), reason, message);
 
     let duty = duty::on_duty(&schedule, now);
     let person = |name: &String| spec.people.iter().find(|person| person.name == *name);
@@ -78,8 +79,8 @@ pub fn decide(
         .map(|person| OnDuty { name: person.name.clone(), user: person.user.clone() })
         .collect();
     status.on_duty_names = Some(joined(&duty.people));
-    status.since_time = duty.since.map(seconds);
-    status.until_time = duty.until.map(seconds);
+    status.since_time = duty.since.map(stored_time);
+    status.until_time = duty.until.map(stored_time);
     status.next_names = duty.until.map(|_| joined(&duty.next));
 
     let missing = validate::not_implemented(spec);
@@ -124,11 +125,14 @@ fn reachable(
     spec: &OnCallRotationSpec,
     channels: &[Arc<NotificationChannel>],
     namespace: &str,
-) -> (bool, &'static str, String) {
+) -> (bool, Reason, String) {
     let usable = |name: &str| {
         channels.iter().any(|channel| {
             channel.name_any() == name
-                && channel.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Ready"))
+                && channel
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| is_true(&status.conditions, ConditionType::Ready))
         })
     };
     let unreachable: Vec<&str> = spec
@@ -138,21 +142,25 @@ fn reachable(
         .map(|person| person.name.as_str())
         .collect();
     if unreachable.is_empty() {
-        return (true, "Reachable", "everybody has a channel that is Ready".to_owned());
+        return (true, Reason::Reachable, "everybody has a channel that is Ready".to_owned());
     }
     let names = unreachable.join(", ");
     let message = format!(
         "no contact with a NotificationChannel that is Ready: {names}; see kubectl get chan -n {namespace}"
     );
-    (false, "NoChannel", message)
+    (false, Reason::NoChannel, message)
 }
 
 /// Whether a person is on duty at every instant of the next [`AHEAD`].
-fn covered(schedule: &Schedule, now: Timestamp) -> (bool, &'static str, String) {
+fn covered(schedule: &Schedule, now: Timestamp) -> (bool, Reason, String) {
     let until = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     let gaps = duty::gaps(schedule, now, until);
     let Some((start, end)) = gaps.first() else {
-        return (true, "Covered", "somebody is on duty at every instant of the next 30 days".to_owned());
+        return (
+            true,
+            Reason::Covered,
+            "somebody is on duty at every instant of the next 30 days".to_owned(),
+        );
     };
     let local =
         |at: &Timestamp| at.to_zoned(schedule.clock.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
@@ -164,14 +172,14 @@ fn covered(schedule: &Schedule, now: Timestamp) -> (bool, &'static str, String) 
     if *start <= now {
         (
             false,
-            "UncoveredNow",
+            Reason::UncoveredNow,
             format!("nobody is on duty now, {end}{more}; add somebody with an OnCallOverride"),
         )
     } else {
         let from = local(start);
         (
             false,
-            "UncoveredLater",
+            Reason::UncoveredLater,
             format!("nobody is on duty from {from} {end}{more}; add a turn or an OnCallOverride"),
         )
     }

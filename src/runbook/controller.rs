@@ -9,11 +9,13 @@ use kube::{Api, ResourceExt};
 
 use super::approval::{self, ApprovalFacts};
 use super::{identity, limits, validate};
+use crate::api::common::stored_time;
+use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::runbook::{Rejection, RunbookStatus};
 use crate::api::{Runbook, RunbookRun};
 use crate::change::approval::quorum::Names;
 use crate::cluster::caches::{Change, in_namespace};
-use crate::cluster::conditions::{NotReady, ready, seconds, set};
+use crate::cluster::conditions::{NotReady, ready, set};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 use crate::command::{Command, Verb};
@@ -27,8 +29,6 @@ const REJECTIONS: usize = 16;
 
 /// So long before an approval ends it is told that it will.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Reason of `Approved` from then on, and of the Event.
-const ENDS: &str = "ApprovalEnds";
 
 /// Reconciles Runbooks.
 pub struct RunbookReconciler;
@@ -72,16 +72,17 @@ impl Reconciler for RunbookReconciler {
         };
         let (decided, wake) = decide(&facts, now);
         let reason = |status: &RunbookStatus| {
-            let approved = status.conditions.iter().find(|condition| condition.type_ == "Approved")?;
+            let approved = find(&status.conditions, ConditionType::Approved)?;
             Some((approved.reason.clone(), approved.message.clone()))
         };
         let before = runbook.status.as_ref().and_then(reason);
         let told = reason(&decided).filter(|(reason, _)| {
-            reason == ENDS && before.as_ref().is_none_or(|(before, _)| before != reason)
+            reason == Reason::ApprovalEnds.as_str()
+                && before.as_ref().is_none_or(|(before, _)| before != reason)
         });
         status::write(&context.client, &*runbook, decided).await?;
         if let Some((_, message)) = told {
-            context.events.warning(&*runbook, ENDS, &message).await;
+            context.events.warning(&*runbook, Reason::ApprovalEnds.as_str(), &message).await;
         }
         Ok(wake.into())
     }
@@ -164,29 +165,39 @@ fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Option<Ti
             match noticed.is_some_and(|noticed| noticed <= now) {
                 true => (
                     true,
-                    ENDS,
+                    Reason::ApprovalEnds,
                     format!("{approved}; for it to go on, approve it again before: {}", approve()),
                 ),
-                false => (true, "Approved", approved),
+                false => (true, Reason::Approved, approved),
             }
         }
-        Approved::Missing(who) => (false, "ApprovalMissing", format!("{who}: {}", approve())),
-        Approved::Rejected(by) => {
-            (false, "Rejected", format!("{by} rejected this content: change it, then ask for approval again"))
-        }
+        Approved::Missing(who) => (false, Reason::ApprovalMissing, format!("{who}: {}", approve())),
+        Approved::Rejected(by) => (
+            false,
+            Reason::Rejected,
+            format!("{by} rejected this content: change it, then ask for approval again"),
+        ),
     };
-    set(&mut status.conditions, "Approved", approved, reason, message, generation, now);
-    status.approved_until_time = until.filter(|_| approved).map(seconds);
+    set(&mut status.conditions, ConditionType::Approved, approved, reason, message, generation, now);
+    status.approved_until_time = until.filter(|_| approved).map(stored_time);
     if approved {
         status.approved_digest.clone_from(&status.digest);
     }
     status.decisions = count.decisions;
     let (reason, message) = if runbook.spec.suspend {
-        ("Suspended", "nothing starts (spec.suspend)")
+        (Reason::Suspended, "nothing starts (spec.suspend)")
     } else {
-        ("NotSuspended", "it may start")
+        (Reason::NotSuspended, "it may start")
     };
-    set(&mut status.conditions, "Suspended", runbook.spec.suspend, reason, message, generation, now);
+    set(
+        &mut status.conditions,
+        ConditionType::Suspended,
+        runbook.spec.suspend,
+        reason,
+        message,
+        generation,
+        now,
+    );
     let run = |uid: &str| facts.runs.iter().find(|run| run.uid().as_deref() == Some(uid)).map(|run| &**run);
     limits::note_ends(&mut status.recent_runs, run, now);
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
@@ -208,7 +219,7 @@ fn remember(status: &mut RunbookStatus, digest: &str, by: &str) {
 fn accepted(facts: &RunbookFacts<'_>, namespace: &str) -> Result<String, NotReady> {
     let spec = &facts.runbook.spec;
     if let Some(problem) = validate::problems(spec).first() {
-        return Err(NotReady::Stalled("Invalid".to_owned(), problem.to_string()));
+        return Err(NotReady::Stalled(Reason::Invalid, problem.to_string()));
     }
     let fields = validate::not_implemented(spec);
     if !fields.is_empty() {
@@ -256,7 +267,7 @@ mod tests {
         };
         let at = |now: &str| {
             let (status, wake) = decide(&facts, now.parse().unwrap());
-            let approved = status.conditions.into_iter().find(|known| known.type_ == "Approved").unwrap();
+            let approved = find(&status.conditions, ConditionType::Approved).unwrap().clone();
             (approved.status, approved.reason, approved.message, wake.map(|wake| wake.to_string()))
         };
         let (status, reason, _, wake) = at("2026-12-16T23:59:59Z");

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
 
+use crate::api::conditions::Reason;
 use crate::cluster::conditions::NotReady;
 
 /// Label of ServiceAccounts that runbooks may act as.
@@ -13,16 +14,16 @@ pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
 /// # Errors
 /// Why not, with the command that mends it.
 pub fn fit(found: Option<&ServiceAccount>, namespace: &str, name: &str) -> Result<(), NotReady> {
-    let waiting = |reason: &str, message: String| Err(NotReady::Waiting(reason.to_owned(), message));
+    let waiting = |reason: Reason, message: String| Err(NotReady::Waiting(reason, message));
     match found {
         None => waiting(
-            "ServiceAccountMissing",
+            Reason::ServiceAccountMissing,
             format!(
                 "serviceaccount/{name} does not exist: kubectl create serviceaccount -n {namespace} {name}"
             ),
         ),
         Some(found) if found.labels().get(IDENTITY_LABEL).map(String::as_str) != Some("true") => waiting(
-            "ServiceAccountNotLabelled",
+            Reason::ServiceAccountNotLabelled,
             format!(
                 "serviceaccount/{name} is not meant for runbooks: \
                  kubectl label serviceaccount -n {namespace} {name} {IDENTITY_LABEL}=true"

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::common::ObjectRef;
+use crate::api::common::{ObjectRef, stored_time};
+use crate::api::conditions::Reason;
 use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
 use crate::api::runbook_run::RunState;
 use crate::api::{Runbook, RunbookRun};
-use crate::cluster::conditions::seconds;
 use crate::runbook::run::view::snapshot_spec;
 use crate::runbook::steps::changed_targets;
 use crate::text::instant;
@@ -21,7 +21,7 @@ use crate::text::instant;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Obstacle {
     /// In CamelCase, for a condition.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// In a sentence.
     pub message: String,
     /// When it goes by itself, if that is known.
@@ -45,7 +45,7 @@ fn too_many(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Option<Ob
     // Free again once so many of them have left the window that fewer than `max` remain.
     let surplus = starts.len().checked_sub(usize::try_from(limit.max).unwrap_or(0))?;
     Some(Obstacle {
-        reason: "LimitReached",
+        reason: Reason::LimitReached,
         message: format!("it ran {} times within {}; its limit is {}", starts.len(), limit.per, limit.max),
         until: starts.get(surplus).and_then(|start| start.checked_add(limit.per.get()).ok()),
     })
@@ -55,7 +55,7 @@ fn cooling_down(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Optio
     let cooldown = limits.cooldown.as_ref()?;
     if let Some(run) = recent.iter().find(|run| run.end_time.is_none()) {
         return Some(Obstacle {
-            reason: "CoolingDown",
+            reason: Reason::CoolingDown,
             message: format!("run/{} has not ended; after it, it rests for {cooldown}", run.name),
             until: None,
         });
@@ -63,7 +63,7 @@ fn cooling_down(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Optio
     let ended = recent.iter().filter_map(|run| run.end_time.as_ref().map(|time| time.0)).max()?;
     let until = ended.checked_add(cooldown.get()).unwrap_or(Timestamp::MAX);
     (until > now).then(|| Obstacle {
-        reason: "CoolingDown",
+        reason: Reason::CoolingDown,
         message: format!("its last run ended at {}; it rests for {cooldown}", instant(ended)),
         until: Some(until),
     })
@@ -76,7 +76,12 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
     if next.recent_runs.iter().any(|known| known.uid == uid) {
         return None;
     }
-    next.recent_runs.push(RecentRun { name: run.name_any(), uid, start_time: seconds(now), end_time: None });
+    next.recent_runs.push(RecentRun {
+        name: run.name_any(),
+        uid,
+        start_time: stored_time(now),
+        end_time: None,
+    });
     let limits = runbook.spec.limits.as_ref();
     let needed = limits.and_then(|limits| limits.runs.as_ref()).map_or(1, |limit| limit.max);
     let surplus = next.recent_runs.len().saturating_sub(usize::try_from(needed).unwrap_or(1));
@@ -97,9 +102,9 @@ pub fn note_ends<'a>(
             Some(run) if !is_settled(run) => {}
             Some(run) => {
                 let ended = run.status.as_ref().and_then(|status| status.end_time.clone());
-                known.end_time = Some(ended.unwrap_or_else(|| seconds(now)));
+                known.end_time = Some(ended.unwrap_or_else(|| stored_time(now)));
             }
-            None => known.end_time = Some(seconds(now)),
+            None => known.end_time = Some(stored_time(now)),
         }
     }
 }
@@ -125,7 +130,7 @@ pub fn busy(targets: &[&ObjectRef], runs: &[Arc<RunbookRun>], except: Option<&st
         let held = changed_targets(&spec.steps);
         let shared = targets.iter().find(|target| held.iter().any(|held| held.same_object(target)))?;
         Some(Obstacle {
-            reason: "TargetBusy",
+            reason: Reason::TargetBusy,
             message: format!("run/{} is working on {}", run.name_any(), shared.display()),
             until: None,
         })
@@ -175,7 +180,7 @@ mod tests {
         let limits = || json!({"runs": {"max": 2, "per": "1h"}});
         let two = runbook(limits(), &[("b", 100, Some(110)), ("c", 200, Some(210))]);
         let found = reached(&two, None, at(3_000)).unwrap();
-        assert_eq!((found.reason, found.until), ("LimitReached", Some(at(3_700))));
+        assert_eq!((found.reason, found.until), (Reason::LimitReached, Some(at(3_700))));
         assert_eq!(reached(&two, None, at(3_700)), None);
         assert_eq!(reached(&two, Some("c"), at(3_000)), None, "a run does not count against itself");
         assert_eq!(reached(&runbook(json!(null), &[("a", 0, None)]), None, at(1)), None);
@@ -220,7 +225,7 @@ mod tests {
             kind: "Deployment".into(),
             name: "checkout".into(),
         };
-        assert_eq!(busy(&[&target], &[run("a", 0, None)], None).unwrap().reason, "TargetBusy");
+        assert_eq!(busy(&[&target], &[run("a", 0, None)], None).unwrap().reason, Reason::TargetBusy);
         assert_eq!(busy(&[&target], &[run("a", 0, None)], Some("a")), None);
         assert_eq!(busy(&[&target], &[run("a", 0, Some(5))], None), None);
         let other = ObjectRef { name: "other".into(), ..target };

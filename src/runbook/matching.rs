@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use super::limits;
-use crate::api::common::{NameRef, is_true};
+use crate::api::common::NameRef;
+use crate::api::conditions::{ConditionType, find, is_true};
 use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
 use crate::api::runbook_run::{RunState, RunbookRunSpec};
@@ -194,7 +194,7 @@ fn stands_in_the_way(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) 
     {
         return Err(format!("{message}: {}", by_hand(incident, &name)).into());
     }
-    if runbook.spec.start == Start::Automatic && is_true(&status.conditions, "Mitigated") {
+    if runbook.spec.start == Start::Automatic && is_true(&status.conditions, ConditionType::Mitigated) {
         return Err("every check passes already".to_owned().into());
     }
     let in_the_way = limits::reached(runbook, None, now)
@@ -212,12 +212,10 @@ fn usable(runbook: &Runbook, namespace: &str) -> Result<(), String> {
     else {
         return Err("it was changed a moment ago, and its approval is being looked at".to_owned());
     };
-    let condition = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
-    let holds = |condition: Option<&Condition>| condition.is_some_and(|condition| condition.status == "True");
-    for kind in ["Ready", "Approved"] {
-        if !holds(condition(kind)) {
-            let why =
-                condition(kind).map_or("nobody has looked at it yet", |condition| condition.message.as_str());
+    for kind in [ConditionType::Ready, ConditionType::Approved] {
+        if !is_true(&status.conditions, kind) {
+            let why = find(&status.conditions, kind)
+                .map_or("nobody has looked at it yet", |condition| condition.message.as_str());
             return Err(format!("not {kind}: {why}"));
         }
     }

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::coverage::covers;
 use crate::api::business_service::{BusinessServiceSpec, BusinessServiceStatus};
 use crate::api::common::NameRef;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::{BusinessService, Incident, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::incident::checks;
@@ -51,7 +52,7 @@ pub fn decide(facts: &ServiceFacts<'_>, now: Timestamp) -> BusinessServiceStatus
         Ok("Its rotations and channels exist".to_owned())
     } else {
         Err(NotReady::Waiting(
-            "NotFound".to_owned(),
+            Reason::NotFound,
             format!("{} does not exist in this namespace: create it, or name another", missing.join(", ")),
         ))
     };
@@ -59,13 +60,13 @@ pub fn decide(facts: &ServiceFacts<'_>, now: Timestamp) -> BusinessServiceStatus
     let open = incidents.iter().find(|incident| covers(incident, service));
     status.incident_ref = open.map(|incident| NameRef { name: incident.name_any() });
     let (state, reason, message) = match open {
-        None => (State::True, "NoIncident", "No incident is open".to_owned()),
+        None => (State::True, Reason::NoIncident, "No incident is open".to_owned()),
         Some(incident) => {
             let message = format!("Incident {}: {}", incident.name_any(), incident.spec.title);
-            (State::False, "IncidentOpen", message)
+            (State::False, Reason::IncidentOpen, message)
         }
     };
-    conditions::set(&mut status.conditions, "Healthy", state, reason, message, generation, now);
+    conditions::set(&mut status.conditions, ConditionType::Healthy, state, reason, message, generation, now);
     status.on_duty = on_call.and_then(|rotation| rotation.status.as_ref()?.on_duty_names.clone());
     status
 }
@@ -90,8 +91,8 @@ mod tests {
         )
     }
 
-    fn is(status: &BusinessServiceStatus, kind: &str) -> bool {
-        crate::api::common::is_true(&status.conditions, kind)
+    fn is(status: &BusinessServiceStatus, kind: ConditionType) -> bool {
+        crate::api::conditions::is_true(&status.conditions, kind)
     }
 
     fn decided(
@@ -106,9 +107,9 @@ mod tests {
     #[test]
     fn a_service_is_unhealthy_while_an_incident_is_open_but_still_ready() {
         let quiet = decided(&service(), &[incident("Resolved")], &[]);
-        assert!(is(&quiet, "Healthy") && is(&quiet, "Ready"));
+        assert!(is(&quiet, ConditionType::Healthy) && is(&quiet, ConditionType::Ready));
         let out = decided(&service(), &[incident("Crisis")], &[]);
-        assert!(!is(&out, "Healthy") && is(&out, "Ready"));
+        assert!(!is(&out, ConditionType::Healthy) && is(&out, ConditionType::Ready));
         assert_eq!(out.incident_ref.unwrap().name, "i");
     }
 
@@ -117,7 +118,7 @@ mod tests {
         let lacking = missing(&service().spec, |kind, _| kind == "OnCallRotation");
         assert_eq!(lacking, ["NotificationChannel room"]);
         let status = decided(&service(), &[], &lacking);
-        assert!(!is(&status, "Ready"));
+        assert!(!is(&status, ConditionType::Ready));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::binding::Binding;
 use crate::api::Approval;
 use crate::api::approval::{By, CountedDecision, Decision, SubjectKind};
 use crate::api::change_policy::{ChangePolicySpec, RequiredApproval};
+use crate::api::common::stored_time;
 
 /// What is decided on.
 #[derive(Clone, Debug)]
@@ -160,7 +161,7 @@ pub fn evaluate(
             by: by.user.clone(),
             decision: approval.spec.decision,
             role: role(by, rules),
-            time: crate::cluster::conditions::seconds(time),
+            time: stored_time(time),
         });
         if approval.spec.decision == Decision::Reject {
             outcome.rejected_by.get_or_insert_with(|| by.user.clone());

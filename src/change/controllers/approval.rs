@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::api::approval::{ApprovalStatus, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook_run::RunState;
 use crate::api::{Approval, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::approval::facts::Facts;
@@ -72,7 +73,15 @@ impl Reconciler for ApprovalReconciler {
         let generation = approval.metadata.generation.unwrap_or_default();
         next.subject = Some(format!("{}/{}", subject.kind.short(), subject.name));
         conditions::ready(&mut next, generation, now, Ok("the decision is recorded".to_owned()));
-        conditions::set(&mut next.conditions, "Counted", counts, reason, message, generation, now);
+        conditions::set(
+            &mut next.conditions,
+            ConditionType::Counted,
+            counts,
+            reason,
+            message,
+            generation,
+            now,
+        );
         status::write(&context.client, &*approval, next).await?;
         let lapses = approval.spec.not_after.as_ref().map(|time| time.0).filter(|time| *time > now);
         Ok(lapses.into())
@@ -86,17 +95,17 @@ fn judged(
     approval: &Approval,
     namespace: &str,
     now: Timestamp,
-) -> (State, &'static str, String) {
+) -> (State, Reason, String) {
     let subject = &approval.spec.subject_ref;
     let uid = approval.uid().unwrap_or_default();
     let copied = match subject.kind {
         SubjectKind::ChangeRequest => {
             let Some(request) = get(&context.stores.requests, namespace, &subject.name) else {
-                return (State::Unknown, "NoSubject", "its request is not known yet".to_owned());
+                return (State::Unknown, Reason::NoSubject, "its request is not known yet".to_owned());
             };
             let facts = Facts::cached(context, namespace);
             return match approval::counts(approval, &request, &facts, now) {
-                Ok(()) => (State::True, "Counted", format!("it counts for chg/{}", subject.name)),
+                Ok(()) => (State::True, Reason::Counted, format!("it counts for chg/{}", subject.name)),
                 Err(why) => (State::False, reason(why), why.message().to_owned()),
             };
         }
@@ -109,14 +118,22 @@ fn judged(
         SubjectKind::RunbookRun | SubjectKind::Incident => return answer(context, approval, namespace),
     };
     if copied.is_some_and(|decisions| decisions.iter().any(|decision| decision.uid == uid)) {
-        return (State::True, "Counted", format!("it counts for {}/{}", subject.kind.short(), subject.name));
+        return (
+            State::True,
+            Reason::Counted,
+            format!("it counts for {}/{}", subject.kind.short(), subject.name),
+        );
     }
     // Their controllers look a moment later; until then only what can never count is told.
     match hindrance(context, approval, namespace, now) {
         Some(why) => (State::False, reason(why), why.message().to_owned()),
         None => {
             let look = Command::new(Verb::Show).namespace(namespace).on(subject.kind.short(), &subject.name);
-            (State::Unknown, "NotRead", format!("it is not among the decisions that count yet; see: {look}"))
+            (
+                State::Unknown,
+                Reason::NotRead,
+                format!("it is not among the decisions that count yet; see: {look}"),
+            )
         }
     }
 }
@@ -147,7 +164,7 @@ fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Times
 }
 
 /// Whether an answer is the one that stands: the first valid one.
-fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, &'static str, String) {
+fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, Reason, String) {
     let subject = &approval.spec.subject_ref;
     let by = approval.spec.by.as_ref().map(|by| by.user.as_str());
     let answered = match subject.kind {
@@ -164,29 +181,31 @@ fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, &'
     };
     match answered {
         Some(stamped) if Some(stamped.user.as_str()) == by => {
-            (State::True, "Counted", "it is the answer that stands".to_owned())
+            (State::True, Reason::Counted, "it is the answer that stands".to_owned())
         }
-        Some(stamped) => (State::False, "Answered", format!("{} answered first", stamped.user)),
-        None => {
-            (State::Unknown, "NotRead", "the question is not open to this answer, or not read yet".to_owned())
-        }
+        Some(stamped) => (State::False, Reason::Answered, format!("{} answered first", stamped.user)),
+        None => (
+            State::Unknown,
+            Reason::NotRead,
+            "the question is not open to this answer, or not read yet".to_owned(),
+        ),
     }
 }
 
-fn reason(why: NotCounted) -> &'static str {
+fn reason(why: NotCounted) -> Reason {
     use NotCounted as No;
     match why {
-        No::OtherContent => "OtherContent",
-        No::Unstamped => "Unstamped",
-        No::ServiceAccount => "ServiceAccount",
-        No::BreakGlass => "BreakGlass",
-        No::Excluded => "Requester",
-        No::NotEligible => "NotEligible",
-        No::NoPolicy => "NoPolicy",
-        No::OtherIncidents => "OtherIncidents",
-        No::Lapsed => "Lapsed",
-        No::Withdrawn => "Withdrawn",
-        No::Answer => "NoQuestion",
+        No::OtherContent => Reason::OtherContent,
+        No::Unstamped => Reason::Unstamped,
+        No::ServiceAccount => Reason::ServiceAccount,
+        No::BreakGlass => Reason::BreakGlass,
+        No::Excluded => Reason::Requester,
+        No::NotEligible => Reason::NotEligible,
+        No::NoPolicy => Reason::NoPolicy,
+        No::OtherIncidents => Reason::OtherIncidents,
+        No::Lapsed => Reason::Lapsed,
+        No::Withdrawn => Reason::Withdrawn,
+        No::Answer => Reason::NoQuestion,
     }
 }
 

@@ -8,6 +8,7 @@ use kube::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::Freeze;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::freeze::{FreezeSpec, FreezeStatus};
 use crate::cluster::caches::Change;
 use crate::cluster::conditions::{self, NotReady};
@@ -48,9 +49,9 @@ fn judged(freeze: &Freeze, now: Timestamp) -> FreezeStatus {
     // What is shown beside its end must not leave open whether it holds.
     conditions::set(
         &mut status.conditions,
-        "Active",
+        ConditionType::Active,
         false,
-        "NotImplemented",
+        Reason::NotImplemented,
         why.message(),
         generation,
         now,

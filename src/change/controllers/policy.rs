@@ -10,6 +10,7 @@ use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::approval::{CountedDecision, Decision};
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::{Approval, ChangePolicy};
 use crate::change::approval::binding;
 use crate::change::policy;
@@ -177,28 +178,28 @@ pub fn decide(
     }
     conditions::ready(&mut next, generation, now, accepted(policy, facts));
     let (state, reason, message) = enforced(facts, now);
-    set(&mut next.conditions, "Enforced", state, reason, message, generation, now);
+    set(&mut next.conditions, ConditionType::Enforced, state, reason, message, generation, now);
     next
 }
 
 fn accepted(policy: &ChangePolicy, facts: &Facts) -> Result<String, NotReady> {
-    let stalled = |reason: &str, message: String| Err(NotReady::Stalled(reason.to_owned(), message));
+    let stalled = |reason: Reason, message: String| Err(NotReady::Stalled(reason, message));
     if !facts.refused.is_empty() {
         let names = facts.refused.join(", ");
         return stalled(
-            "RefusedScope",
+            Reason::RefusedScope,
             format!(
                 "spec.scope.namespaces: {names} cannot be protected, or nothing could be mended there; leave it out"
             ),
         );
     }
     if let Some(error) = &facts.bad_selector {
-        return stalled("BadSelector", format!("spec.scope.namespaces.selector: {error}"));
+        return stalled(Reason::BadSelector, format!("spec.scope.namespaces.selector: {error}"));
     }
     if !facts.unknown.is_empty() {
         let names = facts.unknown.join(", ");
         return stalled(
-            "UnknownNamespace",
+            Reason::UnknownNamespace,
             format!(
                 "spec.scope.namespaces.names: there is no namespace {names}; create it, or correct the name"
             ),
@@ -210,23 +211,23 @@ fn accepted(policy: &ChangePolicy, facts: &Facts) -> Result<String, NotReady> {
     Ok("accepted".to_owned())
 }
 
-fn enforced(facts: &Facts, now: Timestamp) -> (State, &'static str, String) {
+fn enforced(facts: &Facts, now: Timestamp) -> (State, Reason, String) {
     match &facts.probe {
-        None => (State::Unknown, "NotTried", "no unapproved change has been tried yet".to_owned()),
+        None => (State::Unknown, Reason::NotTried, "no unapproved change has been tried yet".to_owned()),
         Some(probe) if now.duration_since(probe.time) > FRESH => {
-            (State::Unknown, "NotTried", "no unapproved change has been tried for a minute".to_owned())
+            (State::Unknown, Reason::NotTried, "no unapproved change has been tried for a minute".to_owned())
         }
         Some(ProbeResult { result: Ok(()), .. }) => {
-            (State::True, "ProbeRefused", "an unapproved change was tried and refused".to_owned())
+            (State::True, Reason::ProbeRefused, "an unapproved change was tried and refused".to_owned())
         }
-        Some(ProbeResult { result: Err(what), .. }) => (State::False, "NotProved", what.clone()),
+        Some(ProbeResult { result: Err(what), .. }) => (State::False, Reason::NotProved, what.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::common::is_true;
+    use crate::api::conditions::is_true;
     use serde_json::json;
 
     fn now() -> Timestamp {
@@ -278,12 +279,12 @@ mod tests {
         let seen = |seconds_ago: i64, result: Result<(), String>| {
             let time = Timestamp::from_second(1_000_000 - seconds_ago).unwrap();
             let facts = Facts { probe: Some(ProbeResult { time, result }), ..Facts::default() };
-            is_true(&decide(&policy(), &facts, now()).conditions, "Enforced")
+            is_true(&decide(&policy(), &facts, now()).conditions, ConditionType::Enforced)
         };
         assert!(seen(10, Ok(())));
         assert!(!seen(61, Ok(())), "too long ago");
         assert!(!seen(10, Err("it passed".into())));
-        assert!(!is_true(&decide(&policy(), &Facts::default(), now()).conditions, "Enforced"));
+        assert!(!is_true(&decide(&policy(), &Facts::default(), now()).conditions, ConditionType::Enforced));
     }
 
     #[test]

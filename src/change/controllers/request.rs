@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
-use crate::api::common::is_true;
+use crate::api::conditions::{ConditionType, Reason, is_true};
 use crate::api::incident_status::Next;
 use crate::api::{self, ChangePolicy, ChangeRequest};
 use crate::change::approval;
@@ -63,7 +63,9 @@ impl Reconciler for ChangeRequestReconciler {
         };
         let open = |request: &ChangeRequest| {
             let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
-            !["Spent", "Expired", "Rejected"].iter().any(|kind| is_true(conditions, kind))
+            ![ConditionType::Spent, ConditionType::Expired, ConditionType::Rejected]
+                .into_iter()
+                .any(|kind| is_true(conditions, kind))
         };
         let found = context.stores.requests.state_filter(|request| is_concerned(request) && open(request));
         found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
@@ -82,7 +84,7 @@ impl Reconciler for ChangeRequestReconciler {
         let is_planned = request.status.as_ref().is_some_and(|status| status.digest.is_some());
         if !is_planned {
             let result = match plan(context, &request, &namespace).await {
-                Err(Error::Terminal(message)) => Err(NotReady::Stalled("CannotPlan".to_owned(), message)),
+                Err(Error::Terminal(message)) => Err(NotReady::Stalled(Reason::CannotPlan, message)),
                 Err(error) => return Err(error),
                 Ok(result) => result,
             };
@@ -138,7 +140,7 @@ async fn plan(
     if !fields.is_empty() {
         return Ok(Err(NotReady::not_implemented(&fields)));
     }
-    let invalid = |problems: Vec<String>| NotReady::Stalled("Invalid".to_owned(), problems.join("; "));
+    let invalid = |problems: Vec<String>| NotReady::Stalled(Reason::Invalid, problems.join("; "));
     let asked = request.creation_timestamp().map_or_else(Timestamp::now, |time| time.0);
     let problems = validate::problems(&request.spec, namespace, asked);
     if !problems.is_empty() {
@@ -146,7 +148,7 @@ async fn plan(
     }
     if request.spec.requester.is_none() {
         let message = "nobody knows who asks: it was created past Mayday's webhook; delete it and ask again";
-        return Ok(Err(NotReady::Stalled("Unstamped".to_owned(), message.to_owned())));
+        return Ok(Err(NotReady::Stalled(Reason::Unstamped, message.to_owned())));
     }
     let plan = plan::plan(&context.planner, &request.spec, namespace, &context.config.namespace).await?;
     let problems = validate::beyond_store(&request.spec, &plan);

@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 use super::policy::{self, Resource};
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{UnauthorizedChange, UnauthorizedKind};
-use crate::api::common::ObjectRef;
+use crate::api::common::{ObjectRef, stored_time};
 use crate::change::diff::digest;
 use crate::change::drift::attribution::Difference;
 use crate::change::drift::baseline::Known;
 use crate::change::drift::scan::Kind;
 use crate::change::gate::unauthorized;
 use crate::cluster::caches::{Change, Missed, in_namespace};
-use crate::cluster::{Context, Error, SharedContext, conditions, workloads};
+use crate::cluster::{Context, Error, SharedContext, workloads};
 use crate::text::cut;
 
 /// So often what is known is brought up to date.
@@ -199,7 +199,7 @@ async fn look(
         (key, objects)
     });
     // Uses are stored to the second, and one of this second must not look older than what is known.
-    if !known.learn(digests.collect(), conditions::seconds(Timestamp::now()).0) {
+    if !known.learn(digests.collect(), stored_time(Timestamp::now()).0) {
         memory.insert(namespace.to_owned(), known);
         return Ok(());
     }
@@ -289,7 +289,7 @@ async fn announce(
     over: &[&ChangePolicy],
 ) -> Result<(), Error> {
     let now = Timestamp::now();
-    let time = conditions::seconds(now);
+    let time = stored_time(now);
     let id = baseline::short(&digest::of(&json!({"what": what, "namespace": namespace, "time": time}))?);
     let change = UnauthorizedChange {
         id,

@@ -10,11 +10,10 @@ use serde_json::json;
 use super::action::Action;
 use crate::api::ChangeRequest;
 use crate::api::change_request::{ChangeRequestSpec, DeleteChange, Delta, Partial, PlannedChange, Use};
-use crate::api::common::ObjectRef;
+use crate::api::common::{ObjectRef, stored_time};
 use crate::change::diff;
 use crate::change::diff::{describe, digest};
 use crate::change::gate::object_version::Version;
-use crate::cluster::conditions::seconds;
 
 /// How long the API server may send the same request again while others write the object.
 const API_SERVER_RETRIES: SignedDuration = SignedDuration::from_secs(10);
@@ -256,7 +255,7 @@ impl Entry<'_> {
             digest,
             version: action.version().map(|version| version.to_string()),
             by: action.caller.user.clone(),
-            time: seconds(now),
+            time: stored_time(now),
             delta: action.delta.clone(),
             restored_time: None,
             restored_by: None,

@@ -194,7 +194,7 @@ fn a_rollback_takes_back_a_use_once() {
     assert_eq!(grant(&used, &image("v2", "v1"), now()), Ok(Grant::Restore(0)));
     assert!(grant(&used, &image("v2", "v0"), now()).is_err(), "to something else");
     let taken_back = &mut used.status.as_mut().unwrap().used[0];
-    taken_back.restored_time = Some(seconds(now()));
+    taken_back.restored_time = Some(stored_time(now()));
     taken_back.restored_by = Some("emil".into());
     taken_back.version = in_generation(4, image("v2", "v1")).version().map(|version| version.to_string());
     // The values are the same again: only the version tells a retry from a later rollback.

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::ChangeRequest;
 use crate::api::change_request::ChangeRequestSpec;
-use crate::api::common::is_true;
+use crate::api::conditions::{ConditionType, is_true};
 use crate::change::approval::quorum;
 use crate::change::approval::quorum::Outcome;
 use crate::text::instant;
@@ -86,7 +86,7 @@ pub fn standing(request: &ChangeRequest, outcome: &Outcome, now: Timestamp) -> R
         return Err(NotStanding::RejectedBy(user.clone()));
     }
     // A rejection is final, even if the person who made it is no longer eligible.
-    if is_true(&status.conditions, "Rejected") {
+    if is_true(&status.conditions, ConditionType::Rejected) {
         return Err(NotStanding::Rejected);
     }
     if crate::change::approval::digest_of(request).is_none() {
@@ -100,7 +100,7 @@ pub fn standing(request: &ChangeRequest, outcome: &Outcome, now: Timestamp) -> R
     if now < from {
         return Err(NotStanding::NotOpen(from));
     }
-    if now >= until || is_true(&status.conditions, "Expired") {
+    if now >= until || is_true(&status.conditions, ConditionType::Expired) {
         return Err(NotStanding::Closed(until));
     }
     Ok(())

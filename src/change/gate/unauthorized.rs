@@ -11,9 +11,10 @@ use super::refusal;
 use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicyStatus, UnauthorizedChange, UnauthorizedKind};
 use crate::api::change_request::PlannedChange;
+use crate::api::common::stored_time;
 use crate::change::diff::{describe, digest};
 use crate::cluster::caches::in_namespace;
-use crate::cluster::{Context, Error, SharedContext, conditions, status};
+use crate::cluster::{Context, Error, SharedContext, status};
 use crate::oncall::escalation::recipients;
 use crate::text::{cut, instant};
 
@@ -54,7 +55,7 @@ pub async fn announce(
 
 fn change(action: &Action, kind: UnauthorizedKind, now: Timestamp) -> Option<UnauthorizedChange> {
     let what = cut(&refusal::what(action), 500);
-    let time = conditions::seconds(now);
+    let time = stored_time(now);
     let identity = serde_json::json!({"what": what, "uid": action.uid, "by": action.caller.user,
         "delta": action.delta, "second": time});
     let id = digest::of(&identity).ok()?.rsplit(':').next().map(|hex| cut(hex, 16))?;

@@ -16,9 +16,10 @@ use super::matching::{self, Candidate, Matches};
 use super::refusal::{self, ClosestRequest};
 use crate::api::ChangeRequest;
 use crate::api::change_request::Use;
+use crate::api::common::stored_time;
 use crate::change::approval::facts::LiveFacts;
 use crate::cluster::caches::in_namespace;
-use crate::cluster::{Context, Error, SharedContext, conditions, status};
+use crate::cluster::{Context, Error, SharedContext, status};
 
 /// Maximum number of attempts to store a use while others write the same request.
 const ATTEMPTS: u32 = 8;
@@ -136,7 +137,7 @@ async fn store(
 ) -> Result<(), Error> {
     let mut next = request.status.clone().unwrap_or_default();
     let is_restore = matches!(granted, Grant::Restore(_));
-    let time = conditions::seconds(now);
+    let time = stored_time(now);
     match granted {
         Grant::Repeat => {}
         Grant::Use(used) => next.used.push(Use { time, ..used }),

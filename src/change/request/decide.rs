@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::api::ChangeRequest;
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
-use crate::api::common::is_true;
+use crate::api::common::stored_time;
+use crate::api::conditions::{ConditionType, Reason, is_true};
 use crate::api::incident_status::Next;
 use crate::change::approval::Evaluation;
 use crate::change::approval::quorum;
 use crate::change::diff;
 use crate::change::gate::standing;
-use crate::cluster::conditions::{self, seconds, set};
+use crate::cluster::conditions::{self, set};
 use crate::command::{Command, Verb};
 use crate::text::{cut, instant};
 
@@ -43,7 +44,10 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
     conditions::ready(&mut status, generation, now, Ok("the request is planned".to_owned()));
     status.uses = Some(uses(request, &status));
     let is_over = |status: &ChangeRequestStatus, kind| is_true(&status.conditions, kind);
-    if is_over(&status, "Spent") || is_over(&status, "Expired") || is_over(&status, "Rejected") {
+    if is_over(&status, ConditionType::Spent)
+        || is_over(&status, ConditionType::Expired)
+        || is_over(&status, ConditionType::Rejected)
+    {
         // Over for good: what was decided stays as it was.
         return finish(request, status, None, None);
     }
@@ -53,39 +57,52 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
     if request.spec.withdrawn {
         return finish(request, status, None, None);
     }
-    let mark = |status: &mut ChangeRequestStatus, kind: &str, on: bool, reason: &str, message: String| {
-        set(&mut status.conditions, kind, on, reason, message, generation, now);
-    };
+    let mark =
+        |status: &mut ChangeRequestStatus, kind: ConditionType, on: bool, reason: Reason, message: String| {
+            set(&mut status.conditions, kind, on, reason, message, generation, now);
+        };
     if let Some(who) = &outcome.rejected_by {
-        mark(&mut status, "Rejected", true, "Rejected", format!("{who} rejected it, for good: ask again"));
-        mark(&mut status, "Approved", false, "Rejected", format!("{who} rejected it"));
+        mark(
+            &mut status,
+            ConditionType::Rejected,
+            true,
+            Reason::Rejected,
+            format!("{who} rejected it, for good: ask again"),
+        );
+        mark(&mut status, ConditionType::Approved, false, Reason::Rejected, format!("{who} rejected it"));
         return finish(request, status, None, None);
     }
     let missing = outcome.missing_phrase();
     if outcome.approved {
-        mark(&mut status, "Approved", true, "Approved", "enough agree".to_owned());
-        status.approved_time.get_or_insert_with(|| seconds(outcome.complete_time.unwrap_or(now)));
+        mark(&mut status, ConditionType::Approved, true, Reason::Approved, "enough agree".to_owned());
+        status.approved_time.get_or_insert_with(|| stored_time(outcome.complete_time.unwrap_or(now)));
     } else {
-        mark(&mut status, "Approved", false, "Missing", quorum::must_approve(&missing));
+        mark(&mut status, ConditionType::Approved, false, Reason::Missing, quorum::must_approve(&missing));
         status.approved_time = None;
     }
     let approved = status.approved_time.as_ref().map(|time| time.0);
     let (from, until) = standing::window(&request.spec, approved.unwrap_or(now));
     let is_fixed = request.spec.window.as_ref().is_some_and(|window| window.not_after.is_some());
     let ends = (approved.is_some() || is_fixed).then_some(until);
-    status.expires_time = ends.map(seconds);
+    status.expires_time = ends.map(stored_time);
     if is_spent(request, &status) {
         mark(
             &mut status,
-            "Spent",
+            ConditionType::Spent,
             true,
-            "Spent",
+            Reason::Spent,
             "every change was used as often as was asked for".to_owned(),
         );
         return finish(request, status, None, None);
     }
     if ends.is_some_and(|until| until <= now) {
-        mark(&mut status, "Expired", true, "Expired", "its time is over: ask again".to_owned());
+        mark(
+            &mut status,
+            ConditionType::Expired,
+            true,
+            Reason::Expired,
+            "its time is over: ask again".to_owned(),
+        );
         return finish(request, status, None, None);
     }
     let stale: Vec<String> = status
@@ -99,13 +116,13 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
         })
         .collect();
     if stale.is_empty() {
-        conditions::clear(&mut status.conditions, "Stale");
+        conditions::clear(&mut status.conditions, ConditionType::Stale);
     } else {
         mark(
             &mut status,
-            "Stale",
+            ConditionType::Stale,
             true,
-            "TargetChanged",
+            Reason::TargetChanged,
             format!("{}: withdraw it and ask again", stale.join("; ")),
         );
     }
@@ -121,14 +138,14 @@ fn finish(
     missing: Option<&str>,
     wake: Option<Timestamp>,
 ) -> Decided {
-    let is = |kind: &str| is_true(&status.conditions, kind);
+    let is = |kind| is_true(&status.conditions, kind);
     let state = match () {
-        () if is("Spent") => RequestState::Spent,
+        () if is(ConditionType::Spent) => RequestState::Spent,
         () if request.spec.withdrawn => RequestState::Withdrawn,
-        () if is("Rejected") => RequestState::Rejected,
-        () if is("Expired") => RequestState::Expired,
-        () if is("Stale") => RequestState::Stale,
-        () if is("Approved") => RequestState::Approved,
+        () if is(ConditionType::Rejected) => RequestState::Rejected,
+        () if is(ConditionType::Expired) => RequestState::Expired,
+        () if is(ConditionType::Stale) => RequestState::Stale,
+        () if is(ConditionType::Approved) => RequestState::Approved,
         () => RequestState::Waiting,
     };
     status.missing = missing.filter(|_| state == RequestState::Waiting).map(|missing| cut(missing, 253));

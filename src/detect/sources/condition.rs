@@ -12,6 +12,7 @@ use super::{Look, Source, Watch};
 use crate::api::AlertSource;
 use crate::api::alert_source::ObjectCondition;
 use crate::api::common::ObjectRef;
+use crate::api::conditions::Reason;
 use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::Signal;
 use crate::cluster::conditions::NotReady;
@@ -26,7 +27,7 @@ impl Source for ObjectCondition {
             return Ok(());
         }
         Err(NotReady::Stalled(
-            "NotImplemented".to_owned(),
+            Reason::NotImplemented,
             format!(
                 "spec.condition.kind: this version of Mayday watches {}, not {} {}",
                 workloads::KINDS.join(", "),

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::Incident;
 use crate::api::check::{NamedCheck, ReturnToService};
-use crate::api::common::{UserRef, is_true};
+use crate::api::common::UserRef;
+use crate::api::conditions::{ConditionType, is_true};
 use crate::api::incident::{Commitment, Outcome};
 use crate::api::incident_status::IncidentState;
 use crate::command::{Command, Flag, TEXT, Verb};
@@ -252,8 +253,11 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
     };
     let possible = match resolution.outcome {
         Outcome::Restored => {
-            let proved =
-                facts.old.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Restored"));
+            let proved = facts
+                .old
+                .status
+                .as_ref()
+                .is_some_and(|status| is_true(&status.conditions, ConditionType::Restored));
             Ruling::require(proved, || {
                 format!(
                     "Refused: the return of {} is not proved yet; what is missing: {}. If the checks cannot pass, \

@@ -8,11 +8,11 @@ use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use crate::api::business_service::ServiceRotations;
-use crate::api::common::NameRef;
+use crate::api::common::{NameRef, stored_time};
+use crate::api::conditions::{ConditionType, find};
 use crate::api::message::{Message, MessageState, Purpose};
 use crate::api::oncall_rotation::{Contact, Person};
 use crate::api::{NotificationChannel, OnCallOverride, OnCallRotation};
-use crate::cluster::conditions::seconds;
 
 use crate::oncall::schedule::Schedule;
 use crate::oncall::schedule::overrides;
@@ -76,9 +76,8 @@ pub fn trouble(channel: &NameRef, channels: &[Arc<NotificationChannel>]) -> Opti
     let Some(known) = channels.iter().find(|known| known.name_any() == *name) else {
         return Some(format!("NotificationChannel {name} does not exist"));
     };
-    let conditions = known.status.iter().flat_map(|status| &status.conditions);
-    let mut broken = conditions.filter(|known| known.type_ == "Ready" && known.status == "False");
-    broken.next().map(|_| format!("NotificationChannel {name} is not Ready"))
+    let ready = known.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Ready))?;
+    (ready.status == "False").then(|| format!("NotificationChannel {name} is not Ready"))
 }
 
 /// Everybody on duty in a rotation. Nobody if it cannot be used; its `Ready` condition says why.
@@ -147,9 +146,9 @@ pub fn messages(
                 namespace: None,
                 address: address.clone(),
                 text: text.to_owned(),
-                created_time: seconds(now),
-                send_time: (!delay.is_zero()).then(|| seconds(send)),
-                deadline: send.checked_add(LIFETIME).ok().map(seconds),
+                created_time: stored_time(now),
+                send_time: (!delay.is_zero()).then(|| stored_time(send)),
+                deadline: send.checked_add(LIFETIME).ok().map(stored_time),
                 state: MessageState::Queued,
                 attempts: 0,
                 next_attempt_time: None,
@@ -214,7 +213,7 @@ fn drop_oldest(messages: &mut Vec<Message>, mut count: usize, may_go: impl Fn(&M
 
 /// The instant as the API stores it.
 pub(super) fn stored(at: Timestamp) -> Time {
-    seconds(at)
+    stored_time(at)
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::api::common::stored_time;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
 use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState, StepStatus};
-use crate::cluster::conditions::{clear, seconds, set};
+use crate::cluster::conditions::{clear, set};
 use crate::runbook::steps;
 use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, StepKind};
 use crate::text::cut;
@@ -60,7 +62,15 @@ impl Entry {
     pub fn new(status: &RunbookRunStatus, generation: i64, now: Timestamp) -> Entry {
         let mut status = status.clone();
         status.observed_generation = generation;
-        set(&mut status.conditions, "Ready", true, "Accepted", "the run is looked after", generation, now);
+        set(
+            &mut status.conditions,
+            ConditionType::Ready,
+            true,
+            Reason::Accepted,
+            "the run is looked after",
+            generation,
+            now,
+        );
         Entry { status, generation, now }
     }
 
@@ -69,32 +79,32 @@ impl Entry {
         self.status
     }
 
-    fn condition(&mut self, kind: &str, state: bool, reason: &str, message: &str) {
+    fn condition(&mut self, kind: ConditionType, state: bool, reason: Reason, message: &str) {
         set(&mut self.status.conditions, kind, state, reason, message, self.generation, self.now);
     }
 
     /// The run is at work. The first time is when it began.
     pub fn running(mut self) -> Entry {
         self.status.state = Some(RunState::Running);
-        self.status.start_time.get_or_insert_with(|| seconds(self.now));
+        self.status.start_time.get_or_insert_with(|| stored_time(self.now));
         self.status.next = None;
-        clear(&mut self.status.conditions, "Blocked");
+        clear(&mut self.status.conditions, ConditionType::Blocked);
         self.status.step = current(&self.status).map(|index| self.status.steps[index].name.clone());
         self
     }
 
     /// Something stands in the way.
-    pub fn blocked(mut self, reason: &str, message: &str) -> Entry {
+    pub fn blocked(mut self, reason: Reason, message: &str) -> Entry {
         self.status.state = Some(RunState::Blocked);
         self.status.next = Some(Next { who: "nobody".to_owned(), what: cut(message, 500), command: None });
-        self.condition("Blocked", true, reason, message);
+        self.condition(ConditionType::Blocked, true, reason, message);
         self
     }
 
     /// The run needs an approval of its own.
     pub fn asks(mut self, next: Next) -> Entry {
         self.status.state = Some(RunState::WaitingForApproval);
-        self.condition("Blocked", true, "ApprovalMissing", &next.what);
+        self.condition(ConditionType::Blocked, true, Reason::ApprovalMissing, &next.what);
         self.status.next = Some(next);
         self
     }
@@ -104,7 +114,7 @@ impl Entry {
         let now = self.now;
         self.step(index, |step| {
             step.state = StepState::Settling;
-            step.start_time.get_or_insert_with(|| seconds(now));
+            step.start_time.get_or_insert_with(|| stored_time(now));
             step.deadline.get_or_insert(Time(deadline));
             step.message = Some(cut(message, MAX_MESSAGE));
         });
@@ -116,9 +126,9 @@ impl Entry {
         let now = self.now;
         self.step(index, |step| {
             step.state = StepState::IntentRecorded;
-            step.start_time.get_or_insert_with(|| seconds(now));
+            step.start_time.get_or_insert_with(|| stored_time(now));
             let deadline = step.deadline.get_or_insert(Time(deadline)).0;
-            intent.time = Some(seconds(now));
+            intent.time = Some(stored_time(now));
             intent.act_before =
                 Some(Time(now.checked_add(ACT_WITHIN).map_or(deadline, |limit| limit.min(deadline))));
             step.intent = Some(intent);
@@ -144,7 +154,7 @@ impl Entry {
         let now = self.now;
         self.step(index, |step| {
             step.state = StepState::WaitingForPerson;
-            step.start_time = Some(seconds(now));
+            step.start_time = Some(stored_time(now));
             step.deadline = Some(Time(deadline));
             step.digest = Some(digest);
             step.message = Some(cut(&next.what, MAX_MESSAGE));
@@ -160,7 +170,7 @@ impl Entry {
         let now = self.now;
         self.step(index, |step| {
             step.state = state;
-            step.end_time = Some(seconds(now));
+            step.end_time = Some(stored_time(now));
             step.message = Some(cut(message, MAX_MESSAGE));
         });
         self.running()
@@ -171,7 +181,7 @@ impl Entry {
         let now = self.now;
         self.step(index, |step| {
             step.answered =
-                Some(crate::api::incident_status::Stamped { user: by.to_owned(), time: seconds(now) });
+                Some(crate::api::incident_status::Stamped { user: by.to_owned(), time: stored_time(now) });
         });
         self
     }
@@ -188,19 +198,18 @@ impl Entry {
                     step.message = Some("not done: the run ended before it".to_owned());
                 }
                 step.state = if unproved { StepState::Unknown } else { StepState::Skipped };
-                step.end_time = Some(seconds(now));
+                step.end_time = Some(stored_time(now));
             });
         }
         self.status.state = Some(state);
-        self.status.end_time = Some(seconds(now));
+        self.status.end_time = Some(stored_time(now));
         self.status.step = None;
         self.status.next = None;
-        clear(&mut self.status.conditions, "Blocked");
-        let reason = format!("{state:?}");
+        clear(&mut self.status.conditions, ConditionType::Blocked);
         let succeeded = matches!(state, RunState::Succeeded | RunState::DryRunComplete);
-        self.condition("Succeeded", succeeded, &reason, message);
+        self.condition(ConditionType::Succeeded, succeeded, ended(state), message);
         if state == RunState::Cancelled {
-            self.condition("Cancelled", true, "Cancelled", message);
+            self.condition(ConditionType::Cancelled, true, Reason::Cancelled, message);
         }
         self
     }
@@ -210,6 +219,17 @@ impl Entry {
         if let Some(step) = self.status.steps.get_mut(index).filter(|step| !is_terminal(step.state)) {
             change(step);
         }
+    }
+}
+
+/// The reason of `Succeeded` for the state in which a run ends.
+fn ended(state: RunState) -> Reason {
+    match state {
+        RunState::Succeeded => Reason::Succeeded,
+        RunState::DryRunComplete => Reason::DryRunComplete,
+        RunState::Failed => Reason::Failed,
+        RunState::Cancelled => Reason::Cancelled,
+        _ => Reason::Unknown,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Start};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
@@ -86,7 +87,7 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     }
     let begun = facts.status.start_time.is_some();
     // Before it begins it waits; later it stops, since half a repair must not linger.
-    let hold = |reason: &'static str, message: String| {
+    let hold = |reason: Reason, message: String| {
         if begun {
             Permit::Stop(RunState::Failed, format!("stopped before its next act: {message}"))
         } else {
@@ -97,17 +98,19 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     match facts.runbook {
         None if !begun => return Permit::Stop(RunState::Cancelled, format!("rb/{name} no longer exists")),
         Some(runbook) if !begun && !run.spec.dry_run && runbook.spec.suspend => {
-            return hold("Suspended", format!("rb/{name} is suspended"));
+            return hold(Reason::Suspended, format!("rb/{name} is suspended"));
         }
         _ => {}
     }
     match facts.runbook_approved {
         Approved::Yes => {}
-        Approved::Missing(who) => return hold("NotApproved", format!("rb/{name} is not approved: {who}")),
-        Approved::Rejected(by) => return hold("Rejected", format!("rb/{name} was rejected by {by}")),
+        Approved::Missing(who) => {
+            return hold(Reason::NotApproved, format!("rb/{name} is not approved: {who}"));
+        }
+        Approved::Rejected(by) => return hold(Reason::Rejected, format!("rb/{name} was rejected by {by}")),
     }
     if let Err(why) = facts.account {
-        return hold("AccountNotUsable", why.message().to_owned());
+        return hold(Reason::AccountNotUsable, why.message().to_owned());
     }
     // It changes nothing, so nobody need agree to the run; what it reads as the account is in the approved Runbook.
     if run.spec.dry_run {
@@ -116,7 +119,7 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     let automation = automation_limits::in_namespace(facts.policies, &namespace);
     let start = if started_by_person(run) { Start::Manual } else { Start::Automatic };
     if let Some(message) = automation.refuses(start, &namespace) {
-        return hold("NotAllowed", message);
+        return hold(Reason::NotAllowed, message);
     }
     if let Approved::Missing(who) = facts.run_approved
         && automation.asks_per_run(facts.spec.approval, is_led(facts, &namespace))
@@ -213,7 +216,7 @@ fn asks(facts: &PermitFacts<'_>, namespace: &str, who: &str, now: Timestamp) -> 
         return Permit::Ask(next, None);
     }
     let asking = facts.status.state == Some(RunState::WaitingForApproval);
-    let since = facts.status.conditions.iter().find(|known| asking && known.type_ == "Blocked");
+    let since = find(&facts.status.conditions, ConditionType::Blocked).filter(|_| asking);
     let since = since.map_or(now, |blocked| blocked.last_transition_time.0);
     let end = since.checked_add(ASKS).unwrap_or(Timestamp::MAX);
     if now < end {

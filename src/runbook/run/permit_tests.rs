@@ -69,7 +69,7 @@ impl World {
 
     fn waits_for(&self) -> &'static str {
         match self.decide() {
-            Permit::Wait(obstacle) => obstacle.reason,
+            Permit::Wait(obstacle) => obstacle.reason.as_str(),
             other => panic!("{other:?}"),
         }
     }
@@ -182,7 +182,11 @@ fn another_run_on_the_same_target_is_waited_for() {
 #[test]
 fn what_a_person_starts_begins_soon_or_not_at_all() {
     let at = |second: i64| Timestamp::from_second(second).unwrap();
-    let busy = |until: Option<i64>| Obstacle { reason: "R", message: "busy".into(), until: until.map(at) };
+    let busy = |until: Option<i64>| Obstacle {
+        reason: Reason::TargetBusy,
+        message: "busy".into(),
+        until: until.map(at),
+    };
     let until = |waits: Result<Obstacle, String>| waits.unwrap().until;
     assert_eq!(until(held(busy(None), at(0), at(60))), Some(at(900)));
     assert_eq!(until(held(busy(Some(100)), at(0), at(60))), Some(at(100)));
@@ -203,7 +207,12 @@ fn a_dry_run_needs_an_approved_runbook_and_no_approval_of_its_own() {
 
 #[test]
 fn an_account_that_is_not_meant_for_runbooks_is_not_acted_as() {
-    let unfit = || Err(NotReady::Waiting("R".into(), "serviceaccount/sa is not meant for runbooks".into()));
+    let unfit = || {
+        Err(NotReady::Waiting(
+            Reason::ServiceAccountNotLabelled,
+            "serviceaccount/sa is not meant for runbooks".into(),
+        ))
+    };
     let mut world = World::new();
     world.account = unfit();
     assert_eq!(world.waits_for(), "AccountNotUsable");
@@ -227,7 +236,7 @@ fn whatever_holds_up_what_a_person_started_holds_it_up_for_a_quarter_of_an_hour(
         let mut world = World::new();
         world.run.spec.started_by = Some(crate::api::common::UserRef { user: "system:admin".into() });
         world.run.metadata.creation_timestamp =
-            Some(crate::cluster::conditions::seconds(Timestamp::from_second(1_000_000 - ago).unwrap()));
+            Some(crate::api::common::stored_time(Timestamp::from_second(1_000_000 - ago).unwrap()));
         world
     };
     let held_up: [fn(&mut World); 3] = [

@@ -6,7 +6,8 @@ use kube::ResourceExt;
 
 use super::journal::{self, Entry};
 use super::permit;
-use crate::api::common::{UidRef, is_true};
+use crate::api::common::UidRef;
+use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook_run::{RunState, RunbookRunStatus, Snapshot};
 use crate::api::{Incident, Runbook, RunbookRun};
 use crate::change;
@@ -35,7 +36,7 @@ pub fn decide(
     let ended = |state: RunState, message: &str| {
         Prepared::Blocked(Box::new(entry().finishes(state, message).done()), None)
     };
-    let blocked = |reason: &'static str, message: String| match permit::waits(
+    let blocked = |reason: Reason, message: String| match permit::waits(
         run,
         Obstacle { reason, message, until: None },
         now,
@@ -53,7 +54,7 @@ pub fn decide(
         return match &status.snapshot {
             // It was there, and the permit says what follows from its end.
             Some(_) => Prepared::Ready(Box::new(status.clone())),
-            None => blocked("RunbookMissing", format!("rb/{name} does not exist")),
+            None => blocked(Reason::RunbookMissing, format!("rb/{name} does not exist")),
         };
     };
     let found = run.spec.incident_ref.as_ref().and(incident);
@@ -66,15 +67,12 @@ pub fn decide(
         // It was edited a moment ago. A run that was asked for long ago must not be cancelled for that.
         return Prepared::Blocked(Box::new(status.clone()), None);
     }
-    let ready =
-        is_observed && runbook.status.as_ref().is_some_and(|status| is_true(&status.conditions, "Ready"));
+    let ready = is_observed
+        && runbook.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready));
     if !ready {
-        let conditions = runbook.status.iter().flat_map(|status| &status.conditions);
-        let mut why = conditions
-            .filter(|condition| condition.type_ == "Ready")
-            .map(|condition| condition.message.as_str());
-        let why = why.next_back().unwrap_or("nobody has looked at it yet");
-        return blocked("RunbookNotReady", format!("rb/{name} is not ready: {why}"));
+        let ready = runbook.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Ready));
+        let why = ready.map_or("nobody has looked at it yet", |ready| ready.message.as_str());
+        return blocked(Reason::RunbookNotReady, format!("rb/{name} is not ready: {why}"));
     }
     if let Some(problem) = validate::run_problems(&runbook.spec, &run.spec.parameters).first() {
         return failed(&problem.to_string());
@@ -198,7 +196,7 @@ mod tests {
     fn a_runbook_that_is_not_ready_does_not_let_a_run_begin_long_after_a_person_started_it() {
         let mut run = run(json!({"runbookRef": {"name": "rb"}, "startedBy": {"user": "emil"}}));
         let created = Timestamp::from_second(1_000_000).unwrap();
-        run.metadata.creation_timestamp = Some(crate::cluster::conditions::seconds(created));
+        run.metadata.creation_timestamp = Some(crate::api::common::stored_time(created));
         let book = runbook(json!({"metadata": {"generation": 2}}));
         let none = RunbookRunStatus::default();
         let later = |minutes: i64| {

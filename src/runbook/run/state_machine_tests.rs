@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::api::conditions::Reason;
 use crate::runbook::limits::Obstacle;
 
 const NOW: i64 = 1_800_000_000;
@@ -300,7 +301,7 @@ fn a_guard_that_is_false_stops_the_run_before_anything_is_touched() {
 
 #[test]
 fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
-    let obstacle = Obstacle { reason: "NotAllowed", message: "switched off".into(), until: None };
+    let obstacle = Obstacle { reason: Reason::NotAllowed, message: "switched off".into(), until: None };
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act { .. }) {

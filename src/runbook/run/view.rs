@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 
 use crate::api::RunbookRun;
+use crate::api::conditions::{ConditionType, find};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{OnFailure, RunbookSpec};
 use crate::api::runbook_run::{RunState, StepState};
@@ -45,11 +46,9 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
         let failed = steps.rfind(|step| matches!(step.state, StepState::Failed | StepState::Unknown));
         let word =
             if state(run) == RunState::Unknown { "has an outcome that nobody can prove" } else { "failed" };
-        let conditions = run.status.iter().flat_map(|status| &status.conditions);
-        let mut ended =
-            conditions.filter(|condition| condition.type_ == "Succeeded").map(|condition| &condition.message);
+        let ended = run.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Succeeded));
         let why = failed.and_then(|step| Some((step, step.message.as_deref()?))).map_or_else(
-            || ended.next_back().map_or_else(String::new, |message| format!(": {message}")),
+            || ended.map_or_else(String::new, |ended| format!(": {}", ended.message)),
             |(step, message)| format!(" at {}: {message}", step.name),
         );
         format!("Runbook {} {word}{why} (run/{})", run.spec.runbook_ref.name, run.name_any())

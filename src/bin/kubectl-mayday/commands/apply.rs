@@ -7,7 +7,7 @@ use kube::api::{
 };
 use mayday::api::ChangeRequest;
 use mayday::api::change_request::{Change, PlannedChange, PropagationPolicy as Propagation, RequestState};
-use mayday::api::common::is_true;
+use mayday::api::conditions::{ConditionType, is_true};
 use mayday::change::diff::patch;
 use mayday::command::Verb;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub async fn when_approved(session: &Session, name: &str) -> Result<(), Failure>
 
 fn approved(request: &ChangeRequest) -> bool {
     let conditions = request.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    is_true(conditions, "Approved") && over(request).is_none()
+    is_true(conditions, ConditionType::Approved) && over(request).is_none()
 }
 
 /// Why nothing more comes of the request.

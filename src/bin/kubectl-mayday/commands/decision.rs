@@ -2,6 +2,7 @@
 
 use mayday::api::approval::ApprovalSpec;
 use mayday::api::change_request::RequestState;
+use mayday::api::conditions::{ConditionType, find};
 use mayday::api::{Approval, ChangeRequest};
 use mayday::command::Verb;
 
@@ -80,7 +81,7 @@ async fn next_of_request(session: &Session, subject: &Address, approval: &str) -
 /// Whether the decision counts, and why not; absent while the operator has not said.
 fn counted(approval: &Approval) -> Option<(bool, String)> {
     let conditions = &approval.status.as_ref()?.conditions;
-    let condition = conditions.iter().find(|condition| condition.type_ == "Counted")?;
+    let condition = find(conditions, ConditionType::Counted)?;
     match condition.status.as_str() {
         "True" => Some((true, String::new())),
         "False" => Some((false, condition.message.clone())),

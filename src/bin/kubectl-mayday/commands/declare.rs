@@ -5,10 +5,9 @@ use clap::{Args, ValueEnum};
 use jiff::Zoned;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
-use mayday::api::common::{NameRef, Severity};
+use mayday::api::common::{NameRef, Severity, stored_time};
 use mayday::api::incident::{Detection, DetectionMethod, IncidentSpec};
 use mayday::api::{BusinessService, Incident};
-use mayday::cluster::conditions::seconds;
 use mayday::command::{TEXT, Verb};
 use mayday::service::incident_name;
 
@@ -177,7 +176,7 @@ fn build(
         detection: Some(Detection {
             method,
             reporter: Some(args.reported_by.clone().unwrap_or_else(|| me.user.clone())),
-            time: Some(seconds(now.timestamp())),
+            time: Some(stored_time(now.timestamp())),
         }),
         ..IncidentSpec::default()
     };

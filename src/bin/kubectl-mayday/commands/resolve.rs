@@ -4,7 +4,8 @@ use clap::Args;
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use mayday::api::change_request::{Change, ChangeRequestSpec, PatchType, UpdateChange};
-use mayday::api::common::{NameRef, ObjectRef, is_true};
+use mayday::api::common::{NameRef, ObjectRef};
+use mayday::api::conditions::{ConditionType, is_true};
 use mayday::api::incident::{Outcome, Resolution};
 use mayday::api::incident_status::CheckResult;
 use mayday::api::{ChangeRequest, GROUP, Incident, VERSION};
@@ -179,7 +180,7 @@ fn about_to(incident: &Incident, args: &ResolveArgs) -> String {
     )];
     lines.extend(args.reason.as_ref().map(|reason| format!("Reason: {reason}")));
     let status = incident.status.as_ref();
-    let proved = status.is_some_and(|status| is_true(&status.conditions, "Restored"));
+    let proved = status.is_some_and(|status| is_true(&status.conditions, ConditionType::Restored));
     if args.outcome == Outcome::Restored && !proved {
         lines.push("The return to service is not proved yet.".to_owned());
         let checks = status.map(|status| status.checks.as_slice()).unwrap_or_default();

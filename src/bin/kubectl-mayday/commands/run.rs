@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use mayday::api::common::{NameRef, ParameterValue};
+use mayday::api::conditions::{ConditionType, find};
 use mayday::api::runbook::Parameter;
 use mayday::api::runbook_run::{RunState, RunbookRunSpec};
 use mayday::api::{Incident, Runbook, RunbookRun};
@@ -80,9 +81,9 @@ fn state(run: &RunbookRun) -> Option<RunState> {
 }
 
 /// What a condition of a run says, without the full stop.
-fn said(run: &RunbookRun, kind: &str) -> String {
+fn said(run: &RunbookRun, kind: ConditionType) -> String {
     let conditions = run.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let condition = conditions.iter().find(|condition| condition.type_ == kind);
+    let condition = find(conditions, kind);
     condition.map(|condition| condition.message.trim_end_matches('.').to_owned()).unwrap_or_default()
 }
 
@@ -94,13 +95,13 @@ fn failed(run: &RunbookRun) -> Option<String> {
         RunState::Unknown => "has an outcome that nobody can prove",
         _ => return None,
     };
-    Some(format!("{what}: {}.", said(run, "Succeeded")))
+    Some(format!("{what}: {}.", said(run, ConditionType::Succeeded)))
 }
 
 /// Whether a run has begun, or what it waits for.
 fn begun(run: &RunbookRun) -> String {
     match state(run) {
-        Some(RunState::Blocked) => format!("it waits: {}", said(run, "Blocked")),
+        Some(RunState::Blocked) => format!("it waits: {}", said(run, ConditionType::Blocked)),
         Some(RunState::WaitingForApproval) => {
             let next = run.status.as_ref().and_then(|status| status.next.as_ref());
             format!("it waits for {} to approve it", next.map_or("somebody", |next| next.who.as_str()))

@@ -1,6 +1,7 @@
 //! A run in words: where it stands, what each step did.
 
 use mayday::api::RunbookRun;
+use mayday::api::conditions::ConditionType;
 use mayday::api::runbook_run::{RunbookRunStatus, StepState, StepStatus};
 
 use super::incident::answers;
@@ -23,10 +24,9 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
     ];
     head.extend(status.start_time.as_ref().map(|time| format!("  Began: {}", here.instant(time.0))));
     head.extend(status.end_time.as_ref().map(|time| format!("  Ended: {}", here.instant(time.0))));
-    let said = status
-        .conditions
-        .iter()
-        .filter(|condition| condition.type_ != "Ready" && !condition.message.is_empty());
+    let said = status.conditions.iter().filter(|condition| {
+        condition.type_ != ConditionType::Ready.as_str() && !condition.message.is_empty()
+    });
     head.extend(
         said.map(|condition| format!("  {}={}: {}", condition.type_, condition.status, condition.message)),
     );

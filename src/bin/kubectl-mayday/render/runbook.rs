@@ -1,7 +1,7 @@
 //! A runbook in words: what it does, as whom, whether it may.
 
 use mayday::api::Runbook;
-use mayday::api::common::is_true;
+use mayday::api::conditions::{ConditionType, find, is_true};
 use mayday::api::runbook::{AUTHORS_ANNOTATION, RunbookStatus};
 
 use super::Here;
@@ -23,9 +23,9 @@ pub fn describe(runbook: &Runbook, here: &Here) -> String {
             spec.start, spec.approval, spec.service_account_name
         ),
     ];
-    let approved = is_true(&status.conditions, "Approved");
+    let approved = is_true(&status.conditions, ConditionType::Approved);
     lines.push(format!("  Approved: {}", if approved { "yes" } else { "no" }));
-    if let Some(why) = status.conditions.iter().find(|condition| condition.type_ == "Approved" && !approved) {
+    if let Some(why) = find(&status.conditions, ConditionType::Approved).filter(|_| !approved) {
         lines.push(format!("  {}", why.message));
     }
     lines.push(format!("  Decided: {}", decided(&status.decisions, here)));

@@ -14,6 +14,7 @@ use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client};
 use mayday::api::change_request::{Change, RequestState};
 use mayday::api::common::ObjectRef;
+use mayday::api::conditions::{ConditionType, find};
 use mayday::api::{ChangeRequest, Duration, Incident};
 use serde_json::Value;
 
@@ -146,7 +147,7 @@ pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> R
 /// Why a request cannot be carried out as it is written, if so.
 fn never(request: &ChangeRequest) -> Option<&str> {
     let status = request.status.as_ref().filter(|status| status.state == Some(RequestState::Invalid))?;
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    let ready = find(&status.conditions, ConditionType::Ready)?;
     Some(&ready.message)
 }
 
