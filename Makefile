@@ -22,7 +22,7 @@ bench: ## benchmarks, as ratios measured in one run
 	@dev/bench
 
 generate: ## write the generated files again
-	cargo run --quiet --bin mayday -- crds crds
+	cargo run --quiet --features failpoints --bin mayday -- crds crds
 
 clean: down ## stop everything and delete what was built
 	cargo clean

@@ -47,12 +47,16 @@ lock() { # DIR
   flock 9
 }
 
+# Flags of cargo wherever the product is not built to be shipped: with the points at which a test lets the operator
+# crash. They are the same everywhere, so that cargo builds everything once.
+features=(--features failpoints)
+
 # Builds the product. Not where MAYDAY_BUILT says that it is built: cargo takes a binary away for a moment when it
 # links it again, and other tests are using it.
 build_product() {
   [ -n "${MAYDAY_BUILT:-}" ] && return
   note "building the operator, the plugin and the demo"
-  (cd "$root" && cargo build --bins --example demo)
+  (cd "$root" && cargo build "${features[@]}" --bins --example demo)
 }
 
 # --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---

@@ -31,7 +31,8 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
-    /// Faults to inject, for tests; empty in every installation.
+    /// Points at which the process crashes, for tests; only a build with the feature `failpoints` has this setting.
+    #[cfg(feature = "failpoints")]
     #[serde(default)]
     pub testing: TestingConfig,
 }
@@ -125,7 +126,8 @@ pub enum LogFormat {
     Text,
 }
 
-/// Faults to inject, for tests.
+/// Points at which the process crashes, for tests.
+#[cfg(feature = "failpoints")]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TestingConfig {
@@ -223,6 +225,7 @@ mod tests {
         assert!(!config.allow_loopback);
         assert_eq!(config.direct_login.extra_key, "authentication.kubernetes.io/credential-id");
         assert_eq!(config.retention.incidents.get().as_hours(), 30 * 24);
+        #[cfg(feature = "failpoints")]
         assert!(config.testing.crash_at.is_empty());
     }
 
@@ -230,6 +233,15 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = Config::parse(&format!("{LEAST}allowLoopbak: true\n"), "test").unwrap_err();
         assert!(error.to_string().contains("allowLoopbak"), "{error}");
+    }
+
+    #[test]
+    fn failpoints_are_a_setting_only_of_builds_that_ask_for_them() {
+        let parsed = Config::parse(&format!("{LEAST}testing: {{crashAt: [before-page]}}\n"), "test");
+        #[cfg(feature = "failpoints")]
+        assert_eq!(parsed.unwrap().testing.crash_at, ["before-page"]);
+        #[cfg(not(feature = "failpoints"))]
+        assert!(parsed.unwrap_err().to_string().contains("unknown field `testing`"));
     }
 
     #[test]

@@ -1,11 +1,19 @@
-//! Points at which a test lets the process die, to see that nothing is lost or done twice.
+//! Points at which a test lets the process crash, to see that nothing is lost or done twice.
+//!
+//! Only a build with the feature `failpoints` has them. In every other build a point does nothing, and the setting that
+//! names points is refused as unknown.
 
-use crate::config::TestingConfig;
+use crate::config::Config;
 
-/// Kills the process at once, without any clean-up, if the configuration names this point.
-pub fn point(testing: &TestingConfig, name: &str) {
-    if testing.crash_at.iter().any(|point| point == name) {
+/// Kills the process at once, without any clean-up, if the settings name this point.
+#[cfg(feature = "failpoints")]
+pub fn point(config: &Config, name: &str) {
+    if config.testing.crash_at.iter().any(|point| point == name) {
         tracing::error!(point = name, "dying here, as the configuration asks");
         std::process::abort();
     }
 }
+
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+pub fn point(_: &Config, _: &str) {}

@@ -211,7 +211,7 @@ async fn attempt(context: SharedContext, about: About, message: Message) -> (Mes
         Outcome::Failed { error: "its time was over before any channel took it".to_owned() }
     } else {
         if message.purpose == Purpose::Page {
-            failpoints::point(&context.config.testing, "before-page");
+            failpoints::point(&context.config, "before-page");
         }
         delivery::deliver(&context, &about, &message, now).await
     };

@@ -175,7 +175,7 @@ impl<'a> RunPass<'a> {
                 Move::Act { intent, write } => {
                     let sent =
                         self.run_client(&spec)?.send(&intent.target, &write, self.run.spec.dry_run).await?;
-                    failpoints::point(&self.context.config.testing, "after-act");
+                    failpoints::point(&self.context.config, "after-act");
                     tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %intent.operation_id, ?sent, "act sent");
                     self.pass = Pass { sent, ..Pass::default() };
                 }
@@ -373,7 +373,7 @@ impl<'a> RunPass<'a> {
         }
         self.admission = None;
         if announced {
-            failpoints::point(&self.context.config.testing, "after-intent");
+            failpoints::point(&self.context.config, "after-intent");
         }
         self.report(&status).await;
         self.status = status;
