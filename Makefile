@@ -1,4 +1,4 @@
-.PHONY: help up down demo test check bench generate clean
+.PHONY: help up down demo test check bench image generate clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ check: ## format, lints, generated files, docs, chart
 
 bench: ## benchmarks, as ratios measured in one run
 	@dev/bench
+
+image: ## the operator's image, without a daemon, and the proof that it runs
+	@dev/image
 
 generate: ## write the generated files again
 	cargo run --quiet --features failpoints --bin mayday -- crds crds
