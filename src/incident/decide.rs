@@ -10,13 +10,12 @@ use super::facts::IncidentFacts;
 use super::phase::{Phase, Scope, is_in_order, phase};
 use super::plan::Plan;
 use super::{
-    announcements, changes, checks, duplicates, handoff, next, opening, paging, recovery, relapse, roles,
-    run_failures, runbooks, stakeholders, staleness, timeline,
+    announcements, changes, checks, conditions, duplicates, handoff, next, opening, paging, recovery,
+    relapse, roles, run_failures, runbooks, stakeholders, staleness, timeline,
 };
 use crate::api::Incident;
 use crate::api::common::NameRef;
 use crate::api::incident_status::MAYDAY;
-use crate::cluster::conditions::{self, NotReady};
 use crate::report;
 
 /// An incident's reconcile, in order.
@@ -188,15 +187,9 @@ fn state(scope: &Scope<'_>, plan: &mut Plan) {
 ///
 /// Needs the state and what it was derived from. Writes `conditions`, `observedGeneration`.
 fn conditions(scope: &Scope<'_>, plan: &mut Plan) {
-    let mut fields = checks::not_implemented(&checks::of(scope.incident, &plan.status));
-    fields.extend(scope.incident.spec.review.iter().flat_map(report::not_implemented));
-    let ready = match fields.as_slice() {
-        [] => Ok("The incident is being worked on; status.next says by whom".to_owned()),
-        fields => Err(NotReady::not_implemented(fields)),
-    };
     let generation = scope.incident.metadata.generation.unwrap_or_default();
-    conditions::ready(&mut plan.status, generation, scope.now, ready);
-    recovery::conditions(&mut plan.status, scope.facts, generation, scope.now);
+    conditions::readiness(scope.incident, &mut plan.status, generation, scope.now);
+    conditions::lifecycle(&mut plan.status, scope.facts, generation, scope.now);
 }
 
 /// Lists the runs of the incident.

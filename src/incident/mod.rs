@@ -4,6 +4,7 @@
 pub mod announcements;
 pub mod changes;
 pub mod checks;
+pub mod conditions;
 pub mod controller;
 pub mod decide;
 pub mod duplicates;

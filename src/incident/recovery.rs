@@ -1,19 +1,16 @@
 //! From passing checks to the end of the outage, and back when it returns (docs/rules.md#states). Pure.
 
-use crate::api::common::stored_time;
-use crate::api::conditions::{ConditionType, Reason};
-use crate::api::incident_status::PEOPLE;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::facts::IncidentFacts;
 use super::timeline;
 use crate::api::Incident;
+use crate::api::common::{Severity, stored_time};
 use crate::api::incident::Outcome;
-use crate::api::incident_status::MAYDAY;
-use crate::api::incident_status::{CheckResult, IncidentState, IncidentStatus, PastOutage, Stamped};
-use crate::cluster::conditions::{State, set};
-use crate::incident::{flapping, roles, staleness};
+use crate::api::incident_status::{
+    CheckResult, IncidentState, IncidentStatus, MAYDAY, PEOPLE, PastOutage, Stamped,
+};
+use crate::incident::{flapping, roles};
 use crate::report::span;
 
 /// Maximum number of past outages in the status, as the schema allows.
@@ -168,81 +165,8 @@ pub fn state(incident: &Incident, status: &IncidentStatus, is_remediating: bool)
 }
 
 /// Whether the incident needs a review before it closes: SEV2 and worse do.
-pub fn needs_review(incident: &Incident) -> bool {
-    !crate::api::common::Severity::Sev2.worse_than(incident.spec.severity)
-}
-
-/// Sets the conditions of an incident (docs/rules.md#incident-conditions).
-pub fn conditions(status: &mut IncidentStatus, facts: &IncidentFacts, generation: i64, now: Timestamp) {
-    let is_open = status.state.is_none_or(IncidentState::is_open);
-    let stale = if is_open { staleness::stale(status, facts, now).0 } else { None };
-    let flapping = is_open && flapping::ends_at(status, now).is_some();
-    let needs_no_review = matches!(
-        status.state,
-        Some(IncidentState::Closed | IncidentState::FalseAlarm | IncidentState::Duplicate)
-    );
-    let rows = [
-        (
-            ConditionType::Acknowledged,
-            status.acknowledgement.is_some(),
-            Reason::Answered,
-            Reason::Unanswered,
-            "a person has answered",
-            "nobody has answered",
-        ),
-        (
-            ConditionType::Mitigated,
-            status.healthy_since_time.is_some(),
-            Reason::ChecksPass,
-            Reason::ChecksFail,
-            "every check passes now",
-            "not every check passes now",
-        ),
-        (
-            ConditionType::Restored,
-            status.restored_time.is_some(),
-            Reason::Proved,
-            Reason::NotProved,
-            "every check has passed for long enough",
-            "the checks have not passed for long enough",
-        ),
-        (
-            ConditionType::Resolved,
-            status.resolved.is_some(),
-            Reason::Over,
-            Reason::GoesOn,
-            "the outage is over",
-            "the outage goes on",
-        ),
-        (
-            ConditionType::Reviewed,
-            needs_no_review,
-            Reason::NotNeeded,
-            Reason::NotReviewed,
-            "it needs no review",
-            "nobody has written down what was learnt",
-        ),
-        (
-            ConditionType::Flapping,
-            flapping,
-            Reason::Unsteady,
-            Reason::Steady,
-            "the checks begin and cease to pass again and again: it does not resolve by itself until they hold",
-            "the checks do not come and go",
-        ),
-        (
-            ConditionType::SignalStale,
-            stale.is_some(),
-            Reason::NotRepeated,
-            Reason::Fresh,
-            stale.as_deref().unwrap_or_default(),
-            "what fires is repeated, or watched",
-        ),
-    ];
-    for (kind, holds, yes, no, yes_message, no_message) in rows {
-        let (reason, message) = if holds { (yes, yes_message) } else { (no, no_message) };
-        set(&mut status.conditions, kind, State::from(holds), reason, message, generation, now);
-    }
+fn needs_review(incident: &Incident) -> bool {
+    !Severity::Sev2.worse_than(incident.spec.severity)
 }
 
 #[cfg(test)]

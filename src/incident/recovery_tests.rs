@@ -1,5 +1,7 @@
 use super::*;
-use crate::api::conditions::is_true;
+use crate::api::conditions::{ConditionType, is_true};
+use crate::incident::conditions;
+use crate::incident::facts::IncidentFacts;
 use serde_json::{Value, json};
 
 fn at(second: i64) -> Timestamp {
@@ -66,7 +68,7 @@ fn a_flapping_incident_does_not_resolve_by_itself_until_it_is_steady() {
         step(&incident, &mut status, second);
     }
     assert_eq!(step(&incident, &mut status, 37), IncidentState::Restored, "proved, and yet");
-    conditions(&mut status, &IncidentFacts::default(), 1, at(37));
+    conditions::lifecycle(&mut status, &IncidentFacts::default(), 1, at(37));
     assert!(is_true(&status.conditions, ConditionType::Flapping));
     let wake = advance(&incident, &mut status, SignedDuration::from_secs(30), at(0), at(38));
     assert_eq!(wake, Some(at(5 + 1800)));
