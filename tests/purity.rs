@@ -48,6 +48,7 @@ const ENDS: &[&str] = &[
     "runbook/controller.rs",
     "runbook/run/client.rs",
     "runbook/run/controller.rs",
+    "runbook/run/gather.rs",
     "service/controller.rs",
 ];
 

@@ -1,4 +1,4 @@
-//! The body of a post: read within bounds, or let go in a way that lets the sender hear why.
+//! The body of a post: read within bounds, or discarded in such a way that the sender still gets the answer.
 
 use std::time::Duration;
 
@@ -6,59 +6,59 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, header};
 use futures::{Stream, StreamExt};
 
-/// Largest body that is read; a message of Alertmanager is far smaller.
-pub const LIMIT: usize = 4 * 1024 * 1024;
-/// How much of a refused body is let go by before the connection is simply closed.
-const LET_GO: usize = 64 * 1024 * 1024;
+/// Maximum size of a body in bytes; a message of Alertmanager is far smaller.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+/// Maximum number of bytes of a refused body that are discarded before the connection is closed.
+const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 /// How long a sender may take for a body.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a body is not taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Untaken {
-    /// It is larger than [`LIMIT`].
+    /// It is larger than [`MAX_BODY`].
     TooLarge,
-    /// It took longer than the sender has.
+    /// It took longer than 20 seconds.
     TooSlow,
-    /// It ended before its end, or its chunks make no sense.
+    /// The connection broke, or the chunks are invalid.
     Broken,
 }
 
-/// A body on its way.
+/// A body that is being received.
 pub struct Incoming {
     chunks: BodyDataStream,
     announced: Option<usize>,
-    /// Whether nothing comes that is worth waiting for.
+    /// Whether the sender will send nothing more.
     quiet: bool,
 }
 
 impl Incoming {
-    /// Nothing of it is read yet.
+    /// A body of which nothing is read yet.
     pub fn new(headers: &HeaderMap, body: Body) -> Incoming {
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        // Who expects our word first, as curl does, sends nothing before it.
+        // A sender with `Expect: 100-continue`, such as curl, sends nothing before the server reads.
         let quiet = headers.contains_key(header::EXPECT);
         Incoming { chunks: body.into_data_stream(), announced, quiet }
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
-    /// When it is too large, which is known without reading if its length was announced, too slow or broken.
+    /// When it is too large, too slow or broken. A body whose announced length is too large is not read at all.
     pub async fn read(&mut self) -> Result<Vec<u8>, Untaken> {
-        if self.announced.is_some_and(|length| length > LIMIT) {
+        if self.announced.is_some_and(|length| length > MAX_BODY) {
             return Err(Untaken::TooLarge);
         }
-        let whole = tokio::time::timeout(PATIENCE, collect(&mut self.chunks, LIMIT)).await;
-        // Reading is our word, and who is too slow is not waited for again.
+        let whole = tokio::time::timeout(TIMEOUT, collect(&mut self.chunks, MAX_BODY)).await;
+        // Reading has told the sender to send. After a timeout it is not waited for again.
         self.quiet = whole.is_err();
         whole.unwrap_or(Err(Untaken::TooSlow))
     }
 
-    /// Takes what is still coming and forgets it: most senders read the answer only once they have sent all, and
-    /// closing before that resets the connection and loses the answer.
-    pub async fn let_go(mut self) {
+    /// Receives and discards the rest. Most senders read the answer only after they have sent everything; closing the
+    /// connection before that would lose the answer.
+    pub async fn discard(mut self) {
         if self.quiet {
             return;
         }
@@ -66,13 +66,13 @@ impl Incoming {
             let mut length = 0;
             while let Some(Ok(chunk)) = self.chunks.next().await {
                 length += chunk.len();
-                if length > LET_GO {
+                if length > MAX_DISCARDED {
                     return;
                 }
             }
         };
-        // Late or not, the answer follows.
-        let _late = tokio::time::timeout(PATIENCE, rest).await;
+        // The answer follows in any case.
+        let _late = tokio::time::timeout(TIMEOUT, rest).await;
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, length.into())]);
             Incoming::new(&headers, Body::from("ab"))
         };
-        assert_eq!(announced(LIMIT + 1).read().await, Err(Untaken::TooLarge));
+        assert_eq!(announced(MAX_BODY + 1).read().await, Err(Untaken::TooLarge));
         assert_eq!(announced(2).read().await, Ok(b"ab".to_vec()));
     }
 }

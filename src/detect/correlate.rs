@@ -18,7 +18,7 @@ use crate::service::coverage::covers;
 /// How long after a resolution the same outage is the same incident, if the source does not say.
 const REOPEN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
-/// What makes signals one outage.
+/// What makes observations one outage.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
     /// They are about the same service.
@@ -27,33 +27,33 @@ pub enum Key<'a> {
     Group(&'a str),
 }
 
-/// What becomes of signals.
+/// What becomes of observations.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// They join the incident of that name, which is open, goes on, or learns what has cleared.
+    /// They are merged into the incident of that name: it is open, is reopened, or has signals that have now cleared.
     Merge(String),
     /// They are a new outage.
     Begin,
-    /// They tell nothing.
+    /// They change nothing.
     Nothing,
 }
 
-/// What is known of one outage, and of those before it.
+/// What is known of one outage, and of earlier ones.
 pub struct Known<'a> {
-    /// What makes signals one outage.
+    /// What makes the observations one outage.
     pub key: Key<'a>,
-    /// Who reports.
+    /// The source that reports.
     pub source: &'a AlertSource,
-    /// All incidents of the namespace, as far as they are known.
+    /// The known incidents of the namespace, by name.
     pub all: BTreeMap<String, Arc<Incident>>,
 }
 
 impl Known<'_> {
-    /// What becomes of these observations.
+    /// Decides what becomes of these observations.
     pub fn correlate(&self, seen: &[Observation], now: Timestamp) -> Step {
         let name = |incident: &Arc<Incident>| Step::Merge(incident.name_any());
         let open = self.all.values().filter(|incident| incident.is_open() && self.is_about(incident, seen));
-        // What an open incident covers joins that one, rather than others of its group.
+        // An incident that covers the object comes before one of the same group.
         let is_beside =
             |incident: &Incident| matches!(self.key, Key::Group(_)) && !covers_any(incident, seen);
         if let Some(open) = open.min_by_key(|incident| (is_beside(incident), incident.creation_timestamp())) {
@@ -65,36 +65,36 @@ impl Known<'_> {
                 let ends = |new: &Observation| new.end.is_some() && new.id == known.id;
                 known.end_time.is_none() && seen.iter().any(ends)
             };
-            let told = over().filter(|incident| self.signals(incident).any(still));
-            return told.max_by_key(|incident| ended(incident)).map_or(Step::Nothing, name);
+            let cleared = over().filter(|incident| self.signals(incident).any(still));
+            return cleared.max_by_key(|incident| ended(incident)).map_or(Step::Nothing, name);
         }
         let goes_on = over().filter(|last| self.is_about(last, seen) && self.may_reopen(last, now));
         goes_on.max_by_key(|incident| ended(incident)).map_or(Step::Begin, name)
     }
 
-    /// What fires and is no repeat of what has cleared, nor of what people have said is none or over: that is an outage
-    /// only if it begins anew.
+    /// The observations that begin an outage: they fire, and repeat neither a signal that has cleared nor one whose
+    /// incident people have ended (see [`Known::is_ended_by_people`]).
     pub fn fresh<'o>(&self, seen: &'o [Observation]) -> Vec<&'o Observation> {
         let is_repeat = |new: &Observation, last: &Incident| {
             let known = self.signals(last).find(|known| known.id == new.id);
             known.is_some_and(|known| {
                 new.start.as_second() <= known.start_time.0.as_second()
-                    && (known.end_time.is_some() || self.is_none(last))
+                    && (known.end_time.is_some() || self.is_ended_by_people(last))
             })
         };
         let over = || self.all.values().filter(|incident| !incident.is_open());
         seen.iter().filter(|new| new.end.is_none() && !over().any(|last| is_repeat(new, last))).collect()
     }
 
-    /// What of these observations is to be told to an incident: all but what an earlier one knows already.
-    pub fn told_to<'o>(&self, incident: &Incident, seen: &'o [Observation]) -> Vec<&'o Observation> {
+    /// The observations for an incident: all but those that an earlier incident has already.
+    pub fn news_for<'o>(&self, incident: &Incident, seen: &'o [Observation]) -> Vec<&'o Observation> {
         let fresh = self.fresh(seen);
         let is_known = |new: &Observation| self.signals(incident).any(|known| known.id == new.id);
         let is_fresh = |new: &Observation| fresh.iter().any(|fresh| std::ptr::eq(*fresh, new));
         seen.iter().filter(|new| new.end.is_some() || is_fresh(new) || is_known(new)).collect()
     }
 
-    /// The UID of the incident that the group had last; empty if it had none.
+    /// The UID of the last incident of the group; empty if it had none.
     pub fn last_of_group(&self, group: &str) -> String {
         let of_group = self.all.values().filter(|incident| self.is_of_group(incident, group));
         let last = of_group.max_by_key(|incident| (incident.creation_timestamp(), incident.uid()));
@@ -123,23 +123,23 @@ impl Known<'_> {
         !has_service && self.signals(incident).any(|signal| signal.group == group)
     }
 
-    /// What the source has said of an incident.
+    /// The signals of an incident that come from the source.
     fn signals<'i>(&'i self, incident: &'i Incident) -> impl Iterator<Item = &'i Signal> {
         let signals = incident.status.iter().flat_map(|status| &status.signals);
         signals.filter(|signal| signal.source_ref.name == self.source.name_any())
     }
 
-    /// Whether an outage that is over would go on: it ended within the time the source allows.
+    /// Whether an outage that is over may be reopened: it ended within the time that the source allows.
     fn may_reopen(&self, last: &Incident, now: Timestamp) -> bool {
         let was_one = matches!(state(last), Some(IncidentState::Resolved | IncidentState::Closed));
         let within = self.source.spec.reopen_within.as_ref().map_or(REOPEN_WITHIN, |duration| duration.get());
         was_one && ended(last).is_some_and(|end| now.duration_since(end) <= within)
     }
 
-    /// Whether people have said that an incident is no outage of its own: a false alarm, or a repeat of one that goes on
-    /// or was a false alarm; or that it is over, without proof. What fires on without a pause was known to them. Once
-    /// the other one is over, what still fires is an outage.
-    fn is_none(&self, last: &Incident) -> bool {
+    /// Whether people have ended an incident although its signals may still fire, which they knew: as a false alarm, as
+    /// a duplicate of an incident that is open or a false alarm, or as resolved without proof. Once the other incident
+    /// of a duplicate is over, a signal that still fires is an outage again.
+    fn is_ended_by_people(&self, last: &Incident) -> bool {
         let said = last.spec.resolution.as_ref();
         match state(last) {
             Some(IncidentState::FalseAlarm) => true,
@@ -155,7 +155,7 @@ impl Known<'_> {
     }
 }
 
-/// The open incident that covers an object, though no service claims it any more; of several the oldest.
+/// The open incident that covers the object of an observation that no service claims; of several the oldest.
 pub fn covering(incidents: &[Arc<Incident>], seen: &Observation) -> Option<String> {
     let covers =
         |incident: &&Arc<Incident>| incident.is_open() && covers_any(incident, std::slice::from_ref(seen));
@@ -167,7 +167,7 @@ fn state(incident: &Incident) -> Option<IncidentState> {
     incident.status.as_ref().and_then(|status| status.state)
 }
 
-/// When it was said to be over.
+/// When people or Mayday declared it to be over.
 fn ended(incident: &Incident) -> Option<Timestamp> {
     Some(incident.status.as_ref()?.resolved.as_ref()?.time.0)
 }

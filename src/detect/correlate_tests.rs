@@ -30,7 +30,7 @@ fn firing(start: i64) -> Observation {
     seen("f", start, None)
 }
 
-/// Of checkout, resolved at 100, its signal `f` from 10 to 20, after a merge patch.
+/// An incident of checkout, resolved at 100, with its signal `f` from 10 to 20, changed by a merge patch.
 fn incident(name: &str, patch: Value) -> Incident {
     let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
         "metadata": {"name": name, "uid": name, "creationTimestamp": at(10).to_string()},
@@ -47,7 +47,7 @@ fn open() -> Value {
     json!({"status": {"state": "Open", "resolved": null}})
 }
 
-/// The same while its signal fires on.
+/// The same incident while its signal still fires.
 fn fires_on(patch: Value) -> Value {
     let mut whole = json!({"status": {"signals": [{"sourceRef": {"name": "am"}, "id": "f", "name": "CheckoutDown",
         "severity": "SEV2", "group": "g", "startTime": at(10).to_string(), "lastSeenTime": at(20).to_string()}]}});
@@ -72,7 +72,7 @@ fn correlate(
     Known { key, source, all }.correlate(seen, at(now))
 }
 
-/// About checkout.
+/// Correlates observations about checkout.
 fn about(incidents: &[Incident], seen: &[Observation], now: i64) -> Step {
     correlate(Key::Service(&service()), &source(json!({})), incidents, seen, now)
 }
@@ -82,7 +82,7 @@ fn join(name: &str) -> Step {
 }
 
 #[test]
-fn within_its_time_the_same_incident_goes_on_and_later_it_is_a_new_one() {
+fn an_incident_is_reopened_within_its_time_and_later_a_new_one_begins() {
     let last = [incident("checkout-aaaaa", json!({}))];
     assert_eq!(about(&last, &[firing(200)], 700), join("checkout-aaaaa"));
     assert_eq!(about(&last, &[firing(200)], 701), Step::Begin);
@@ -91,8 +91,8 @@ fn within_its_time_the_same_incident_goes_on_and_later_it_is_a_new_one() {
 }
 
 #[test]
-fn whatever_its_name_it_is_the_incident_of_its_service() {
-    // Somebody applied it, by a name of their own.
+fn an_open_incident_of_the_service_is_found_whatever_its_name() {
+    // A person created it under another name.
     let last = [incident("cannot-pay", json!({"status": {"signals": []}}))];
     assert_eq!(about(&last, &[firing(200)], 300), join("cannot-pay"));
     let other = json!({"status": {"signals": [], "service": {"ref": {"uid": "another"}}}});
@@ -111,7 +111,7 @@ fn a_late_repeat_opens_nothing() {
 }
 
 #[test]
-fn what_has_cleared_is_told_to_the_incident_that_takes_it_for_firing() {
+fn a_cleared_signal_goes_to_the_incident_where_it_fires() {
     let cleared = [seen("f", 10, Some(150))];
     assert_eq!(about(&[incident("i", fires_on(json!({})))], &cleared, 150), join("i"));
     assert_eq!(about(&[incident("i", json!({}))], &cleared, 150), Step::Nothing);
@@ -119,24 +119,24 @@ fn what_has_cleared_is_told_to_the_incident_that_takes_it_for_firing() {
 }
 
 #[test]
-fn a_false_alarm_that_still_fires_is_no_new_outage_until_it_begins_anew() {
+fn a_false_alarm_that_still_fires_opens_nothing_until_it_clears() {
     let last = [incident("alarm", fires_on(json!({"status": {"state": "FalseAlarm"}})))];
     assert_eq!(about(&last, &[firing(10)], 9999), Step::Nothing);
     assert_eq!(about(&last, &[firing(30)], 9999), Step::Begin);
     let other = AlertSource::new("other", source(json!({})).spec);
     assert_eq!(correlate(Key::Service(&service()), &other, &last, &[firing(10)], 9999), Step::Begin);
-    // Beside something new it is still none.
+    // It is still no outage when something new fires beside it.
     let all = [(String::from("alarm"), Arc::new(last[0].clone()))].into();
     let (key, source) = (service(), source(json!({})));
     let known = Known { key: Key::Service(&key), source: &source, all };
     let both = [firing(10), seen("new", 30, None)];
-    let told = known.told_to(&incident("new", json!({"status": null})), &both);
-    assert_eq!(told.iter().map(|new| new.id.as_str()).collect::<Vec<_>>(), ["new"]);
-    assert_eq!(known.told_to(&last[0], &both).len(), 2, "it knows it");
+    let news = known.news_for(&incident("new", json!({"status": null})), &both);
+    assert_eq!(news.iter().map(|new| new.id.as_str()).collect::<Vec<_>>(), ["new"]);
+    assert_eq!(known.news_for(&last[0], &both).len(), 2, "it knows it");
 }
 
 #[test]
-fn what_fires_on_after_people_said_that_it_is_over_is_known_to_them() {
+fn a_signal_that_fires_on_after_people_ended_it_opens_nothing() {
     let said = |outcome: &str| {
         [incident("i", fires_on(json!({"spec": {"resolution": {"outcome": outcome, "reason": "r"}}})))]
     };
@@ -164,7 +164,7 @@ fn a_duplicate_is_an_outage_of_its_own_once_the_other_one_is_over() {
 }
 
 #[test]
-fn without_a_service_the_key_is_the_group_of_the_source() {
+fn signals_without_a_service_are_grouped_as_their_source_says() {
     let no_service = |patch: Value| {
         let mut whole = json!({"status": {"service": null}});
         json_patch::merge(&mut whole, &patch);
@@ -190,7 +190,7 @@ fn without_a_service_the_key_is_the_group_of_the_source() {
 }
 
 #[test]
-fn an_open_incident_covers_its_objects_though_no_service_claims_them() {
+fn an_open_incident_covers_its_objects_even_without_a_service() {
     let object = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
     let about =
         |name: &str| Observation { object: serde_json::from_value(object(name)).unwrap(), ..firing(200) };

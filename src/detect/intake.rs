@@ -1,4 +1,4 @@
-//! Where monitoring posts: `POST /v1/alerts/{namespace}/{source}` with the source's token as bearer.
+//! The HTTP endpoint for monitoring: `POST /v1/alerts/{namespace}/{source}` with the source's token as bearer.
 //!
 //! The answer is 2xx only after everything is stored. A failure on this side is 503, which Alertmanager sends again
 //! (it does not after 429). A mistake of the sender is 4xx with a sentence.
@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-use super::body::{Incoming, LIMIT, Untaken};
+use super::body::{Incoming, MAX_BODY, Untaken};
 use super::concurrency::Concurrency;
 use super::record;
 use super::sources::{self, Source};
@@ -60,7 +60,7 @@ async fn receive(
     intake.context.metrics.received(status.as_u16());
     if !status.is_success() {
         tracing::info!(%namespace, source = %name, status = status.as_u16(), "a post was not accepted: {text}");
-        body.let_go().await;
+        body.discard().await;
     }
     (status, format!("{text}\n")).into_response()
 }
@@ -122,7 +122,7 @@ fn untaken(why: Untaken) -> (StatusCode, String) {
     match why {
         Untaken::TooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {LIMIT} bytes; send fewer alerts at once"),
+            format!("the body is larger than {MAX_BODY} bytes; send fewer alerts at once"),
         ),
         // 503, since Alertmanager does not repeat a post after 4xx.
         Untaken::TooSlow => {

@@ -1,8 +1,6 @@
-//! Storing what was seen: one outage of a service is one Incident, however many sources, senders and replicas
-//! report it. Names are the lock, and statuses are written by compare-and-swap.
+//! Stores observations: one outage of a service is one Incident, however many sources, senders and replicas report it.
+//! The name of the Incident is the lock, and statuses are written by compare-and-swap.
 
-use crate::api::common::{NameRef, ObjectRef, Severity, stored_time};
-use crate::api::incident_status::MAYDAY;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,8 +10,10 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::observation::Observation;
-use crate::api::incident::{Detection, DetectionMethod, IncidentSpec};
-use crate::api::incident_status::IncidentStatus;
+use super::sources;
+use crate::api::common::{NameRef, ObjectRef, Severity, stored_time};
+use crate::api::incident::{Detection, IncidentSpec};
+use crate::api::incident_status::{IncidentStatus, MAYDAY};
 use crate::api::{AlertSource, BusinessService, Incident};
 use crate::cluster::caches::in_namespace;
 use crate::cluster::{Context, Error};
@@ -23,13 +23,13 @@ use crate::incident::{roles, timeline};
 use crate::service::{group_incident_name, incident_name, matching};
 use crate::text::flat;
 
-/// How often a write is tried against others who write the same object.
+/// Maximum number of attempts to write an object that others write at the same time.
 const TRIES: usize = 40;
 
 /// Stores observations of one source. When it returns, everything worth keeping is stored.
 ///
 /// # Errors
-/// When the API server does not take it; nothing must be acknowledged to the sender then.
+/// When the API server does not store them; the sender must not get an acknowledgement then.
 pub async fn record(
     context: &Context,
     source: &AlertSource,
@@ -53,7 +53,7 @@ pub async fn record(
     }
     for (service, seen) in of_service.into_values() {
         if !record_one(context, source, Key::Service(&service), &seen).await? {
-            // It was deleted, and the cache does not know it yet.
+            // The service was deleted, and the cache still has it.
             unclaimed.extend(seen);
         }
     }
@@ -68,7 +68,7 @@ pub async fn record(
     Ok(())
 }
 
-/// Stores observations that belong together. False if they are about a service that is not there.
+/// Stores observations of one outage. False if they are about a service that does not exist.
 async fn record_one(
     context: &Context,
     source: &AlertSource,
@@ -89,7 +89,7 @@ async fn record_one(
         let now = Timestamp::now();
         let found = match outage.known.correlate(seen, now) {
             Step::Nothing => return Ok(true),
-            Step::Merge(name) => outage.look_again(&name, seen, now).await?,
+            Step::Merge(name) => outage.reread(&name, seen, now).await?,
             Step::Begin => match outage.begin(seen, now).await? {
                 Begun::WithoutService => return Ok(false),
                 Begun::Meanwhile => None,
@@ -97,36 +97,36 @@ async fn record_one(
             },
         };
         let Some(found) = found else { continue };
-        let told = outage.known.told_to(&found, seen);
-        if add(&outage.incidents, &found, source, &told, now, &mut raised).await? {
+        let news = outage.known.news_for(&found, seen);
+        if add(&outage.incidents, &found, source, &news, now, &mut raised).await? {
             return Ok(true);
         }
     }
     Err(Error::Conflict(format!("what asrc/{} reports", source.name_any())))
 }
 
-/// What is known of an outage while its incident is looked for.
+/// The search for the incident of one outage.
 struct Outage<'a> {
     incidents: Api<Incident>,
     services: Api<BusinessService>,
     known: Known<'a>,
-    /// The UID of the incident after which the next one of a group is named, where the cache does not know it.
+    /// The UID of the incident after which the next one of a group is named, if the cache lacks that incident.
     after: Option<String>,
 }
 
-/// What came of beginning a new outage.
+/// The result of beginning a new outage.
 enum Begun {
     /// This is its incident.
     As(Arc<Incident>),
-    /// Something is known now that was not: to be decided again.
+    /// An incident was found that the cache lacked: decide again.
     Meanwhile,
-    /// The service is not there.
+    /// The service does not exist.
     WithoutService,
 }
 
 impl Outage<'_> {
-    /// The incident that is to be joined as it is now: the cache may lie behind. None if it is not to be joined after all.
-    async fn look_again(
+    /// Reads the incident to merge into, since the cache may be stale. `None` if it is the wrong one after all.
+    async fn reread(
         &mut self,
         name: &str,
         seen: &[Observation],
@@ -137,8 +137,8 @@ impl Outage<'_> {
             return Ok(None);
         };
         self.known.all.insert(name.to_owned(), Arc::clone(&live));
-        let is_to_be_joined = self.known.correlate(seen, now) == Step::Merge(name.to_owned());
-        Ok(is_to_be_joined.then_some(live))
+        let is_right = self.known.correlate(seen, now) == Step::Merge(name.to_owned());
+        Ok(is_right.then_some(live))
     }
 
     /// Creates the incident of a new outage, or finds the one that somebody else has created for it.
@@ -163,7 +163,7 @@ impl Outage<'_> {
                 return Ok(Begun::As(found));
             }
             self.known.all.insert(name, Arc::clone(&found));
-            // The name is used up, unless that one goes on or knows all of it.
+            // The name is used up, unless that incident is reopened or has all of these signals.
             if self.known.correlate(seen, now) == Step::Begin {
                 self.after = found.uid();
                 if let Some(service) = service {
@@ -187,7 +187,8 @@ fn episode(service: &BusinessService) -> i64 {
     service.status.as_ref().map_or(0, |status| status.episode)
 }
 
-/// The next outage is a new one: the episode rises, by whoever is first.
+/// Raises the episode of a service, so that its next incident gets a new name. A conflict means that another process has
+/// raised it.
 async fn raise_episode(services: &Api<BusinessService>, mut service: BusinessService) -> Result<(), Error> {
     service.status.get_or_insert_default().episode = episode(&service) + 1;
     match services.replace_status(&service.name_any(), &PostParams::default(), &service).await {
@@ -197,7 +198,7 @@ async fn raise_episode(services: &Api<BusinessService>, mut service: BusinessSer
     }
 }
 
-/// The new incident; none if somebody was faster: it is the same outage.
+/// Creates an incident; `None` if another process has created it for the same outage.
 async fn create(
     incidents: &Api<Incident>,
     name: &str,
@@ -210,8 +211,8 @@ async fn create(
     }
 }
 
-/// Joins the observations to an incident's signals. False if somebody else wrote it first. `raised`: which incident was
-/// raised before, to what.
+/// Merges the observations into an incident's signals. False if somebody else wrote the incident first. `raised` is the
+/// incident whose severity an earlier attempt raised, and to what.
 async fn add(
     incidents: &Api<Incident>,
     incident: &Incident,
@@ -225,8 +226,8 @@ async fn add(
     let mut status = incident.status.clone().unwrap_or_default();
     let mut next = incident.clone();
     let Some(worst) = merge_all(&mut status, source, seen, now) else { return Ok(true) };
-    // First the severity, then the signal that says so: whatever dies or conflicts in between, the signal is still
-    // news, and both follow from it.
+    // The severity is written first, then the signal that raises it: after a crash or a conflict in between, the signal
+    // is still news, so both are written by the next attempt.
     if let Some(severity) = worst.filter(|worst| worst.worse_than(said)) {
         let version = &incident.metadata.resource_version;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"severity": severity}});
@@ -242,7 +243,7 @@ async fn add(
         timeline::add(&mut status, now, MAYDAY, &what);
         status.announced_severity = Some(*severity);
     }
-    // Where it was over, people are paged anew anyway.
+    // An incident that was over is reopened, which pages people in any case.
     if let Some(severity) = worst.filter(|_| incident.is_open()) {
         roles::worsen(&next, &mut status, said, severity);
     }
@@ -254,22 +255,22 @@ async fn add(
     }
 }
 
-/// Joins all observations: none if nothing of it is worth storing, else the worst of what is news. What was known
-/// before is none: a lead may have lowered the severity since. Pure.
+/// Merges all observations. `None` if nothing is worth storing, else the worst severity of those that are news. A known
+/// signal is no news: a lead may have lowered the severity since. Pure.
 fn merge_all(
     status: &mut IncidentStatus,
     source: &AlertSource,
     seen: &[&Observation],
     now: Timestamp,
 ) -> Option<Option<Severity>> {
-    let joined: Vec<(Merged, Severity)> = seen
+    let merged: Vec<(Merged, Severity)> = seen
         .iter()
         .map(|new| (merge(status, new.signal(&source.name_any(), now)), new.severity))
-        .filter(|(joined, _)| *joined != Merged::Nothing)
+        .filter(|(merged, _)| *merged != Merged::Nothing)
         .collect();
-    let news = joined.iter().filter(|(joined, _)| *joined == Merged::News);
+    let news = merged.iter().filter(|(merged, _)| *merged == Merged::News);
     let worst = news.map(|(_, severity)| *severity).min();
-    (!joined.is_empty()).then_some(worst)
+    (!merged.is_empty()).then_some(worst)
 }
 
 /// The incident that a first signal opens. Pure.
@@ -282,9 +283,9 @@ fn opened<'a>(
 ) -> IncidentSpec {
     let subject = service.map(|service| service.name_any());
     let severity = firing.map(|observation| observation.severity).min().unwrap_or(first.severity);
-    let is_condition = source.spec.condition.is_some();
-    let method = if is_condition { DetectionMethod::Condition } else { DetectionMethod::Alert };
-    // Without a service the object itself is what is out; with one, its objects are.
+    let (_, kind) = sources::of(&source.spec);
+    let method = kind.method();
+    // Without a service the object itself is affected; a service knows its objects.
     let affected: Vec<ObjectRef> =
         if service.is_some() { Vec::new() } else { first.object.iter().cloned().collect() };
     IncidentSpec {
@@ -292,7 +293,7 @@ fn opened<'a>(
         severity,
         service_refs: subject.into_iter().map(|name| NameRef { name }).collect(),
         affected,
-        // A clock that is ahead makes no outage of the future.
+        // The sender's clock may be ahead; an outage never begins in the future.
         start_time: Some(stored_time(first.start.min(now))),
         start_time_source: Some(format!("{} by {}", first.name, source.name_any())),
         detection: Some(Detection {
@@ -304,7 +305,7 @@ fn opened<'a>(
     }
 }
 
-/// What is wrong, in a few words: the source's own, or made of the signal.
+/// The title: that of the source, or made of the signal.
 fn title(source: &AlertSource, service: Option<&str>, first: &Observation) -> String {
     let object = first.object.as_ref().map(ObjectRef::display);
     let own = source.spec.title.as_ref().filter(|title| !flat(title, 200).is_empty());
@@ -346,19 +347,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_no_news() {
+    fn a_known_signal_is_no_news() {
         let mut status = IncidentStatus::default();
-        let mut joins =
+        let mut merges =
             |seen: Observation, second| merge_all(&mut status, &source(json!({})), &[&seen], at(second));
-        assert_eq!(joins(firing(10), 10), Some(Some(Severity::Sev2)));
-        assert_eq!(joins(firing(10), 20), None);
-        assert_eq!(joins(firing(10), 90), Some(None), "the lead may have lowered it since");
-        assert_eq!(joins(Observation { end: Some(at(95)), ..firing(10) }, 95), Some(None));
-        assert_eq!(joins(firing(10), 96), None, "a late repeat of what has cleared");
-        assert_eq!(joins(firing(97), 97), Some(Some(Severity::Sev2)), "it fires again");
+        assert_eq!(merges(firing(10), 10), Some(Some(Severity::Sev2)));
+        assert_eq!(merges(firing(10), 20), None);
+        assert_eq!(merges(firing(10), 90), Some(None), "the lead may have lowered it since");
+        assert_eq!(merges(Observation { end: Some(at(95)), ..firing(10) }, 95), Some(None));
+        assert_eq!(merges(firing(10), 96), None, "a late repeat of what has cleared");
+        assert_eq!(merges(firing(97), 97), Some(Some(Severity::Sev2)), "it fires again");
         let worse = Observation { severity: Severity::Sev1, ..firing(97) };
-        assert_eq!(joins(worse.clone(), 98), Some(Some(Severity::Sev1)));
-        assert_eq!(joins(worse, 99), None);
+        assert_eq!(merges(worse.clone(), 98), Some(Some(Severity::Sev1)));
+        assert_eq!(merges(worse, 99), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who has approved a Runbook or a run, and who is missing. Pure.
 //!
-//! Who is eligible and how many are needed is [`crate::change::approval::quorum`]'s; here is what a Runbook adds to it:
-//! its authors never count, an approval lapses, and a run that has begun rests on what it began with.
+//! [`crate::change::approval::quorum`] says who is eligible and how many are needed. A Runbook adds to it: its authors
+//! never count, an approval lapses, and a run that has begun relies on the approvals with which it began.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::runbook::automation_limits::covers;
 use crate::runbook::run::permit::Approved;
 use crate::runbook::steps::changed_targets;
 
-/// Most decisions in a status, as the schema allows.
+/// Maximum number of decisions in a status, as in the schema.
 const MAX_DECISIONS: usize = 32;
-/// How long an approval of a Runbook counts where it does not say.
+/// How long an approval of a Runbook counts if it does not say.
 const DEFAULT_VALIDITY: SignedDuration = SignedDuration::from_hours(180 * 24);
 
-/// What is known when approvals are counted.
+/// What approvals are counted from.
 #[derive(Clone, Copy, Debug)]
 pub struct ApprovalFacts<'a> {
     /// Namespace of the subject.
@@ -36,15 +36,15 @@ pub struct ApprovalFacts<'a> {
     pub name: &'a str,
     /// UID of the subject.
     pub uid: &'a str,
-    /// Digest that must be named.
+    /// The digest that an Approval must name.
     pub digest: &'a str,
-    /// Who rejected a Runbook's digest before, as its status remembers.
+    /// The user who rejected this digest of a Runbook earlier, as its status remembers.
     pub rejected_by: Option<&'a str>,
     /// The Approvals of the namespace.
     pub approvals: &'a [Arc<Approval>],
-    /// All policies; those over the namespace are picked here.
+    /// All policies; only those that cover the namespace count.
     pub policies: &'a [Arc<ChangePolicy>],
-    /// People by name, for who is missing.
+    /// People by name, for texts about missing approvals.
     pub names: &'a Names,
 }
 
@@ -57,12 +57,12 @@ impl<'a> ApprovalFacts<'a> {
             .collect()
     }
 
-    /// Who rejected the digest: now by the rules, or before, which was final.
+    /// The user who rejected the digest, now or earlier: a rejection is final.
     fn rejection(&self, outcome: &Outcome) -> Option<String> {
         outcome.rejected_by.clone().or_else(|| self.rejected_by.map(str::to_owned))
     }
 
-    /// Whether whoever decided is one of a policy's approvers.
+    /// Whether a decision is by one of a policy's approvers.
     fn is_approver(&self, decision: &CountedDecision, policy: &ChangePolicySpec) -> bool {
         let approval = self.approvals.iter().find(|approval| approval.uid().as_ref() == Some(&decision.uid));
         let by = approval.and_then(|approval| approval.spec.by.as_ref());
@@ -77,14 +77,14 @@ impl<'a> ApprovalFacts<'a> {
     }
 }
 
-/// What the approvals come to.
+/// The result of counting approvals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Count {
     /// Whether they are complete.
     pub approved: Approved,
     /// The decisions that count.
     pub decisions: Vec<CountedDecision>,
-    /// When the first of them lapses.
+    /// When the first of these decisions lapses.
     pub until: Option<Timestamp>,
 }
 
@@ -94,7 +94,7 @@ fn lapses(approval: &Approval) -> Option<Timestamp> {
     approval.spec.not_after.as_ref().map(|time| time.0).or_else(by_default)
 }
 
-/// Approvals whose time is not over; a Reject has none, and one without a known end counts as over.
+/// The approvals that have not lapsed. A Reject never lapses; an approval without a known end counts as lapsed.
 fn unlapsed(approvals: &[Arc<Approval>], now: Timestamp) -> Vec<Arc<Approval>> {
     let stands = |approval: &&Arc<Approval>| {
         approval.spec.decision == Decision::Reject || lapses(approval).is_some_and(|end| now < end)
@@ -102,9 +102,9 @@ fn unlapsed(approvals: &[Arc<Approval>], now: Timestamp) -> Vec<Arc<Approval>> {
     approvals.iter().filter(stands).cloned().collect()
 }
 
-/// Counts the approvals of a Runbook, by the rule of a quiet day: an incident must not void what was approved
-/// for it. `authors` changed what the digest covers since the last approved digest; `None` means that nobody
-/// knows who did, so nobody can approve.
+/// Counts the approvals of a Runbook. Incidents do not change the rule: an incident must not void the approval of the
+/// Runbook that answers it. `authors` changed what the digest covers since the last approved digest; `None` means that
+/// they are unknown, so nobody can approve.
 pub fn of_runbook(facts: &ApprovalFacts<'_>, authors: Option<&[String]>, now: Timestamp) -> Count {
     let Some(authors) = authors else {
         let message = "nobody knows who wrote it: apply it once more while Mayday is up".to_owned();
@@ -131,7 +131,7 @@ pub fn of_runbook(facts: &ApprovalFacts<'_>, authors: Option<&[String]>, now: Ti
     Count { approved, decisions, until }
 }
 
-/// One decision of each person, the newest, and a no before a yes: as many as a status takes.
+/// The newest decision of each person, rejections first, as many as fit in a status.
 fn one_each(mut counted: Vec<CountedDecision>) -> Vec<CountedDecision> {
     let rank = |decision: &CountedDecision| (decision.decision == Decision::Reject, decision.time.0);
     counted.sort_by_key(|decision| std::cmp::Reverse(rank(decision)));
@@ -142,9 +142,9 @@ fn one_each(mut counted: Vec<CountedDecision>) -> Vec<CountedDecision> {
     counted
 }
 
-/// Whether every approval a run rests on still stands, and nobody eligible has rejected the digest since.
-/// `relied_on` was complete when the run began; an edit of the Runbook meanwhile changes nothing about it.
-pub fn still_stands(facts: &ApprovalFacts<'_>, relied_on: &[CountedDecision], now: Timestamp) -> Approved {
+/// Whether every approval that a run relies on still counts, and no eligible person has rejected the digest since.
+/// `relied_on` was complete when the run began; later edits of the Runbook do not matter.
+pub fn still_counts(facts: &ApprovalFacts<'_>, relied_on: &[CountedDecision], now: Timestamp) -> Approved {
     let policies = facts.rules();
     let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
     let subject = facts.subject(SubjectKind::Runbook, BTreeSet::new());
@@ -162,8 +162,8 @@ pub fn still_stands(facts: &ApprovalFacts<'_>, relied_on: &[CountedDecision], no
     })
 }
 
-/// Counts the approval of one run: one eligible person other than who started it. While an incident binds, the
-/// lead; one peer if the lead started it.
+/// Counts the approvals of one run. It needs one eligible person other than the one who started it; while an incident
+/// binds, its lead, or one peer if the lead started the run.
 pub fn of_run(
     facts: &ApprovalFacts<'_>,
     started_by: Option<&str>,
@@ -175,7 +175,7 @@ pub fn of_run(
     let rules = Rules { policies: &policies, bindings: &bindings, names: facts.names, one_peer: false };
     let subject =
         facts.subject(SubjectKind::RunbookRun, started_by.iter().map(|user| (*user).to_owned()).collect());
-    // The count is one, whatever the policies require of a change: the Runbook itself has had their quorum.
+    // One approval is enough: the Runbook itself has had the quorum that the policies require of a change.
     let outcome = evaluate(&subject, &rules, facts.approvals, now);
     if let Some(by) = outcome.rejected_by {
         return Count { approved: Approved::Rejected(by), decisions: one_each(outcome.counted), until: None };
@@ -192,7 +192,7 @@ pub fn of_run(
     }
     let leads_agree = !bindings.is_empty() && bindings.iter().all(|b| b.lead.as_deref().is_some_and(yes));
     if missing.is_empty() && !leads_agree {
-        // Every policy takes one of its own approvers.
+        // Each policy needs one of its own approvers.
         let lacks = |policy: &&ChangePolicySpec| {
             !outcome.counted.iter().any(|decision| facts.is_approver(decision, policy))
         };
@@ -205,7 +205,7 @@ pub fn of_run(
     Count { approved, decisions: one_each(outcome.counted), until: None }
 }
 
-/// Who may approve a run: by name where a rotation knows names, else by group.
+/// The people who may approve a run, in words: by name if a rotation knows them, else by group.
 fn one_of(policies: &[&ChangePolicySpec], names: &Names, started_by: Option<&str>) -> String {
     let others: Vec<&str> =
         names.approvers.iter().map(String::as_str).filter(|user| Some(*user) != started_by).collect();
@@ -221,7 +221,7 @@ fn one_of(policies: &[&ChangePolicySpec], names: &Names, started_by: Option<&str
     format!("one of {}{but}", groups.into_iter().collect::<Vec<_>>().join(" or "))
 }
 
-/// Who could approve or lead, by name, for the objects that the steps change.
+/// The people who could approve or lead, by name, for the objects that the steps change.
 pub fn names(
     services: &[Arc<BusinessService>],
     rotations: &[Arc<OnCallRotation>],

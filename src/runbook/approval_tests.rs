@@ -48,7 +48,7 @@ fn rejection(user: &str, group: &str) -> Arc<Approval> {
     approval(user, &[group], json!({"metadata": {"name": "no", "uid": "no"}, "spec": {"decision": "Reject"}}))
 }
 
-/// Asks with facts about the Runbook `rb`.
+/// Calls `ask` with facts about the Runbook `rb`.
 fn with<T>(
     policies: &[Arc<ChangePolicy>],
     approvals: &[Arc<Approval>],
@@ -95,14 +95,14 @@ fn two_approvers_neither_of_them_the_author_approve_a_runbook() {
 }
 
 #[test]
-fn users_of_one_person_count_once_and_an_author_stays_one_under_another_name() {
+fn a_person_counts_once_and_an_author_stays_one_under_another_user() {
     let twin = approval("amir@corp", &["shop-approvers"], json!({}));
     assert!(missing(&count(&[amir(), twin.clone()], &["emil"])).starts_with("one of"));
     assert!(missing(&count(&[amir(), twin, bea()], &["amir@corp"])).starts_with("one of"));
 }
 
 #[test]
-fn of_each_person_one_decision_is_kept_and_no_more_than_a_status_takes() {
+fn one_decision_of_each_person_is_kept_within_the_bound_of_a_status() {
     let again = |user: &str, number: i64| {
         let created = Timestamp::from_second(NOW - 60 + number).unwrap();
         let metadata = json!({"name": format!("{user}-{number}"), "uid": format!("{user}-{number}"), "creationTimestamp": created});
@@ -119,7 +119,7 @@ fn of_each_person_one_decision_is_kept_and_no_more_than_a_status_takes() {
 }
 
 #[test]
-fn who_is_not_eligible_does_not_count() {
+fn an_ineligible_person_does_not_count() {
     for (user, groups) in [
         ("carl", ["shop-communications"].as_slice()),
         ("carl", &[]),
@@ -150,7 +150,7 @@ fn an_approval_of_something_else_or_one_that_lapsed_does_not_count() {
 }
 
 #[test]
-fn the_first_that_lapses_says_until_when() {
+fn an_approval_counts_until_the_first_decision_lapses() {
     let soon = Timestamp::from_second(NOW + 5).unwrap();
     let short = approval("bea", &["shop-approvers"], json!({"spec": {"notAfter": soon}}));
     assert_eq!(count(&[amir(), short], &["emil"]).until, Some(soon));
@@ -159,7 +159,7 @@ fn the_first_that_lapses_says_until_when() {
 }
 
 #[test]
-fn a_reject_of_anybody_eligible_is_final_for_the_digest() {
+fn a_rejection_by_an_eligible_person_is_final_for_the_digest() {
     let both_and = |third| count(&[amir(), bea(), third], &["emil"]).approved;
     assert_eq!(both_and(rejection("lena", "shop-leads")), Approved::Rejected("lena".into()));
     assert_eq!(both_and(rejection("carl", "shop-communications")), Approved::Yes);
@@ -194,21 +194,21 @@ fn every_policy_must_be_satisfied() {
 }
 
 #[test]
-fn a_run_stops_when_an_approval_it_rests_on_goes() {
+fn a_run_stops_when_an_approval_it_relies_on_is_withdrawn() {
     let relied_on = count(&[amir(), bea()], &["emil"]).decisions;
     let policies = [policy(json!({}))];
     let stands = |approvals: &[Arc<Approval>]| {
-        with(&policies, approvals, |facts| still_stands(facts, &relied_on, now()))
+        with(&policies, approvals, |facts| still_counts(facts, &relied_on, now()))
     };
     assert_eq!(stands(&[amir(), bea()]), Approved::Yes);
     assert!(matches!(stands(&[amir()]), Approved::Missing(who) if who.contains("bea")));
     assert!(matches!(stands(&[amir(), bea(), rejection("lena", "shop-leads")]), Approved::Rejected(_)));
-    let on_nothing = with(&policies, &[amir(), bea()], |facts| still_stands(facts, &[], now()));
+    let on_nothing = with(&policies, &[amir(), bea()], |facts| still_counts(facts, &[], now()));
     assert!(matches!(on_nothing, Approved::Missing(_)), "resting on nothing is no approval");
 }
 
 #[test]
-fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_the_lead() {
+fn a_run_needs_another_person_than_its_starter_and_in_a_crisis_the_lead() {
     let of_the_run = |user: &str, group: &str| {
         let subject = json!({"kind": "RunbookRun", "name": "run", "uid": "run-uid"});
         approval(user, &[group], json!({"spec": {"subjectRef": subject}}))
@@ -274,7 +274,7 @@ fn a_run_is_approved_by_one_person_other_than_who_started_it_and_in_a_crisis_by_
 }
 
 #[test]
-fn a_rejection_stays_whatever_becomes_of_who_made_it() {
+fn a_rejection_stays_when_its_author_is_no_longer_eligible() {
     let policies = [policy(json!({}))];
     let both = [amir(), bea()];
     let relied_on = count(&both, &["emil"]).decisions;
@@ -282,12 +282,12 @@ fn a_rejection_stays_whatever_becomes_of_who_made_it() {
         let facts = ApprovalFacts { rejected_by: Some("lena"), ..*facts };
         let authors = ["emil".to_owned()];
         assert_eq!(of_runbook(&facts, Some(&authors), now()).approved, Approved::Rejected("lena".into()));
-        assert_eq!(still_stands(&facts, &relied_on, now()), Approved::Rejected("lena".into()));
+        assert_eq!(still_counts(&facts, &relied_on, now()), Approved::Rejected("lena".into()));
     });
 }
 
 #[test]
-fn where_several_policies_are_over_a_run_each_takes_one_of_its_own_approvers() {
+fn each_policy_over_a_run_needs_one_of_its_own_approvers() {
     let second = policy(json!({"metadata": {"name": "till"},
         "spec": {"approval": {"required": [{"name": "till", "groups": ["till-approvers"], "count": 1}]}}}));
     let policies = [policy(json!({})), second];

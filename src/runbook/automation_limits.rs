@@ -1,4 +1,4 @@
-//! How far automation may go in a namespace: the least that every policy over it grants. Pure.
+//! What automation may do in a namespace: only what every policy that covers it grants. Pure.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::api::runbook::{RunApproval, Start};
 /// The most that runbooks in a namespace may do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AutomationLimits {
-    /// Who may start one.
+    /// Who may start a Runbook.
     pub start: AutomationStart,
-    /// Which approval is the least.
+    /// The weakest approval that is enough.
     pub approval: RunApproval,
-    /// Which approval is the least once a lead has claimed.
+    /// The weakest approval that is enough once a lead has claimed an incident.
     pub after_lead_claimed: RunApproval,
-    /// The policies it comes from, as people write them: `cpol/production`.
+    /// The policies that these limits come from, as people write them: `cpol/production`.
     pub policies: Vec<String>,
 }
 
-/// Whether a policy covers a namespace. A policy over the operator's own is refused before it counts.
+/// Whether a policy covers a namespace. A policy that covers the operator's own namespace is refused elsewhere.
 pub fn covers(policy: &ChangePolicy, namespace: &str) -> bool {
     crate::change::policy::namespaces(policy, "").contains(&namespace)
 }
 
-/// Combines every policy over a namespace; one that grants less wins. Without a policy nobody may do anything.
+/// Combines the policies that cover a namespace; the strictest wins. Without a policy nothing is allowed.
 pub fn in_namespace(policies: &[Arc<ChangePolicy>], namespace: &str) -> AutomationLimits {
     let covering = || policies.iter().filter(|policy| covers(policy, namespace));
     let strictest = |choose: fn(&ChangePolicy) -> RunApproval| {
@@ -53,7 +53,7 @@ fn rank(start: AutomationStart) -> u8 {
 }
 
 impl AutomationLimits {
-    /// Why a runbook may not be started that way; `None` if it may.
+    /// Why a Runbook may not be started that way; `None` if it may.
     pub fn refuses(&self, start: Start, namespace: &str) -> Option<String> {
         if self.policies.is_empty() {
             return Some(format!(
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_policy_nothing_may_start() {
+    fn a_namespace_without_a_policy_allows_nothing() {
         let limits = in_namespace(&[], "shop");
         assert!(limits.refuses(Start::Manual, "shop").unwrap().contains("no ChangePolicy"));
         assert!(limits.asks_per_run(RunApproval::Standing, false));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_policies_the_one_that_grants_less_wins() {
+    fn the_strictest_of_several_policies_wins() {
         let open = policy(
             "a",
             json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "Standing"}),

@@ -1,11 +1,11 @@
-//! Digest of a run as a whole. Pure.
+//! The digest of a run. Pure.
 
 use serde_json::json;
 
 use crate::api::runbook_run::RunbookRunSpec;
 use crate::change::diff::digest::{DigestError, of};
 
-/// What an approval of the run names: this run, of exactly this Runbook, for this incident, with these values.
+/// The digest that an approval of a run names: this run, of exactly this Runbook, for this incident, with these values.
 ///
 /// # Errors
 /// When it cannot be written as canonical JSON.

@@ -1,4 +1,4 @@
-//! Whether a ServiceAccount is meant for runbooks: nobody's rights are used who has not said so by a label. Pure.
+//! Whether a ServiceAccount is meant for Runbooks: its owner must say so by a label. Pure.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
@@ -6,13 +6,13 @@ use kube::ResourceExt;
 use crate::api::conditions::Reason;
 use crate::cluster::conditions::NotReady;
 
-/// Label of ServiceAccounts that runbooks may act as.
+/// Label of the ServiceAccounts that Runbooks may act as.
 pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
 
-/// Whether steps may act as an account of that name.
+/// Whether steps may act as the ServiceAccount of that name. `found` is the account, if it exists.
 ///
 /// # Errors
-/// Why not, with the command that mends it.
+/// Why not, with the command that corrects it.
 pub fn fit(found: Option<&ServiceAccount>, namespace: &str, name: &str) -> Result<(), NotReady> {
     let waiting = |reason: Reason, message: String| Err(NotReady::Waiting(reason, message));
     match found {

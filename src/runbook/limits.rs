@@ -1,7 +1,8 @@
-//! Limits and cooldown, by the runs that the Runbook's status remembers, and locks, by the runs at work. Pure.
+//! Limits and cooldown, computed from the runs that the Runbook's status remembers, and locks, computed from the runs at
+//! work (docs/rules.md#run-limits). Pure.
 //!
-//! A run is remembered before it begins, so that neither a restart of the operator nor a deletion of runs resets
-//! what was approved.
+//! A run is remembered before it begins, so that neither a restart of the operator nor a deletion of runs resets a
+//! limit.
 
 use std::sync::Arc;
 
@@ -17,18 +18,18 @@ use crate::runbook::run::view::snapshot_spec;
 use crate::runbook::steps::changed_targets;
 use crate::text::instant;
 
-/// What stands in the way of a run for now.
+/// A reason why a run cannot begin now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Obstacle {
-    /// In CamelCase, for a condition.
+    /// Reason for a condition.
     pub reason: Reason,
-    /// In a sentence.
+    /// The same as a sentence.
     pub message: String,
-    /// When it goes by itself, if that is known.
+    /// When it ends by itself, if that is known.
     pub until: Option<Timestamp>,
 }
 
-/// The limits of a Runbook, by its recent runs except `except` (a UID).
+/// The limit or cooldown of a Runbook that its recent runs have reached; the run with the UID `except` does not count.
 pub fn reached(runbook: &Runbook, except: Option<&str>, now: Timestamp) -> Option<Obstacle> {
     let limits = runbook.spec.limits.as_ref()?;
     let recent = runbook.status.iter().flat_map(|status| &status.recent_runs);
@@ -42,7 +43,7 @@ fn too_many(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Option<Ob
     let mut starts: Vec<Timestamp> =
         recent.iter().map(|run| run.start_time.0).filter(|start| *start > since).collect();
     starts.sort();
-    // Free again once so many of them have left the window that fewer than `max` remain.
+    // A run may begin when enough runs have left the window for fewer than `max` to remain.
     let surplus = starts.len().checked_sub(usize::try_from(limit.max).unwrap_or(0))?;
     Some(Obstacle {
         reason: Reason::LimitReached,
@@ -69,7 +70,7 @@ fn cooling_down(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Optio
     })
 }
 
-/// The status of a Runbook that remembers a run as begun; none if it does already.
+/// The status of a Runbook after it remembers that a run begins; `None` if it does already.
 pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<RunbookStatus> {
     let mut next = runbook.status.clone().unwrap_or_default();
     let uid = run.uid().unwrap_or_default();
@@ -89,14 +90,14 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
     Some(next)
 }
 
-/// Notes the end of the recent runs that are settled, or gone: `find` gives a run by its UID. One that was stopped before
-/// it touched anything is forgotten: a precondition that did not hold must not keep the repair away once it does.
+/// Notes the end of the recent runs that are settled or gone; `find` gives a run by its UID. A run that ended before it
+/// changed anything is forgotten: if a precondition did not hold, the repair must be possible as soon as it does.
 pub fn note_ends<'a>(
     recent: &mut Vec<RecentRun>,
     find: impl Fn(&str) -> Option<&'a RunbookRun>,
     now: Timestamp,
 ) {
-    recent.retain(|known| known.end_time.is_some() || !find(&known.uid).is_some_and(touched_nothing));
+    recent.retain(|known| known.end_time.is_some() || !find(&known.uid).is_some_and(changed_nothing));
     for known in recent.iter_mut().filter(|run| run.end_time.is_none()) {
         match find(&known.uid) {
             Some(run) if !is_settled(run) => {}
@@ -109,7 +110,7 @@ pub fn note_ends<'a>(
     }
 }
 
-fn touched_nothing(run: &RunbookRun) -> bool {
+fn changed_nothing(run: &RunbookRun) -> bool {
     run.status.as_ref().is_some_and(|status| {
         matches!(status.state, Some(RunState::Failed | RunState::Cancelled))
             && status.steps.iter().all(|step| step.intent.is_none())
@@ -120,8 +121,8 @@ fn is_settled(run: &RunbookRun) -> bool {
     run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
 }
 
-/// Another run that has begun and changes one of the targets. It holds them until it is settled; there is no
-/// other way for a lock to end.
+/// The obstacle of another run that has begun and changes one of the targets. It holds them until it is settled; a lock
+/// never expires.
 pub fn busy(targets: &[&ObjectRef], runs: &[Arc<RunbookRun>], except: Option<&str>) -> Option<Obstacle> {
     let has_begun = |run: &RunbookRun| run.status.as_ref().is_some_and(|status| status.start_time.is_some());
     let others = runs.iter().filter(|run| except.is_none() || run.uid().as_deref() != except);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_gone_has_ended_and_one_that_touched_nothing_is_forgotten() {
+    fn a_missing_run_has_ended_and_one_that_changed_nothing_is_forgotten() {
         let runs = [run("at-work", 0, None), run("settled", 0, Some(7))];
         let mut recent =
             runbook(json!(null), &[("at-work", 0, None), ("settled", 0, None), ("gone", 0, None)])
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_held_until_the_run_is_settled_whatever_the_clock_says() {
+    fn a_target_is_held_until_the_run_is_settled() {
         let target = ObjectRef {
             api_version: "apps/v1beta2".into(),
             kind: "Deployment".into(),

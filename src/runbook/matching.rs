@@ -18,7 +18,7 @@ use crate::runbook::automation_limits;
 use crate::runbook::steps::changed_targets;
 use crate::text::cut;
 
-/// What is known when Runbooks are matched.
+/// What Runbooks are matched from.
 #[derive(Clone, Copy, Debug)]
 pub struct MatchFacts<'a> {
     /// The incident, with its newest status.
@@ -27,28 +27,28 @@ pub struct MatchFacts<'a> {
     pub runbooks: &'a [Arc<Runbook>],
     /// The runs of its namespace.
     pub runs: &'a [Arc<RunbookRun>],
-    /// All policies; those over the namespace are picked here.
+    /// All policies; only those that cover the namespace count.
     pub policies: &'a [Arc<ChangePolicy>],
 }
 
-/// What follows.
+/// The result of matching.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matching {
-    /// Runs to create. The name is the lock: that one exists already is no error.
+    /// Runs to create. The name is the lock: if the run exists already, that is no error.
     pub start: Vec<RunbookRun>,
     /// Every Runbook that matches, the most specific first.
     pub runbooks: Vec<MatchingRunbook>,
-    /// When something that stands in the way goes by itself.
+    /// When an obstacle ends by itself.
     pub wake: Option<Timestamp>,
 }
 
-/// Longest list in an incident's status.
+/// Maximum number of Runbooks in an incident's status.
 const MAX_LISTED: usize = 20;
-/// Longest reason in it.
+/// Maximum length of the reason why a Runbook does not start, in bytes.
 const MAX_MESSAGE: usize = 500;
 
-/// Matches Runbooks with an incident. At most one starts by itself for an episode: the most specific of those
-/// that nothing stands in the way of.
+/// Matches Runbooks with an incident. At most one starts by itself in an episode: the most specific one without an
+/// obstacle.
 pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
     let mut matching: Vec<(u32, &Arc<Runbook>)> = facts
         .runbooks
@@ -63,7 +63,7 @@ pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
     for (_, runbook) in matching {
         let name = runbook.name_any();
         let automatic = runbook.spec.start == Start::Automatic;
-        let blocked = match stands_in_the_way(facts, runbook, now) {
+        let blocked = match can_start(facts, runbook, now) {
             Err(blocked) => {
                 let wake = blocked.until.filter(|_| automatic);
                 decided.wake = [decided.wake, wake].into_iter().flatten().min();
@@ -94,8 +94,8 @@ pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
     decided
 }
 
-/// The Runbook that was started by itself for this episode already, whether or not it matches now or is still there:
-/// an incident that became worse must not start another one beside it.
+/// The Runbook that has started by itself in this episode, even if it no longer matches or exists: an incident that
+/// becomes worse must not start a second one.
 fn earlier_run(facts: &MatchFacts<'_>) -> Option<String> {
     let by_runbook = facts.runbooks.iter().find(|runbook| has_run(facts, runbook));
     let of_episode = |run: &&Arc<RunbookRun>| {
@@ -115,15 +115,15 @@ fn named(incident: &Incident, runbook: &str, runbook_uid: &str) -> String {
     run_name(runbook, runbook_uid, incident.uid().unwrap_or_default().as_str(), relapses)
 }
 
-/// A run counts as long as the incident remembers it, even if somebody has deleted the object.
+/// Whether the Runbook has run in this episode. A run counts while the incident lists it, even if it was deleted.
 fn has_run(facts: &MatchFacts<'_>, runbook: &Runbook) -> bool {
     let name = episode_name(facts.incident, runbook);
     let remembered = facts.incident.status.iter().flat_map(|status| &status.runs).any(|run| run.name == name);
     remembered || facts.runs.iter().any(|run| run.name_any() == name)
 }
 
-/// Name of the one run of a Runbook by itself in an episode. The digest is deliberately not part of it: a new
-/// approval cannot cause a second run.
+/// Name of the one run that a Runbook starts by itself in an episode. The digest is deliberately not part of it, so that
+/// a new approval cannot cause a second run.
 pub fn run_name(runbook: &str, runbook_uid: &str, incident_uid: &str, relapses: i32) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let hash = Sha256::digest(format!("{incident_uid}/{runbook_uid}/{relapses}"));
@@ -163,8 +163,8 @@ impl From<String> for Blocked {
     }
 }
 
-/// Everything that keeps a Runbook that matches from starting, the lasting before the passing.
-fn stands_in_the_way(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Result<(), Blocked> {
+/// Whether a matching Runbook can start. An error is the first obstacle; lasting ones come before passing ones.
+fn can_start(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Result<(), Blocked> {
     let incident = facts.incident;
     let namespace = incident.namespace().unwrap_or_default();
     let name = runbook.name_any();
@@ -197,12 +197,12 @@ fn stands_in_the_way(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) 
     if runbook.spec.start == Start::Automatic && is_true(&status.conditions, ConditionType::Mitigated) {
         return Err("every check passes already".to_owned().into());
     }
-    let in_the_way = limits::reached(runbook, None, now)
+    let obstacle = limits::reached(runbook, None, now)
         .or_else(|| limits::busy(&changed_targets(&runbook.spec.steps), facts.runs, None));
-    in_the_way.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
+    obstacle.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
 }
 
-/// Whether a Runbook is accepted and approved as it stands now.
+/// Whether the present content of a Runbook is accepted and approved.
 fn usable(runbook: &Runbook, namespace: &str) -> Result<(), String> {
     let name = runbook.name_any();
     let Some(status) = runbook
@@ -230,8 +230,7 @@ fn state(run: &RunbookRun) -> RunState {
     run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
 }
 
-/// How exactly a Runbook names what is wrong: the number of things that its best entry names. `None` if none
-/// of its entries matches.
+/// How specific a Runbook is for an incident: the weight of its best matching entry. `None` if no entry matches.
 fn specificity(runbook: &Runbook, incident: &Incident) -> Option<u32> {
     runbook.spec.matches.iter().filter(|symptom| fits(symptom, incident)).map(weight).max()
 }
@@ -239,7 +238,7 @@ fn specificity(runbook: &Runbook, incident: &Incident) -> Option<u32> {
 fn weight(symptom: &Symptom) -> u32 {
     let named = [symptom.alert_name.is_some(), symptom.source_ref.is_some(), symptom.service_ref.is_some()];
     let named = named.into_iter().filter(|set| *set).count() + symptom.labels.len();
-    // A severity narrows less than a name does.
+    // A severity is less specific than a name.
     u32::try_from(named).unwrap_or(u32::MAX / 2).saturating_mul(2) + u32::from(!symptom.severities.is_empty())
 }
 

@@ -136,7 +136,7 @@ fn a_hostile_label_is_only_compared() {
 }
 
 #[test]
-fn of_several_the_most_specific_starts_and_the_others_say_why_not() {
+fn the_most_specific_runbook_starts_and_the_others_say_why_not() {
     let general = runbook("a-general", json!({"spec": {"match": [{"serviceRef": {"name": "checkout"}}]}}));
     let exact = runbook(
         "b-exact",
@@ -154,7 +154,7 @@ fn of_several_the_most_specific_starts_and_the_others_say_why_not() {
 }
 
 #[test]
-fn an_incident_that_became_worse_starts_no_second_runbook_beside_the_first() {
+fn an_incident_that_becomes_worse_starts_no_second_runbook() {
     let small = runbook("a-small", json!({"spec": {"match": [{"severities": ["SEV3"]}]}}));
     let large = runbook("b-large", json!({"spec": {"match": [{"severities": ["SEV1"]}]}}));
     let before = incident(json!({"spec": {"severity": "SEV3"}}));
@@ -172,7 +172,7 @@ fn an_incident_that_became_worse_starts_no_second_runbook_beside_the_first() {
 }
 
 #[test]
-fn a_runbook_that_cannot_be_used_does_not_stand_in_the_way_of_another() {
+fn an_unusable_runbook_does_not_keep_another_from_starting() {
     let suspended = runbook(
         "a",
         json!({"spec": {"suspend": true, "match": [{"alertName": "CheckoutDown", "labels": {"team": "pay"}}]}}),
@@ -182,7 +182,7 @@ fn a_runbook_that_cannot_be_used_does_not_stand_in_the_way_of_another() {
 }
 
 #[test]
-fn what_is_not_approved_does_not_start_and_says_who_is_missing() {
+fn an_unapproved_runbook_does_not_start_and_says_who_is_missing() {
     let plain = incident(json!({}));
     let missing = json!({"status": {"conditions": [condition("Ready", "True", ""), condition("Approved", "False", "one more of shop-approvers")]}});
     assert!(blocked(&plain, runbook("r", missing)).unwrap().contains("one more of shop-approvers"));

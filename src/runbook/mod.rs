@@ -5,6 +5,7 @@
 pub mod approval;
 pub mod automation_limits;
 pub mod controller;
+pub mod decide;
 pub mod digest;
 pub mod identity;
 pub mod limits;

@@ -1,6 +1,7 @@
-//! Preconditions: CEL over a live object. Pure. What cannot be judged counts as false.
+//! Preconditions: CEL over a live object. An expression that cannot be evaluated counts as false. Pure.
 //!
-//! Why it is false is stored where many may read, so no value of the object is ever part of it.
+//! The reason why a precondition is false is stored where many people may read it, so it never contains a value of the
+//! object.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,18 +12,18 @@ use serde_json::Value as Json;
 
 use crate::text::flat;
 
-/// How deep comprehensions (`all`, `exists`, `map`, `filter` …) may be nested. The evaluator has no budget of its own,
-/// so the cost is bounded here: each goes over a part of the object, never over what another one has made.
+/// Maximum nesting of comprehensions (`all`, `exists`, `map`, `filter` …). The evaluator has no budget of its own, so the
+/// cost is bounded here. Each comprehension goes over a part of the object, never over a computed list.
 const MAX_NESTING: usize = 2;
-/// Objects with more values than this are not judged.
+/// Maximum number of values of an object.
 const MAX_VALUES: usize = 10_000;
-/// The same where comprehensions are nested.
+/// Maximum number of values of an object if comprehensions are nested.
 const MAX_VALUES_NESTED: usize = 1_000;
-/// Longest part of an error that the evaluator gives, in bytes.
+/// Maximum length of the part of a compiler error that is told, in bytes.
 const MAX_ERROR: usize = 500;
-/// The one variable.
+/// Name of the one variable.
 const OBJECT: &str = "object";
-/// What may be called, beside operators. Macros are expanded before this is looked at.
+/// The functions that may be called. Operators may, too; macros are expanded before this check.
 const FUNCTIONS: [&str; 13] = [
     "size",
     "contains",
@@ -60,7 +61,7 @@ pub fn compile(expression: &str) -> Result<Precondition, String> {
     Ok(Precondition { program, max_values })
 }
 
-/// Judges a live object.
+/// Evaluates an expression over a live object.
 ///
 /// # Errors
 /// Why it is not true: the expression is false, gives no boolean, or cannot be evaluated.
@@ -80,7 +81,7 @@ pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
     }
 }
 
-/// What kind of error it is. Its own words hold values of the object.
+/// The kind of an error. The words of the error itself contain values of the object.
 fn kind(error: &ExecutionError) -> &'static str {
     match error {
         ExecutionError::NoSuchKey(_) => "the object has no such field",
@@ -99,11 +100,11 @@ fn kind(error: &ExecutionError) -> &'static str {
     }
 }
 
-/// Walks the syntax tree: unknown names are found before anything runs, and the cost is bounded.
+/// Walks the syntax tree: finds unknown names before anything is evaluated, and bounds the cost.
 struct Look {
     /// The names that are known.
     scope: Vec<String>,
-    /// How deep comprehensions are nested.
+    /// The deepest nesting of comprehensions so far.
     deepest: usize,
 }
 
@@ -177,7 +178,7 @@ impl Look {
     }
 }
 
-/// Whether it is a part of what is there, and so no larger than that.
+/// Whether an expression gives a part of its input, so that its value is no larger than the input.
 fn is_part(expression: &IdedExpr) -> bool {
     match &expression.expr {
         Expr::Literal(_) | Expr::Ident(_) => true,
@@ -188,7 +189,7 @@ fn is_part(expression: &IdedExpr) -> bool {
     }
 }
 
-/// Whole numbers become `int`, as the API server has them in its own CEL, never `uint`.
+/// Converts JSON to CEL. Whole numbers become `int`, as in the CEL of the API server, never `uint`.
 fn to_cel(value: &Json, budget: &mut usize) -> Option<Value> {
     *budget = budget.checked_sub(1)?;
     Some(match value {
@@ -219,7 +220,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_guard_is_judged_over_the_live_object() {
+    fn a_precondition_is_judged_over_the_live_object() {
         let object = json!({"spec": {"replicas": 3, "paused": false, "names": ["a", "b"]}});
         assert_eq!(judge("object.spec.replicas > 1", &object), Ok(()));
         assert_eq!(judge("object.spec.replicas == 3 && !object.spec.paused", &object), Ok(()));
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_or_something_else_than_a_boolean_counts_as_false() {
+    fn an_error_or_a_value_that_is_no_boolean_counts_as_false() {
         let object = json!({"spec": {"replicas": 3}});
         assert!(judge("object.spec.missing > 1", &object).unwrap_err().contains("cannot be evaluated"));
         assert!(judge("object.spec.replicas", &object).unwrap_err().contains("gives no boolean"));
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_computed_is_not_gone_over() {
+    fn a_comprehension_over_a_computed_list_is_refused() {
         for doubled in [
             "(object.a + object.a).all(x, x == 1)",
             "object.a.map(x, x + x).map(x, x + x).size() > 0",
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_of_a_guard_is_bounded() {
+    fn the_cost_of_a_precondition_is_bounded() {
         let deep = "object.a.all(x, object.a.all(y, object.a.all(z, x == y && y == z)))";
         assert!(compile(deep).err().unwrap().contains("nested"));
         assert!(compile("object.a.all(x, object.a.exists(y, x == y))").is_ok());

@@ -1,5 +1,4 @@
-//! What is wrong with a Runbook, and what this version does not act on yet. Pure; the guard webhook and the
-//! controller ask the same functions.
+//! Validates Runbooks and the values of runs, for the guard webhook and for the controllers. Pure.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +13,7 @@ fn problem(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem { path: path.into(), message: message.into() }
 }
 
-/// Everything that is wrong with a Runbook, whatever the version; such a Runbook is refused.
+/// Everything that is wrong with a Runbook, in any version; such a Runbook is refused.
 pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
     let mut found = Vec::new();
     if spec.service_account_name.is_empty() {
@@ -92,7 +91,7 @@ fn step(runbook: &RunbookSpec, step: &Step, path: &str) -> Vec<Problem> {
     }
 }
 
-/// The fields that this version accepts and does not act on; such a Runbook is never Ready, and never runs.
+/// The fields that this version accepts and does not act on. A Runbook with one is never Ready and never runs.
 pub fn not_implemented(spec: &RunbookSpec) -> Vec<String> {
     let mut fields = Vec::new();
     for (index, step) in spec.steps.iter().enumerate() {
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_restart_checkout_is_whole() {
+    fn the_example_restart_checkout_is_valid() {
         let spec = spec(json!({
             "preconditions": [{"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
                         "expression": "object.spec.replicas > 1", "message": "m"}],
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn two_members_in_a_step_and_two_steps_of_a_name_are_refused() {
+    fn two_members_in_a_step_and_two_steps_of_one_name_are_refused() {
         let wait = json!({"name": "w", "wait": {"duration": "1s"}});
         assert_eq!(paths(&spec(json!({"steps": [wait, wait]}))), ["spec.steps[1].name"]);
         let both = json!({"name": "w", "wait": {"duration": "1s"}, "manual": {"instructions": "i"}});
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_that_does_not_compile_is_refused() {
+    fn a_precondition_that_does_not_compile_is_refused() {
         let precondition = json!({"target": {"apiVersion": "v1", "kind": "Pod", "name": "p"}, "expression": "object.", "message": "m"});
         let found = problems(&spec(json!({"preconditions": [precondition]})));
         assert_eq!(found[0].path, "spec.preconditions[0].expression");
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acted_on_is_named_never_silent() {
+    fn a_member_that_is_not_acted_on_is_named() {
         let spec = spec(json!({
             "steps": [{"name": "r", "rollback": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "c"}, "to": "Previous"},
                        "compensation": {"restorePrevious": {}}}],

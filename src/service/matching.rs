@@ -9,7 +9,7 @@ use crate::api::BusinessService;
 use crate::api::alert_source::ServiceRule;
 use crate::api::common::ObjectRef;
 
-/// The object a signal is about, by its labels or because the source watches it.
+/// The object that a signal is about: the one that its labels name, or the one that the source watches.
 pub fn object(
     rule: Option<&ServiceRule>,
     labels: &BTreeMap<String, String>,
@@ -23,7 +23,7 @@ pub fn object(
     named.or_else(|| watched.cloned())
 }
 
-/// The service a signal is about; none: it belongs to the source's own group.
+/// The service that a signal is about; `None` if no service claims it.
 pub fn service<'a>(
     rule: Option<&ServiceRule>,
     labels: &BTreeMap<String, String>,
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn by_the_object_that_a_label_names_by_reference_or_by_a_label() {
+    fn a_service_is_found_by_object_by_reference_or_by_label() {
         let by_object = json!({"byObject": {"apiVersion": "apps/v1beta1", "kind": "Deployment", "nameFromLabel": "deployment"}});
         assert_eq!(found(by_object.clone(), &[("deployment", "checkout")]).as_deref(), Some("checkout"));
         assert_eq!(found(by_object.clone(), &[("deployment", "other")]), None);

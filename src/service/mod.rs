@@ -7,19 +7,19 @@ pub mod matching;
 
 use sha2::{Digest, Sha256};
 
-/// Letters of generated names: no vowels, so that no words appear, and nothing that looks alike.
+/// Letters of generated names: without vowels, so that no words appear, and without letters that look alike.
 const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz2456789";
-/// Longest name of an object, less the hyphen and the five letters.
-const LONGEST: usize = 253 - 6;
+/// Maximum length of the prefix of a name: that of an object's name, less the hyphen and five letters.
+const MAX_PREFIX: usize = 253 - 6;
 
-/// Name of the incident of a service in an episode: `<service>-<5 letters>`. Creating it is the lock, so that
-/// replicas, repeats, different sources and people meet in one object.
+/// Name of the incident of a service in an episode: `<service>-<5 letters>`. The name is the lock: replicas, repeats,
+/// different sources and people all create the same object (docs/rules.md#incident-name).
 pub fn incident_name(service: &str, uid: &str, episode: i64) -> String {
     name(service, &format!("{uid}/{episode}"))
 }
 
-/// Name of the incident of a source's group of alerts that no service claims, after the incident with that UID, if the
-/// group had one before. Creating it is the lock, too.
+/// Name of the incident of a group of alerts that no service claims. `after` is the UID of the last incident of the
+/// group, empty if it had none. The name is the lock here, too.
 pub fn group_incident_name(source: &str, uid: &str, group: &str, after: &str) -> String {
     name(source, &format!("{uid}/{group}/{after}"))
 }
@@ -28,7 +28,7 @@ fn name(prefix: &str, identity: &str) -> String {
     let hash = Sha256::digest(identity.as_bytes());
     let letters: String =
         hash.iter().take(5).map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect();
-    let prefix = prefix.get(..LONGEST).unwrap_or(prefix).trim_end_matches(['.', '-']);
+    let prefix = prefix.get(..MAX_PREFIX).unwrap_or(prefix).trim_end_matches(['.', '-']);
     format!("{prefix}-{letters}")
 }
 

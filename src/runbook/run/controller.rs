@@ -1,39 +1,28 @@
-//! Reconciles one run: gathers what [`super::state_machine`] asks for and carries out its moves.
+//! Reconciles one run: reads what [`super::state_machine`] asks for and carries out its moves.
 //!
-//! The run, its Runbook and ServiceAccount, the Approvals, policies and incidents, and the target are read live, never
-//! from a cache: a stale read must not cause an act. Only the names of people in texts come from caches. Every store is
-//! a compare-and-swap; after one with an unknown outcome the next pass reads the run again.
+//! Every store of the journal is a compare-and-swap; after one with an unknown outcome the next pass reads the run again.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::journal;
-use super::permit::{self, Permit, PermitFacts};
-use super::{page, prepare};
-use crate::api::approval::CountedDecision;
+use super::client::RunClient;
+use super::state_machine::{self, Move, Pass, RunFacts, Sent};
+use super::{ask, gather, journal, page, permit, prepare, view};
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
-use crate::api::{Approval, Incident, Runbook, RunbookRun};
-use crate::cluster::caches::{Change, get, get_cluster, in_namespace, stored_now};
+use crate::api::{Approval, RunbookRun};
+use crate::cluster::caches::{Change, get, get_cluster, in_namespace};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints, status, workloads};
 use crate::oncall::escalation::responders;
-use crate::runbook::approval::{self, ApprovalFacts};
-use crate::runbook::run::client::RunClient;
-use crate::runbook::run::state_machine;
-use crate::runbook::run::state_machine::{Move, Pass, RunFacts, Sent};
-use crate::runbook::run::view;
-use crate::runbook::steps::manual;
-use crate::runbook::{identity, limits, steps};
+use crate::runbook::steps::{self, manual};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
@@ -124,11 +113,8 @@ impl<'a> RunPass<'a> {
     async fn go(mut self) -> Result<Requeue, Error> {
         let settled = self.status.state.is_some_and(RunState::is_settled);
         if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
-            let runbook = self.runbook().await?;
-            let incident = match &self.run.spec.incident_ref {
-                Some(named) => self.api::<Incident>().get_opt(&named.name).await?,
-                None => None,
-            };
+            let runbook = gather::runbook(&self.context, &self.run).await?;
+            let incident = gather::incident(&self.context, &self.run).await?;
             match prepare::decide(
                 &self.run,
                 &self.status,
@@ -225,106 +211,28 @@ impl<'a> RunPass<'a> {
         )
     }
 
-    /// The objects of a kind in the namespace of the run.
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client().clone(), &self.namespace)
-    }
-
-    async fn runbook(&self) -> Result<Option<Runbook>, Error> {
-        Ok(self.api::<Runbook>().get_opt(&self.run.spec.runbook_ref.name).await?)
-    }
-
     /// Asks whether the run may go on, from what is stored now.
     async fn ask_permit(&mut self, spec: &RunbookSpec) -> Result<(), Error> {
         let Some(snapshot) = self.status.snapshot.clone() else {
             return Err(Error::Terminal("the run has no snapshot of its Runbook".to_owned()));
         };
-        let begins = self.status.start_time.is_none();
-        let runs = if begins {
+        if self.status.start_time.is_none() {
             self.admission = Some(Arc::clone(&self.reconciler.admission).lock_owned().await);
-            stored_now(self.api(), &self.context.stores.runs).await?
-        } else {
-            Vec::new()
-        };
+        }
+        let stored = gather::stored(&self.context, &self.run, &self.status, spec).await?;
         let now = Timestamp::now();
-        let runbook = self.runbook().await?.filter(|runbook| runbook.uid().as_deref() == Some(&snapshot.uid));
-        let account = self.api::<ServiceAccount>().get_opt(&spec.service_account_name).await?;
-        let account = identity::fit(account.as_ref(), &self.namespace, &spec.service_account_name);
-        let stores = &self.context.stores;
-        let approvals = stored_now(self.api(), &stores.approvals).await?;
-        let policies = stored_now(Api::all(self.client().clone()), &stores.policies).await?;
-        let incidents = stored_now(self.api(), &stores.incidents).await?;
-        let names = approval::names(
-            &in_namespace(&stores.services, &self.namespace),
-            &in_namespace(&stores.rotations, &self.namespace),
-            spec,
-        );
-        let of_runbook = ApprovalFacts {
-            namespace: &self.namespace,
-            name: &self.run.spec.runbook_ref.name,
-            uid: &snapshot.uid,
-            digest: &snapshot.digest,
-            rejected_by: runbook
-                .as_ref()
-                .and_then(|runbook| runbook.status.as_ref()?.rejected_by(&snapshot.digest)),
-            approvals: &approvals,
-            policies: &policies,
-            names: &names,
-        };
-        let mut relied_on = snapshot.approvals.clone();
-        let runbook_approved = if begins {
-            let authors = runbook.as_ref().and_then(Runbook::authors);
-            let count = approval::of_runbook(&of_runbook, authors.as_deref(), now);
-            relied_on = count.decisions;
-            count.approved
-        } else {
-            approval::still_stands(&of_runbook, &relied_on, now)
-        };
-        let uid = self.run.uid().unwrap_or_default();
-        let named = self.run.spec.incident_ref.as_ref();
-        let incident =
-            named.and_then(|named| incidents.iter().find(|incident| incident.name_any() == named.name));
-        let run_name = self.run.name_any();
-        let own = approval::of_run(
-            &ApprovalFacts {
-                name: &run_name,
-                uid: &uid,
-                digest: self.status.digest.as_deref().unwrap_or_default(),
-                ..of_runbook
-            },
-            self.run.spec.started_by.as_ref().map(|starter| starter.user.as_str()),
-            &incidents,
-            now,
-        );
-        let permit = permit::decide(
-            &PermitFacts {
-                run: &self.run,
-                status: &self.status,
-                spec,
-                runbook: runbook.as_ref(),
-                runbook_approved: &runbook_approved,
-                run_approved: &own.approved,
-                account: &account,
-                incident: incident.map(|incident| &**incident),
-                incidents: &incidents,
-                policies: &policies,
-                runs: &runs,
-            },
-            now,
-        );
-        let begins = begins && permit == Permit::Go;
+        let asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now);
         // Remembered before it begins: a run that is remembered and never begins uses up one of the limit, but a run
         // that begins and is not remembered would exceed the limit.
-        if let Some(runbook) = runbook.as_ref().filter(|_| begins && !self.run.spec.dry_run)
-            && let Some(next) = limits::with_run(runbook, &self.run, now)
-        {
+        if let Some((runbook, next)) = ask::remembered(&self.run, &stored, &asked, now) {
             status::write(self.client(), runbook, next).await?;
         }
-        self.remember(begins, relied_on, own.decisions);
-        self.pass.permit = Some(permit);
+        // The decisions that the run relies on are stored with the next store.
+        if let Some(snapshot) = self.status.snapshot.as_mut().filter(|_| asked.begins) {
+            snapshot.approvals = asked.relied_on;
+        }
+        self.status.decisions = asked.decisions;
+        self.pass.permit = Some(asked.permit);
         Ok(())
     }
 
@@ -342,16 +250,8 @@ impl<'a> RunPass<'a> {
         )
     }
 
-    /// Keeps the decisions that the run relies on; they are stored with the next store.
-    fn remember(&mut self, begins: bool, relied_on: Vec<CountedDecision>, own: Vec<CountedDecision>) {
-        if let Some(snapshot) = self.status.snapshot.as_mut().filter(|_| begins) {
-            snapshot.approvals = relied_on;
-        }
-        self.status.decisions = own;
-    }
-
     async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
-        let approvals = stored_now(self.api(), &self.context.stores.approvals).await?;
+        let approvals = gather::approvals(&self.context, &self.run).await?;
         let uid = self.run.uid().unwrap_or_default();
         // The guard webhook has checked the author's right when the answer was created. A service account or a node
         // never may answer.
@@ -452,7 +352,7 @@ impl<'a> RunPass<'a> {
     }
 
     async fn set_finalizers(&mut self, finalizers: Vec<String>) -> Result<(), Error> {
-        let runs = self.api::<RunbookRun>();
+        let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
         let patch =
             json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.run.resource_version()}});
         self.run = runs.patch(&self.run.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;

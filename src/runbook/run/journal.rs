@@ -1,4 +1,4 @@
-//! The journal of a run: the only ways in which its status moves on. Pure. Terminal states never change.
+//! The journal of a run: the only ways in which its status changes. Terminal states of steps never change. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,7 +15,7 @@ use crate::text::cut;
 
 /// How long after its announcement an act may be sent.
 const ACT_WITHIN: SignedDuration = SignedDuration::from_secs(30);
-/// Longest message of a step.
+/// Maximum length of the message of a step, in bytes.
 const MAX_MESSAGE: usize = 1000;
 
 /// Whether nothing more will happen to a step.
@@ -23,17 +23,17 @@ pub fn is_terminal(state: StepState) -> bool {
     matches!(state, StepState::Succeeded | StepState::Failed | StepState::Unknown | StepState::Skipped)
 }
 
-/// Index of the step that is worked on; `None` when all have ended.
+/// Index of the current step; `None` when all have ended.
 pub fn current(status: &RunbookRunStatus) -> Option<usize> {
     status.steps.iter().position(|step| !is_terminal(step.state))
 }
 
-/// Whether anything was ever announced, and so may have been done.
+/// Whether an act was ever announced, so that it may have been done.
 pub fn has_intent(status: &RunbookRunStatus) -> bool {
     status.steps.iter().any(|step| step.intent.is_some())
 }
 
-/// The steps of a Runbook as a run begins them, each with what it will do.
+/// The steps of a run that has not begun, each with what it will do.
 pub fn steps(spec: &RunbookSpec) -> Vec<StepStatus> {
     let step = |step: &Step| StepStatus {
         name: step.name.clone(),
@@ -50,7 +50,7 @@ pub fn deadline(step: &Step, now: Timestamp) -> Timestamp {
     now.checked_add(timeout).unwrap_or(Timestamp::MAX)
 }
 
-/// A status on its way to being stored.
+/// A status that is being changed before it is stored.
 pub struct Entry {
     status: RunbookRunStatus,
     generation: i64,
@@ -58,7 +58,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Starts from what is stored.
+    /// Starts from the stored status.
     pub fn new(status: &RunbookRunStatus, generation: i64, now: Timestamp) -> Entry {
         let mut status = status.clone();
         status.observed_generation = generation;
@@ -83,7 +83,7 @@ impl Entry {
         set(&mut self.status.conditions, kind, state, reason, message, self.generation, self.now);
     }
 
-    /// The run is at work. The first time is when it began.
+    /// The run is at work. The first call sets when it began.
     pub fn running(mut self) -> Entry {
         self.status.state = Some(RunState::Running);
         self.status.start_time.get_or_insert_with(|| stored_time(self.now));
@@ -93,7 +93,7 @@ impl Entry {
         self
     }
 
-    /// Something stands in the way.
+    /// An obstacle keeps the run from beginning.
     pub fn blocked(mut self, reason: Reason, message: &str) -> Entry {
         self.status.state = Some(RunState::Blocked);
         self.status.next = Some(Next { who: "nobody".to_owned(), what: cut(message, 500), command: None });
@@ -109,7 +109,7 @@ impl Entry {
         self
     }
 
-    /// A step begins that is waited for.
+    /// A step begins that waits until something is so.
     pub fn settling(mut self, index: usize, deadline: Timestamp, message: &str) -> Entry {
         let now = self.now;
         self.step(index, |step| {
@@ -121,7 +121,7 @@ impl Entry {
         self.running()
     }
 
-    /// An act is announced. It is stored before it is sent, and not sent after its time.
+    /// Announces an act. The intent is stored before the act is sent, and the act is not sent after `actBefore`.
     pub fn intends(mut self, index: usize, deadline: Timestamp, mut intent: Intent, message: &str) -> Entry {
         let now = self.now;
         self.step(index, |step| {
@@ -137,8 +137,7 @@ impl Entry {
         self.running()
     }
 
-    /// An announced act that was proved not to have happened is taken back; the step begins anew later, with all of
-    /// its time.
+    /// Withdraws an announced act that was proved not to have happened. The step begins again later, with its full time.
     pub fn withdraws(mut self, index: usize) -> Entry {
         self.step(index, |step| {
             step.state = StepState::Pending;
@@ -149,7 +148,7 @@ impl Entry {
         self
     }
 
-    /// A question is put to a person.
+    /// Puts a question to a person.
     pub fn questions(mut self, index: usize, deadline: Timestamp, digest: String, next: Next) -> Entry {
         let now = self.now;
         self.step(index, |step| {
@@ -165,7 +164,7 @@ impl Entry {
         self
     }
 
-    /// A step ends, once and for all.
+    /// Ends a step for good.
     pub fn ends(mut self, index: usize, state: StepState, message: &str) -> Entry {
         let now = self.now;
         self.step(index, |step| {
@@ -176,7 +175,7 @@ impl Entry {
         self.running()
     }
 
-    /// Somebody answered the question of a step.
+    /// Notes who answered the question of a step.
     pub fn answered(mut self, index: usize, by: &str) -> Entry {
         let now = self.now;
         self.step(index, |step| {
@@ -186,7 +185,7 @@ impl Entry {
         self
     }
 
-    /// The run ends. What has not begun never will, and says so; an act whose outcome is open makes it Unknown.
+    /// Ends the run. Steps that have not begun are skipped; an act whose outcome is open makes the run Unknown.
     pub fn finishes(mut self, state: RunState, message: &str) -> Entry {
         let open = self.status.steps.iter().any(|step| step.state == StepState::IntentRecorded);
         let state = if open && state != RunState::DryRunComplete { RunState::Unknown } else { state };
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_never_ends_well_over_an_act_whose_outcome_is_open() {
+    fn a_run_with_an_act_whose_outcome_is_open_ends_unknown() {
         let ended = Entry::new(&status(), 1, at(9)).finishes(RunState::Cancelled, "cancelled").done();
         assert_eq!(ended.state, Some(RunState::Unknown));
         assert_eq!(ended.steps[1].state, StepState::Unknown);
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_are_absolute_and_a_second_look_does_not_move_them() {
+    fn a_deadline_is_absolute_and_a_second_look_does_not_move_it() {
         let first = Entry::new(&status(), 1, at(10)).settling(2, at(70), "waits").done();
         let second = Entry::new(&first, 1, at(40)).settling(2, at(100), "still waits").done();
         assert_eq!(second.steps[2].deadline, Some(Time(at(70))));

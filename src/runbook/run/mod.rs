@@ -1,10 +1,12 @@
 //! The life of a RunbookRun, a journal that survives a crash at any point.
 //!
-//! [`state_machine`] decides the next step without I/O; [`controller`] and [`client`] perform it. [`journal`] holds
-//! the only ways in which a run's status moves.
+//! [`state_machine`] decides the next move without I/O; [`controller`], [`gather`] and [`client`] perform it. [`journal`]
+//! holds the only ways in which a run's status changes.
 
+pub mod ask;
 pub mod client;
 pub mod controller;
+pub mod gather;
 pub mod journal;
 pub mod page;
 pub mod permit;

@@ -18,21 +18,21 @@ use crate::runbook::steps::changed_targets;
 use crate::runbook::steps::kind::StepKind;
 use crate::runbook::{automation_limits, limits, steps};
 
-/// So long a run that a person started waits for what stands in its way.
-const HELD: SignedDuration = SignedDuration::from_mins(15);
-/// So long a run waits for its approval that belongs to no incident, whose end would end it.
-const ASKS: SignedDuration = SignedDuration::from_hours(24);
+/// How long a run that a person started waits for an obstacle to end.
+const MAX_WAIT: SignedDuration = SignedDuration::from_mins(15);
+/// How long a run without an incident waits for approval. (A run with one is cancelled when the incident ends.)
+const MAX_WAIT_FOR_APPROVAL: SignedDuration = SignedDuration::from_hours(24);
 
-/// The answer.
+/// Whether a run may go on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Permit {
     /// Go on.
     Go,
-    /// Something stands in the way for now.
+    /// Not now.
     Wait(Obstacle),
-    /// Somebody must approve the run first, by that instant if one is set.
+    /// Only after an approval of the run, which must come by that instant if one is set.
     Ask(Next, Option<Timestamp>),
-    /// Never again: the state in which the run ends, and why.
+    /// Never: the run ends in that state, for that reason.
     Stop(RunState, String),
 }
 
@@ -41,13 +41,13 @@ pub enum Permit {
 pub enum Approved {
     /// It is.
     Yes,
-    /// Somebody is missing; who, in words.
+    /// It is not; who is missing, in words.
     Missing(String),
-    /// Somebody said no, for good.
+    /// It never will be: this user rejected it.
     Rejected(String),
 }
 
-/// What is known when a run asks.
+/// What a permit is decided from.
 #[derive(Clone, Copy, Debug)]
 pub struct PermitFacts<'a> {
     /// The run.
@@ -60,13 +60,13 @@ pub struct PermitFacts<'a> {
     pub runbook: Option<&'a Runbook>,
     /// Whether the approvals of the Runbook count for the snapshot.
     pub runbook_approved: &'a Approved,
-    /// Whether the run's own approval is complete, should it need one.
+    /// Whether the run's own approval is complete; it may not need one.
     pub run_approved: &'a Approved,
-    /// Whether the ServiceAccount may be acted as now; or why not.
+    /// Whether the run may act as its ServiceAccount now; or why not.
     pub account: &'a Result<(), NotReady>,
     /// The incident as it is now, if it still exists.
     pub incident: Option<&'a Incident>,
-    /// The incidents of the namespace: one that binds its changes binds the run, whichever the run names.
+    /// The incidents of the namespace. One that binds its changes binds the run, too, even if the run names another.
     pub incidents: &'a [Arc<Incident>],
     /// All policies.
     pub policies: &'a [Arc<ChangePolicy>],
@@ -74,19 +74,19 @@ pub struct PermitFacts<'a> {
     pub runs: &'a [Arc<RunbookRun>],
 }
 
-/// Decides. What is not known counts as no.
+/// Decides. An unknown fact counts as no.
 pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     let run = facts.run;
     let namespace = run.namespace().unwrap_or_default();
     if let Some(message) = incident_ended(run, facts.status, facts.incident) {
         return Permit::Stop(RunState::Cancelled, message);
     }
-    // A no is final, also where nobody needs to say yes.
+    // A rejection is final, even if no approval is needed.
     if let Approved::Rejected(by) = facts.run_approved {
         return Permit::Stop(RunState::Cancelled, format!("{by} rejected the run"));
     }
     let begun = facts.status.start_time.is_some();
-    // Before it begins it waits; later it stops, since half a repair must not linger.
+    // A run that has not begun waits. One that has begun stops: half a repair must not linger.
     let hold = |reason: Reason, message: String| {
         if begun {
             Permit::Stop(RunState::Failed, format!("stopped before its next act: {message}"))
@@ -112,7 +112,7 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     if let Err(why) = facts.account {
         return hold(Reason::AccountNotUsable, why.message().to_owned());
     }
-    // It changes nothing, so nobody need agree to the run; what it reads as the account is in the approved Runbook.
+    // A dry run changes nothing, so it needs no approval of its own. What it reads is part of the approved Runbook.
     if run.spec.dry_run {
         return Permit::Go;
     }
@@ -128,11 +128,11 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     }
     if !begun {
         let uid = run.uid();
-        let in_the_way = facts
+        let obstacle = facts
             .runbook
             .and_then(|runbook| limits::reached(runbook, uid.as_deref(), now))
             .or_else(|| limits::busy(&changed_targets(&facts.spec.steps), facts.runs, uid.as_deref()));
-        if let Some(obstacle) = in_the_way {
+        if let Some(obstacle) = obstacle {
             return wait(run, obstacle, now);
         }
     }
@@ -146,10 +146,10 @@ fn wait(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Permit {
     }
 }
 
-/// How a run waits that has not begun. Where no instant is known, a change of what stands in its way wakes it.
+/// How a run that has not begun waits. If `until` is not known, a change of the obstacle wakes the run.
 ///
 /// # Errors
-/// Why it waits no longer.
+/// Why it does not wait any longer.
 pub fn waits(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Result<Obstacle, String> {
     match run.creation_timestamp().filter(|_| started_by_person(run)) {
         Some(created) => held(obstacle, created.0, now),
@@ -157,11 +157,11 @@ pub fn waits(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Result<Obs
     }
 }
 
-/// What a person started begins soon or not at all: when nobody looks any more, it would be a surprise.
+/// A run that a person started begins within 15 minutes or never: later nobody expects it.
 fn held(obstacle: Obstacle, created: Timestamp, now: Timestamp) -> Result<Obstacle, String> {
-    let end = created.checked_add(HELD).unwrap_or(Timestamp::MAX);
+    let end = created.checked_add(MAX_WAIT).unwrap_or(Timestamp::MAX);
     if end <= now || obstacle.until.is_some_and(|until| until > end) {
-        let minutes = HELD.as_mins();
+        let minutes = MAX_WAIT.as_mins();
         return Err(format!(
             "{}; it cannot begin within {minutes} minutes: start it again if it is needed then",
             obstacle.message
@@ -170,8 +170,8 @@ fn held(obstacle: Obstacle, created: Timestamp, now: Timestamp) -> Result<Obstac
     Ok(Obstacle { until: Some(obstacle.until.unwrap_or(end)), ..obstacle })
 }
 
-/// Whether a lead has claimed the incident of the run, or one that binds changes in its namespace: a run that names
-/// no incident, or another, does not get round the lead.
+/// Whether a lead has claimed the incident of the run, or one that binds changes in its namespace: a run cannot avoid the
+/// lead by naming no incident, or another.
 fn is_led(facts: &PermitFacts<'_>, namespace: &str) -> bool {
     let covering = facts.policies.iter().filter(|policy| automation_limits::covers(policy, namespace));
     let specs: Vec<_> = covering.map(|policy| &policy.spec).collect();
@@ -179,19 +179,19 @@ fn is_led(facts: &PermitFacts<'_>, namespace: &str) -> bool {
     facts.incident.and_then(Incident::lead).is_some() || bindings.iter().any(|binding| binding.lead.is_some())
 }
 
-/// What a ServiceAccount starts, Mayday's own above all, starts by itself.
+/// Whether a person started the run. A run that a ServiceAccount started, such as Mayday's own, is automatic.
 fn started_by_person(run: &RunbookRun) -> bool {
     run.spec.started_by.as_ref().is_some_and(|starter| is_person(&starter.user))
 }
 
-/// Whether a user is a person, who may be called `system:admin`, and no part of the cluster.
+/// Whether a user is a person and no part of the cluster. A person may be called `system:admin`.
 pub fn is_person(user: &str) -> bool {
     const PARTS: [&str; 5] =
         ["system:serviceaccount:", "system:node:", "system:kube-", "system:apiserver", "system:anonymous"];
     !user.is_empty() && !PARTS.iter().any(|part| user.starts_with(part))
 }
 
-/// Why a run is no longer needed: the incident it is for is over, or not there.
+/// Why a run is no longer needed: its incident is over or does not exist. `None` if it is needed.
 pub fn incident_ended(
     run: &RunbookRun,
     status: &RunbookRunStatus,
@@ -208,7 +208,7 @@ pub fn incident_ended(
     state.filter(|state| !state.is_open()).map(|state| format!("inc/{name} is over ({state})"))
 }
 
-/// Waits for an approval of the run: while its incident lasts, or for a day.
+/// Waits for an approval of the run: while its incident lasts, or for 24 hours.
 fn asks(facts: &PermitFacts<'_>, namespace: &str, who: &str, now: Timestamp) -> Permit {
     let run = facts.run;
     let next = ask(run, namespace, facts.spec, who);
@@ -218,13 +218,16 @@ fn asks(facts: &PermitFacts<'_>, namespace: &str, who: &str, now: Timestamp) -> 
     let asking = facts.status.state == Some(RunState::WaitingForApproval);
     let since = find(&facts.status.conditions, ConditionType::Blocked).filter(|_| asking);
     let since = since.map_or(now, |blocked| blocked.last_transition_time.0);
-    let end = since.checked_add(ASKS).unwrap_or(Timestamp::MAX);
+    let end = since.checked_add(MAX_WAIT_FOR_APPROVAL).unwrap_or(Timestamp::MAX);
     if now < end {
         return Permit::Ask(next, Some(end));
     }
     let begun = facts.status.start_time.is_some();
     let state = if begun { RunState::Failed } else { RunState::Cancelled };
-    Permit::Stop(state, format!("nobody approved the run within {} hours: {who}", ASKS.as_hours()))
+    Permit::Stop(
+        state,
+        format!("nobody approved the run within {} hours: {who}", MAX_WAIT_FOR_APPROVAL.as_hours()),
+    )
 }
 
 fn ask(run: &RunbookRun, namespace: &str, spec: &RunbookSpec, who: &str) -> Next {

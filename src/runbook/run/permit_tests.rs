@@ -83,7 +83,7 @@ fn incident(status: Value) -> Incident {
 }
 
 #[test]
-fn what_is_approved_and_unhindered_goes_on() {
+fn an_approved_run_without_an_obstacle_goes_on() {
     assert_eq!(World::new().decide(), Permit::Go);
     assert_eq!(World::new().acted().decide(), Permit::Go);
 }
@@ -99,7 +99,7 @@ fn a_revoked_approval_stops_before_the_next_act() {
 }
 
 #[test]
-fn an_incident_that_is_over_or_gone_cancels() {
+fn a_run_whose_incident_is_over_or_gone_is_cancelled() {
     for incident in [None, Some(incident(json!({"state": "FalseAlarm"})))] {
         let mut world = World::new();
         world.incident = incident;
@@ -111,7 +111,7 @@ fn an_incident_that_is_over_or_gone_cancels() {
 }
 
 #[test]
-fn suspension_holds_what_has_not_begun_and_leaves_the_rest_alone() {
+fn a_suspension_holds_only_runs_that_have_not_begun() {
     let suspend = |mut world: World| {
         world.runbook.as_mut().unwrap().spec.suspend = true;
         world
@@ -121,7 +121,7 @@ fn suspension_holds_what_has_not_begun_and_leaves_the_rest_alone() {
 }
 
 #[test]
-fn after_a_lead_has_claimed_each_run_waits_for_an_approval() {
+fn each_run_waits_for_an_approval_after_a_lead_has_claimed() {
     let mut world = World::new();
     world.incident =
         Some(incident(json!({"state": "Crisis", "lead": {"user": "lena", "time": "2026-01-01T00:00:00Z"}})));
@@ -138,7 +138,7 @@ fn after_a_lead_has_claimed_each_run_waits_for_an_approval() {
 }
 
 #[test]
-fn a_run_that_names_no_incident_does_not_get_round_the_lead() {
+fn a_run_that_names_no_incident_still_needs_the_lead() {
     let mut world = World::new();
     let mut led = incident(json!({"state": "Crisis"}));
     led.spec.roles = Some(serde_json::from_value(json!({"lead": {"user": "lena"}})).unwrap());
@@ -180,7 +180,7 @@ fn another_run_on_the_same_target_is_waited_for() {
 }
 
 #[test]
-fn what_a_person_starts_begins_soon_or_not_at_all() {
+fn a_run_that_a_person_started_begins_soon_or_never() {
     let at = |second: i64| Timestamp::from_second(second).unwrap();
     let busy = |until: Option<i64>| Obstacle {
         reason: Reason::TargetBusy,
@@ -206,7 +206,7 @@ fn a_dry_run_needs_an_approved_runbook_and_no_approval_of_its_own() {
 }
 
 #[test]
-fn an_account_that_is_not_meant_for_runbooks_is_not_acted_as() {
+fn an_account_that_is_not_meant_for_runbooks_is_not_used() {
     let unfit = || {
         Err(NotReady::Waiting(
             Reason::ServiceAccountNotLabelled,
@@ -222,7 +222,7 @@ fn an_account_that_is_not_meant_for_runbooks_is_not_acted_as() {
 }
 
 #[test]
-fn a_rejection_of_the_run_is_final_also_where_no_approval_is_needed() {
+fn a_rejection_of_the_run_is_final_even_if_no_approval_is_needed() {
     for mut world in [World::new(), World::new().acted()] {
         world.run_approved = Approved::Rejected("bea".into());
         let why = "bea rejected the run".to_owned();
@@ -231,7 +231,7 @@ fn a_rejection_of_the_run_is_final_also_where_no_approval_is_needed() {
 }
 
 #[test]
-fn whatever_holds_up_what_a_person_started_holds_it_up_for_a_quarter_of_an_hour() {
+fn a_run_that_a_person_started_waits_at_most_a_quarter_of_an_hour() {
     let started = |ago: i64| {
         let mut world = World::new();
         world.run.spec.started_by = Some(crate::api::common::UserRef { user: "system:admin".into() });
@@ -256,7 +256,7 @@ fn whatever_holds_up_what_a_person_started_holds_it_up_for_a_quarter_of_an_hour(
 }
 
 #[test]
-fn without_an_incident_an_approval_is_waited_for_for_a_day() {
+fn a_run_without_an_incident_waits_a_day_for_approval() {
     let mut world = World::new();
     world.run.spec.incident_ref = None;
     world.incident = None;
@@ -280,7 +280,7 @@ fn without_an_incident_an_approval_is_waited_for_for_a_day() {
 }
 
 #[test]
-fn parts_of_the_cluster_are_nobody() {
+fn a_part_of_the_cluster_is_no_person() {
     for part in ["system:serviceaccount:a:b", "system:node:n", "system:kube-controller-manager", ""] {
         assert!(!is_person(part), "{part}");
     }

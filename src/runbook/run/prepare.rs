@@ -1,5 +1,5 @@
-//! What a run takes with it when it begins: the Runbook as it is now, the incident exactly, the digest that an
-//! approval of the run must name. Pure. Until the run begins it follows the Runbook; afterwards nothing does.
+//! Prepares a run: takes a snapshot of the Runbook, the UID of the incident, and the digest that an approval of the run
+//! must name. The snapshot follows the Runbook until the run begins, and never changes afterwards. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -14,7 +14,7 @@ use crate::change;
 use crate::runbook::limits::Obstacle;
 use crate::runbook::{digest, validate};
 
-/// The outcome.
+/// Whether a run can begin.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prepared {
     /// The run can begin from this status.
@@ -52,7 +52,7 @@ pub fn decide(
     let name = &run.spec.runbook_ref.name;
     let Some(runbook) = runbook else {
         return match &status.snapshot {
-            // It was there, and the permit says what follows from its end.
+            // The Runbook was deleted after the snapshot was taken; the permit decides what follows.
             Some(_) => Prepared::Ready(Box::new(status.clone())),
             None => blocked(Reason::RunbookMissing, format!("rb/{name} does not exist")),
         };
@@ -64,7 +64,7 @@ pub fn decide(
     let observed = runbook.status.as_ref().map(|status| status.observed_generation);
     let is_observed = observed == runbook.metadata.generation;
     if !is_observed && status.state == Some(RunState::WaitingForApproval) {
-        // It was edited a moment ago. A run that was asked for long ago must not be cancelled for that.
+        // The Runbook was edited a moment ago. A run that has waited for long must not be cancelled because of that.
         return Prepared::Blocked(Box::new(status.clone()), None);
     }
     let ready = is_observed
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_takes_the_runbook_with_it_as_it_is() {
+    fn a_run_takes_a_snapshot_of_the_runbook() {
         let book = runbook(json!({}));
         let status = ready(decided(Some(&book), plain(), &RunbookRunStatus::default()));
         let snapshot = status.snapshot.unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_before_the_begin_is_followed_and_needs_another_approval_of_the_run() {
+    fn a_run_that_has_not_begun_follows_edits_and_needs_a_new_approval() {
         let first = ready(decided(Some(&runbook(json!({}))), plain(), &RunbookRunStatus::default()));
         let same = ready(decided(Some(&runbook(json!({"spec": {"summary": "t"}}))), plain(), &first));
         assert_eq!(same, first, "the summary is not part of it");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_said() {
+    fn a_missing_or_wrong_fact_is_named() {
         let reason = |prepared: Prepared| match prepared {
             Prepared::Blocked(status, _) => {
                 status.conditions.iter().find(|c| c.type_ != "Ready").unwrap().reason.clone()
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runbook_that_is_not_ready_does_not_let_a_run_begin_long_after_a_person_started_it() {
+    fn a_run_that_waits_too_long_for_its_runbook_is_cancelled() {
         let mut run = run(json!({"runbookRef": {"name": "rb"}, "startedBy": {"user": "emil"}}));
         let created = Timestamp::from_second(1_000_000).unwrap();
         run.metadata.creation_timestamp = Some(crate::api::common::stored_time(created));

@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// The object is stored anew; `generation` when its spec has changed.
+    /// Stores the object again; `generation` if its spec has changed.
     fn touch(&mut self, generation: bool) {
         let bump = |value: &Value| value.as_i64().unwrap() + 1;
         let version: i64 = self.object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
@@ -105,7 +105,7 @@ struct Operator {
     pass: Pass,
 }
 
-/// What happens to a request on its way.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Network {
     Fine,
@@ -168,7 +168,7 @@ impl Operator {
         true
     }
 
-    /// Compare-and-swap on the run. Whoever is not sure reads again.
+    /// Compare-and-swap on the run. After an unknown outcome the run is read again.
     fn store(&mut self, world: &mut World, status: RunbookRunStatus, network: Network) {
         if self.version == world.version && network != Network::RequestLost {
             if world.status != status {
@@ -216,7 +216,7 @@ fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
 }
 
 #[test]
-fn the_intent_is_stored_before_the_act_with_target_version_delta_and_actor() {
+fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act { .. }) {
@@ -232,7 +232,7 @@ fn the_intent_is_stored_before_the_act_with_target_version_delta_and_actor() {
 }
 
 #[test]
-fn killed_between_intent_and_act_it_acts_once() {
+fn a_run_that_is_killed_between_intent_and_act_acts_once() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act { .. }) {
@@ -243,7 +243,7 @@ fn killed_between_intent_and_act_it_acts_once() {
 }
 
 #[test]
-fn killed_between_act_and_outcome_it_does_not_act_again() {
+fn a_run_that_is_killed_after_the_act_does_not_act_again() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while world.restarts.is_empty() {
@@ -285,7 +285,7 @@ fn a_change_between_look_and_act_is_looked_at_again() {
 }
 
 #[test]
-fn a_guard_that_is_false_stops_the_run_before_anything_is_touched() {
+fn a_false_precondition_stops_the_run_before_anything_is_touched() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Look { preconditions: true, .. }) {
@@ -333,7 +333,7 @@ fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
 }
 
 #[test]
-fn an_act_that_the_api_server_has_no_answer_to_is_announced_anew_later_each_time() {
+fn an_act_without_an_answer_is_announced_again_later_each_time() {
     let mut world = World::new(restart_and_check());
     let mut waits = Vec::new();
     for _ in 0..5 {
@@ -356,7 +356,7 @@ fn an_act_that_the_api_server_has_no_answer_to_is_announced_anew_later_each_time
 }
 
 #[test]
-fn a_check_of_what_is_not_watched_looks_again_soon() {
+fn a_check_of_an_unwatched_object_looks_again_soon() {
     let check = |target: Value| {
         let condition = json!({"target": target, "type": "Ready", "status": "True"});
         let mut world =
@@ -382,7 +382,7 @@ fn a_check_of_what_is_not_watched_looks_again_soon() {
 }
 
 #[test]
-fn a_cancel_counts_in_every_state_and_tells_what_was_done() {
+fn a_cancel_counts_in_every_state_and_says_what_was_done() {
     for moves in 0..12 {
         let mut world = World::new(restart_and_check());
         let mut operator = Operator::read(&world);
@@ -424,7 +424,7 @@ fn a_check_that_does_not_pass_in_time_fails_the_run() {
 }
 
 #[test]
-fn a_wait_ends_when_it_was_to_end_whatever_restarts() {
+fn a_wait_ends_at_its_instant_despite_restarts() {
     let mut world = World::new(spec(json!([{"name": "w", "wait": {"duration": "90s"}}])));
     work(&mut world);
     world.now = 89;
@@ -436,7 +436,7 @@ fn a_wait_ends_when_it_was_to_end_whatever_restarts() {
 }
 
 #[test]
-fn a_question_takes_the_answer_of_a_person_or_fails_when_nobody_answers() {
+fn a_question_takes_the_answer_of_a_person_or_fails_without_one() {
     let question =
         json!([{"name": "look", "manual": {"instructions": "Does the queue shrink?"}, "timeout": "15m"}]);
     let mut world = World::new(spec(question));
@@ -474,7 +474,7 @@ fn a_dry_run_changes_nothing_and_says_what_would_happen() {
 /// What may happen between two moves.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// Operator 0 or 1 makes a move; two leaders may believe in themselves.
+    /// Operator 0 or 1 makes a move; both may believe to be the leader.
     Move(usize, Network),
     /// An operator dies and starts again.
     Crash(usize),
@@ -484,7 +484,7 @@ enum Event {
     Churn,
     /// Somebody changes its spec.
     Edit,
-    /// A GitOps tool takes foreign annotations away.
+    /// A GitOps tool removes foreign annotations.
     Strip,
     /// Time passes, in seconds.
     Pass(i64),
@@ -512,7 +512,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_crashes_there_is_at_most_one_effective_act_per_operation(
+    fn at_most_one_act_per_operation_takes_effect_despite_crashes(
         events in prop::collection::vec(event(), 1..120)
     ) {
         let mut world = World::new(restart_and_check());

@@ -1,4 +1,4 @@
-//! What other rooms ask of a run. Pure.
+//! Questions that other rooms have about a run. Pure.
 
 use kube::ResourceExt;
 
@@ -18,20 +18,20 @@ fn state(run: &RunbookRun) -> RunState {
     run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
 }
 
-/// Whether the run is at work, dry runs left out.
+/// Whether the run is at work. A dry run never is.
 pub fn is_acting(run: &RunbookRun) -> bool {
     !run.spec.dry_run && matches!(state(run), RunState::Running | RunState::WaitingForPerson)
 }
 
-/// Whom the run waits for, while it does.
+/// The person that the run waits for; `None` while it does not wait.
 pub fn waits_for(run: &RunbookRun) -> Option<&Next> {
     let waiting =
         matches!(state(run), RunState::WaitingForApproval | RunState::WaitingForPerson | RunState::Blocked);
     run.status.as_ref()?.next.as_ref().filter(|_| waiting)
 }
 
-/// Why the lead's rotation must be paged at once: the run failed and its Runbook says so, or nobody can tell
-/// what it did. The text is for the page.
+/// The text of a page to the lead's rotation: the run failed and its Runbook says `Escalate`, or the outcome of the run is
+/// Unknown. `None` if no page is needed.
 pub fn escalation(run: &RunbookRun) -> Option<String> {
     if run.spec.dry_run {
         return None;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_run_escalates_only_if_its_runbook_says_so_an_unknown_one_always() {
+    fn a_failed_run_escalates_as_its_runbook_says_and_an_unknown_one_always() {
         let text = escalation(&run("Failed", "Escalate", "Failed")).unwrap();
         assert_eq!(
             text,

@@ -1,0 +1,117 @@
+//! Asks for the permit of a run: counts the approvals of its Runbook and of the run itself, then decides. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::permit::{self, Permit, PermitFacts};
+use crate::api::approval::CountedDecision;
+use crate::api::runbook::{RunbookSpec, RunbookStatus};
+use crate::api::runbook_run::{RunbookRunStatus, Snapshot};
+use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::change::approval::quorum::Names;
+use crate::cluster::conditions::NotReady;
+use crate::runbook::approval::{self, ApprovalFacts};
+use crate::runbook::limits;
+
+/// What is stored now, as it was just read.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The Runbook of the snapshot, if it still exists.
+    pub runbook: Option<Runbook>,
+    /// Whether the run may act as its ServiceAccount; or why not.
+    pub account: Result<(), NotReady>,
+    /// The Approvals of the namespace.
+    pub approvals: Vec<Arc<Approval>>,
+    /// All policies.
+    pub policies: Vec<Arc<ChangePolicy>>,
+    /// The incidents of the namespace.
+    pub incidents: Vec<Arc<Incident>>,
+    /// The runs of the namespace; empty once the run has begun.
+    pub runs: Vec<Arc<RunbookRun>>,
+    /// People by name, for texts about missing approvals.
+    pub names: Names,
+}
+
+/// The permit, and what it is based on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// Whether the run may go on.
+    pub permit: Permit,
+    /// Whether the run begins with this permit.
+    pub begins: bool,
+    /// The approvals of the Runbook that the run relies on.
+    pub relied_on: Vec<CountedDecision>,
+    /// The decisions about the run itself.
+    pub decisions: Vec<CountedDecision>,
+}
+
+/// Decides whether a run may go on with the Runbook of its snapshot.
+pub fn permit(
+    run: &RunbookRun,
+    status: &RunbookRunStatus,
+    (snapshot, spec): (&Snapshot, &RunbookSpec),
+    stored: &Stored,
+    now: Timestamp,
+) -> Asked {
+    let begins = status.start_time.is_none();
+    let (namespace, name, uid) =
+        (run.namespace().unwrap_or_default(), run.name_any(), run.uid().unwrap_or_default());
+    let known = stored.runbook.as_ref();
+    let of_runbook = ApprovalFacts {
+        namespace: &namespace,
+        name: &run.spec.runbook_ref.name,
+        uid: &snapshot.uid,
+        digest: &snapshot.digest,
+        rejected_by: known.and_then(|runbook| runbook.status.as_ref()?.rejected_by(&snapshot.digest)),
+        approvals: &stored.approvals,
+        policies: &stored.policies,
+        names: &stored.names,
+    };
+    let (runbook_approved, relied_on) = if begins {
+        let count = approval::of_runbook(&of_runbook, known.and_then(Runbook::authors).as_deref(), now);
+        (count.approved, count.decisions)
+    } else {
+        let relied_on = snapshot.approvals.clone();
+        (approval::still_counts(&of_runbook, &relied_on, now), relied_on)
+    };
+    let of_run = ApprovalFacts {
+        name: &name,
+        uid: &uid,
+        digest: status.digest.as_deref().unwrap_or_default(),
+        ..of_runbook
+    };
+    let started_by = run.spec.started_by.as_ref().map(|starter| starter.user.as_str());
+    let own = approval::of_run(&of_run, started_by, &stored.incidents, now);
+    let named = run.spec.incident_ref.as_ref();
+    let incident =
+        named.and_then(|named| stored.incidents.iter().find(|incident| incident.name_any() == named.name));
+    let facts = PermitFacts {
+        run,
+        status,
+        spec,
+        runbook: known,
+        runbook_approved: &runbook_approved,
+        run_approved: &own.approved,
+        account: &stored.account,
+        incident: incident.map(|incident| &**incident),
+        incidents: &stored.incidents,
+        policies: &stored.policies,
+        runs: &stored.runs,
+    };
+    let permit = permit::decide(&facts, now);
+    Asked { begins: begins && permit == Permit::Go, permit, relied_on, decisions: own.decisions }
+}
+
+/// The Runbook of a run that begins, with the status that remembers the run. `None` if the run does not begin, is a dry
+/// run, or is remembered already.
+pub fn remembered<'a>(
+    run: &RunbookRun,
+    stored: &'a Stored,
+    asked: &Asked,
+    now: Timestamp,
+) -> Option<(&'a Runbook, RunbookStatus)> {
+    let runbook = stored.runbook.as_ref().filter(|_| asked.begins && !run.spec.dry_run)?;
+    Some((runbook, limits::with_run(runbook, run, now)?))
+}

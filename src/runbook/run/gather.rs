@@ -1,0 +1,84 @@
+//! Reads what a run depends on, live and never from a cache: a stale read must not cause an act. Only the names of people
+//! in texts come from caches.
+
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::Api;
+use kube::{Resource, ResourceExt};
+
+use super::ask::Stored;
+use crate::api::runbook::RunbookSpec;
+use crate::api::runbook_run::RunbookRunStatus;
+use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::cluster::caches::{in_namespace, stored_now};
+use crate::cluster::{Context, Error};
+use crate::runbook::{approval, identity};
+
+/// The objects of a kind in the namespace of a run.
+fn api<K>(context: &Context, run: &RunbookRun) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(context.client.clone(), &run.namespace().unwrap_or_default())
+}
+
+/// The Runbook of a run, if it exists.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn runbook(context: &Context, run: &RunbookRun) -> Result<Option<Runbook>, Error> {
+    Ok(api::<Runbook>(context, run).get_opt(&run.spec.runbook_ref.name).await?)
+}
+
+/// The incident of a run, if it names one that exists.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn incident(context: &Context, run: &RunbookRun) -> Result<Option<Incident>, Error> {
+    let Some(named) = &run.spec.incident_ref else { return Ok(None) };
+    Ok(api::<Incident>(context, run).get_opt(&named.name).await?)
+}
+
+/// The Approvals of the namespace of a run.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn approvals(context: &Context, run: &RunbookRun) -> Result<Vec<Arc<Approval>>, Error> {
+    Ok(stored_now(api(context, run), &context.stores.approvals).await?)
+}
+
+/// What is stored now about a run that asks whether it may go on. The other runs are read only before the run begins;
+/// the caller then holds the lock that keeps another run from beginning meanwhile.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn stored(
+    context: &Context,
+    run: &RunbookRun,
+    status: &RunbookRunStatus,
+    spec: &RunbookSpec,
+) -> Result<Stored, Error> {
+    let (stores, namespace) = (&context.stores, run.namespace().unwrap_or_default());
+    let runs = match status.start_time {
+        None => stored_now(api(context, run), &stores.runs).await?,
+        Some(_) => Vec::new(),
+    };
+    let uid = status.snapshot.as_ref().map(|snapshot| snapshot.uid.as_str());
+    let runbook = runbook(context, run).await?.filter(|runbook| runbook.uid().as_deref() == uid);
+    let account = api::<ServiceAccount>(context, run).get_opt(&spec.service_account_name).await?;
+    Ok(Stored {
+        runbook,
+        account: identity::fit(account.as_ref(), &namespace, &spec.service_account_name),
+        approvals: approvals(context, run).await?,
+        policies: stored_now(Api::all(context.client.clone()), &stores.policies).await?,
+        incidents: stored_now(api(context, run), &stores.incidents).await?,
+        runs,
+        names: approval::names(
+            &in_namespace(&stores.services, &namespace),
+            &in_namespace(&stores.rotations, &namespace),
+            spec,
+        ),
+    })
+}
