@@ -37,7 +37,7 @@ pub fn has_intent(status: &RunbookRunStatus) -> bool {
 pub fn steps(spec: &RunbookSpec) -> Vec<StepStatus> {
     let step = |step: &Step| StepStatus {
         name: step.name.clone(),
-        message: steps::kind(step).map(|kind| cut(&format!("will {}", kind.summary()), MAX_MESSAGE)),
+        message: steps::of(step).map(|kind| cut(&format!("will {}", kind.summary()), MAX_MESSAGE)),
         ..StepStatus::default()
     };
     spec.steps.iter().map(step).collect()
@@ -45,7 +45,7 @@ pub fn steps(spec: &RunbookSpec) -> Vec<StepStatus> {
 
 /// When a step that begins now fails, unless it has ended by then.
 pub fn deadline(step: &Step, now: Timestamp) -> Timestamp {
-    let by_kind = || steps::kind(step).map_or(DEFAULT_TIMEOUT, StepKind::default_timeout);
+    let by_kind = || steps::of(step).map_or(DEFAULT_TIMEOUT, StepKind::default_timeout);
     let timeout = step.timeout.as_ref().map_or_else(by_kind, |timeout| timeout.get());
     now.checked_add(timeout).unwrap_or(Timestamp::MAX)
 }

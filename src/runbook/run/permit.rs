@@ -231,7 +231,7 @@ fn asks(facts: &PermitFacts<'_>, namespace: &str, who: &str, now: Timestamp) -> 
 }
 
 fn ask(run: &RunbookRun, namespace: &str, spec: &RunbookSpec, who: &str) -> Next {
-    let steps: Vec<String> = spec.steps.iter().filter_map(steps::kind).map(StepKind::summary).collect();
+    let steps: Vec<String> = spec.steps.iter().filter_map(steps::of).map(StepKind::summary).collect();
     Next {
         who: crate::text::cut(who, 253),
         what: crate::text::cut(

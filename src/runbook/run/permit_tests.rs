@@ -262,7 +262,7 @@ fn a_run_without_an_incident_waits_a_day_for_approval() {
     world.incident = None;
     world.spec.approval = crate::api::runbook::RunApproval::PerRun;
     let now = Timestamp::from_second(1_000_000).unwrap();
-    let end = now.checked_add(ASKS).unwrap();
+    let end = now.checked_add(MAX_WAIT_FOR_APPROVAL).unwrap();
     assert!(matches!(world.decide(), Permit::Ask(_, Some(until)) if until == end));
     let asks = |world: &mut World, since: i64| {
         let blocked = json!({"type": "Blocked", "status": "True", "reason": "ApprovalMissing", "message": "m",

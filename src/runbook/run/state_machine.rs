@@ -205,7 +205,7 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
     let Some(step) = facts.spec.steps.get(index) else {
         return fail(facts, index, "the Runbook has no such step", now);
     };
-    let Some(kind) = steps::kind(step) else {
+    let Some(kind) = steps::of(step) else {
         return fail(facts, index, "the step does not do exactly one thing", now);
     };
     let work = kind.work();
@@ -266,7 +266,7 @@ fn announce(
 }
 
 fn summary(step: &Step) -> String {
-    steps::kind(step).map_or_else(String::new, StepKind::summary)
+    steps::of(step).map_or_else(String::new, StepKind::summary)
 }
 
 fn succeed(facts: &RunFacts<'_>, index: usize, mutation: &dyn Mutation, now: Timestamp) -> Move {
@@ -278,7 +278,7 @@ fn announced(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
     let (Some(intent), Some(step)) = (&facts.status.steps[index].intent, facts.spec.steps.get(index)) else {
         return unknown(facts, index, "the journal names no intent", now);
     };
-    let Some(Work::Mutation(mutation)) = steps::kind(step).map(StepKind::work) else {
+    let Some(Work::Mutation(mutation)) = steps::of(step).map(StepKind::work) else {
         return unknown(facts, index, "the journal names an intent of a step that changes nothing", now);
     };
     match &facts.pass.sent {

@@ -53,7 +53,7 @@ pub fn members(step: &Step) -> Vec<&dyn StepKind> {
 }
 
 /// What a step does; `None` unless it does exactly one thing.
-pub fn kind(step: &Step) -> Option<&dyn StepKind> {
+pub fn of(step: &Step) -> Option<&dyn StepKind> {
     match members(step).as_slice() {
         [kind] => Some(*kind),
         _ => None,
@@ -62,13 +62,13 @@ pub fn kind(step: &Step) -> Option<&dyn StepKind> {
 
 /// The objects that steps read or change.
 pub fn targets(steps: &[Step]) -> impl Iterator<Item = &ObjectRef> {
-    steps.iter().filter_map(kind).filter_map(StepKind::target)
+    steps.iter().filter_map(of).filter_map(StepKind::target)
 }
 
 /// The objects that steps change, each once.
 pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
     let mut targets: Vec<&ObjectRef> = Vec::new();
-    for kind in steps.iter().filter_map(kind).filter(|kind| matches!(kind.work(), Work::Mutation(_))) {
+    for kind in steps.iter().filter_map(of).filter(|kind| matches!(kind.work(), Work::Mutation(_))) {
         if let Some(target) = kind.target()
             && !targets.iter().any(|known| known.same_object(target))
         {
@@ -117,11 +117,11 @@ mod tests {
             let found: Vec<usize> =
                 (0..MEMBERS.len()).filter(|index| MEMBERS[*index](&step).is_some()).collect();
             assert_eq!(found, [index], "{name}");
-            if let Some(Work::NotImplemented(said)) = kind(&step).map(StepKind::work) {
+            if let Some(Work::NotImplemented(said)) = of(&step).map(StepKind::work) {
                 assert_eq!(said, *name);
             }
         }
         let empty: Step = serde_json::from_value(json!({"name": "s"})).unwrap();
-        assert!(kind(&empty).is_none());
+        assert!(of(&empty).is_none());
     }
 }
