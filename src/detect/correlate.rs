@@ -29,7 +29,7 @@ pub enum Key<'a> {
 
 /// What becomes of observations.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Step {
+pub enum Correlation {
     /// They are merged into the incident of that name: it is open, is reopened, or has signals that have now cleared.
     Merge(String),
     /// They are a new outage.
@@ -50,8 +50,8 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// Decides what becomes of these observations.
-    pub fn correlate(&self, seen: &[Observation], now: Timestamp) -> Step {
-        let name = |incident: &Arc<Incident>| Step::Merge(incident.name_any());
+    pub fn correlate(&self, seen: &[Observation], now: Timestamp) -> Correlation {
+        let name = |incident: &Arc<Incident>| Correlation::Merge(incident.name_any());
         let open = self.all.values().filter(|incident| incident.is_open() && self.is_about(incident, seen));
         // An incident that covers the object comes before one of the same group.
         let is_beside =
@@ -66,10 +66,10 @@ impl Known<'_> {
                 known.end_time.is_none() && seen.iter().any(ends)
             };
             let cleared = over().filter(|incident| self.signals(incident).any(still));
-            return cleared.max_by_key(|incident| ended(incident)).map_or(Step::Nothing, name);
+            return cleared.max_by_key(|incident| ended(incident)).map_or(Correlation::Nothing, name);
         }
         let goes_on = over().filter(|last| self.is_about(last, seen) && self.may_reopen(last, now));
-        goes_on.max_by_key(|incident| ended(incident)).map_or(Step::Begin, name)
+        goes_on.max_by_key(|incident| ended(incident)).map_or(Correlation::Begin, name)
     }
 
     /// The observations that begin an outage: they fire, and repeat neither a signal that has cleared nor one whose

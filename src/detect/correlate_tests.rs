@@ -67,64 +67,68 @@ fn correlate(
     incidents: &[Incident],
     seen: &[Observation],
     now: i64,
-) -> Step {
+) -> Correlation {
     let all = incidents.iter().map(|one| (one.name_any(), Arc::new(one.clone()))).collect();
     Known { key, source, all }.correlate(seen, at(now))
 }
 
 /// Correlates observations about checkout.
-fn about(incidents: &[Incident], seen: &[Observation], now: i64) -> Step {
+fn about(incidents: &[Incident], seen: &[Observation], now: i64) -> Correlation {
     correlate(Key::Service(&service()), &source(json!({})), incidents, seen, now)
 }
 
-fn join(name: &str) -> Step {
-    Step::Merge(name.to_owned())
+fn merge_into(name: &str) -> Correlation {
+    Correlation::Merge(name.to_owned())
 }
 
 #[test]
 fn an_incident_is_reopened_within_its_time_and_later_a_new_one_begins() {
     let last = [incident("checkout-aaaaa", json!({}))];
-    assert_eq!(about(&last, &[firing(200)], 700), join("checkout-aaaaa"));
-    assert_eq!(about(&last, &[firing(200)], 701), Step::Begin);
+    assert_eq!(about(&last, &[firing(200)], 700), merge_into("checkout-aaaaa"));
+    assert_eq!(about(&last, &[firing(200)], 701), Correlation::Begin);
     let quick = source(json!({"reopenWithin": "30s"}));
-    assert_eq!(correlate(Key::Service(&service()), &quick, &last, &[firing(200)], 131), Step::Begin);
+    assert_eq!(correlate(Key::Service(&service()), &quick, &last, &[firing(200)], 131), Correlation::Begin);
 }
 
 #[test]
 fn an_open_incident_of_the_service_is_found_whatever_its_name() {
     // A person created it under another name.
     let last = [incident("cannot-pay", json!({"status": {"signals": []}}))];
-    assert_eq!(about(&last, &[firing(200)], 300), join("cannot-pay"));
+    assert_eq!(about(&last, &[firing(200)], 300), merge_into("cannot-pay"));
     let other = json!({"status": {"signals": [], "service": {"ref": {"uid": "another"}}}});
-    assert_eq!(about(&[incident("cannot-log-in", other)], &[firing(200)], 300), Step::Begin);
+    assert_eq!(about(&[incident("cannot-log-in", other)], &[firing(200)], 300), Correlation::Begin);
     let running = json!({"spec": {"serviceRefs": [{"name": "checkout"}]}, "status": null});
-    assert_eq!(about(&[incident("cannot-pay", running)], &[firing(200)], 300), join("cannot-pay"));
+    assert_eq!(about(&[incident("cannot-pay", running)], &[firing(200)], 300), merge_into("cannot-pay"));
 }
 
 #[test]
 fn a_late_repeat_opens_nothing() {
     let last = [incident("cannot-pay", json!({}))];
-    assert_eq!(about(&last, &[firing(10)], 110), Step::Nothing);
-    assert_eq!(about(&last, &[firing(10)], 9999), Step::Nothing, "however late");
-    assert_eq!(about(&last, &[firing(30)], 9999), Step::Begin);
-    assert_eq!(about(&last, &[firing(10), seen("g", 30, None)], 9999), Step::Begin, "one of them is new");
+    assert_eq!(about(&last, &[firing(10)], 110), Correlation::Nothing);
+    assert_eq!(about(&last, &[firing(10)], 9999), Correlation::Nothing, "however late");
+    assert_eq!(about(&last, &[firing(30)], 9999), Correlation::Begin);
+    assert_eq!(
+        about(&last, &[firing(10), seen("g", 30, None)], 9999),
+        Correlation::Begin,
+        "one of them is new"
+    );
 }
 
 #[test]
 fn a_cleared_signal_goes_to_the_incident_where_it_fires() {
     let cleared = [seen("f", 10, Some(150))];
-    assert_eq!(about(&[incident("i", fires_on(json!({})))], &cleared, 150), join("i"));
-    assert_eq!(about(&[incident("i", json!({}))], &cleared, 150), Step::Nothing);
-    assert_eq!(about(&[], &cleared, 150), Step::Nothing);
+    assert_eq!(about(&[incident("i", fires_on(json!({})))], &cleared, 150), merge_into("i"));
+    assert_eq!(about(&[incident("i", json!({}))], &cleared, 150), Correlation::Nothing);
+    assert_eq!(about(&[], &cleared, 150), Correlation::Nothing);
 }
 
 #[test]
 fn a_false_alarm_that_still_fires_opens_nothing_until_it_clears() {
     let last = [incident("alarm", fires_on(json!({"status": {"state": "FalseAlarm"}})))];
-    assert_eq!(about(&last, &[firing(10)], 9999), Step::Nothing);
-    assert_eq!(about(&last, &[firing(30)], 9999), Step::Begin);
+    assert_eq!(about(&last, &[firing(10)], 9999), Correlation::Nothing);
+    assert_eq!(about(&last, &[firing(30)], 9999), Correlation::Begin);
     let other = AlertSource::new("other", source(json!({})).spec);
-    assert_eq!(correlate(Key::Service(&service()), &other, &last, &[firing(10)], 9999), Step::Begin);
+    assert_eq!(correlate(Key::Service(&service()), &other, &last, &[firing(10)], 9999), Correlation::Begin);
     // It is still no outage when something new fires beside it.
     let all = [(String::from("alarm"), Arc::new(last[0].clone()))].into();
     let (key, source) = (service(), source(json!({})));
@@ -140,9 +144,9 @@ fn a_signal_that_fires_on_after_people_ended_it_opens_nothing() {
     let said = |outcome: &str| {
         [incident("i", fires_on(json!({"spec": {"resolution": {"outcome": outcome, "reason": "r"}}})))]
     };
-    assert_eq!(about(&said("Unproved"), &[firing(10)], 110), Step::Nothing);
-    assert_eq!(about(&said("Unproved"), &[firing(25)], 110), join("i"), "it began anew");
-    assert_eq!(about(&said("Restored"), &[firing(10)], 110), join("i"));
+    assert_eq!(about(&said("Unproved"), &[firing(10)], 110), Correlation::Nothing);
+    assert_eq!(about(&said("Unproved"), &[firing(25)], 110), merge_into("i"), "it began anew");
+    assert_eq!(about(&said("Restored"), &[firing(10)], 110), merge_into("i"));
 }
 
 #[test]
@@ -157,10 +161,10 @@ fn a_duplicate_is_an_outage_of_its_own_once_the_other_one_is_over() {
         let other = json!({"status": {"state": state, "service": {"ref": {"uid": "du"}}, "signals": []}});
         about(&[last.clone(), incident("database", other)], &[firing(10)], 9999)
     };
-    assert_eq!(beside("Crisis"), Step::Nothing);
-    assert_eq!(beside("FalseAlarm"), Step::Nothing);
-    assert_eq!(beside("Resolved"), Step::Begin, "it still fires, and nobody works on it");
-    assert_eq!(about(std::slice::from_ref(&last), &[firing(10)], 9999), Step::Begin);
+    assert_eq!(beside("Crisis"), Correlation::Nothing);
+    assert_eq!(beside("FalseAlarm"), Correlation::Nothing);
+    assert_eq!(beside("Resolved"), Correlation::Begin, "it still fires, and nobody works on it");
+    assert_eq!(about(std::slice::from_ref(&last), &[firing(10)], 9999), Correlation::Begin);
 }
 
 #[test]
@@ -174,13 +178,17 @@ fn signals_without_a_service_are_grouped_as_their_source_says() {
     let by_group = |incidents: &[Incident], now| {
         correlate(Key::Group("g"), &source(json!({})), incidents, &another, now)
     };
-    assert_eq!(by_group(&[incident("i", no_service(open()))], 9999), join("i"), "an alert it does not know");
-    assert_eq!(by_group(&[incident("i", no_service(json!({})))], 700), join("i"), "it goes on");
-    assert_eq!(by_group(&[incident("i", no_service(json!({})))], 701), Step::Begin);
-    assert_eq!(by_group(&[incident("i", open())], 9999), Step::Begin, "that is about a service");
+    assert_eq!(
+        by_group(&[incident("i", no_service(open()))], 9999),
+        merge_into("i"),
+        "an alert it does not know"
+    );
+    assert_eq!(by_group(&[incident("i", no_service(json!({})))], 700), merge_into("i"), "it goes on");
+    assert_eq!(by_group(&[incident("i", no_service(json!({})))], 701), Correlation::Begin);
+    assert_eq!(by_group(&[incident("i", open())], 9999), Correlation::Begin, "that is about a service");
     let other = AlertSource::new("other", source(json!({})).spec);
-    let step = correlate(Key::Group("g"), &other, &[incident("i", no_service(open()))], &another, 300);
-    assert_eq!(step, Step::Begin, "another source's group");
+    let decided = correlate(Key::Group("g"), &other, &[incident("i", no_service(open()))], &another, 300);
+    assert_eq!(decided, Correlation::Begin, "another source's group");
 
     let over = [incident("one", no_service(json!({}))), incident("two", json!({}))];
     let all = over.iter().map(|one| (one.name_any(), Arc::new(one.clone()))).collect();
@@ -210,7 +218,7 @@ fn an_open_incident_covers_its_objects_even_without_a_service() {
     assert_eq!(covering(&shared, &about("checkout")).as_deref(), Some("covers"));
     assert_eq!(covering(&shared, &about("till")), None);
     assert_eq!(covering(&shared, &firing(200)), None);
-    let step = |seen| correlate(Key::Group("g"), &source(json!({})), &all, &[seen], 300);
-    assert_eq!(step(about("checkout")), join("covers"));
-    assert_eq!(step(about("till")), join("of-group"));
+    let decided = |seen| correlate(Key::Group("g"), &source(json!({})), &all, &[seen], 300);
+    assert_eq!(decided(about("checkout")), merge_into("covers"));
+    assert_eq!(decided(about("till")), merge_into("of-group"));
 }

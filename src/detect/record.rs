@@ -17,7 +17,7 @@ use crate::api::incident_status::{IncidentStatus, MAYDAY};
 use crate::api::{AlertSource, BusinessService, Incident};
 use crate::cluster::caches::in_namespace;
 use crate::cluster::{Context, Error};
-use crate::detect::correlate::{Key, Known, Step, covering};
+use crate::detect::correlate::{Correlation, Key, Known, covering};
 use crate::incident::signals::{Merged, merge};
 use crate::incident::{roles, timeline};
 use crate::service::{group_incident_name, incident_name, matching};
@@ -78,7 +78,7 @@ async fn record_one(
     let namespace = source.namespace().unwrap_or_default();
     let cached = in_namespace(&context.stores.incidents, &namespace);
     let all = cached.into_iter().map(|incident| (incident.name_any(), incident)).collect();
-    let mut outage = Outage {
+    let mut search = IncidentSearch {
         incidents: Api::namespaced(context.client.clone(), &namespace),
         services: Api::namespaced(context.client.clone(), &namespace),
         known: Known { key, source, all },
@@ -87,18 +87,18 @@ async fn record_one(
     let mut raised = None;
     for _ in 0..TRIES {
         let now = Timestamp::now();
-        let found = match outage.known.correlate(seen, now) {
-            Step::Nothing => return Ok(true),
-            Step::Merge(name) => outage.reread(&name, seen, now).await?,
-            Step::Begin => match outage.begin(seen, now).await? {
+        let found = match search.known.correlate(seen, now) {
+            Correlation::Nothing => return Ok(true),
+            Correlation::Merge(name) => search.reread(&name, seen, now).await?,
+            Correlation::Begin => match search.begin(seen, now).await? {
                 Begun::WithoutService => return Ok(false),
                 Begun::Meanwhile => None,
                 Begun::As(incident) => Some(incident),
             },
         };
         let Some(found) = found else { continue };
-        let news = outage.known.news_for(&found, seen);
-        if add(&outage.incidents, &found, source, &news, now, &mut raised).await? {
+        let news = search.known.news_for(&found, seen);
+        if add(&search.incidents, &found, source, &news, now, &mut raised).await? {
             return Ok(true);
         }
     }
@@ -106,7 +106,7 @@ async fn record_one(
 }
 
 /// The search for the incident of one outage.
-struct Outage<'a> {
+struct IncidentSearch<'a> {
     incidents: Api<Incident>,
     services: Api<BusinessService>,
     known: Known<'a>,
@@ -124,7 +124,7 @@ enum Begun {
     WithoutService,
 }
 
-impl Outage<'_> {
+impl IncidentSearch<'_> {
     /// Reads the incident to merge into, since the cache may be stale. `None` if it is the wrong one after all.
     async fn reread(
         &mut self,
@@ -137,7 +137,7 @@ impl Outage<'_> {
             return Ok(None);
         };
         self.known.all.insert(name.to_owned(), Arc::clone(&live));
-        let is_right = self.known.correlate(seen, now) == Step::Merge(name.to_owned());
+        let is_right = self.known.correlate(seen, now) == Correlation::Merge(name.to_owned());
         Ok(is_right.then_some(live))
     }
 
@@ -164,7 +164,7 @@ impl Outage<'_> {
             }
             self.known.all.insert(name, Arc::clone(&found));
             // The name is used up, unless that incident is reopened or has all of these signals.
-            if self.known.correlate(seen, now) == Step::Begin {
+            if self.known.correlate(seen, now) == Correlation::Begin {
                 self.after = found.uid();
                 if let Some(service) = service {
                     raise_episode(&self.services, service).await?;
