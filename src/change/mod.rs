@@ -1,4 +1,4 @@
-//! Change control: what counts as production, who must agree to a change, and whether one attempted write passes.
+//! Change control: which objects are protected, who must approve a change, and whether an attempted write passes.
 //!
 //! [`gate`] answers the webhook in every process. [`controllers`] and [`drift`] run on the lease holder.
 

@@ -1,4 +1,4 @@
-//! Which policies protect what. Pure.
+//! Which policies protect an object or govern a change. Pure.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::api::change_request::PlannedChange;
 use crate::api::common::ObjectRef;
 use crate::api::{ChangePolicy, Freeze};
 
-/// What a request is about, as admission names it.
+/// The resource of a review, as admission names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Resource<'a> {
     /// API group; empty for the core group.
@@ -18,7 +18,7 @@ pub struct Resource<'a> {
     pub namespace: &'a str,
 }
 
-/// Namespaces that no policy may cover, or nothing could be mended there.
+/// Whether no policy may cover a namespace, so that the cluster and Mayday can always be repaired there.
 pub fn is_refused_scope(namespace: &str, operator_namespace: &str) -> bool {
     namespace == "kube-system" || namespace == operator_namespace
 }
@@ -31,8 +31,8 @@ pub fn namespaces<'a>(policy: &'a ChangePolicy, operator_namespace: &str) -> Vec
     names.iter().map(String::as_str).filter(may_be).collect()
 }
 
-/// Whether a namespace can have that name, as the schema has it. One that was stored before the schema said so would make
-/// every rule of the webhook one that the API server does not take.
+/// Whether a namespace can have that name. The schema checks it as well, but with a name stored before that the API server
+/// would refuse every rule of the webhook.
 fn is_namespace_name(name: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= 63
@@ -53,19 +53,19 @@ pub fn protected_namespaces(policies: &[Arc<ChangePolicy>], operator_namespace: 
     found
 }
 
-/// The policies over a namespace, in the order of their names.
-pub fn over<'a>(
+/// The policies that cover a namespace, in the order of their names.
+pub fn covering<'a>(
     policies: &'a [Arc<ChangePolicy>],
     namespace: &str,
     operator_namespace: &str,
 ) -> Vec<&'a ChangePolicy> {
-    let mut over: Vec<&ChangePolicy> = policies
+    let mut covering: Vec<&ChangePolicy> = policies
         .iter()
         .map(|policy| &**policy)
         .filter(|policy| namespaces(policy, operator_namespace).contains(&namespace))
         .collect();
-    over.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    over
+    covering.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    covering
 }
 
 /// The policies that protect an object.
@@ -77,14 +77,14 @@ pub fn protecting<'a>(
     if is_never_protected(resource) {
         return Vec::new();
     }
-    over(policies, resource.namespace, operator_namespace)
+    covering(policies, resource.namespace, operator_namespace)
         .into_iter()
         .filter(|policy| covers(&policy.spec, resource))
         .collect()
 }
 
-/// The policies that must agree to a planned change: those that protect the object; for another object of ours
-/// those over its namespace.
+/// The policies that govern a planned change: those that protect the object; for an object of Mayday those over its
+/// namespace.
 pub fn governing<'a>(
     policies: &'a [Arc<ChangePolicy>],
     freezes: &[Arc<Freeze>],
@@ -97,7 +97,7 @@ pub fn governing<'a>(
         (crate::api::GROUP, "ChangePolicy" | "Freeze") => {
             of_cluster_scoped(policies, freezes, target, operator_namespace)
         }
-        (crate::api::GROUP, _) => over(policies, namespace, operator_namespace),
+        (crate::api::GROUP, _) => covering(policies, namespace, operator_namespace),
         (group, _) => protecting(
             policies,
             &Resource { group, plural: &planned.resource, namespace },
@@ -106,8 +106,8 @@ pub fn governing<'a>(
     }
 }
 
-/// The policies of a cluster-scoped object: of a policy that policy itself, of a freeze the one that it names,
-/// each as it is stored, and of a Namespace those over it. Of any other nobody has a say.
+/// The policies that govern a cluster-scoped object: for a ChangePolicy itself, for a Freeze the one it names, both as
+/// stored, and for a Namespace those over it. No policy governs any other.
 pub fn of_cluster_scoped<'a>(
     policies: &'a [Arc<ChangePolicy>],
     freezes: &[Arc<Freeze>],
@@ -125,7 +125,7 @@ pub fn of_cluster_scoped<'a>(
             .find(|freeze| freeze.metadata.name.as_ref() == Some(&target.name))
             .map(|freeze| named(&freeze.spec.policy_ref.name))
             .unwrap_or_default(),
-        ("", "Namespace") => over(policies, &target.name, operator_namespace),
+        ("", "Namespace") => covering(policies, &target.name, operator_namespace),
         _ => Vec::new(),
     }
 }
@@ -148,7 +148,7 @@ fn is_never_protected(resource: &Resource<'_>) -> bool {
 }
 
 fn covers(policy: &ChangePolicySpec, resource: &Resource<'_>) -> bool {
-    // The Namespace is protected with what is in it, whatever kinds are listed.
+    // A Namespace is protected with its contents, even if the policy lists kinds.
     if resource.group.is_empty() && resource.plural == "namespaces" {
         return true;
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_in_its_namespaces_is_protected_but_events_leases_and_our_own_kinds() {
+    fn all_is_protected_but_events_leases_and_maydays_own_kinds() {
         let policy = policy(json!({"namespaces": {"names": ["shop"]}}), json!(null));
         assert!(protects(&policy, "apps", "deployments", "shop"));
         assert!(protects(&policy, "example.com", "anything", "shop"));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_kinds_narrow_the_scope_and_the_namespace_itself_stays() {
+    fn listed_kinds_narrow_the_scope_but_keep_the_namespace() {
         let scope = json!({"namespaces": {"names": ["shop"]}, "resources": {
             "include": [{"apiGroups": ["apps"], "resources": ["*"]}],
             "exclude": [{"apiGroups": ["apps"], "resources": ["replicasets"]}]}});
@@ -207,21 +207,21 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_counts_as_what_it_was_resolved_to_and_as_nothing_before() {
+    fn a_selector_counts_only_once_it_is_resolved() {
         let scope = json!({"namespaces": {"selector": {"matchLabels": {"env": "production"}}}});
         assert!(!protects(&policy(scope.clone(), json!(null)), "apps", "deployments", "shop"));
         assert!(protects(&policy(scope, json!({"namespaces": ["shop"]})), "apps", "deployments", "shop"));
     }
 
     #[test]
-    fn what_no_namespace_can_be_called_is_left_out() {
+    fn an_invalid_namespace_name_is_left_out() {
         let policy =
             policy(json!({"namespaces": {"names": ["*", "shop", "-a", "a-", "A", "a.b", ""]}}), json!(null));
         assert_eq!(namespaces(&policy, "mayday-system"), ["shop"]);
     }
 
     #[test]
-    fn our_own_namespace_and_kube_system_are_never_covered() {
+    fn maydays_own_namespace_and_kube_system_are_never_covered() {
         let policy = policy(json!({"namespaces": {"names": ["kube-system", "mayday-system"]}}), json!(null));
         assert!(!protects(&policy, "apps", "deployments", "kube-system"));
         assert!(!protects(&policy, "apps", "deployments", "mayday-system"));

@@ -56,7 +56,7 @@ impl<'a> Gathered<'a> {
     }
 
     fn over(&self, namespace: &str) -> Vec<&ChangePolicy> {
-        policy::over(&self.policies, namespace, &self.context.config.namespace)
+        policy::covering(&self.policies, namespace, &self.context.config.namespace)
     }
 
     /// Whether any policy is over the namespace.

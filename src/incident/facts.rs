@@ -62,7 +62,7 @@ impl IncidentFacts {
 
     /// Whether a policy governs a namespace. Without one nobody may lead there.
     pub fn is_governed(&self, namespace: &str) -> bool {
-        !policy::over(&self.policies, namespace, &self.operator_namespace).is_empty()
+        !policy::covering(&self.policies, namespace, &self.operator_namespace).is_empty()
     }
 
     /// The live state of a workload, if it is known.

@@ -89,7 +89,7 @@ pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentS
         }
     }
     let namespace = incident.namespace().unwrap_or_default();
-    let over = policy::over(&facts.policies, &namespace, &facts.operator_namespace);
+    let over = policy::covering(&facts.policies, &namespace, &facts.operator_namespace);
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
     if !specs.iter().any(|policy| binding::binds(incident, policy)) {
         status.binds_since_time = None;

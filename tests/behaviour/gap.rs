@@ -9,7 +9,7 @@ use crate::support::{Cluster, Person, condition, eventually};
 /// The unauthorized changes in the status of the policy, oldest first.
 fn found(cluster: &Cluster) -> Vec<String> {
     let policy = cluster.admin().reads("cpol/production");
-    let unapproved = policy["status"]["unapproved"].as_array().cloned().unwrap_or_default();
+    let unapproved = policy["status"]["unauthorized"].as_array().cloned().unwrap_or_default();
     let later = unapproved.iter().rev().filter(|change| change["kind"] == "FoundLater");
     later.map(|change| change["what"].as_str().unwrap().to_owned()).collect()
 }
@@ -18,7 +18,7 @@ fn found(cluster: &Cluster) -> Vec<String> {
 fn known(cluster: &Cluster, kind: &str) -> Option<String> {
     let maps = cluster.admin().reads("configmaps -n mayday-system");
     let maps = maps["items"].as_array().unwrap().clone();
-    let map = maps.into_iter().find(|map| map["metadata"]["name"] == "mayday-known-shop")?;
+    let map = maps.into_iter().find(|map| map["metadata"]["name"] == "mayday-baseline-shop")?;
     map["data"][kind].as_str().map(str::to_owned)
 }
 
@@ -44,7 +44,7 @@ fn broken_glass_is_told(shop: &Shop<'_>) {
         assert!(text.contains(what), "{text}");
     }
     // The dry run before it left no trace.
-    let recorded = shop.admin.reads("cpol/production")["status"]["unapproved"].clone();
+    let recorded = shop.admin.reads("cpol/production")["status"]["unauthorized"].clone();
     assert_eq!(recorded.as_array().map(Vec::len), Some(1), "{recorded:#}");
     let entry = &recorded[0];
     let known = [

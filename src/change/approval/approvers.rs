@@ -1,4 +1,4 @@
-//! Who could approve or lead, by name: Kubernetes cannot list the members of a group, rotations can. Pure.
+//! People who could approve or lead, by name, from rotations: Kubernetes cannot list the members of a group. Pure.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub fn lead(rotations: &Rotations) -> Option<&NameRef> {
     rotations.lead.as_ref()
 }
 
-/// The rotation of those who answer first.
+/// The on-call rotation.
 pub fn on_call(rotations: &Rotations) -> Option<&NameRef> {
     rotations.on_call.as_ref()
 }

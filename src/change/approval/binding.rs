@@ -16,14 +16,14 @@ pub struct Binding {
     pub incident: UidRef,
     /// Its namespace.
     pub namespace: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Who leads it; nobody until somebody claims it.
+    /// Its lead; none until the lead is claimed.
     pub lead: Option<String>,
 }
 
 impl Binding {
-    /// What an incident that binds says.
+    /// The binding of an incident.
     pub fn of(incident: &Incident) -> Binding {
         Binding {
             incident: UidRef { name: incident.name_any(), uid: incident.uid().unwrap_or_default() },
@@ -32,10 +32,8 @@ impl Binding {
             lead: incident.lead().map(str::to_owned),
         }
     }
-}
 
-impl Binding {
-    /// How whoever is entitled claims the lead.
+    /// The command that claims the lead.
     pub fn claim(&self) -> Command {
         Command::new(Verb::Lead).namespace(&self.namespace).on("inc", &self.incident.name)
     }
@@ -58,8 +56,9 @@ pub fn bindings(
     bindings
 }
 
-/// Whether an incident binds changes under a policy: its severity is listed, and it is between the instant the
-/// policy names and its resolution. The spec counts as soon as it is stored: guard let only the entitled write it.
+/// Whether an incident binds changes under a policy (docs/rules.md#binding-incidents): its severity is listed, and it is
+/// between the event that the policy names and its resolution. The spec counts as soon as it is stored, since the guard
+/// checked who wrote it.
 pub fn binds(incident: &Incident, policy: &ChangePolicySpec) -> bool {
     let Some(rule) = &policy.incident else { return false };
     let began = match rule.binds_from {
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn it_binds_from_the_instant_the_policy_names() {
+    fn an_incident_binds_from_the_event_the_policy_names() {
         let plain = || incident(json!({}), json!({}));
         let acknowledged = || incident(json!({"acknowledgement": {"user": "emil"}}), json!({}));
         let led = || incident(json!({"roles": {"lead": {"user": "lena"}}}), json!({}));
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn it_binds_until_it_is_resolved() {
+    fn an_incident_binds_until_it_is_resolved() {
         for (state, count) in
             [("Restored", 1), ("Resolved", 0), ("Closed", 0), ("FalseAlarm", 0), ("Duplicate", 0)]
         {
@@ -116,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_severity_that_is_not_listed_does_not_bind_and_neither_does_another_namespace() {
+    fn an_unlisted_severity_and_another_namespace_do_not_bind() {
         assert_eq!(binds_count("Detected", incident(json!({"severity": "SEV3"}), json!({}))), 0);
         let bound = bindings(&[incident(json!({}), json!({}))], &[&policy("Detected")], "till");
         assert_eq!(bound, []);
     }
 
     #[test]
-    fn nobody_leads_until_somebody_claims() {
+    fn an_incident_has_no_lead_until_it_is_claimed() {
         let bound = bindings(&[incident(json!({}), json!({}))], &[&policy("Detected")], "shop");
         assert_eq!(bound[0].lead, None);
     }

@@ -1,5 +1,5 @@
-//! Gathers what has a say in the requests of one namespace: from the caches for what is only shown, live for what lets a
-//! change pass.
+//! Gathers the facts from which the approvals of requests are evaluated: cached for a status, live for a decision that
+//! lets a change pass.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::change::policy;
 use crate::cluster::caches::{in_namespace, stored_now};
 use crate::cluster::{Context, Error};
 
-/// What has a say in the requests of one namespace.
+/// Facts about the requests of one namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Every policy.

@@ -83,7 +83,7 @@ fn with(
     }
     policies.sort_by_key(|policy| policy.name_any());
     policies.dedup_by_key(|policy| policy.name_any());
-    // Ending an incident without proof needs its lead, whatever the severity.
+    // Ending an incident without proof needs its lead, at any severity.
     let unproved = unproven_resolution::incident(plan, &facts.incidents);
     bindings.extend(unproved.map(Binding::of));
     bindings.sort_by(|a, b| a.incident.cmp(&b.incident));

@@ -1,8 +1,8 @@
-//! Whether enough of the right people agree (rules §2). Pure.
+//! Whether enough of the right people approve (docs/rules.md#quorum, #lead-rule). Pure.
 //!
-//! Normally every required entry of every policy reaches its count, the requester never counting. While an
-//! incident binds, the current lead must agree as well, and at least one who is neither lead nor requester:
-//! a crisis is never weaker than a quiet day. Empty lists mean nobody.
+//! Normally every required entry of every policy must reach its count; the requester never counts. While an incident
+//! binds, the current lead must approve as well, and at least one person who is neither lead nor requester: approvals are
+//! never weaker during an incident. An empty list allows no approver.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::api::approval::{By, CountedDecision, Decision, SubjectKind};
 use crate::api::change_policy::{ChangePolicySpec, RequiredApproval};
 use crate::api::common::stored_time;
 
-/// What is decided on.
+/// The object of a decision.
 #[derive(Clone, Debug)]
 pub struct Subject<'a> {
     /// Its kind.
@@ -25,9 +25,9 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// Its UID.
     pub uid: &'a str,
-    /// Its digest as it is now.
+    /// Its current digest.
     pub digest: &'a str,
-    /// Who never counts: the requester, or the authors.
+    /// Users who never count: the requester, or the authors.
     pub excluded: BTreeSet<String>,
 }
 
@@ -40,39 +40,39 @@ pub struct Names {
     pub leads: Vec<String>,
 }
 
-/// How it is said that no approval could ever be enough.
+/// Beginning of the phrase for an approval that is impossible.
 const NOBODY: &str = "nobody can approve";
 
-/// Who is missing, within a sentence: `amir and bea must approve`, or why nobody can.
+/// The missing approvers within a sentence: `amir and bea must approve`, or why an approval is impossible.
 pub fn must_approve(missing: &str) -> String {
     if missing.starts_with(NOBODY) { missing.to_owned() } else { format!("{missing} must approve") }
 }
 
-/// The same as a sentence without its full stop; `to` comes before the names of people.
+/// As [`must_approve`], as a sentence without its full stop; `to` comes before the names of people.
 pub fn sentence(to: &str, missing: &str) -> String {
     let beginning = if missing.starts_with(NOBODY) { "As things are, " } else { to };
     format!("{beginning}{}", must_approve(missing))
 }
 
-/// Whether enough agree.
+/// Result of evaluating the approvals of a subject.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Enough agree, and nobody said no.
+    /// Enough people approve, and none rejects.
     pub approved: bool,
-    /// Somebody eligible said no, for good.
+    /// The eligible person who rejected it, for good.
     pub rejected_by: Option<String>,
     /// The decisions that count.
     pub counted: Vec<CountedDecision>,
-    /// Whose approval is missing, in words; empty once approved.
+    /// The missing approvals, in words; empty once approved.
     pub missing: Vec<String>,
-    /// When the last approval that counts was made.
+    /// Time of the last approval that counts.
     pub complete_time: Option<Timestamp>,
-    /// When the first approval that counts lapses, if any does.
+    /// Earliest time at which an approval that counts lapses.
     pub lapses_time: Option<Timestamp>,
 }
 
 impl Outcome {
-    /// Who is missing, in one phrase: `lena (lead) and one of amir, bea`.
+    /// The missing approvers in one phrase: `lena (lead) and one of amir, bea`.
     pub fn missing_phrase(&self) -> String {
         self.missing.join(" and ")
     }
@@ -81,32 +81,32 @@ impl Outcome {
 /// Why an approval does not count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NotCounted {
-    /// It is about something else, or about an earlier state of it.
+    /// It names another subject, or an earlier state of it.
     OtherContent,
-    /// Nobody knows who made it.
+    /// Its author is unknown.
     Unstamped,
     /// A ServiceAccount never approves.
     ServiceAccount,
-    /// Whoever breaks the glass cannot approve.
+    /// Its author is in a break-glass group.
     BreakGlass,
-    /// The requester or an author.
+    /// Its author is the requester or an author of the subject.
     Excluded,
-    /// Not in any of the groups, and not the lead.
+    /// Its author is in none of the groups and not the lead.
     NotEligible,
-    /// No policy is over the subject.
+    /// No policy covers the subject.
     NoPolicy,
     /// It does not name every incident that binds.
     OtherIncidents,
-    /// Its time is over.
+    /// It has lapsed.
     Lapsed,
     /// It is being deleted.
     Withdrawn,
-    /// It answers a question, which this is not.
+    /// It answers a question, and none is asked.
     Answer,
 }
 
 impl NotCounted {
-    /// In words, with what to do.
+    /// The reason in words, with the next step.
     pub fn message(self) -> &'static str {
         match self {
             NotCounted::OtherContent => {
@@ -130,16 +130,16 @@ impl NotCounted {
     }
 }
 
-/// Facts of an evaluation besides the approvals.
+/// Rules under which approvals are evaluated.
 #[derive(Clone, Debug)]
 pub struct Rules<'a> {
-    /// The policies over the subject; every one must be satisfied.
+    /// The policies over the subject; all must be satisfied.
     pub policies: &'a [&'a ChangePolicySpec],
     /// The incidents that bind.
     pub bindings: &'a [Binding],
     /// People by name.
     pub names: &'a Names,
-    /// Whether one peer beside the lead is enough, whoever of them asks: only for an end without proof.
+    /// Whether one peer beside the lead is enough even if one of them asks: only for an end without proof.
     pub one_peer: bool,
 }
 
@@ -206,7 +206,7 @@ pub fn counts<'a>(
     }
     let by = spec.by.as_ref().ok_or(NotCounted::Unstamped)?;
     eligible(by, rules)?;
-    // A no counts from whoever could say yes, also from the requester's side and in every circumstance.
+    // A rejection counts from every eligible person, even the requester, and needs nothing else.
     if spec.decision == Decision::Reject {
         return Ok(by);
     }
@@ -223,10 +223,10 @@ pub fn counts<'a>(
     Ok(by)
 }
 
-/// Whether a person may decide at all under these rules: in a group of a required entry, or the lead.
+/// Whether a person may decide under these rules: in a group of a required entry, or the lead.
 ///
 /// # Errors
-/// Why not.
+/// Why the person may not.
 pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
     if by.user.starts_with("system:serviceaccount:") {
         return Err(NotCounted::ServiceAccount);
@@ -249,8 +249,8 @@ pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
     }
 }
 
-/// The one name that stands for a person under several user names. Lists of aliases that share a name are about one
-/// person, whichever policy holds them.
+/// The name that identifies a person with several user names (docs/rules.md#aliases): the first in alphabetical order.
+/// Lists of aliases that share a name are about one person, even in different policies.
 pub fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
     let mut names = BTreeSet::from([user]);
     loop {
@@ -305,7 +305,7 @@ fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String>
             for binding in rules.bindings {
                 let own =
                     binding.lead.as_deref().is_some_and(|lead| is_excluded(lead, subject, rules.policies));
-                // The lead stands for one, except in the lead's own request.
+                // The lead counts as one, except in the lead's own request.
                 let count = match (rules.one_peer, own) {
                     (true, _) => 1,
                     (false, true) => entry.count,
@@ -319,7 +319,7 @@ fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String>
     missing
 }
 
-/// Why nobody can approve, whoever agrees: empty lists mean nobody.
+/// Why an approval is impossible: an empty list allows no approver.
 fn impossible(rules: &Rules<'_>) -> Option<String> {
     let required = || rules.policies.iter().map(|policy| &policy.approval.required);
     let why = if rules.policies.is_empty() {
@@ -348,7 +348,7 @@ fn missing_lead(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By], binding: 
     (!agreed && !own).then(|| format!("{lead} (lead)"))
 }
 
-/// Who of an entry is missing, in words; none if enough agree.
+/// The missing people of an entry, in words; none if enough approve.
 fn missing_peers(
     subject: &Subject<'_>,
     rules: &Rules<'_>,
@@ -356,7 +356,7 @@ fn missing_peers(
     entry: &RequiredApproval,
     count: i32,
 ) -> Option<String> {
-    // Where two incidents bind, the lead of neither is the one who is no lead.
+    // If two incidents bind, neither lead counts as a peer.
     let leads: BTreeSet<&str> = rules
         .bindings
         .iter()

@@ -83,7 +83,7 @@ impl Case {
 }
 
 #[test]
-fn normally_every_entry_reaches_its_count() {
+fn every_required_entry_must_reach_its_count() {
     assert!(!Case::quiet().by(&["amir"]).approved);
     let outcome = Case::quiet().by(&["amir", "bea"]);
     assert!(outcome.approved);
@@ -92,7 +92,7 @@ fn normally_every_entry_reaches_its_count() {
 }
 
 #[test]
-fn without_a_policy_nobody_approves_and_that_is_the_reason() {
+fn a_subject_without_a_policy_cannot_be_approved() {
     let case = Case { policies: Vec::new(), ..Case::quiet() };
     assert!(!case.by(&["amir", "bea"]).approved);
     let rules = Rules { policies: &[], bindings: &[], names: &Names::default(), one_peer: false };
@@ -108,7 +108,7 @@ fn the_requester_never_counts() {
 }
 
 #[test]
-fn an_end_without_proof_takes_the_lead_and_one_peer_whoever_asks() {
+fn an_end_without_proof_needs_the_lead_and_one_peer() {
     let asked_by = |requester| Case { requester, one_peer: true, ..Case::crisis(Some("lena")) };
     assert_eq!(asked_by("lena").by(&[]).missing_phrase(), "one of amir, bea");
     assert!(asked_by("lena").by(&["amir"]).approved, "the lead has said so by asking");
@@ -121,7 +121,7 @@ fn an_end_without_proof_takes_the_lead_and_one_peer_whoever_asks() {
 }
 
 #[test]
-fn in_a_crisis_the_lead_and_one_peer_and_neither_alone() {
+fn a_crisis_needs_the_lead_and_one_peer_and_neither_alone() {
     let crisis = Case::crisis(Some("lena"));
     assert_eq!(crisis.by(&[]).missing_phrase(), "lena (lead) and one of amir, bea");
     assert!(!crisis.by(&["lena"]).approved);
@@ -133,7 +133,7 @@ fn in_a_crisis_the_lead_and_one_peer_and_neither_alone() {
 }
 
 #[test]
-fn where_two_incidents_bind_their_leads_alone_are_not_enough() {
+fn the_leads_of_two_incidents_alone_are_not_enough() {
     let other =
         Binding { incident: UidRef { name: "till-k3p9q".into(), uid: "tu".into() }, ..binding(Some("amir")) };
     let case = Case { bindings: vec![binding(Some("lena")), other], ..Case::quiet() };
@@ -171,7 +171,7 @@ fn the_leads_own_request_needs_the_full_count_of_others() {
 }
 
 #[test]
-fn nobody_leads_until_somebody_claims() {
+fn a_missing_lead_must_be_claimed_first() {
     let outcome = Case::crisis(None).by(&["amir", "bea", "lena"]);
     assert!(!outcome.approved);
     assert_eq!(
@@ -220,7 +220,7 @@ fn an_approval_of_another_digest_uid_or_kind_does_not_count() {
 }
 
 #[test]
-fn service_accounts_strangers_and_who_broke_the_glass_do_not_count() {
+fn service_accounts_strangers_and_glass_breakers_do_not_count() {
     let robot = "system:serviceaccount:shop:robot";
     assert!(!Case::quiet().by(&[robot, "bea"]).approved);
     let stranger = approval_of("zoe", json!({"spec": {"by": {"groups": ["others"]}}}));
@@ -241,7 +241,7 @@ fn one_person_under_two_names_counts_once() {
 }
 
 #[test]
-fn lists_of_aliases_that_share_a_name_are_about_one_person_whichever_policy_holds_them() {
+fn aliases_that_share_a_name_are_one_person_across_policies() {
     let aliases = |lists: Value| policy(json!({"approval": {"aliases": lists}}));
     let one = aliases(json!([{"users": ["amir", "a1"]}, {"users": ["zoe", "amir"]}]));
     let other = aliases(json!([{"users": ["emil", "a2"]}, {"users": ["a2", "bea"]}]));
@@ -251,7 +251,7 @@ fn lists_of_aliases_that_share_a_name_are_about_one_person_whichever_policy_hold
 }
 
 #[test]
-fn a_rejection_is_final_whoever_agrees() {
+fn a_rejection_outweighs_every_approval() {
     let no = approval_of("lena", json!({"spec": {"decision": "Reject"}}));
     let outcome = Case::quiet().with(&[approval("amir"), approval("bea"), no]);
     assert!(!outcome.approved);
@@ -261,7 +261,7 @@ fn a_rejection_is_final_whoever_agrees() {
 }
 
 #[test]
-fn empty_lists_mean_nobody() {
+fn an_empty_list_allows_no_approver() {
     let nobody = policy(json!({"approval": {"required": []}}));
     assert!(!Case { policies: vec![nobody], ..Case::quiet() }.by(&["amir", "bea"]).approved);
     let no_groups = policy(json!({"approval": {"required": [{"name": "p", "groups": [], "count": 1}]}}));
@@ -280,7 +280,7 @@ fn every_policy_over_the_object_must_be_satisfied() {
 }
 
 #[test]
-fn without_names_the_groups_are_named() {
+fn groups_are_named_where_people_are_unknown() {
     let policies = [policy(json!({}))];
     let refs: Vec<&ChangePolicySpec> = policies.iter().collect();
     let names = Names::default();

@@ -1,5 +1,5 @@
-//! A request that ends an incident although nothing proves the return to service (rules §5): the lead and one peer say
-//! so. Pure.
+//! A request that ends an incident without proof of recovery (docs/rules.md#end-without-proof): the lead and one peer must
+//! approve it. Pure.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::api::Incident;
 use crate::api::change_request::PlannedChange;
 use crate::change::diff::is_under;
 
-/// Where a resolution stands in an incident.
+/// Path of the resolution in an incident.
 const RESOLUTION: &str = "/spec/resolution";
 
-/// The incident that a plan ends without proof, if it does that and nothing else: whatever comes with it takes the
-/// approvals that it always takes.
+/// The incident that a plan ends without proof, if the plan does nothing else. A plan that does more needs the usual
+/// approvals.
 pub fn incident<'a>(plan: &[PlannedChange], incidents: &'a [Arc<Incident>]) -> Option<&'a Incident> {
     let [planned] = plan else { return None };
     let only = planned.operation == "Update"
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_end_of_one_incident_and_nothing_else() {
+    fn an_unproven_resolution_ends_one_incident_and_does_nothing_else() {
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.uid = Some("iu".into());
         let incidents = [Arc::new(incident)];

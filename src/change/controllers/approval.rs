@@ -1,4 +1,4 @@
-//! Says of every Approval whether it counts, and clears away those whose subject is gone.
+//! Records in every Approval whether it counts, and deletes those whose subject is gone.
 
 use std::sync::Arc;
 
@@ -62,12 +62,12 @@ impl Reconciler for ApprovalReconciler {
         let namespace = approval.namespace().unwrap_or_default();
         if is_gone(context, &approval, &namespace).await? {
             // The end of the run comes here again.
-            if !is_rested_on(context, &approval, &namespace) {
+            if !is_needed(context, &approval, &namespace) {
                 delete(context, &approval, &namespace).await?;
             }
             return Ok(Requeue::Never);
         }
-        let (counts, reason, message) = judged(context, &approval, &namespace, now);
+        let (counts, reason, message) = decide(context, &approval, &namespace, now);
         let subject = &approval.spec.subject_ref;
         let mut next: ApprovalStatus = approval.status.clone().unwrap_or_default();
         let generation = approval.metadata.generation.unwrap_or_default();
@@ -88,9 +88,9 @@ impl Reconciler for ApprovalReconciler {
     }
 }
 
-/// Whether and why it counts. What a request makes of it is decided here, of other subjects by their own
-/// controllers, which copy what counts into their status.
-fn judged(
+/// Whether an approval counts, with reason and message. For requests it is decided here. The controllers of other
+/// subjects decide it and copy the decisions that count into their status.
+fn decide(
     context: &Context,
     approval: &Approval,
     namespace: &str,
@@ -124,7 +124,7 @@ fn judged(
             format!("it counts for {}/{}", subject.kind.short(), subject.name),
         );
     }
-    // Their controllers look a moment later; until then only what can never count is told.
+    // The controllers of other subjects look a moment later; until then only a final no is reported.
     match hindrance(context, approval, namespace, now) {
         Some(why) => (State::False, reason(why), why.message().to_owned()),
         None => {
@@ -138,7 +138,7 @@ fn judged(
     }
 }
 
-/// Why a decision on a Runbook or a run can never count, as far as it says itself.
+/// Why a decision on a Runbook or a run can never count, as far as the decision itself shows.
 fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Timestamp) -> Option<NotCounted> {
     let subject = &approval.spec.subject_ref;
     let (digest, excluded) = match subject.kind {
@@ -154,8 +154,8 @@ fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Times
         }
     };
     let policies = context.stores.policies.state();
-    let over = policy::over(&policies, namespace, &context.config.namespace);
-    let policies: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
+    let covering = policy::covering(&policies, namespace, &context.config.namespace);
+    let policies: Vec<&ChangePolicySpec> = covering.iter().map(|policy| &policy.spec).collect();
     let names = Names::default();
     let rules = Rules { policies: &policies, bindings: &[], names: &names, one_peer: false };
     let (name, uid) = (subject.name.as_str(), subject.uid.as_str());
@@ -163,7 +163,7 @@ fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Times
     quorum::counts(approval, &subject, &rules, now).err()
 }
 
-/// Whether an answer is the one that stands: the first valid one.
+/// Whether an answer is the first valid one, which is the one that stands.
 fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, Reason, String) {
     let subject = &approval.spec.subject_ref;
     let by = approval.spec.by.as_ref().map(|by| by.user.as_str());
@@ -209,7 +209,7 @@ fn reason(why: NotCounted) -> Reason {
     }
 }
 
-/// Whether the subject is gone for good; asked of the API server when the cache says so.
+/// Whether the subject is gone for good. If the cache lacks it, the API server is asked.
 async fn is_gone(context: &Context, approval: &Approval, namespace: &str) -> Result<bool, Error> {
     let subject = &approval.spec.subject_ref;
     let name = subject.name.as_str();
@@ -232,8 +232,8 @@ async fn is_gone(context: &Context, approval: &Approval, namespace: &str) -> Res
     Ok(live.as_deref() != Some(&subject.uid))
 }
 
-/// Whether a run that is at work rests on the approval of a Runbook that is gone: a run keeps what it began with.
-fn is_rested_on(context: &Context, approval: &Approval, namespace: &str) -> bool {
+/// Whether a running run still needs the approval of a deleted Runbook: it keeps the snapshot it began with.
+fn is_needed(context: &Context, approval: &Approval, namespace: &str) -> bool {
     let subject = &approval.spec.subject_ref;
     let rests = |run: &Arc<RunbookRun>| {
         run.status.as_ref().is_some_and(|status| {

@@ -1,5 +1,5 @@
-//! Says of every Freeze that this version does not act on it: a freeze that is silently ignored looks like one
-//! that holds.
+//! Reports on every Freeze that this version does not act on it: a freeze that is silently ignored looks like one that
+//! holds.
 
 use std::sync::Arc;
 
@@ -34,19 +34,19 @@ impl Reconciler for FreezeReconciler {
     async fn reconcile(&self, freeze: Arc<Freeze>, context: &SharedContext) -> Result<Requeue, Error> {
         if freeze.metadata.deletion_timestamp.is_none() {
             let api: Api<Freeze> = Api::all(context.client.clone());
-            status::replace(&api, &*freeze, judged(&freeze, Timestamp::now())).await?;
+            status::replace(&api, &*freeze, decide(&freeze, Timestamp::now())).await?;
         }
         Ok(Requeue::Never)
     }
 }
 
 /// The status of a freeze: not ready, and why.
-fn judged(freeze: &Freeze, now: Timestamp) -> FreezeStatus {
+fn decide(freeze: &Freeze, now: Timestamp) -> FreezeStatus {
     let mut status = freeze.status.clone().unwrap_or_default();
     let generation = freeze.metadata.generation.unwrap_or_default();
     let fields = not_implemented(&freeze.spec);
     let why = NotReady::not_implemented(&fields);
-    // What is shown beside its end must not leave open whether it holds.
+    // The column beside the end time must say that the freeze does not hold.
     conditions::set(
         &mut status.conditions,
         ConditionType::Active,
@@ -76,12 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_which_fields_stop_nothing() {
+    fn a_freeze_says_which_fields_have_no_effect() {
         let spec = serde_json::json!({"policyRef": {"name": "shop"}, "stops": ["Changes"], "reason": "sale",
             "endTime": "2026-11-30T00:00:00Z"});
         let mut freeze = Freeze::new("sale", serde_json::from_value(spec).unwrap());
         freeze.metadata.generation = Some(4);
-        let status = judged(&freeze, "2026-11-22T02:00:00Z".parse().unwrap());
+        let status = decide(&freeze, "2026-11-22T02:00:00Z".parse().unwrap());
         assert_eq!(status.observed_generation, 4);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NotImplemented"));

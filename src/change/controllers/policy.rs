@@ -1,4 +1,5 @@
-//! Keeps every ChangePolicy's status: what it protects now, how many incidents bind, and whether it holds.
+//! Writes the status of every ChangePolicy: the namespaces it protects, how many incidents bind, and whether the gate
+//! enforces it.
 
 use std::sync::Arc;
 
@@ -22,12 +23,12 @@ use crate::cluster::{Context, Error, SharedContext, status};
 
 /// Interval between looks at the result of the probe, which is sent every ten seconds.
 const LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
-/// An older probe proves nothing.
+/// Maximum age of a probe result that counts.
 const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// Reconciles ChangePolicies.
 pub struct ChangePolicyReconciler {
-    /// What the probe found, by policy.
+    /// The last result of the probe for each policy.
     pub probes: Arc<ProbeResults>,
 }
 
@@ -116,7 +117,7 @@ fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Fa
         .iter()
         .map(|namespace| binding::bindings(&incidents, &[&policy.spec], namespace).len())
         .sum();
-    // Once known it is stored for good.
+    // The first time is stored and never changes.
     if policy.status.as_ref().is_none_or(|status| status.in_force_since_time.is_none()) {
         facts.first_counted = first_counted(policy, context, &facts.namespaces);
     }
@@ -151,9 +152,9 @@ fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]
     of_all.map(|decision| decision.time.clone()).min_by_key(|time| time.0)
 }
 
-/// Whether a decision that counted did so under this policy: it was made since there is the policy, by somebody of the
-/// groups that it names. Or a slip in a new one, such as a group that does not exist, would be in force by what was
-/// decided under another, and nobody could take it back. Pure.
+/// Whether a decision that counted did so under this policy: it was made after the policy, by a member of a group that
+/// the policy names. Decisions under another policy do not put this one in force: a mistake in a new policy, such as a
+/// group that does not exist, can still be corrected. Pure.
 fn counts_under(policy: &ChangePolicy, decision: &CountedDecision, approval: Option<&Approval>) -> bool {
     let is_since = policy.metadata.creation_timestamp.as_ref().is_none_or(|made| decision.time.0 >= made.0);
     let groups = approval.and_then(|approval| approval.spec.by.as_ref()).map_or(&[][..], |by| &by.groups);
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_not_there_or_refused_is_said() {
+    fn a_namespace_that_does_not_exist_or_is_refused_is_named() {
         assert_eq!(reason(&Facts { namespaces: vec!["shop".into()], ..Facts::default() }), "Accepted");
         assert_eq!(reason(&Facts { unknown: vec!["shpo".into()], ..Facts::default() }), "UnknownNamespace");
         assert_eq!(
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_decided_under_a_policy_puts_it_in_force() {
+    fn only_a_decision_under_a_policy_puts_it_in_force() {
         let mut made = policy();
         made.metadata.creation_timestamp = Some(Time(now()));
         let counts = |seconds: i64, decision: &str, group: &str| {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_enforced_only_while_the_probe_is_refused() {
+    fn a_policy_is_enforced_only_while_the_probe_is_refused() {
         let seen = |seconds_ago: i64, result: Result<(), String>| {
             let time = Timestamp::from_second(1_000_000 - seconds_ago).unwrap();
             let facts = Facts { probe: Some(ProbeResult { time, result }), ..Facts::default() };
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn once_in_force_it_stays_so() {
+    fn a_policy_in_force_stays_in_force() {
         let mut policy = policy();
         let first = Facts { first_counted: Some(Time(now())), ..Facts::default() };
         policy.status = Some(decide(&policy, &first, now()));

@@ -25,6 +25,7 @@ use crate::cluster::caches::{Change, get, get_cluster};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::problem::{self, Problem};
 use crate::text::cut;
 
 /// Reconciles ChangeRequests.
@@ -56,7 +57,7 @@ impl Reconciler for ChangeRequestReconciler {
             match change.kind {
                 "ChangePolicy" => true,
                 "Freeze" | "Namespace" => namespace == Some(operator_namespace),
-                // What leads a namespace also leads the changes of its policy, which are asked for elsewhere.
+                // An incident of a namespace also binds changes of its policy, which are asked for in the operator's namespace.
                 "Incident" if namespace == Some(operator_namespace) => true,
                 _ => is_of_namespace && namespace == change.namespace.as_deref(),
             }
@@ -140,7 +141,7 @@ async fn plan(
     if !fields.is_empty() {
         return Ok(Err(NotReady::not_implemented(&fields)));
     }
-    let invalid = |problems: Vec<String>| NotReady::Stalled(Reason::Invalid, problems.join("; "));
+    let invalid = |problems: Vec<Problem>| NotReady::Stalled(Reason::Invalid, problem::join(&problems));
     let asked = request.creation_timestamp().map_or_else(Timestamp::now, |time| time.0);
     let problems = validate::problems(&request.spec, namespace, asked);
     if !problems.is_empty() {
@@ -157,15 +158,15 @@ async fn plan(
     }
     let policies = context.stores.policies.state();
     let freezes = context.stores.freezes.state();
-    let mut over: Vec<&ChangePolicy> = Vec::new();
+    let mut governing: Vec<&ChangePolicy> = Vec::new();
     for planned in &plan {
         for policy in policy::governing(&policies, &freezes, planned, &context.config.namespace) {
-            if !over.iter().any(|known| known.name_any() == policy.name_any()) {
-                over.push(policy);
+            if !governing.iter().any(|known| known.name_any() == policy.name_any()) {
+                governing.push(policy);
             }
         }
     }
-    let problems = validate::beyond_limits(&request.spec, asked, &over);
+    let problems = validate::beyond_limits(&request.spec, asked, &governing);
     Ok(if problems.is_empty() { Ok(plan) } else { Err(invalid(problems)) })
 }
 

@@ -1,7 +1,7 @@
-//! The API groups that the API server itself serves, where custom resources differ from everything else. Pure.
+//! The API groups that the API server itself serves; all others are custom resources. Pure.
 //!
-//! Only they know strategic merge patches; and a new object of theirs comes with a status that the API server made, some
-//! of it only after the object was admitted.
+//! Only built-in groups support strategic merge patches, and the API server sets the status of their new objects, in part
+//! only after admission.
 
 const GROUPS: &[&str] = &[
     "",

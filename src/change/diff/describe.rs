@@ -1,4 +1,4 @@
-//! Changes in words, as people read them in refusals, requests and messages. Pure.
+//! Describes changes as people read them in refusals, requests and messages. Pure.
 
 use serde_json::Value;
 
@@ -10,9 +10,9 @@ use crate::change::diff::builtin_groups;
 pub const RESTARTED_AT: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
 /// The number of replicas of a workload.
 pub const REPLICAS: &str = "/spec/replicas";
-/// How a deletion begins to be told.
+/// Beginning of the description of a deletion.
 pub const DELETION: &str = "deletion of ";
-/// So many values of one change are told, the rest is counted.
+/// Maximum number of values named for one change; the rest is counted.
 const TOLD: usize = 3;
 
 /// A change of values: `image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2`.
@@ -28,12 +28,12 @@ pub fn update(target: &ObjectRef, namespace: &str, deltas: &[Delta]) -> String {
     if parts.is_empty() { format!("update of {place}") } else { parts.join("; ") }
 }
 
-/// How many values [`update`] names of a change, which are none for a restart.
-pub fn told_values(deltas: &[Delta]) -> usize {
+/// Number of values that [`update`] names; zero for a restart.
+pub fn named_values(deltas: &[Delta]) -> usize {
     if is_restart(deltas) { 0 } else { deltas.len() }
 }
 
-/// Whether a change of values is what `kubectl rollout restart` does.
+/// Whether the change is that of `kubectl rollout restart`.
 pub fn is_restart(deltas: &[Delta]) -> bool {
     !deltas.is_empty() && deltas.iter().all(|delta| delta.path == RESTARTED_AT)
 }
@@ -43,13 +43,13 @@ pub fn creation(target: &ObjectRef, namespace: &str) -> String {
     format!("creation of {}", place(target, namespace))
 }
 
-/// An object that goes: `deletion of configmap/limits in shop`; `orphans` says that what it owns stays.
+/// A deletion: `deletion of configmap/limits in shop`; with `orphans` the dependents stay.
 pub fn deletion(target: &ObjectRef, namespace: &str, orphans: bool) -> String {
     let without = if orphans { " without what belongs to it" } else { "" };
     format!("{DELETION}{}{without}", place(target, namespace))
 }
 
-/// An object and where it is: `deployment/checkout in shop`.
+/// An object with its namespace: `deployment/checkout in shop`.
 pub fn place(target: &ObjectRef, namespace: &str) -> String {
     match target.kind.as_str() {
         "Namespace" => target.display(),
@@ -58,11 +58,11 @@ pub fn place(target: &ObjectRef, namespace: &str) -> String {
     }
 }
 
-/// An object as it is typed: `deploy/checkout`, `service.serving.knative.dev/checkout`.
+/// An object as typed in a command: `deploy/checkout`, `service.serving.knative.dev/checkout`.
 pub fn typed(target: &ObjectRef) -> String {
     let (kind, group) = (target.kind.to_lowercase(), target.group());
     let kind = match target.kind.as_str() {
-        // The kind alone would be another one that the API server serves itself.
+        // The kind alone would name the built-in kind of that name.
         _ if !builtin_groups::is(group) => format!("{kind}.{group}"),
         "Deployment" => "deploy".to_owned(),
         "StatefulSet" => "sts".to_owned(),
@@ -73,7 +73,7 @@ pub fn typed(target: &ObjectRef) -> String {
     format!("{kind}/{}", target.name)
 }
 
-/// Where a kind that the API server itself serves keeps the spec of its pods; none for a kind without.
+/// Path of the pod spec in a built-in kind; none if it has none.
 pub fn pod_spec(target: &ObjectRef) -> Option<&'static str> {
     if !builtin_groups::is(target.group()) {
         return None;
@@ -88,7 +88,7 @@ pub fn pod_spec(target: &ObjectRef) -> Option<&'static str> {
     }
 }
 
-/// The container whose image a path is.
+/// The container to whose image a path points.
 pub fn image_container(path: &str) -> Option<&str> {
     let (list, rest) = path.rsplit_once("ontainers/[name=")?;
     let container = rest.strip_suffix("]/image")?;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_restarts_and_other_values_have_words() {
+    fn replicas_restarts_and_other_values_are_described() {
         assert_eq!(told(REPLICAS, json!(3), json!(8)), "replicas of deployment/checkout in shop, 3 → 8");
         assert_eq!(told(RESTARTED_AT, json!(null), json!("t")), "restart of deployment/checkout in shop");
         assert_eq!(

@@ -1,7 +1,7 @@
-//! Digests: what a person approved, byte for byte in meaning. Pure.
+//! Digests: exactly what a person approved (docs/rules.md#digests). Pure.
 //!
 //! `v1:sha256:<64 hex>` over canonical JSON (RFC 8785) of the content without nulls and without values equal
-//! to the default of tag v1. The defaults under a tag never change: a later default belongs to a later tag.
+//! to the default of tag v1. The defaults of a tag never change: new defaults need a new tag.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::api::change_request::{ChangeRequestSpec, PlannedChange};
 use crate::api::runbook::RunbookSpec;
 
-/// Why no digest can be made: the content cannot be written as canonical JSON.
+/// The content cannot be written as canonical JSON, so it has no digest.
 pub type DigestError = serde_json::Error;
 
-/// Defaults of tag v1 in a Runbook: path with `*` for every element, and value.
+/// Defaults of tag v1 in a Runbook: path, with `*` for each list element, and value.
 const RUNBOOK_DEFAULTS: &[(&str, &str)] = &[
     ("/start", "\"Manual\""),
     ("/approval", "\"PerRun\""),
@@ -26,7 +26,7 @@ const RUNBOOK_DEFAULTS: &[(&str, &str)] = &[
 const REQUEST_DEFAULTS: &[(&str, &str)] =
     &[("/partial", "\"Allowed\""), ("/maxUses", "1"), ("/changes/*/update/patchType", "\"Strategic\"")];
 
-/// Digest of any content that has no defaults.
+/// Digest of content without defaults.
 ///
 /// # Errors
 /// When it cannot be written as canonical JSON.
@@ -34,7 +34,7 @@ pub fn of(content: &Value) -> Result<String, DigestError> {
     with_defaults(content, &[])
 }
 
-/// Digest of a Runbook: everything but its summary.
+/// Digest of a Runbook, without its summary.
 ///
 /// # Errors
 /// When it cannot be written as canonical JSON.
@@ -46,7 +46,7 @@ pub fn runbook(spec: &RunbookSpec) -> Result<String, DigestError> {
     with_defaults(&content, RUNBOOK_DEFAULTS)
 }
 
-/// Digest of a request: everything but whether it was withdrawn, and the plan with the targets' UIDs.
+/// Digest of a request without `withdrawn`, with its plan and the UIDs of the targets.
 ///
 /// # Errors
 /// When it cannot be written as canonical JSON.
@@ -59,7 +59,7 @@ pub fn request(uid: &str, spec: &ChangeRequestSpec, plan: &[PlannedChange]) -> R
     of(&json!({"uid": uid, "spec": content, "plan": plan}))
 }
 
-/// Digest of a question: its prompt, and the run or incident that asks it.
+/// Digest of a question: its prompt, and the run or incident that asks.
 ///
 /// # Errors
 /// When it cannot be written as canonical JSON.
@@ -111,15 +111,15 @@ mod tests {
     }
 
     #[test]
-    fn it_has_its_tag_and_is_stable() {
+    fn a_digest_has_its_tag_and_is_stable() {
         let digest = of(&json!({"b": 1, "a": [true, null]})).unwrap();
         assert!(digest.starts_with("v1:sha256:") && digest.len() == 10 + 64);
-        // Fixed once and for all: approvals in clusters name it.
+        // This value must never change: stored approvals name it.
         assert_eq!(digest, of(&json!({"a": [true, null], "b": 1})).unwrap());
     }
 
     #[test]
-    fn a_default_written_out_is_the_same_and_any_other_value_is_not() {
+    fn a_written_default_keeps_the_digest_and_another_value_does_not() {
         let digest = runbook(&book(least())).unwrap();
         let mut written = least();
         json_patch::merge(
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn every_default_of_the_table_is_one_of_the_types() {
+    fn every_default_of_the_table_is_a_default_of_its_type() {
         let spec = serde_json::to_value(book(least())).unwrap();
         for (place, default) in RUNBOOK_DEFAULTS.iter().filter(|(place, _)| place.matches('/').count() == 1) {
             assert_eq!(spec.pointer(place).map(Value::to_string).as_deref(), Some(*default), "{place}");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_another_object_or_plan_is_another() {
+    fn another_object_or_plan_changes_the_digest_of_a_request() {
         let spec = ChangeRequestSpec { reason: "r".into(), max_uses: 1, ..ChangeRequestSpec::default() };
         let plan =
             [PlannedChange { operation: "Update".into(), uid: Some("1".into()), ..PlannedChange::default() }];

@@ -1,8 +1,7 @@
-//! What differs between two states of an object, value by value. Pure.
+//! The difference between two states of an object, value by value. Pure.
 //!
-//! Lists whose elements have a known key are compared element by element; every other list counts as one
-//! value. What the API server itself keeps is left out; finalizers, owner references, labels and annotations
-//! are not.
+//! Lists whose elements have a known key are compared element by element; every other list is one value. Fields that the
+//! API server maintains are left out; finalizers, owner references, labels and annotations are compared.
 
 pub mod builtin_groups;
 pub mod describe;
@@ -16,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::api::change_request::{Delta, Partial};
 
-/// Fields that the API server keeps, or that say nothing about the object.
+/// Fields that the API server maintains, or that carry no decision about the object.
 const IGNORED: &[&str] = &[
     "/apiVersion",
     "/kind",
@@ -29,7 +28,7 @@ const IGNORED: &[&str] = &[
     "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
 ];
 
-/// Known keys of lists by the name of the list, as the built-in kinds have them.
+/// Keys of the elements of a list by the name of the list, as in the built-in kinds.
 pub fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
     let has = |key: &str| items.iter().all(|item| item.get(key).is_some());
     let keys: &[&str] = match list {
@@ -50,15 +49,15 @@ pub fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
     has(keys[0]).then_some(keys)
 }
 
-/// Every value that differs, leaf by leaf, in the order of their paths; without the status, which is an observation.
+/// Every value that differs, leaf by leaf, in the order of paths. The status is left out.
 pub fn diff(before: &Value, after: &Value) -> Vec<Delta> {
     let mut deltas = diff_with_status(before, after);
     deltas.retain(|delta| !is_under(&delta.path, "/status"));
     deltas
 }
 
-/// As [`diff`], with what a write of the object itself changes of its status: nothing where the status is a subresource,
-/// as the API server takes it from the stored object before it asks anybody; all of it where it is a field like others.
+/// As [`diff`], with the status. Where the status is a subresource, a write of the object cannot change it: the API server
+/// takes it from the stored object before admission. For other kinds it is a field as any other.
 pub fn diff_with_status(before: &Value, after: &Value) -> Vec<Delta> {
     let mut deltas = Vec::new();
     compare("", Some(before), Some(after), &mut deltas);
@@ -66,7 +65,7 @@ pub fn diff_with_status(before: &Value, after: &Value) -> Vec<Delta> {
     deltas
 }
 
-/// Whether a path is that place, or within it.
+/// Whether a path is `place` or below it.
 pub fn is_under(path: &str, place: &str) -> bool {
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -78,14 +77,14 @@ pub fn of_new(group: &str, object: &Value) -> Vec<Delta> {
 }
 
 fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, deltas: &mut Vec<Delta>) {
-    // A null says the same as nothing, and storing a plan turns one into the other.
+    // A null means the same as an absent value, and storing a plan turns one into the other.
     let (before, after) = (before.filter(|value| !value.is_null()), after.filter(|value| !value.is_null()));
     if before == after {
         return;
     }
     let empty = Map::new();
     match (before, after) {
-        // An object that comes or goes is told by its leaves, so that a part of it can be compared.
+        // An added or removed object is described by its leaves, so that a part of it can be compared.
         (Some(Value::Object(old)), Some(Value::Object(new))) => fields(path, old, new, deltas),
         (None, Some(Value::Object(new))) if !new.is_empty() => fields(path, &empty, new, deltas),
         (Some(Value::Object(old)), None) if !old.is_empty() => fields(path, old, &empty, deltas),
@@ -120,9 +119,9 @@ pub fn escape(name: &str) -> String {
 
 type Elements<'a> = BTreeMap<String, (Option<&'a Value>, Option<&'a Value>)>;
 
-/// The elements of both lists by their key; none if the list has no known key, a key is there twice, or the keys do
-/// not tell the order (the order of containers and variables means something): what both have stands in another
-/// order, or what only one has does not stand behind it, sorted.
+/// The elements of both lists by their key. None if the list has no known key, if a key is duplicate, or if the keys do not
+/// determine the order, which matters for containers and variables: common elements are in another order, or added ones do
+/// not come last and sorted.
 fn keyed<'a>(path: &str, old: &'a [Value], new: &'a [Value]) -> Option<Elements<'a>> {
     let list = path.rsplit('/').next().unwrap_or_default();
     let keys = keys_of(list, if new.is_empty() { old } else { new })?;
@@ -171,8 +170,8 @@ pub fn element(keys: &[&str], item: &Value) -> Option<String> {
     Some(format!("[{}]", parts.join(",")))
 }
 
-/// What a plan leaves uncovered of a real change: nothing, if every value that changes is planned, from the
-/// planned value to the planned value; and, where a part is not enough, nothing that is planned is missing.
+/// The values in which an actual change and a plan differ: those that change otherwise than planned, and with
+/// `Partial::Forbidden` those that are planned and do not change. Empty if the plan covers the change.
 pub fn uncovered(planned: &[Delta], actual: &[Delta], partial: Partial) -> Vec<Delta> {
     let mut rest: Vec<Delta> = actual.iter().filter(|delta| !planned.contains(delta)).cloned().collect();
     if partial == Partial::Forbidden {
@@ -181,7 +180,7 @@ pub fn uncovered(planned: &[Delta], actual: &[Delta], partial: Partial) -> Vec<D
     rest
 }
 
-/// The change that takes another back.
+/// The change that undoes another.
 pub fn inverse(deltas: &[Delta]) -> Vec<Delta> {
     let back = |delta: &Delta| Delta {
         path: delta.path.clone(),
@@ -191,8 +190,7 @@ pub fn inverse(deltas: &[Delta]) -> Vec<Delta> {
     deltas.iter().map(back).collect()
 }
 
-/// A value that the plan touches and that is neither what it was nor what it shall become; none if the plan
-/// still fits the object.
+/// The first planned value that is neither the old nor the new one of the plan; none if the plan still fits the object.
 pub fn stale<'a>(planned: &'a [Delta], object: &Value) -> Option<&'a Delta> {
     planned.iter().find(|delta| {
         let now = value_at(object, &delta.path);
@@ -248,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_keeps_is_no_change_and_finalizers_and_labels_are() {
+    fn maintained_fields_are_no_change_but_finalizers_and_labels_are() {
         let before = deployment("a", 1);
         let mut after = before.clone();
         after["metadata"]["resourceVersion"] = json!("2");
@@ -264,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_is_nothing() {
+    fn a_null_equals_an_absent_value() {
         assert_eq!(diff(&json!({"a": null}), &json!({})), []);
         assert_eq!(
             diff(&Value::Null, &json!({"metadata": {"name": "c", "creationTimestamp": null}, "x": null}))
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_or_removed_is_told_by_name_only_where_that_tells_its_place() {
+    fn added_elements_are_named_only_where_keys_tell_the_order() {
         let object = |names: &[&str]| {
             let list: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
             json!({"spec": {"template": {"spec": {"initContainers": list}}}})
@@ -322,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_plan_passes_unless_forbidden_and_nothing_else_ever() {
+    fn only_the_plan_or_an_allowed_part_of_it_is_covered() {
         let planned = diff(&deployment("v1", 3), &deployment("v2", 8));
         let part = diff(&deployment("v1", 3), &deployment("v2", 3));
         assert_eq!(uncovered(&planned, &part, Partial::Allowed), []);
@@ -346,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_added_object_is_told_by_its_leaves_and_a_removed_value_has_no_after() {
+    fn an_added_object_is_its_leaves_and_a_removed_value_has_no_after() {
         let deltas = diff(&json!({"a": 1}), &json!({"b": {"c": {"d": 2}, "e": {}}}));
         assert_eq!(paths(&deltas), ["/a", "/b/c/d", "/b/e"]);
         assert_eq!(deltas[0].after, None);

@@ -1,4 +1,4 @@
-//! The patch that carries out a change of values, for the plan and for whoever carries it out alike. Pure.
+//! The patch that carries out a change of values, for the planner and for people alike. Pure.
 
 use kube::api::Patch;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::change::diff;
 /// The patch of a change that updates or scales.
 ///
 /// # Errors
-/// Why there is none, in words.
+/// Why there is no patch, in words.
 pub fn of(change: &Change) -> Result<Patch<Value>, String> {
     match (&change.scale, &change.update) {
         (Some(scale), _) => Ok(Patch::Merge(json!({"spec": {"replicas": scale.replicas}}))),
@@ -18,10 +18,10 @@ pub fn of(change: &Change) -> Result<Patch<Value>, String> {
     }
 }
 
-/// The patch of an update, with what is to go.
+/// The patch of an update, with the removed values.
 ///
 /// # Errors
-/// Why there is none, in words.
+/// Why there is no patch, in words.
 pub fn of_update(update: &UpdateChange) -> Result<Patch<Value>, String> {
     let removals = || update.remove.iter().map(|path| json!({"op": "remove", "path": path}));
     let Some(body) = update.patch.clone() else { return json_patch(removals().collect()) };
@@ -40,7 +40,7 @@ fn json_patch(operations: Vec<Value>) -> Result<Patch<Value>, String> {
         .map_err(|error| format!("update.patch: no JSON patch: {error}"))?;
     Ok(Patch::Json(patch))
 }
-/// The patch with a null at each pointer, which is how a merge patch says that something goes.
+/// The patch with a null at each pointer, which is how a merge patch removes a value.
 fn with_nulls(mut patch: Value, remove: &[String]) -> Value {
     for pointer in remove {
         put(&mut patch, pointer, Value::Null);
@@ -55,19 +55,19 @@ pub fn put(patch: &mut Value, pointer: &str, value: Value) {
     overlay(patch, names.iter().rev().fold(value, |inner, name| json!({ name.as_str(): inner })));
 }
 
-/// The patch that makes these changes of values: a merge patch, or where the kind knows that, a strategic one. None where
-/// one would say more, or less.
+/// The patch that makes exactly these changes: a merge patch, or a strategic one if the kind supports that. None if neither
+/// can.
 pub fn of_values(deltas: &[Delta], is_strategic: bool) -> Option<Value> {
     let mut patch = json!({});
     for delta in deltas {
         let value = delta.after.clone().unwrap_or_default();
         let in_element = delta.path.contains("/[");
         let is_list = value.is_array() || delta.before.as_ref().is_some_and(Value::is_array);
-        // What lists hold, a merge patch says in another way for each kind.
+        // How a merge patch changes a list differs by kind.
         if (in_element || is_list) && !is_strategic {
             return None;
         }
-        // The lists of an element are its own only where there was none, or where they are replaced as one.
+        // A list inside an element is set as a whole only if there was none, or if its kind replaces it.
         let is_whole = || delta.before.is_none() || WHOLE.iter().any(|list| delta.path.ends_with(list));
         if (in_element && delta.after.is_none()) || (is_list && !(in_element && is_whole())) {
             return None;
@@ -98,7 +98,7 @@ fn by_name(path: &str) -> bool {
         .all(|(before, _)| BY_NAME.iter().any(|list| before.rsplit('/').next() == Some(list)))
 }
 
-/// Makes lists of the objects that stand for one: `{"[name=app]": {…}}` is `[{"name": "app", …}]`.
+/// Turns objects that stand for lists into lists: `{"[name=app]": {…}}` becomes `[{"name": "app", …}]`.
 fn with_lists(value: Value) -> Value {
     let Value::Object(fields) = value else { return value };
     let name = |field: &str| field.strip_prefix("[name=")?.strip_suffix(']').map(str::to_owned);
@@ -113,7 +113,7 @@ fn with_lists(value: Value) -> Value {
     fields.into_iter().map(|(field, content)| (field, with_lists(content))).collect()
 }
 
-/// Takes the nulls out of a merge patch; gives their JSON pointers. Those within lists stay: they have none.
+/// Removes the nulls from a merge patch and returns their JSON pointers. Nulls within lists stay.
 pub fn take_nulls(patch: &mut Value) -> Vec<String> {
     let Some(fields) = patch.as_object_mut() else { return Vec::new() };
     let mut taken = Vec::new();
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_is_a_null_in_a_merge_patch_and_an_operation_in_a_json_patch() {
+    fn a_removed_value_is_a_null_or_an_operation_by_patch_type() {
         let merged = with_nulls(json!({"spec": {"paused": true}}), &["/metadata/labels/a~1b".to_owned()]);
         assert_eq!(merged, json!({"spec": {"paused": true}, "metadata": {"labels": {"a/b": null}}}));
         let update = UpdateChange { remove: vec!["/spec/paused".into()], ..UpdateChange::default() };
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_becomes_the_pointer_of_what_goes() {
+    fn a_null_becomes_the_pointer_of_the_removed_value() {
         let mut patch = json!({"spec": {"paused": null, "replicas": 3}, "metadata": {"labels": {"a/b": null}}, "data": {}});
         assert_eq!(take_nulls(&mut patch), ["/metadata/labels/a~1b", "/spec/paused"]);
         assert_eq!(patch, json!({"spec": {"replicas": 3}, "data": {}}));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_patch_that_is_none_is_named() {
+    fn an_invalid_json_patch_is_named() {
         let update = UpdateChange {
             patch_type: PatchType::Json,
             patch: Some(json!({"op": "add"})),

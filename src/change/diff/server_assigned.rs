@@ -1,33 +1,33 @@
-//! What the API server draws by itself for a new object: addresses, ports, names, its UID. Pure.
+//! Values that the API server assigns to a new object: addresses, ports, names, its UID. Pure.
 //!
-//! A dry run draws other values than the creation that follows it, so a plan could never be met. Each drawn value
-//! is replaced by one word, in the plan and in the request alike, so that what people approve says who chooses it.
-//! That somebody left the choice to the API server is proved by `managedFields`: every field that a request states
-//! is noted there before anything is drawn, and nobody can take a note away. What is noted is compared as it is.
+//! A dry run is assigned other values than the creation that follows it, so no creation could match its plan. Each assigned
+//! value is replaced by [`ASSIGNED`], in the plan and in the attempted write alike, so that approvers see who chooses it.
+//! `managedFields` prove that the client left the choice to the API server: every field that a request sets is listed there
+//! before values are assigned, and clients cannot remove an entry. Listed fields are compared as they are.
 
 use serde_json::Value;
 
-/// What stands for a drawn value.
+/// Replacement of an assigned value.
 pub const ASSIGNED: &str = "assigned by the API server";
 
-/// Single values of a Service that are drawn.
+/// Values of a Service that the API server assigns.
 const OF_A_SERVICE: &[&str] = &["clusterIP", "clusterIPs", "healthCheckNodePort"];
-/// Labels by which a Job knows its pods.
+/// Labels by which a Job selects its pods.
 const OF_A_JOB: &[&str] =
     &["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
-/// How the volume begins through which a pod gets its token.
+/// Prefix of the name of the volume with the token of a pod.
 const TOKEN_VOLUME: &str = "kube-api-access-";
 
-/// A new object, as admission or a dry run shows it, with one word for every drawn value. An object without notes
-/// stays as it is.
+/// A new object, as admission or a dry run shows it, with [`ASSIGNED`] for every assigned value. An object without
+/// `managedFields` stays as it is.
 pub fn settled(object: &Value) -> Value {
     let mut settled = object.clone();
-    let notes = notes(object);
+    let notes = set_fields(object);
     if notes.is_empty() {
         return settled;
     }
     if let Some(uid) = object.pointer("/metadata/uid").and_then(Value::as_str) {
-        // A Job names itself in its labels and its pods'. Nobody knows the UID before, so nobody can have stated it.
+        // A Job has its UID in its labels and those of its pods. No client can know the UID, so none can have set it.
         for place in ["/spec", "/metadata/labels"] {
             if let Some(part) = settled.pointer_mut(place) {
                 replace(part, uid);
@@ -43,8 +43,8 @@ pub fn settled(object: &Value) -> Value {
     settled
 }
 
-/// The notes of who stated which fields.
-fn notes(object: &Value) -> Vec<&Value> {
+/// The fields that clients have set, one value for each entry of `managedFields`.
+fn set_fields(object: &Value) -> Vec<&Value> {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     entries.into_iter().flatten().filter_map(|entry| entry.get("fieldsV1")).collect()
 }
@@ -57,7 +57,7 @@ fn service(spec: &mut Value, notes: &[&Value]) {
             *value = Value::from(ASSIGNED);
         }
     }
-    // The notes name ports by their keys; where they do not, nothing is known of them.
+    // Ports are listed by their keys; without keys the owners of their fields are unknown.
     let noted: Vec<&Value> = notes
         .iter()
         .filter_map(|note| note["f:spec"]["f:ports"].as_object())
@@ -75,14 +75,15 @@ fn pod(spec: &mut Value, notes: &[&Value]) {
     let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
     let names = volumes.iter().filter_map(|volume| volume["name"].as_str());
     let is_stated = |name: &str| notes.iter().any(|note| note.to_string().contains(name));
-    let drawn: Vec<&str> = names.filter(|name| name.starts_with(TOKEN_VOLUME) && !is_stated(name)).collect();
-    if let [name] = drawn.as_slice() {
+    let assigned: Vec<&str> =
+        names.filter(|name| name.starts_with(TOKEN_VOLUME) && !is_stated(name)).collect();
+    if let [name] = assigned.as_slice() {
         replace(spec, name);
     }
 }
 
-/// A Job without labels of its own takes those of its pods, but only after it was admitted: a dry run shows them, a
-/// request does not yet.
+/// Removes labels that a Job without its own takes from its pods. It does so after admission: a dry run shows them, an
+/// attempted write does not yet.
 fn job(metadata: &mut Value, notes: &[&Value]) {
     let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) else { return };
     let is_stated = |label: &str| {
@@ -96,7 +97,7 @@ fn job(metadata: &mut Value, notes: &[&Value]) {
     }
 }
 
-/// Puts the word in the place of every text that is this one.
+/// Replaces every text that equals `text` by [`ASSIGNED`].
 fn replace(value: &mut Value, text: &str) {
     match value {
         Value::String(found) if found == text => *found = ASSIGNED.to_owned(),
@@ -126,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_stated_of_a_service_is_the_same_whatever_was_drawn() {
+    fn unset_fields_of_a_service_are_equal_for_all_assigned_values() {
         let drawn = |ip: &str, port: i64| service_with(ip, port, json!({}), json!({"f:port": {}}));
         assert_eq!(drawn("10.0.0.7", 30001), drawn("10.0.0.9", 30002));
         assert_eq!(drawn("10.0.0.7", 30001)["clusterIP"], ASSIGNED);
     }
 
     #[test]
-    fn what_somebody_stated_is_compared() {
+    fn fields_that_a_client_set_are_compared() {
         let none = service_with("None", 30001, json!({"f:clusterIP": {}}), json!({"f:port": {}}));
         assert_eq!(none["clusterIP"], "None");
         let port = service_with("10.0.0.7", 30001, json!({}), json!({"f:nodePort": {}}));
@@ -143,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn without_notes_nothing_is_taken_for_drawn() {
+    fn an_object_without_managed_fields_stays_as_it_is() {
         let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"uid": "u"}, "spec": {"clusterIP": "10.0.0.7"}});
         assert_eq!(settled(&object), object);
     }
 
     #[test]
-    fn what_a_job_takes_from_its_pods_once_it_is_admitted_is_left_out() {
+    fn labels_that_a_job_takes_from_its_pods_are_left_out() {
         let job = |labels: Value| {
             let object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": "u", "name": "load", "labels": labels}});
             settled(&with_notes(object, json!({"f:metadata": {"f:labels": {"f:app": {}}}})))["metadata"]["labels"].clone()
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_names_itself_and_a_pod_its_token() {
+    fn the_uid_of_a_job_and_the_token_volume_of_a_pod_are_assigned() {
         let job = |uid: &str| {
             let labels = json!({"batch.kubernetes.io/controller-uid": uid, "app": "load"});
             settled(&with_notes(

@@ -1,60 +1,59 @@
-//! What is known of the protected objects of one namespace: for each kind the names with a digest, never content.
-//! Pure.
+//! The baseline of the protected objects in one namespace: for each kind the names with a digest, never content. Pure.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-/// So many objects of a namespace are known at most; kinds beyond that are left out whole, the largest first.
-const MOST: usize = 8000;
-/// So much of a digest is kept.
-const KEPT: usize = 16;
+/// Maximum number of objects in a baseline. If there are more, whole kinds are left out, the largest first.
+const MAX_OBJECTS: usize = 8000;
+/// Number of characters kept of a digest.
+const DIGEST_LENGTH: usize = 16;
 
-/// What is known of one kind.
+/// The baseline of one kind.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OfKind {
-    /// When this was last found to differ from what was known before.
+pub struct KindBaseline {
+    /// Time at which the objects last differed from the baseline before.
     pub time: Option<Timestamp>,
     /// Digests by name.
     pub objects: BTreeMap<String, String>,
 }
 
-/// What is known, by kind: `deployments.apps`, `configmaps`.
+/// The baseline of a namespace by kind: `deployments.apps`, `configmaps`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Known(pub BTreeMap<String, OfKind>);
+pub struct Baseline(pub BTreeMap<String, KindBaseline>);
 
-/// How an object differs from what is known of it.
+/// How an object differs from the baseline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum How {
-    /// It was not there.
-    New,
-    /// Its digest is another.
+pub enum Drift {
+    /// It is not in the baseline.
+    Created,
+    /// Its digest differs.
     Changed,
-    /// It is not there any more.
+    /// It no longer exists.
     Deleted,
 }
 
-impl Known {
+impl Baseline {
     /// Reads the data of a ConfigMap: the key is the kind, the first line the time, every other a name and a digest.
-    pub fn read(data: &BTreeMap<String, String>) -> Known {
+    pub fn read(data: &BTreeMap<String, String>) -> Baseline {
         let of_kind = |text: &String| {
             let mut lines = text.lines();
             let time = lines.next()?.parse().ok()?;
             let objects = lines.filter_map(|line| line.split_once(' '));
             let objects = objects.map(|(name, digest)| (name.to_owned(), digest.to_owned())).collect();
-            Some(OfKind { time: Some(time), objects })
+            Some(KindBaseline { time: Some(time), objects })
         };
-        Known(data.iter().filter_map(|(kind, text)| Some((kind.clone(), of_kind(text)?))).collect())
+        Baseline(data.iter().filter_map(|(kind, text)| Some((kind.clone(), of_kind(text)?))).collect())
     }
 
-    /// The data of a ConfigMap, and the kinds that did not fit.
+    /// The data of a ConfigMap, and the kinds that do not fit.
     pub fn written(&self) -> (BTreeMap<String, String>, Vec<&str>) {
-        let mut kinds: Vec<(&String, &OfKind)> = self.0.iter().collect();
+        let mut kinds: Vec<(&String, &KindBaseline)> = self.0.iter().collect();
         kinds.sort_by_key(|(_, of_kind)| of_kind.objects.len());
         let (mut data, mut left_out, mut count) = (BTreeMap::new(), Vec::new(), 0);
         for (kind, of_kind) in kinds {
             count += of_kind.objects.len();
-            if count > MOST {
+            if count > MAX_OBJECTS {
                 left_out.push(kind.as_str());
                 continue;
             }
@@ -67,40 +66,39 @@ impl Known {
         (data, left_out)
     }
 
-    /// Takes over what was found of some kinds; what was not looked at stays as it is known. Gives whether anything
-    /// differs.
+    /// Takes over the objects found of some kinds; other kinds stay as they are. Returns whether anything differs.
     pub fn learn(&mut self, found: BTreeMap<String, BTreeMap<String, String>>, now: Timestamp) -> bool {
         let mut differs = false;
         for (kind, objects) in found {
             let of_kind = self.0.entry(kind).or_default();
             if of_kind.time.is_none() || of_kind.objects != objects {
-                *of_kind = OfKind { time: Some(now), objects };
+                *of_kind = KindBaseline { time: Some(now), objects };
                 differs = true;
             }
         }
         differs
     }
 
-    /// What of a kind differs from what is known; nothing for a kind of which nothing is known.
-    pub fn differences(&self, kind: &str, objects: &BTreeMap<String, String>) -> Vec<(String, How)> {
-        let Some(OfKind { objects: known, .. }) = self.0.get(kind) else { return Vec::new() };
-        let mut differences: Vec<(String, How)> = objects
+    /// The objects of a kind that differ; none for a kind without a baseline.
+    pub fn differences(&self, kind: &str, objects: &BTreeMap<String, String>) -> Vec<(String, Drift)> {
+        let Some(KindBaseline { objects: known, .. }) = self.0.get(kind) else { return Vec::new() };
+        let mut differences: Vec<(String, Drift)> = objects
             .iter()
             .filter_map(|(name, digest)| match known.get(name) {
-                None => Some((name.clone(), How::New)),
-                Some(known) if known != digest => Some((name.clone(), How::Changed)),
+                None => Some((name.clone(), Drift::Created)),
+                Some(known) if known != digest => Some((name.clone(), Drift::Changed)),
                 Some(_) => None,
             })
             .collect();
         let gone = known.keys().filter(|name| !objects.contains_key(*name));
-        differences.extend(gone.map(|name| (name.clone(), How::Deleted)));
+        differences.extend(gone.map(|name| (name.clone(), Drift::Deleted)));
         differences
     }
 }
 
-/// As much of a digest as is kept.
+/// The part of a digest that is kept.
 pub fn short(digest: &str) -> String {
-    digest.rsplit(':').next().unwrap_or_default().chars().take(KEPT).collect()
+    digest.rsplit(':').next().unwrap_or_default().chars().take(DIGEST_LENGTH).collect()
 }
 
 #[cfg(test)]
@@ -116,42 +114,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again_whatever_the_names() {
-        let mut known = Known::default();
+    fn a_written_baseline_is_read_again_with_any_names() {
+        let mut baseline = Baseline::default();
         let found = BTreeMap::from([
             ("configmaps".to_owned(), map(&[("a", "1"), ("b", "2")])),
             ("roles.rbac.authorization.k8s.io".to_owned(), map(&[("system:watch", "3")])),
             ("services".to_owned(), map(&[])),
         ]);
-        assert!(known.learn(found.clone(), at(7)));
-        assert_eq!(Known::read(&known.written().0), known);
-        assert!(!known.learn(found, at(9)), "the same again");
-        assert_eq!(known.0["configmaps"].time, Some(at(7)));
+        assert!(baseline.learn(found.clone(), at(7)));
+        assert_eq!(Baseline::read(&baseline.written().0), baseline);
+        assert!(!baseline.learn(found, at(9)), "the same again");
+        assert_eq!(baseline.0["configmaps"].time, Some(at(7)));
     }
 
     #[test]
     fn each_difference_is_found_and_an_unknown_kind_has_none() {
-        let mut known = Known::default();
-        known.learn(
+        let mut baseline = Baseline::default();
+        baseline.learn(
             BTreeMap::from([("configmaps".to_owned(), map(&[("a", "1"), ("b", "1"), ("d", "1")]))]),
             at(7),
         );
         let now = map(&[("a", "1"), ("b", "2"), ("c", "1")]);
-        let expected = [("b", How::Changed), ("c", How::New), ("d", How::Deleted)];
+        let expected = [("b", Drift::Changed), ("c", Drift::Created), ("d", Drift::Deleted)];
         let expected = expected.map(|(name, how)| (name.to_owned(), how));
-        assert_eq!(known.differences("configmaps", &now), expected);
-        assert_eq!(known.differences("services", &now), []);
+        assert_eq!(baseline.differences("configmaps", &now), expected);
+        assert_eq!(baseline.differences("services", &now), []);
     }
 
     #[test]
     fn a_kind_with_too_many_objects_is_left_out_whole() {
-        let many = (0..=MOST).map(|number| (number.to_string(), "1".to_owned())).collect();
-        let mut known = Known::default();
-        known.learn(
+        let many = (0..=MAX_OBJECTS).map(|number| (number.to_string(), "1".to_owned())).collect();
+        let mut baseline = Baseline::default();
+        baseline.learn(
             BTreeMap::from([("configmaps".to_owned(), many), ("services".to_owned(), map(&[("a", "1")]))]),
             at(7),
         );
-        let (data, left_out) = known.written();
+        let (data, left_out) = baseline.written();
         assert_eq!(data.keys().collect::<Vec<_>>(), ["services"]);
         assert_eq!(left_out, ["configmaps"]);
     }

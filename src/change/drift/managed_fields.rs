@@ -1,5 +1,5 @@
-//! What the API server notes of who wrote an object: `managedFields`. They change with every change of a value, so
-//! that a change is found without its content, and they say which client wrote last and when. Pure.
+//! Reads `managedFields`, in which the API server lists who wrote which fields. They change with every change of a value, so
+//! a change is detected without content, and they name the last client and its time. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
@@ -8,21 +8,21 @@ use serde_json::json;
 use crate::change::diff::digest;
 use crate::cluster::Error;
 
-/// Kubernetes' own controllers, by the name under which they write.
+/// Field managers of the controllers of Kubernetes.
 const CONTROLLERS: &[&str] = &["kube-controller-manager", "kube-scheduler", "kubelet"];
-/// Kinds that controllers make for what people write. One of them that has a controller is not looked at.
+/// Kinds that controllers create. Objects of these kinds with a controlling owner are not compared.
 const CHILDREN: &[&str] = &["controllerrevisions", "endpointslices", "jobs", "pods", "replicasets"];
 
-/// Who wrote last, as the API server notes it.
+/// The last write of an object by a person or pipeline.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Written {
-    /// The field manager: mostly the name of the client, `kubectl-set`. Everybody may choose another.
+pub struct LastWrite {
+    /// The field manager, usually the name of the client: `kubectl-set`. A client may choose any name.
     pub manager: String,
-    /// When.
+    /// Time of the write.
     pub time: Timestamp,
 }
 
-/// Whether an object is made and kept by a controller, or by Kubernetes for every namespace.
+/// Whether a controller maintains the object, or Kubernetes creates it in every namespace.
 pub fn is_of_a_controller(plural: &str, name: &str, metadata: &ObjectMeta) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
     plural == "endpoints"
@@ -30,20 +30,20 @@ pub fn is_of_a_controller(plural: &str, name: &str, metadata: &ObjectMeta) -> bo
         || (CHILDREN.contains(&plural) && owners.any(|owner| owner.controller == Some(true)))
 }
 
-/// Digest of an object's UID and of what people and pipelines wrote into it.
+/// Digest of the UID of an object and of the fields that people and pipelines wrote.
 ///
 /// # Errors
-/// When the notes cannot be written as canonical JSON.
+/// When the fields cannot be written as canonical JSON.
 pub fn digest(metadata: &ObjectMeta) -> Result<String, Error> {
     let entries: Vec<_> = by_people(metadata).collect();
     Ok(digest::of(&json!({"uid": metadata.uid, "entries": entries}))?)
 }
 
-/// Who wrote last, controllers aside.
-pub fn last(metadata: &ObjectMeta) -> Option<Written> {
+/// The last write, leaving out those of controllers.
+pub fn last(metadata: &ObjectMeta) -> Option<LastWrite> {
     by_people(metadata)
-        .filter_map(|entry| Some(Written { manager: entry.manager.clone()?, time: entry.time.as_ref()?.0 }))
-        .max_by_key(|written| written.time)
+        .filter_map(|entry| Some(LastWrite { manager: entry.manager.clone()?, time: entry.time.as_ref()?.0 }))
+        .max_by_key(|write| write.time)
 }
 
 fn by_people(metadata: &ObjectMeta) -> impl Iterator<Item = &ManagedFieldsEntry> {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_is_a_difference_and_what_controllers_and_status_are_is_none() {
+    fn writes_of_people_change_the_digest_and_of_controllers_do_not() {
         let people = entry("kubectl-edit", "2026-11-22T03:04:05Z", json!(null));
         let before = object(json!([people]));
         let system = entry("kube-controller-manager", "2026-11-22T03:05:00Z", json!(null));
@@ -82,13 +82,13 @@ mod tests {
         assert_ne!(
             digest(&object(json!([]))).unwrap(),
             digest(&before).unwrap(),
-            "notes that were taken away"
+            "entries that were removed"
         );
-        assert_eq!(last(&healed).map(|written| written.manager).as_deref(), Some("kubectl-edit"));
+        assert_eq!(last(&healed).map(|write| write.manager).as_deref(), Some("kubectl-edit"));
     }
 
     #[test]
-    fn children_of_controllers_are_left_alone_and_a_lone_pod_is_not() {
+    fn children_of_controllers_are_ignored_and_a_lone_pod_is_not() {
         let mut pod = object(json!([]));
         assert!(!is_of_a_controller("pods", "p", &pod));
         let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "ru", "controller": true}]);

@@ -1,8 +1,8 @@
-//! Notices what was changed while nobody watched: at start everything protected is compared with what was known of
-//! it, and a change by nobody known is announced.
+//! Drift detection (docs/rules.md#drift-detection): at start the protected objects are compared with a stored baseline, and
+//! changes that no request, run or record explains are announced.
 //!
-//! What is known is kept as digests in a ConfigMap for each namespace, and follows the changes while Mayday lives,
-//! because then the gate has judged them: those of workloads at once, all others every few minutes.
+//! The baseline is one ConfigMap of digests for each namespace. While Mayday runs, the gate decides every change, so the
+//! baseline follows the objects: workloads at once, other kinds every two minutes.
 
 mod attribution;
 mod baseline;
@@ -26,45 +26,45 @@ use crate::api::change_policy::{UnauthorizedChange, UnauthorizedKind};
 use crate::api::common::{ObjectRef, stored_time};
 use crate::change::diff::digest;
 use crate::change::drift::attribution::Difference;
-use crate::change::drift::baseline::Known;
+use crate::change::drift::baseline::Baseline;
 use crate::change::drift::scan::Kind;
 use crate::change::gate::unauthorized;
 use crate::cluster::caches::{Change, Missed, in_namespace};
 use crate::cluster::{Context, Error, SharedContext, workloads};
 use crate::text::cut;
 
-/// So often what is known is brought up to date.
-const EVERY: Duration = Duration::from_secs(120);
-/// So many objects of a namespace are told one by one; more are told together.
+/// Interval between scans of every kind.
+const INTERVAL: Duration = Duration::from_secs(120);
+/// Maximum number of differences in a namespace that are announced one by one; more are announced together.
 const ONE_BY_ONE: usize = 5;
-/// So many changes at most are looked at together.
+/// Maximum number of watched changes handled together.
 const BURST: usize = 1024;
 
-/// What is known, by namespace, as this process last read or wrote it.
-type Memory = BTreeMap<String, Known>;
+/// Baselines by namespace, as this process last read or wrote them.
+type Baselines = BTreeMap<String, Baseline>;
 
-/// Compares once, then keeps what is known until `stop`.
+/// Compares once, then keeps the baselines up to date until `stop`.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
-    // Listen first, then look: what changes in between is looked at again.
+    // Watch first, then compare: a change in between is seen by the watch.
     let changes = context.stores.changes().ready_chunks(BURST);
     futures::pin_mut!(changes);
-    let mut memory = Memory::new();
+    let mut baselines = Baselines::new();
     let mut seen = protected(&context);
-    // What was changed while nobody watched is announced by the first look that succeeds: until then nothing is learnt.
+    // The first comparison that succeeds announces drift. Until then the baseline of the namespace must not change.
     let mut uncompared: BTreeSet<String> = seen.iter().cloned().collect();
-    compare(&context, &mut memory, &mut uncompared).await;
-    let mut ticks = tokio::time::interval(EVERY);
+    compare(&context, &mut baselines, &mut uncompared).await;
+    let mut ticks = tokio::time::interval(INTERVAL);
     ticks.reset();
     loop {
         let changes = tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {
-                // Read again what is known: somebody may have deleted it.
-                memory.clear();
-                compare(&context, &mut memory, &mut uncompared).await;
-                let known: Vec<String> =
+                // Read the baselines again, as they may have been deleted.
+                baselines.clear();
+                compare(&context, &mut baselines, &mut uncompared).await;
+                let compared: Vec<String> =
                     protected(&context).into_iter().filter(|name| !uncompared.contains(name)).collect();
-                everywhere(&context, &mut memory, &known, false).await;
+                scan_all(&context, &mut baselines, &compared, false).await;
                 continue;
             }
             changes = changes.next() => changes,
@@ -72,10 +72,10 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
         let Some(changes) = changes else { return };
         let touched = touched(&changes);
         if touched.policies {
-            // What a new policy protects is known from its beginning.
+            // Namespaces of a new policy get a baseline at once.
             let now = protected(&context);
             let new: Vec<String> = now.iter().filter(|name| !seen.contains(name)).cloned().collect();
-            everywhere(&context, &mut memory, &new, false).await;
+            scan_all(&context, &mut baselines, &new, false).await;
             seen = now;
         }
         // Most changes touch no workload.
@@ -85,25 +85,26 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
         for namespace in protected(&context) {
             let is_touched = touched.everywhere || touched.namespaces.contains(namespace.as_str());
             if is_touched && !uncompared.contains(&namespace) {
-                let looked = look(&context, &mut memory, &namespace, &scan::of_workloads(), false).await;
-                log(&namespace, &looked);
+                let result =
+                    update(&context, &mut baselines, &namespace, &scan::workload_kinds(), false).await;
+                log(&namespace, &result);
             }
         }
     }
 }
 
-/// Where something was changed that is followed at once.
+/// Places of the changes that must be followed at once.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Touched<'a> {
     /// Namespaces whose workloads were changed.
     namespaces: BTreeSet<&'a str>,
-    /// Some changes were missed.
+    /// Whether changes were missed, so that every namespace may be touched.
     everywhere: bool,
-    /// What is protected may be something else now.
+    /// Whether other namespaces may be protected now.
     policies: bool,
 }
 
-/// What a burst of changes touches. Pure.
+/// The places that a burst of changes touches. Pure.
 fn touched(changes: &[Result<Change, Missed>]) -> Touched<'_> {
     let mut touched = Touched::default();
     for change in changes {
@@ -126,18 +127,18 @@ fn protected(context: &Context) -> Vec<String> {
     policy::protected_namespaces(&context.stores.policies.state(), &context.config.namespace)
 }
 
-/// Compares what was not compared yet since this process began to watch, and announces what differs.
-async fn compare(context: &Context, memory: &mut Memory, uncompared: &mut BTreeSet<String>) {
+/// Compares the namespaces that were not compared yet since the start, and announces drift.
+async fn compare(context: &Context, baselines: &mut Baselines, uncompared: &mut BTreeSet<String>) {
     let namespaces: Vec<String> = uncompared.iter().cloned().collect();
-    for done in everywhere(context, memory, &namespaces, true).await {
+    for done in scan_all(context, baselines, &namespaces, true).await {
         uncompared.remove(&done);
     }
 }
 
-/// Looks at every kind in these namespaces; those of which it is known now what is there.
-async fn everywhere(
+/// Updates the baselines of these namespaces for every kind. Returns the namespaces for which that succeeded.
+async fn scan_all(
     context: &Context,
-    memory: &mut Memory,
+    baselines: &mut Baselines,
     namespaces: &[String],
     announce: bool,
 ) -> Vec<String> {
@@ -147,15 +148,15 @@ async fn everywhere(
     let kinds = match scan::kinds(&context.client).await {
         Ok(kinds) => kinds,
         Err(error) => {
-            tracing::warn!(%error, "the kinds of the cluster are not known, so nothing was compared");
+            tracing::warn!(%error, "the kinds of the cluster cannot be discovered, so drift was not detected");
             return Vec::new();
         }
     };
     let mut done = Vec::new();
     for namespace in namespaces {
-        let looked = look(context, memory, namespace, &kinds, announce).await;
-        log(namespace, &looked);
-        if looked.is_ok() {
+        let result = update(context, baselines, namespace, &kinds, announce).await;
+        log(namespace, &result);
+        if result.is_ok() {
             done.push(namespace.clone());
         }
     }
@@ -164,66 +165,66 @@ async fn everywhere(
 
 fn log(namespace: &str, result: &Result<(), Error>) {
     if let Err(error) = result {
-        tracing::warn!(namespace, %error, "what is known of protected objects was not compared");
+        tracing::warn!(namespace, %error, "protected objects were not compared with their baseline");
     }
 }
 
-/// Compares these kinds in a namespace with what is known, announces differences if asked to, and keeps what is
-/// there now.
-async fn look(
+/// Compares these kinds in a namespace with the baseline, announces drift if `announce` is set, and stores the new
+/// baseline.
+async fn update(
     context: &Context,
-    memory: &mut Memory,
+    baselines: &mut Baselines,
     namespace: &str,
     kinds: &[ApiResource],
     announce: bool,
 ) -> Result<(), Error> {
     let found = scan::find(context, namespace, kinds, announce).await?;
-    let name = format!("mayday-known-{namespace}");
+    let name = format!("mayday-baseline-{namespace}");
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &context.config.namespace);
-    // Taken out: after an error it is read again.
-    let mut known = match memory.remove(namespace) {
-        Some(known) => known,
+    // Taken out, so that it is read again after an error.
+    let mut baseline = match baselines.remove(namespace) {
+        Some(baseline) => baseline,
         None => {
             let map = api.get_opt(&name).await?;
-            map.map(|map| Known::read(&map.data.unwrap_or_default())).unwrap_or_default()
+            map.map(|map| Baseline::read(&map.data.unwrap_or_default())).unwrap_or_default()
         }
     };
     if announce {
-        let differences = differences(&known, &found);
-        let unexplained =
-            differences.into_iter().filter(|difference| !is_explained(context, namespace, difference));
-        tell(context, namespace, unexplained.collect()).await?;
+        let differences = differences(&baseline, &found);
+        let drift =
+            differences.into_iter().filter(|difference| !is_attributed(context, namespace, difference));
+        announce_all(context, namespace, drift.collect()).await?;
     }
     let digests = found.into_iter().map(|(key, kind)| {
         let objects = kind.objects.into_iter().map(|(name, found)| (name, found.digest)).collect();
         (key, objects)
     });
-    // Uses are stored to the second, and one of this second must not look older than what is known.
-    if !known.learn(digests.collect(), stored_time(Timestamp::now()).0) {
-        memory.insert(namespace.to_owned(), known);
+    // Times of uses are stored in seconds: a use in this second must not look older than the baseline.
+    if !baseline.learn(digests.collect(), stored_time(Timestamp::now()).0) {
+        baselines.insert(namespace.to_owned(), baseline);
         return Ok(());
     }
-    let (data, left_out) = known.written();
+    let (data, left_out) = baseline.written();
     if !left_out.is_empty() {
         tracing::warn!(
             namespace,
             kinds = left_out.join(", "),
-            "too many objects to be known: they are not compared"
+            "too many objects for a baseline: these kinds are not compared"
         );
     }
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
-    api.patch(&name, &PatchParams::apply("mayday-sentinel").force(), &Patch::Apply(map)).await?;
-    memory.insert(namespace.to_owned(), known);
+    api.patch(&name, &PatchParams::apply("mayday-drift").force(), &Patch::Apply(map)).await?;
+    baselines.insert(namespace.to_owned(), baseline);
     Ok(())
 }
 
-/// What differs from what is known, kind by kind. Pure.
-fn differences<'a>(known: &Known, found: &'a BTreeMap<String, Kind>) -> Vec<Difference<'a>> {
+/// The differences from the baseline, kind by kind. Pure.
+fn differences<'a>(baseline: &Baseline, found: &'a BTreeMap<String, Kind>) -> Vec<Difference<'a>> {
     let mut differences = Vec::new();
     for (key, kind) in found {
         let digests = kind.objects.iter().map(|(name, found)| (name.clone(), found.digest.clone())).collect();
-        let since = known.0.get(key).and_then(|of_kind| of_kind.time).unwrap_or_default();
-        for (name, how) in known.differences(key, &digests) {
+        let since = baseline.0.get(key).and_then(|of_kind| of_kind.time).unwrap_or_default();
+        for (name, drift) in baseline.differences(key, &digests) {
             let found = kind.objects.get(&name);
             differences.push(Difference {
                 target: ObjectRef {
@@ -232,7 +233,7 @@ fn differences<'a>(known: &Known, found: &'a BTreeMap<String, Kind>) -> Vec<Diff
                     name,
                 },
                 plural: &kind.resource.plural,
-                how,
+                drift,
                 since,
                 last: found.and_then(|found| found.last.clone()),
                 object: found.and_then(|found| found.content.as_ref()),
@@ -242,35 +243,40 @@ fn differences<'a>(known: &Known, found: &'a BTreeMap<String, Kind>) -> Vec<Diff
     differences
 }
 
-fn is_explained(context: &Context, namespace: &str, difference: &Difference<'_>) -> bool {
+/// Whether a request, a run or a record explains a difference.
+fn is_attributed(context: &Context, namespace: &str, difference: &Difference<'_>) -> bool {
     let policies = context.stores.policies.state();
     let mut recorded =
         policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.unauthorized);
-    in_namespace(&context.stores.requests, namespace).iter().any(|request| difference.is_use(request))
-        || in_namespace(&context.stores.runs, namespace).iter().any(|run| difference.is_act_of(run))
+    in_namespace(&context.stores.requests, namespace).iter().any(|request| difference.is_use_of(request))
+        || in_namespace(&context.stores.runs, namespace).iter().any(|run| difference.is_step_of(run))
         || recorded.any(|change| change.namespace == namespace && difference.is_recorded(change))
 }
 
 /// Announces differences, each on its own unless there are many.
-async fn tell(context: &Context, namespace: &str, differences: Vec<Difference<'_>>) -> Result<(), Error> {
+async fn announce_all(
+    context: &Context,
+    namespace: &str,
+    differences: Vec<Difference<'_>>,
+) -> Result<(), Error> {
     let policies = context.stores.policies.state();
     if differences.len() > ONE_BY_ONE {
-        let over = policy::over(&policies, namespace, &context.config.namespace);
+        let policies = policy::covering(&policies, namespace, &context.config.namespace);
         let itself =
             ObjectRef { api_version: "v1".into(), kind: "Namespace".into(), name: namespace.to_owned() };
-        return announce(context, namespace, itself, together(&differences, namespace), &over).await;
+        return announce(context, namespace, itself, summary(&differences, namespace), &policies).await;
     }
     for difference in differences {
         let resource = Resource { group: difference.target.group(), plural: difference.plural, namespace };
-        let over = policy::protecting(&policies, &resource, &context.config.namespace);
+        let protecting = policy::protecting(&policies, &resource, &context.config.namespace);
         let what = difference.text(namespace);
-        announce(context, namespace, difference.target, what, &over).await?;
+        announce(context, namespace, difference.target, what, &protecting).await?;
     }
     Ok(())
 }
 
 /// Many differences in one text.
-fn together(differences: &[Difference<'_>], namespace: &str) -> String {
+fn summary(differences: &[Difference<'_>], namespace: &str) -> String {
     let first: Vec<String> =
         differences.iter().take(ONE_BY_ONE).map(|difference| difference.target.display()).collect();
     format!(
@@ -281,12 +287,13 @@ fn together(differences: &[Difference<'_>], namespace: &str) -> String {
     )
 }
 
+/// Records one unauthorized change in these policies, with its messages.
 async fn announce(
     context: &Context,
     namespace: &str,
     object: ObjectRef,
     what: String,
-    over: &[&ChangePolicy],
+    policies: &[&ChangePolicy],
 ) -> Result<(), Error> {
     let now = Timestamp::now();
     let time = stored_time(now);
@@ -300,7 +307,7 @@ async fn announce(
         time,
         kind: UnauthorizedKind::FoundLater,
     };
-    unauthorized::announce(context, over, &change, now).await;
+    unauthorized::announce(context, policies, &change, now).await;
     Ok(())
 }
 
@@ -309,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_one_look_at_each_namespace() {
+    fn a_burst_of_changes_touches_each_namespace_once() {
         let change = |kind, namespace: Option<&str>| {
             Ok(Change { kind, namespace: namespace.map(str::to_owned), name: "checkout".to_owned() })
         };

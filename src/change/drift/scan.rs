@@ -1,5 +1,5 @@
-//! Looks at what is there of every protected kind in a namespace: metadata only, as the planner, whose rights teams
-//! widen for their own kinds. Secrets are left out, since whoever may list them may read them.
+//! Scans the protected objects of a namespace: metadata only, as the planner, whose rights teams extend to their own kinds.
+//! Secrets are left out, since the right to list them is the right to read them.
 
 use std::collections::BTreeMap;
 
@@ -15,28 +15,28 @@ use crate::change::diff;
 use crate::change::diff::digest;
 use crate::change::drift::baseline;
 use crate::change::drift::managed_fields;
-use crate::change::drift::managed_fields::Written;
+use crate::change::drift::managed_fields::LastWrite;
 use crate::change::gate::lookup;
 use crate::change::policy::Resource;
 use crate::cluster::caches::get_cluster;
 use crate::cluster::{Context, Error, workloads};
 
-/// So many objects are read at a time.
+/// Number of objects read at a time.
 const PAGE: u32 = 500;
-/// Values that Kubernetes' own controllers write into a workload.
-const BY_CONTROLLERS: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
+/// Path that the Deployment controller writes in a workload.
+const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
-/// What was found of one object.
+/// One object found by a scan.
 pub struct Found {
-    /// As much of a digest as is kept.
+    /// The part of its digest that is kept.
     pub digest: String,
-    /// Who wrote last.
-    pub last: Option<Written>,
-    /// The object, where a cache has it.
+    /// Its last write, if known.
+    pub last: Option<LastWrite>,
+    /// The object, if a cache holds it.
     pub content: Option<Value>,
 }
 
-/// What was found of one kind.
+/// The objects of one kind found by a scan.
 pub struct Kind {
     /// The kind.
     pub resource: ApiResource,
@@ -45,18 +45,18 @@ pub struct Kind {
 }
 
 impl Found {
-    fn by_notes(metadata: &ObjectMeta) -> Result<Found, Error> {
+    fn by_metadata(metadata: &ObjectMeta) -> Result<Found, Error> {
         let digest = baseline::short(&managed_fields::digest(metadata)?);
         Ok(Found { digest, last: managed_fields::last(metadata), content: None })
     }
 
-    fn by_content(content: Value, notes: Option<&ObjectMeta>) -> Result<Found, Error> {
+    fn by_content(content: Value, metadata: Option<&ObjectMeta>) -> Result<Found, Error> {
         let digest = baseline::short(&digest_of(&content)?);
-        Ok(Found { digest, last: notes.and_then(managed_fields::last), content: Some(content) })
+        Ok(Found { digest, last: metadata.and_then(managed_fields::last), content: Some(content) })
     }
 }
 
-/// The kinds that are in namespaces and can be listed.
+/// The namespaced kinds that can be listed, without Secrets.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -101,8 +101,8 @@ async fn objects(
     }
 }
 
-/// The kinds of workloads, of which a cache holds the content.
-pub fn of_workloads() -> Vec<ApiResource> {
+/// The kinds of workloads, whose content is cached.
+pub fn workload_kinds() -> Vec<ApiResource> {
     vec![
         ApiResource::erase::<Deployment>(&()),
         ApiResource::erase::<StatefulSet>(&()),
@@ -110,8 +110,8 @@ pub fn of_workloads() -> Vec<ApiResource> {
     ]
 }
 
-/// What is there of these kinds in a namespace, as far as a policy protects them. Of workloads the content decides;
-/// who wrote them last is asked for only `with_notes`.
+/// The objects of these kinds in a namespace that a policy protects, by kind. The digest of a workload is that of its cached
+/// content; its last write is read only `with_last_write`.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -119,7 +119,7 @@ pub async fn find(
     context: &Context,
     namespace: &str,
     kinds: &[ApiResource],
-    with_notes: bool,
+    with_last_write: bool,
 ) -> Result<BTreeMap<String, Kind>, Error> {
     let mut found = BTreeMap::new();
     let is_protected = |kind: &&ApiResource| {
@@ -127,7 +127,7 @@ pub async fn find(
     };
     for resource in kinds.iter().filter(is_protected) {
         let is_workload = workloads::is_one(&resource.group, &resource.kind);
-        let notes = match with_notes || !is_workload {
+        let listed = match with_last_write || !is_workload {
             true => objects(&context.planner, resource, namespace).await?,
             false => None,
         };
@@ -135,14 +135,14 @@ pub async fn find(
         if is_workload {
             for content in workloads::all(&context.stores, namespace, &resource.kind)? {
                 let name = content["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                let notes = notes.as_ref().and_then(|notes| notes.get(&name));
-                of_kind.insert(name, Found::by_content(content, notes)?);
+                let metadata = listed.as_ref().and_then(|listed| listed.get(&name));
+                of_kind.insert(name, Found::by_content(content, metadata)?);
             }
         } else {
-            // Kinds that may not be listed are not compared; see the decision.
-            let Some(notes) = notes else { continue };
-            for (name, metadata) in &notes {
-                of_kind.insert(name.clone(), Found::by_notes(metadata)?);
+            // Kinds that may not be listed are not compared (docs/decisions/0025-drift-detection.md).
+            let Some(listed) = listed else { continue };
+            for (name, metadata) in &listed {
+                of_kind.insert(name.clone(), Found::by_metadata(metadata)?);
             }
         }
         let key = format!("{}.{}", resource.plural, resource.group).trim_end_matches('.').to_owned();
@@ -157,11 +157,11 @@ pub async fn find(
     Ok(found)
 }
 
-/// Digest of what people decide about an object.
+/// Digest of the values of an object that people decide.
 fn digest_of(object: &Value) -> Result<String, Error> {
     let values: BTreeMap<String, Value> = diff::diff(&Value::Null, object)
         .into_iter()
-        .filter(|delta| delta.path != BY_CONTROLLERS)
+        .filter(|delta| delta.path != REVISION)
         .filter_map(|delta| Some((delta.path, delta.after?)))
         .collect();
     let uid = object.pointer("/metadata/uid");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_controllers_write_is_no_difference_and_what_people_write_is() {
+    fn writes_of_controllers_keep_the_digest_and_others_change_it() {
         let digest = |object: &Value| digest_of(object).unwrap();
         assert_eq!(digest(&known("v1", "1")), digest(&known("v1", "2")));
         assert_ne!(digest(&known("v1", "1")), digest(&known("v2", "1")));

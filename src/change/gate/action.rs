@@ -1,4 +1,4 @@
-//! What a request does, as far as change control cares: who, what, which object, which values. Pure.
+//! The attempted write of one admission review: who, which operation, which object, which values. Pure.
 
 use kube::core::admission::Operation;
 use serde_json::{Value, json};
@@ -12,34 +12,34 @@ use crate::cluster::client::RUN_EXTRA;
 use crate::webhook::caller::Caller;
 use crate::webhook::review::Request;
 
-/// What a request does.
+/// One attempted write.
 #[derive(Clone, Debug)]
 pub struct Action {
-    /// Who asks.
+    /// The user who attempts it.
     pub caller: Caller,
     /// UID of the run whose mark the request carries; only the operator may set it.
     pub run: Option<String>,
-    /// What is done.
+    /// The operation.
     pub operation: Operation,
     /// Plural name of the kind: `deployments`.
     pub plural: String,
     /// Subresource; empty for the object itself.
     pub subresource: String,
-    /// The object; for a scale the workload.
+    /// The object; for a scale the scaled workload.
     pub target: ObjectRef,
     /// Namespace of the object; for a Namespace its own name; empty for other cluster-scoped objects.
     pub namespace: String,
-    /// UID of the object; empty if it is not there yet.
+    /// UID of the object; empty for a creation.
     pub uid: String,
     /// The object before, as sent; null if there was none.
     pub before: Value,
-    /// The object after, as sent; null if it goes.
+    /// The object after, as sent; null for a deletion.
     pub after: Value,
-    /// What changes.
+    /// The values that change.
     pub delta: Vec<Delta>,
-    /// Whether nothing will be stored.
+    /// Whether it is a dry run.
     pub dry_run: bool,
-    /// Whether a deletion leaves behind what belongs to the object.
+    /// Whether a deletion orphans the dependents.
     pub orphans: bool,
 }
 
@@ -47,12 +47,12 @@ impl Action {
     /// Reads a review. `marker` is the key of the extra that only a direct login has.
     ///
     /// # Errors
-    /// When it names no object.
+    /// When the review names no object.
     pub fn read(request: &Request, marker: &str) -> Result<Action, String> {
         let before = whole(request.old_object.as_ref());
         let after = whole(request.object.as_ref());
         let subresource = request.sub_resource.clone().unwrap_or_default();
-        // A delete-collection is reviewed item by item, without a name (and a generated name is in the object).
+        // The items of a delete-collection are reviewed without a name, and a generated name is only in the object.
         let text = |pointer: &str| {
             [&before, &after]
                 .into_iter()
@@ -110,8 +110,7 @@ impl Action {
         Resource { group: self.target.group(), plural: &self.plural, namespace: &self.namespace }
     }
 
-    /// Whether it is about a subresource that does not say which kind the object is of: the scale of a kind that does not
-    /// come with Kubernetes.
+    /// Whether the review does not say the kind of the object: for the scale of a custom resource it only says `Scale`.
     pub fn names_no_kind(&self) -> bool {
         self.subresource == "scale" && self.target.kind == "Scale"
     }
@@ -121,7 +120,7 @@ impl Action {
         self.before.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
     }
 
-    /// Whether the caller looks into a pod, or works in it.
+    /// Whether the caller accesses a pod: `exec`, `attach`, `port-forward`, proxy or a debug container.
     pub fn is_interactive(&self) -> bool {
         matches!(
             self.subresource.as_str(),
@@ -129,8 +128,8 @@ impl Action {
         ) && self.target.group().is_empty()
     }
 
-    /// Whether it is about a Secret of Mayday's own type, before and after: no application's Secret can become
-    /// one, as the type of a Secret never changes.
+    /// Whether the object is a Secret of Mayday's own type, before and after. The type of a Secret never changes, so no
+    /// application's Secret can become one.
     pub fn is_about_a_credential(&self) -> bool {
         let is_credential = |object: &Value| object["type"] == crate::notify::credential::TYPE;
         let mut known = [&self.before, &self.after].into_iter().filter(|object| !object.is_null()).peekable();
@@ -140,22 +139,22 @@ impl Action {
             && known.all(is_credential)
     }
 
-    /// The version of the object before the action; none where there was no object.
+    /// The version of the object before the action; none for a creation.
     pub fn version(&self) -> Option<Version> {
         let generation = |object: &Value| object.pointer("/metadata/generation").and_then(Value::as_i64);
-        // What a client wrote there stays as it is for ever.
+        // Kinds without a generation may carry one that a client wrote; it is never raised.
         let raised = generation(&self.before)
             .filter(|before| generation(&self.after).is_some_and(|now| now > *before));
         let resource_version = || self.before.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         raised.map(Version::Generation).or_else(|| Some(Version::Resource(resource_version()?.to_owned())))
     }
 
-    /// Whether a pod is evicted.
+    /// Whether it evicts a pod.
     pub fn is_eviction(&self) -> bool {
         self.subresource == "eviction" && self.plural == "pods"
     }
 
-    /// Whether it is an update that changes no value. Of what was sent without its values nobody knows.
+    /// Whether it is an update that changes no value. Without both objects that cannot be known.
     pub fn changes_nothing(&self) -> bool {
         self.operation == Operation::Update
             && self.delta.is_empty()
@@ -163,10 +162,9 @@ impl Action {
             && !self.after.is_null()
     }
 
-    /// Whether only the finalizers of an object that is being deleted shrink: its deletion was judged before. Those that
-    /// say what becomes of what belongs to the object are the garbage collector's alone: without `orphan` it would delete
-    /// what was to be left behind.
-    pub fn only_lets_go(&self) -> bool {
+    /// Whether it only removes finalizers from an object that is being deleted, whose deletion was decided before. The
+    /// garbage collector's own finalizers must stay: without `orphan` it would delete dependents that should be kept.
+    pub fn only_removes_finalizers(&self) -> bool {
         let finalizers = |object: &Value| -> Vec<Value> {
             object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
         };
@@ -188,12 +186,12 @@ fn whole(object: Option<&kube::core::DynamicObject>) -> Value {
 fn extra(request: &Request, key: &str) -> Option<String> {
     match request.user_info.extra.as_ref()?.get(key)?.as_slice() {
         [value] => Some(value.clone()),
-        // More than one is not how the operator marks a run.
+        // The operator sets exactly one.
         _ => None,
     }
 }
 
-/// Kinds whose subresources have a kind of their own.
+/// Kinds whose subresources are sent with another kind.
 fn parent_kind(plural: &str) -> Option<&'static str> {
     Some(match plural {
         "deployments" => "Deployment",
@@ -208,7 +206,7 @@ fn parent_kind(plural: &str) -> Option<&'static str> {
     })
 }
 
-/// A scale as what it changes in the workload. No replicas are sent as none at all.
+/// A scale as the change of the workload. Zero replicas are sent as an absent field.
 fn scale(before: &Value, after: &Value) -> Vec<Delta> {
     let replicas = |scale: &Value| scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
     diff::diff(
@@ -217,8 +215,8 @@ fn scale(before: &Value, after: &Value) -> Vec<Delta> {
     )
 }
 
-/// Content of a Secret is told to nobody: what changes ends up in refusals, messages and the audit log. No request holds
-/// any, so nothing is compared with it.
+/// Hides the content of a Secret, which would end up in refusals, messages and the audit log. No request holds such
+/// content, so nothing is compared with it.
 fn hide(delta: &mut Delta) {
     if ["/data", "/stringData"].iter().any(|place| diff::is_under(&delta.path, place)) {
         for value in [&mut delta.before, &mut delta.after].into_iter().flatten() {
@@ -227,13 +225,13 @@ fn hide(delta: &mut Delta) {
     }
 }
 
-/// As `kubectl delete --cascade=orphan` has it, and older clients.
+/// Whether the deletion orphans, as `kubectl delete --cascade=orphan` or an older client asks for it.
 fn orphans(request: &Request) -> bool {
     let options = request.options.as_ref().map_or(&Value::Null, |options| &options.0);
     options["propagationPolicy"] == "Orphan" || options["orphanDependents"] == true
 }
 
-/// An eviction may ask for a dry run in its body alone.
+/// Whether an eviction asks for a dry run in its body, as it may.
 fn asks_for_dry_run(body: &Value, subresource: &str) -> bool {
     subresource == "eviction"
         && body.pointer("/deleteOptions/dryRun").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
@@ -243,7 +241,7 @@ fn asks_for_dry_run(body: &Value, subresource: &str) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// A request as the API server sends it, from what differs from an update of a Deployment by emil.
+    /// A request as the API server sends it: an update of a Deployment by emil, with `edit` merged in.
     pub fn request(edit: Value) -> Request {
         let deployment = |image: &str| {
             json!({"apiVersion": "apps/v1", "kind": "Deployment",
@@ -261,7 +259,7 @@ pub(crate) mod tests {
         crate::webhook::review::read(whole.to_string().as_bytes()).unwrap()
     }
 
-    /// As a merge patch, but null is a value.
+    /// Merges as a merge patch does, except that null is a value.
     fn merge(value: &mut Value, edit: &Value) {
         match (value, edit) {
             (Value::Object(fields), Value::Object(edits)) => {
@@ -278,7 +276,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_update_is_told_by_its_values() {
+    fn an_update_is_read_as_its_changed_values() {
         let action = action(json!({}));
         assert_eq!(action.target.display(), "deployment/checkout");
         assert_eq!(action.uid, "du");
@@ -287,7 +285,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_scale_is_a_change_of_its_workload() {
+    fn a_scale_is_read_as_a_change_of_its_workload() {
         let scale = |replicas: Value| {
             json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
             "metadata": {"name": "checkout", "namespace": "shop", "uid": "du"}, "spec": replicas})
@@ -322,13 +320,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_item_of_a_delete_collection_is_named_by_what_is_deleted() {
+    fn an_item_of_a_delete_collection_is_named_by_its_old_object() {
         let action = action(json!({"name": "", "operation": "DELETE", "object": null}));
         assert_eq!((action.target.name.as_str(), action.uid.as_str()), ("checkout", "du"));
     }
 
     #[test]
-    fn a_request_that_names_nothing_is_not_read() {
+    fn a_review_that_names_no_object_is_not_read() {
         let request = request(json!({"name": "", "operation": "DELETE", "object": null, "oldObject": null}));
         assert!(Action::read(&request, "m").is_err());
     }
@@ -345,21 +343,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_object_that_is_being_deleted_may_lose_finalizers_and_nothing_else() {
+    fn an_object_that_is_being_deleted_may_only_lose_finalizers() {
         let with = |finalizers: Value| json!({"metadata": {"finalizers": finalizers, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": null});
         let let_go = action(json!({"oldObject": with(json!(["a", "b"])), "object": with(json!(["b"]))}));
-        assert!(let_go.only_lets_go());
+        assert!(let_go.only_removes_finalizers());
         let adopted = action(json!({"oldObject": with(json!(["orphan"])), "object": with(json!([]))}));
-        assert!(!adopted.only_lets_go(), "what belongs to it was to be left behind");
+        assert!(!adopted.only_removes_finalizers(), "its dependents were to be kept");
         let added = action(json!({"oldObject": with(json!(["a"])), "object": with(json!(["a", "c"]))}));
-        assert!(!added.only_lets_go());
+        assert!(!added.only_removes_finalizers());
         let edited =
             action(json!({"oldObject": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}}));
-        assert!(!edited.only_lets_go(), "parked with a finalizer, then edited");
+        assert!(!edited.only_removes_finalizers(), "parked with a finalizer, then edited");
     }
 
     #[test]
-    fn the_content_of_a_secret_is_told_to_nobody() {
+    fn the_content_of_a_secret_is_hidden() {
         let secret = |password: &str| {
             json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {"name": "db", "namespace": "shop"}, "spec": null, "data": {"password": password}})
@@ -377,7 +375,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_status_counts_where_it_is_a_field_like_others_and_not_where_it_is_written_by_itself() {
+    fn a_status_counts_unless_it_is_written_as_a_subresource() {
         let with = |ready: bool| json!({"metadata": {"name": "till", "namespace": "shop"}, "spec": null, "status": {"ready": ready}});
         let written = |subresource: &str| {
             action(json!({"subResource": subresource, "oldObject": with(false), "object": with(true)}))
@@ -387,7 +385,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_deletion_may_leave_behind_what_belongs_to_the_object() {
+    fn a_deletion_may_orphan_the_dependents() {
         let deletion = |options: Value| {
             action(json!({"operation": "DELETE", "object": null, "options": options})).orphans
         };
@@ -398,12 +396,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_changes_no_value_changes_nothing() {
+    fn an_update_without_a_changed_value_changes_nothing() {
         let same = json!({"object": {"metadata": {"resourceVersion": "9"},
             "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}});
         assert!(action(same).changes_nothing());
         assert!(!action(json!({})).changes_nothing());
-        assert!(!action(json!({"object": null, "oldObject": null})).changes_nothing(), "nobody knows");
+        assert!(
+            !action(json!({"object": null, "oldObject": null})).changes_nothing(),
+            "the values are unknown"
+        );
         assert!(!action(json!({"operation": "DELETE", "object": null})).changes_nothing());
     }
 }

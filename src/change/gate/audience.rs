@@ -1,4 +1,4 @@
-//! Everybody who is concerned by something unusual: people one by one, and the rooms where they meet. Pure.
+//! The people and channels that hear about an unauthorized change or a rollback. Pure.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::text::cut;
 
-/// Who is told.
+/// Recipients of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Audience {
-    /// Whoever leads, approves or answers for what is concerned, each once.
+    /// Leads, approvers and on-call people of the services concerned, each once.
     pub people: Vec<Person>,
-    /// The channels of the stakeholders inside, each once.
-    pub rooms: Vec<NameRef>,
+    /// Channels of the internal stakeholders, each once.
+    pub channels: Vec<NameRef>,
 }
 
 impl Audience {
-    /// Everybody whom the services that own a target name; where none owns one, every service in the namespace.
+    /// The people and channels of the services that own a target; if no service owns one, of every service in the namespace.
     pub fn concerned(
         services: &[Arc<BusinessService>],
         rotations: &[Arc<OnCallRotation>],
@@ -42,19 +42,19 @@ impl Audience {
         for stakeholder in
             approvers::owners(services, plan).iter().flat_map(|service| &service.spec.stakeholders)
         {
-            let is_new = !audience.rooms.contains(&stakeholder.channel_ref);
+            let is_new = !audience.channels.contains(&stakeholder.channel_ref);
             if stakeholder.audience == Reach::Internal && is_new {
-                audience.rooms.push(stakeholder.channel_ref.clone());
+                audience.channels.push(stakeholder.channel_ref.clone());
             }
         }
         audience
     }
 
-    /// One message to each contact and each room; `key` tells it from every other, `namespace` is that of the
-    /// channels, where it is not the subject's.
+    /// One message to each contact and each channel. `key` identifies the alarm; `namespace` is that of the channels, if it
+    /// differs from the subject's.
     pub fn alarm(&self, key: &str, text: &str, namespace: Option<&str>, now: Timestamp) -> Vec<Message> {
-        let rooms = self.rooms.iter().map(Recipient::channel);
-        let recipients: Vec<Recipient> = rooms.chain(self.people.iter().map(Recipient::from)).collect();
+        let channels = self.channels.iter().map(Recipient::channel);
+        let recipients: Vec<Recipient> = channels.chain(self.people.iter().map(Recipient::from)).collect();
         let mut messages = recipients::messages(&recipients, key, Purpose::Alarm, &cut(text, 4000), now);
         for message in &mut messages {
             message.namespace = namespace.map(str::to_owned);
@@ -69,7 +69,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn everybody_hears_once_and_so_does_the_room_inside() {
+    fn each_person_and_each_internal_channel_hears_once() {
         let service = json!({"metadata": {"name": "checkout", "namespace": "shop"}, "spec": {"title": "t",
             "rotations": {"lead": {"name": "leads"}, "onCall": {"name": "leads"}},
             "stakeholders": [{"audience": "Internal", "channelRef": {"name": "room"}},

@@ -1,4 +1,4 @@
-//! What the PodDisruptionBudgets of a namespace say of evicting a pod (rules §8). Pure.
+//! Whether the PodDisruptionBudgets of a namespace allow the eviction of a pod (docs/rules.md#evictions). Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
-/// What they say.
+/// Answer of the PodDisruptionBudgets about one pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Budget {
-    /// None that is protected itself covers the pod.
+    /// No protected budget covers the pod.
     Absent,
-    /// Every one that covers it allows a disruption now.
+    /// Every budget that covers the pod allows a disruption now.
     Allows,
-    /// These cover it and allow none, or have not looked at their latest change.
+    /// These budgets cover the pod and allow no disruption, or have not observed their latest change.
     Exhausted(Vec<String>),
 }
 
 impl Budget {
-    /// What the budgets say of a pod with these labels.
+    /// The answer of the budgets about a pod with these labels.
     pub fn of<'a>(
         labels: &BTreeMap<String, String>,
         budgets: impl IntoIterator<Item = &'a PodDisruptionBudget>,
@@ -39,7 +39,7 @@ impl Budget {
         }
     }
 
-    /// A sentence for whoever is refused.
+    /// The answer as a sentence of a refusal.
     pub fn text(&self) -> String {
         match self {
             Budget::Absent => "No protected PodDisruptionBudget covers the pod.".to_owned(),

@@ -87,8 +87,9 @@ const CREDENTIAL: Exemption = Exemption::new("a credential of Mayday, which no p
 });
 
 /// Finalizers are removed from an object whose deletion was decided before.
-const FINALIZERS: Exemption =
-    Exemption::new("finalizers of an object that is being deleted", |scope| scope.action.only_lets_go());
+const FINALIZERS: Exemption = Exemption::new("finalizers of an object that is being deleted", |scope| {
+    scope.action.only_removes_finalizers()
+});
 
 /// A kubelet deletes a pod of its own node after the containers have stopped.
 const NODE_CLEANUP: Exemption = Exemption::new("a node removes its stopped pod", |scope| {

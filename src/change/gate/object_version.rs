@@ -1,27 +1,26 @@
-//! Which state of an object a use was counted for, so that the same again is told from a repeat. Pure.
+//! The object version at which a use was recorded. It tells a client's retry from a second, identical change. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How a version by resourceVersion is written.
+/// Prefix of a stored resourceVersion.
 const RESOURCE: &str = "resourceVersion ";
-/// How a version by generation is written.
+/// Prefix of a stored generation.
 const GENERATION: &str = "generation ";
 
 /// The state of an object right before a write.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// The generation, where this very write raises it: it rises with every change of what the object is to be, and with
-    /// nothing else.
+    /// The generation, if this write raises it. Only a change of the desired state raises it.
     Generation(i64),
-    /// The resourceVersion, of a kind that has no generation, and where only metadata changes, which raises none. Any
-    /// write moves it.
+    /// The resourceVersion, if the write raises no generation: the kind has none, or only metadata changes. Any write
+    /// changes it.
     Resource(String),
 }
 
 impl Version {
-    /// Whether a write that was let through at this version cannot have been stored, as the same is asked for at a
-    /// `later` one: stored, it would have raised the generation once, and whatever took its values back once more.
+    /// Whether a write that was let through at this version cannot have been stored, since the same write is attempted at a
+    /// `later` one. If it had been stored, it would have raised the generation once, and the write that undid it once more.
     pub fn was_not_stored(&self, later: &Version) -> bool {
         match (self, later) {
             (Version::Generation(then), Version::Generation(now)) => (0..=1).contains(&(now - then)),
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_as_it_was_written() {
+    fn a_version_is_read_as_it_was_written() {
         for version in [Version::Generation(7), Version::Resource("123".into())] {
             assert_eq!(version.to_string().parse(), Ok(version));
         }
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn one_step_further_with_the_old_value_somebody_else_wrote_and_two_it_may_have_gone_and_come_back() {
+    fn a_write_is_a_retry_while_the_generation_rose_by_at_most_one() {
         let at = Version::Generation;
         assert!(at(7).was_not_stored(&at(7)));
         assert!(at(7).was_not_stored(&at(8)), "another write raised it between two readings of one request");

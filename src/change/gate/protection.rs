@@ -49,7 +49,7 @@ impl Protection {
 /// stale.
 async fn policies(context: &Context, action: &Action) -> Result<Vec<Arc<ChangePolicy>>, Error> {
     let cached = context.stores.policies.state();
-    if !policy::over(&cached, &action.namespace, &context.config.namespace).is_empty() {
+    if !policy::covering(&cached, &action.namespace, &context.config.namespace).is_empty() {
         return Ok(cached);
     }
     stored_now(Api::all(context.client.clone()), &context.stores.policies).await
@@ -61,7 +61,7 @@ async fn incidents(
     action: &Action,
     policies: &[Arc<ChangePolicy>],
 ) -> Result<Vec<Arc<Incident>>, Error> {
-    let covering = policy::over(policies, &action.namespace, &context.config.namespace);
+    let covering = policy::covering(policies, &action.namespace, &context.config.namespace);
     let is_looser_without = |policy: &&ChangePolicy| {
         policy.spec.activation == Activation::DuringIncident
             || (action.is_interactive() && policy.spec.interactive.normally != Interactive::Approve)

@@ -1,4 +1,4 @@
-//! The sentence a refused person reads: what, why, and the next command (rules §10). Pure.
+//! The refusal that a person reads: what was refused, why, and the next command (docs/rules.md#refusal). Pure.
 
 use kube::core::admission::Operation;
 
@@ -10,23 +10,23 @@ use crate::change::diff::{builtin_groups, describe, patch};
 use crate::change::gate::disruption_budget::Budget;
 use crate::command::{Command, Flag, TEXT, Verb};
 
-/// The longest patch that a sentence holds.
+/// Maximum length of a patch in a printed command, in bytes.
 const PATCH: usize = 240;
 
-/// What a refusal says besides what was refused.
+/// What a refusal adds to the refused change.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances<'a> {
     /// The incidents that bind.
     pub bindings: &'a [Binding],
-    /// Who must approve, in words: `lena (lead) and one of amir, bea`.
+    /// Missing approvers, in words: `lena (lead) and one of amir, bea`.
     pub missing: String,
-    /// Where requests for cluster-scoped objects are made.
+    /// The operator's namespace, in which cluster-scoped objects are asked for.
     pub operator_namespace: &'a str,
     /// The request that comes closest to letting it pass.
     pub closest: Option<ClosestRequest>,
     /// Whether the caller is exempt, but only when it logs in itself.
     pub only_direct: bool,
-    /// For an eviction: what the PodDisruptionBudgets say.
+    /// For an eviction: the answer of the PodDisruptionBudgets.
     pub budget: Option<Budget>,
 }
 
@@ -59,7 +59,7 @@ impl ClosestRequest {
     }
 }
 
-/// The sentences: what, why, and the next command.
+/// The text of a refusal.
 pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
     let mut sentences = vec![format!("Refused: {}{}.", what(action), is_not_approved(action))];
     let missing =
@@ -74,7 +74,7 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
         [incident] => Some(format!("Incident {incident} is open")),
         several => Some(format!("Incidents {} are open", several.join(" and "))),
     };
-    // A user's name is never written with another letter, so it never begins a sentence.
+    // A sentence begins with a capital letter, and the name of a user must not be changed: so no name begins one.
     sentences.extend(match (open, missing) {
         (Some(open), Some(missing)) => Some(format!("{open}: {}.", quorum::must_approve(missing))),
         (Some(open), None) => Some(format!("{open}.")),
@@ -94,8 +94,8 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
     sentences.join(" ")
 }
 
-/// The refusal of what takes a quorum, with the request that comes nearest: what lacks approvals alone is not asked for
-/// again. `message` ends with the command that asks.
+/// A refusal of a write that needs a quorum, with the closest request. `message` ends with the command that asks; if the
+/// request only lacks approvals, the command that approves replaces it.
 pub fn of_quorum(
     message: &str,
     closest: &ClosestRequest,
@@ -111,7 +111,7 @@ pub fn of_quorum(
     format!("{refused} {} {next}", closest.text())
 }
 
-/// What was refused, in words.
+/// The refused action, in words.
 pub fn what(action: &Action) -> String {
     let place = describe::place(&action.target, &action.namespace);
     match action.subresource.as_str() {
@@ -132,9 +132,9 @@ pub fn what(action: &Action) -> String {
     }
 }
 
-/// The verb, after a comma where the values of a change end what it speaks of.
+/// The verb. A comma comes first where the subject ends with the values of a change.
 fn is_not_approved(action: &Action) -> &'static str {
-    let told = describe::told_values(&action.delta);
+    let told = describe::named_values(&action.delta);
     match (action.operation == Operation::Update && !action.is_interactive(), told) {
         (true, 1) => ", is not approved",
         (true, 2..) => ", are not approved",
@@ -142,7 +142,7 @@ fn is_not_approved(action: &Action) -> &'static str {
     }
 }
 
-/// Whether a request can hold it: it holds no content of a Secret, and no access to a pod.
+/// Whether a request can hold the action. It cannot hold content of a Secret or access to a pod.
 fn is_askable(action: &Action) -> bool {
     let is_secret = action.target.group().is_empty() && action.target.kind == "Secret";
     matches!(action.subresource.as_str(), "" | "scale")
@@ -150,13 +150,13 @@ fn is_askable(action: &Action) -> bool {
         && (!is_secret || action.operation == Operation::Delete)
 }
 
-/// Where a request for the object is made.
+/// The namespace in which the object is asked for.
 fn namespace_of_request<'a>(action: &'a Action, operator_namespace: &'a str) -> &'a str {
     let is_in_none = action.target.kind == "Namespace" || action.namespace.is_empty();
     if is_in_none { operator_namespace } else { &action.namespace }
 }
 
-/// The next command: the one that asks for exactly this, or the nearest there is.
+/// The next command: the one that asks for exactly this change, else the best alternative.
 fn next(action: &Action, operator_namespace: &str) -> String {
     if is_askable(action) {
         return format!("Ask: {}", ask(action, operator_namespace));
@@ -177,7 +177,7 @@ pub fn ask(action: &Action, operator_namespace: &str) -> String {
     with_flags.unwrap_or_else(|| ask.flag(Flag::File, "FILE")).flag(Flag::Why, TEXT).into()
 }
 
-/// The flags that say the change, if flags can: as one change, since what two changes hold passes in two writes only.
+/// The flags that ask for the action as one change, if flags can: two changes would pass only as two writes.
 fn with_flags(ask: Command, action: &Action) -> Option<Command> {
     match action.operation {
         Operation::Delete if action.orphans => return Some(ask.switch(Flag::Delete).switch(Flag::Orphan)),
@@ -196,7 +196,7 @@ fn with_flags(ask: Command, action: &Action) -> Option<Command> {
     let image = |delta: &Delta| {
         let container = describe::image_container(&delta.path)?;
         let image = delta.after.as_ref()?.as_str()?;
-        // Whoever reads it pastes it into a shell.
+        // The command is pasted into a shell.
         let is_plain = image.chars().all(|c| c.is_ascii_alphanumeric() || "._/:@-".contains(c));
         is_plain.then(|| format!("{container}={image}"))
     };
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_as_the_rules_show_it() {
+    fn a_refusal_reads_as_the_rules_show_it() {
         let bindings = crisis();
         let circumstances = Circumstances {
             bindings: &bindings,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_flags_cannot_say_is_asked_for_with_a_file() {
+    fn a_change_that_flags_cannot_say_is_asked_for_with_a_file() {
         let sidecar = action(json!({"object": {"spec": {"template": {"spec": {"containers": [
             {"name": "app", "image": "shop/checkout:v1"}, {"name": "log", "image": "log:v1"}]}}}}}));
         assert_eq!(ask(&sidecar, "mayday-system"), "kubectl mayday ask -n shop -f FILE --why \"…\"");
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_are_asked_for_with_a_patch_where_one_line_can_hold_it() {
+    fn other_values_are_asked_for_with_a_patch_that_fits_a_line() {
         let labels = |labels: Value| json!({"metadata": {"labels": labels}, "spec": null});
         let asked = |before: Value, after: Value| {
             let action = action(json!({"oldObject": labels(before), "object": labels(after)}));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_can_approve_it_is_said_so() {
+    fn a_policy_that_allows_no_approval_is_named() {
         let missing = "nobody can approve here: spec.approval.required of the policy is empty";
         let circumstances = Circumstances { missing: missing.into(), ..Circumstances::default() };
         let text = text(&action(json!({})), &circumstances);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_approvals_alone_is_not_asked_for_again() {
+    fn a_request_that_only_lacks_approvals_is_not_asked_for_again() {
         let circumstances = Circumstances {
             closest: Some(ClosestRequest {
                 waits: true,
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_a_quorum_names_the_request_that_waits_and_else_the_command_that_asks() {
+    fn a_quorum_refusal_names_the_waiting_request_or_how_to_ask() {
         let message = "Refused: that is for lena. Ask: kubectl mayday ask -n shop -f FILE";
         let said =
             |closest: ClosestRequest| of_quorum(message, &closest, &action(json!({})), "mayday-system");
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_names_its_budgets_and_what_can_be_asked_instead() {
+    fn an_eviction_names_its_budgets_and_the_alternative() {
         let eviction = action(json!({"operation": "CREATE", "subResource": "eviction", "name": "checkout-1",
             "kind": {"group": "policy", "kind": "Eviction"}, "resource": {"group": "", "resource": "pods"}, "oldObject": null,
             "object": {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "checkout-1"}}}));
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_request_holds_names_the_glass_and_no_approver() {
+    fn an_action_no_request_can_hold_names_break_glass_only() {
         let exec = action(json!({"operation": "CONNECT", "subResource": "exec", "name": "checkout-1",
             "kind": {"group": "", "kind": "PodExecOptions"}, "resource": {"group": "", "resource": "pods"},
             "oldObject": null, "object": {"apiVersion": "v1", "kind": "PodExecOptions"}}));

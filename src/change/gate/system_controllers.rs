@@ -1,8 +1,9 @@
-//! What Kubernetes does by itself, proved by identity, verb, kind, live owner and fields (rules §8). Pure.
+//! The work of the controllers of Kubernetes, proved by identity, verb, kind, live owner and fields
+//! (docs/rules.md#system-controllers). Pure.
 //!
-//! Never a group, never a whole account: each row is one controller, one kind, some verbs and one proof. The
-//! rows that need no look-up also stand as match conditions in the API server, so that the application heals
-//! without Mayday; here is the rest, and those rows again for what their conditions did not see.
+//! No group and no account passes as a whole: each row is one controller, one kind, some verbs and one proof. Rows that
+//! need no reads are also match conditions in the API server, so that applications heal without Mayday; they are repeated
+//! here for objects that those conditions do not see.
 
 use kube::core::admission::Operation;
 use serde_json::Value;
@@ -17,14 +18,14 @@ const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 /// Account of a node: `system:node:<name>`.
 const NODE: &str = "system:node:";
 
-/// What a row asks for besides identity, verb and kind.
+/// What must hold besides identity, verb and kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Proof {
-    /// The controller owner is of one of these kinds, and is there.
+    /// The controlling owner has one of these kinds and exists.
     Owner(&'static [&'static str]),
-    /// Every owner is gone, or is being deleted, and its own deletion was judged.
+    /// Every owner is gone or being deleted, and was protected, so its deletion was decided.
     Orphan,
-    /// Only references to such owners go: they were deleted with `--cascade=orphan`.
+    /// Only references to such owners are removed: they were deleted with `--cascade=orphan`.
     Orphaned,
     /// The namespace is being deleted.
     NamespaceEnds,
@@ -38,7 +39,7 @@ pub enum Proof {
     Finished,
 }
 
-/// One thing that one controller does.
+/// One kind of write by one controller.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     controller: &'static str,
@@ -46,7 +47,7 @@ pub struct Row {
     plural: &'static str,
     subresource: &'static str,
     operations: &'static [Operation],
-    /// What proves it.
+    /// The proof.
     pub proof: Proof,
 }
 
@@ -76,11 +77,11 @@ const CLAIM: &[&str] = &[
     "/metadata/annotations/volume.beta.kubernetes.io~1storage-provisioner",
     "/metadata/annotations/volume.kubernetes.io~1selected-node",
     "/metadata/annotations/pv.kubernetes.io~1migrated-to",
-    // The default class, which may come later than the claim.
+    // The default class, which may be set after the claim was created.
     "/spec/storageClassName",
 ];
 
-/// What the controllers of Kubernetes do.
+/// The writes of the controllers of Kubernetes.
 const ROWS: &[Row] = &[
     row("deployment-controller", "apps", "replicasets", WRITE, Proof::Owner(&["Deployment"])),
     row(
@@ -140,7 +141,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// The rows that an action may be one of, if its proofs hold.
+/// The rows that fit an action, before their proof.
 pub fn rows(action: &Action) -> Vec<&'static Row> {
     let user = action.caller.user.as_str();
     ROWS.iter()
@@ -151,20 +152,20 @@ pub fn rows(action: &Action) -> Vec<&'static Row> {
         .collect()
 }
 
-/// How an owner is.
+/// State of an owner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OwnerState {
-    /// It is there, with that UID.
+    /// It exists with that UID.
     Live,
     /// It is being deleted.
     Terminating,
-    /// It is not there, or another has its name.
+    /// It does not exist, or another object has its name.
     Gone,
-    /// Nobody can say.
+    /// It cannot be read.
     Unknown,
 }
 
-/// An owner, as its dependent names it, and how it is.
+/// An owner as its dependent names it, and its state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Owner {
     /// Kind of the owner.
@@ -173,20 +174,20 @@ pub struct Owner {
     pub uid: String,
     /// Whether the reference says that it controls the dependent.
     pub controller: bool,
-    /// How it is.
+    /// Its state.
     pub state: OwnerState,
-    /// Whether it is protected itself, so that what was done to it was judged.
+    /// Whether a policy protects it, so that its own changes were decided.
     pub protected: bool,
 }
 
 /// Bounds of an autoscaler.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bounds {
-    /// What it scales.
+    /// The scaled object.
     pub target: ObjectRef,
-    /// The least.
+    /// Minimum number of replicas.
     pub min: i64,
-    /// The most.
+    /// Maximum number of replicas.
     pub max: i64,
 }
 
@@ -206,13 +207,13 @@ pub fn proves(row: &Row, action: &Action, evidence: &Evidence) -> bool {
     match row.proof {
         Proof::Owner(kinds) => evidence.owners.iter().any(|owner| {
             let there = match action.operation {
-                // What is made for an owner that goes would outlive it.
+                // A dependent created for an owner that is being deleted would outlive it.
                 Operation::Create => owner.state == OwnerState::Live,
                 _ => matches!(owner.state, OwnerState::Live | OwnerState::Terminating),
             };
             owner.controller && there && owner.protected && kinds.contains(&owner.kind.as_str())
         }),
-        Proof::Orphan => !evidence.owners.is_empty() && evidence.owners.iter().all(went),
+        Proof::Orphan => !evidence.owners.is_empty() && evidence.owners.iter().all(is_leaving),
         Proof::Orphaned => is_orphaned(action, &evidence.owners),
         Proof::NamespaceEnds => evidence.namespace_ends,
         Proof::Fields(fields) => action.delta.iter().all(|delta| fields.contains(&delta.path.as_str())),
@@ -227,11 +228,11 @@ pub fn proves(row: &Row, action: &Action, evidence: &Evidence) -> bool {
     }
 }
 
-fn went(owner: &Owner) -> bool {
+fn is_leaving(owner: &Owner) -> bool {
     owner.protected && matches!(owner.state, OwnerState::Gone | OwnerState::Terminating)
 }
 
-/// Whether nothing changes but that references to owners that went are left out.
+/// Whether the only change is that references to leaving owners are removed.
 fn is_orphaned(action: &Action, owners: &[Owner]) -> bool {
     let references = |object: &Value| -> Vec<Value> {
         object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
@@ -239,15 +240,16 @@ fn is_orphaned(action: &Action, owners: &[Owner]) -> bool {
     let after = references(&action.after);
     let (kept, removed): (Vec<Value>, Vec<Value>) =
         references(&action.before).into_iter().partition(|reference| after.contains(reference));
-    let went =
-        |reference: &Value| owners.iter().any(|owner| reference["uid"] == owner.uid.as_str() && went(owner));
+    let is_of_leaving = |reference: &Value| {
+        owners.iter().any(|owner| reference["uid"] == owner.uid.as_str() && is_leaving(owner))
+    };
     action.delta.iter().all(|delta| delta.path == "/metadata/ownerReferences")
         && kept == after
         && !removed.is_empty()
-        && removed.iter().all(went)
+        && removed.iter().all(is_of_leaving)
 }
 
-/// Whether a node removes a pod of its own that has been told to stop.
+/// Whether a node deletes a pod of its own that is being deleted already.
 pub fn is_node_cleaning_up(action: &Action) -> bool {
     let Some(node) = action.caller.user.strip_prefix(NODE) else { return false };
     action.operation == Operation::Delete
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_group_nor_a_name_that_looks_like_it_is_enough() {
+    fn a_group_or_a_similar_name_proves_nothing() {
         let evidence = owner("ReplicaSet", OwnerState::Live, true);
         for user in ["emil", "system:serviceaccount:shop:replicaset-controller", "system:masters"] {
             assert!(!passes(&delete(user, "", "pods"), &evidence), "{user}");
@@ -325,17 +327,17 @@ mod tests {
     }
 
     #[test]
-    fn the_garbage_collector_deletes_what_lost_its_judged_owners() {
+    fn the_garbage_collector_deletes_dependents_of_protected_owners() {
         let set = delete(GC, "apps", "replicasets");
         assert!(passes(&set, &owner("Deployment", OwnerState::Gone, true)));
         assert!(passes(&set, &owner("Deployment", OwnerState::Terminating, true)));
         assert!(!passes(&set, &owner("Deployment", OwnerState::Live, true)));
-        assert!(!passes(&set, &owner("Gateway", OwnerState::Gone, false)), "an owner that nobody protected");
+        assert!(!passes(&set, &owner("Gateway", OwnerState::Gone, false)), "an unprotected owner");
         assert!(!passes(&set, &Evidence::default()), "no owner at all");
     }
 
     #[test]
-    fn the_garbage_collector_orphans_what_lost_its_judged_owner_and_changes_nothing_else() {
+    fn the_garbage_collector_only_removes_references_when_it_orphans() {
         let reference = |uid: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout", "uid": uid});
         let patch = |before: Value, after: Value, replicas: i64| {
             let template = json!({"spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}});
@@ -357,14 +359,11 @@ mod tests {
             "another owner instead"
         );
         assert!(!passes(&patch(json!([reference("ou")]), json!([]), 9), &gone), "and replicas");
-        assert!(
-            !passes(&patch(json!([reference("other")]), json!([]), 3), &gone),
-            "an owner of whom nothing is known"
-        );
+        assert!(!passes(&patch(json!([reference("other")]), json!([]), 3), &gone), "an unknown owner");
     }
 
     #[test]
-    fn the_namespace_controller_empties_a_namespace_that_ends() {
+    fn the_namespace_controller_empties_a_terminating_namespace() {
         let object = delete("system:serviceaccount:kube-system:namespace-controller", "apps", "deployments");
         assert!(!passes(&object, &Evidence::default()));
         assert!(passes(&object, &Evidence { namespace_ends: true, ..Evidence::default() }));
@@ -414,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_finished_is_cleared_away() {
+    fn the_pod_garbage_collector_deletes_only_finished_pods() {
         let clear = |phase: &str| {
             by(
                 "system:serviceaccount:kube-system:pod-garbage-collector",

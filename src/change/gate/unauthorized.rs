@@ -1,5 +1,5 @@
-//! Changes that nobody approved and that passed all the same: recorded in the policy, and told to everybody
-//! concerned.
+//! Unauthorized changes: they passed without an approval. They are recorded in the policies over the object and announced
+//! to the people concerned.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -18,37 +18,37 @@ use crate::cluster::{Context, Error, SharedContext, status};
 use crate::oncall::escalation::recipients;
 use crate::text::{cut, instant};
 
-/// So many are kept, newest first.
-const KEPT: usize = 50;
-/// So many messages are kept.
+/// Maximum number of changes kept in a policy, newest first.
+const CHANGES: usize = 50;
+/// Maximum number of messages kept in a policy.
 const MESSAGES: usize = 100;
-/// So often storing is tried while others write the policy.
-const TRIES: usize = 5;
+/// Maximum number of attempts to store a change while others write the policy.
+const ATTEMPTS: usize = 5;
 
-/// Records it in every policy over the object. A failure is logged: it must not keep the change from passing.
+/// Records an action in these policies. A failure is logged: it must not keep the change from passing.
 pub async fn record(
     context: &SharedContext,
-    over: &[&ChangePolicy],
+    policies: &[&ChangePolicy],
     action: &Action,
     kind: UnauthorizedKind,
 ) {
     let now = Timestamp::now();
     let Some(change) = change(action, kind, now) else { return };
-    announce(context, over, &change, now).await;
+    announce(context, policies, &change, now).await;
 }
 
-/// Stores a change in every policy over the object, with the messages about it.
+/// Stores a change in these policies, with the messages about it.
 pub async fn announce(
     context: &Context,
-    over: &[&ChangePolicy],
+    policies: &[&ChangePolicy],
     change: &UnauthorizedChange,
     now: Timestamp,
 ) {
     let audience = concerned(context, change);
-    for policy in over {
+    for policy in policies {
         if let Err(error) = store(context, &policy.name_any(), change, &audience, now).await {
             tracing::error!(policy = policy.name_any(), what = change.what, by = change.by, %error,
-                "a change that nobody approved was not recorded");
+                "an unauthorized change was not recorded");
         }
     }
 }
@@ -78,7 +78,7 @@ async fn store(
     now: Timestamp,
 ) -> Result<(), Error> {
     let api: Api<ChangePolicy> = Api::all(context.client.clone());
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         let policy = api.get(name).await?;
         let mut next = policy.status.clone().unwrap_or_default();
         add(&mut next, change, audience, now);
@@ -90,7 +90,7 @@ async fn store(
     Err(Error::Conflict(format!("policy {name}")))
 }
 
-/// Adds a change and the messages about it. What nobody enforces wakes nobody.
+/// Adds a change and the messages about it. A change under a policy that does not enforce sends none.
 pub fn add(
     status: &mut ChangePolicyStatus,
     change: &UnauthorizedChange,
@@ -101,7 +101,7 @@ pub fn add(
         return;
     }
     status.unauthorized.insert(0, change.clone());
-    status.unauthorized.truncate(KEPT);
+    status.unauthorized.truncate(CHANGES);
     if change.kind == UnauthorizedKind::NotEnforced {
         return;
     }
@@ -118,7 +118,7 @@ fn text(change: &UnauthorizedChange) -> String {
         _ => format!("-n {} ", change.namespace),
     };
     let look = if change.what.starts_with(describe::DELETION) || change.what.contains(" was deleted in ") {
-        // What is gone cannot be looked at; what is left of its kind can.
+        // A deleted object cannot be shown, but the others of its kind can.
         format!("See what is left: kubectl get {place}{}", typed.split('/').next().unwrap_or_default())
     } else {
         format!("Look: kubectl get {place}{typed} -o yaml --show-managed-fields")
@@ -137,7 +137,7 @@ fn text(change: &UnauthorizedChange) -> String {
     }
 }
 
-/// Everybody whom the object concerns.
+/// The people and channels of the services that own the object.
 fn concerned(context: &Context, change: &UnauthorizedChange) -> Audience {
     let services = in_namespace(&context.stores.services, &change.namespace);
     let rotations = in_namespace(&context.stores.rotations, &change.namespace);
@@ -151,7 +151,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_gone_is_not_looked_at() {
+    fn a_deleted_object_is_looked_for_among_its_kind() {
         let told = |what: &str| {
             let change = json!({"id": "i", "namespace": "shop", "what": what, "by": "emil", "kind": "BreakGlass",
                 "time": "2026-11-22T02:04:10Z",

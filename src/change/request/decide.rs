@@ -1,4 +1,4 @@
-//! What follows for a request from its plan, the approvals, the incidents and the time. Pure.
+//! Decides the status of a request from its plan, the evaluation of its approvals, its targets and the time. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -17,23 +17,23 @@ use crate::cluster::conditions::{self, set};
 use crate::command::{Command, Verb};
 use crate::text::{cut, instant};
 
-/// How a planned target is now, where a cache knows.
+/// State of a planned target, if a cache holds its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Live {
-    /// No cache holds its kind; the gate looks when it is used.
+    /// No cache holds its kind; the gate checks it at each use.
     Unknown,
-    /// It is not there.
+    /// It does not exist.
     Gone,
-    /// It is there.
+    /// The object.
     Object(Value),
 }
 
-/// What follows.
+/// The decision on a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decided {
     /// The status to store, without messages.
     pub status: ChangeRequestStatus,
-    /// When to look again.
+    /// When to decide again without a change.
     pub wake: Option<Timestamp>,
 }
 
@@ -48,7 +48,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
         || is_over(&status, ConditionType::Expired)
         || is_over(&status, ConditionType::Rejected)
     {
-        // Over for good: what was decided stays as it was.
+        // The request has ended for good, so its decision stays.
         return finish(request, status, None, None);
     }
     let outcome = &evaluation.outcome;
@@ -131,7 +131,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
     finish(request, status, Some(&missing), wake)
 }
 
-/// Derives what people read from the conditions.
+/// Derives state, missing approvers and next step from the conditions.
 fn finish(
     request: &ChangeRequest,
     mut status: ChangeRequestStatus,
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_waits_names_whom_it_waits_for() {
+    fn a_waiting_request_names_the_missing_approvers() {
         let status = decide(&request(json!({})), &waiting(), &[], now()).status;
         assert_eq!(status.missing.as_deref(), Some("lena (lead) and one of amir, bea"));
         let next = status.next.unwrap();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_approved_request_says_until_when_and_wakes_then() {
+    fn an_approved_request_says_when_its_window_ends_and_wakes_then() {
         let decided = decide(&request(json!({})), &approved(), &[], now());
         assert_eq!(decided.status.state, Some(RequestState::Approved));
         assert_eq!(decided.status.missing, None);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_approval_that_no_longer_counts_takes_the_approval_back() {
+    fn an_approval_that_no_longer_counts_ends_the_approved_state() {
         let before = request(json!({"status": {"approvedTime": "2026-11-22T11:50:00Z"}}));
         let status = decide(&before, &waiting(), &[], now()).status;
         assert_eq!((status.state, status.approved_time), (Some(RequestState::Waiting), None));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_or_replaced_target_makes_it_stale() {
+    fn a_changed_or_replaced_target_makes_a_request_stale() {
         let object = |uid: &str, image: &str| {
             Live::Object(json!({"metadata": {"uid": uid},
                 "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}}))

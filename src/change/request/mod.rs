@@ -1,4 +1,4 @@
-//! The life of a ChangeRequest: checked and planned once, evaluated on every change, and told to its people.
+//! The life of a ChangeRequest: checked and planned once, decided on every change, and announced.
 
 pub mod decide;
 pub mod messages;

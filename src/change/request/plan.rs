@@ -1,6 +1,6 @@
-//! What each change of a request would do, found out by a dry run: computed once and never again.
+//! Plans each change of a request once, by a dry run.
 //!
-//! Everything here acts as the planner, whose every write must be a dry run.
+//! All calls are made as the planner, whose writes must all be dry runs.
 
 use kube::api::{Api, DeleteParams, DynamicObject, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -14,14 +14,15 @@ use crate::change::diff;
 use crate::change::diff::{describe, patch};
 use crate::cluster::Error;
 
-/// What the value of a restart reads as in a plan: it is only known when it happens.
+/// The value of a restart in a plan: the time is only known when it happens.
 const AT_THAT_TIME: &str = "the time of the restart";
 
-/// Plans every change of a request in a namespace. Cluster-scoped targets are for the operator's namespace alone.
+/// Plans every change of a request in a namespace. Only requests in the operator's namespace may have cluster-scoped
+/// targets.
 ///
 /// # Errors
-/// [`Error::Terminal`] with where and why if the request can never be carried out as it is written; others if
-/// the API server does not answer.
+/// [`Error::Terminal`] with place and reason if the request can never be carried out as written; others if the API server
+/// does not answer.
 pub async fn plan(
     client: &Client,
     spec: &ChangeRequestSpec,
@@ -37,7 +38,7 @@ pub async fn plan(
 }
 
 fn at(index: usize, error: Error) -> Error {
-    // What the API server says no to, it says no to again.
+    // The API server would refuse the same dry run again.
     let final_answer =
         error.code().is_some_and(|code| (400..500).contains(&code) && code != 409 && code != 429);
     match error {
@@ -90,7 +91,7 @@ async fn one(
         return Ok(planned);
     }
     if let Some(delete) = &change.delete {
-        // Nothing but the UID is needed, so nothing is read: a Secret's content stays where it is.
+        // Only the UID is needed, so the object is not read: the content of a Secret stays where it is.
         let params = DeleteParams { dry_run: true, ..DeleteParams::default() };
         let answer = api.delete(&target.name, &params).await?;
         planned.uid =
@@ -118,7 +119,7 @@ async fn one(
         let patched = api.patch(&target.name, &params, &patch::of(change).map_err(Error::Terminal)?).await?;
         let patched = serde_json::to_value(patched)?;
         let has_status = capabilities.subresources.iter().any(|(resource, _)| resource.plural == "status");
-        // A status of its own moves between the two looks, and the patch cannot touch it.
+        // A status subresource may change between the two reads, and the patch cannot touch it.
         let diff = if has_status { diff::diff } else { diff::diff_with_status };
         planned.delta = diff(&live, &patched);
         if planned.delta.is_empty() {
@@ -129,7 +130,7 @@ async fn one(
     Ok(planned)
 }
 
-/// The object that a change is about.
+/// The target of a change.
 fn target(change: &Change) -> Result<ObjectRef, Error> {
     if let Some(target) = &change.target {
         return Ok(target.clone());

@@ -1,4 +1,4 @@
-//! Whether a request can be asked at all, before anything is planned. Pure.
+//! Checks a request before and after it is planned. Pure.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -7,17 +7,18 @@ use crate::api::ChangePolicy;
 use crate::api::change_request::{Change, ChangeRequestSpec, PatchType, PlannedChange, UpdateChange};
 use crate::change::gate::standing;
 use crate::cluster::workloads;
+use crate::problem::Problem;
 
-/// Most values that one change may touch, as the schema of the plan allows.
+/// Maximum number of values in one change, as in the schema of the plan.
 const VALUES: usize = 256;
-/// Longest path of a value, as the schema of the plan allows.
+/// Maximum length of the path of a value in bytes, as in the schema of the plan.
 const PATH: usize = 1024;
-/// Most uses of all changes together, as the schema of the status allows.
+/// Maximum number of uses of all changes together, as in the schema of the status.
 const USES: usize = 200;
-/// Largest request with its plan and all uses: what is larger does not fit into one object of the API server.
+/// Maximum size in bytes of a request with its plan and all uses: a larger one does not fit into one object.
 const BYTES: usize = 512 * 1024;
 
-/// Fields that this version does not act on.
+/// Paths of the set fields that this version does not act on.
 pub fn not_implemented(spec: &ChangeRequestSpec) -> Vec<String> {
     let mut fields = Vec::new();
     for (index, change) in spec.changes.iter().enumerate() {
@@ -38,73 +39,78 @@ pub fn not_implemented(spec: &ChangeRequestSpec) -> Vec<String> {
     fields
 }
 
-/// What is wrong with a request that was asked at that time in a namespace, each with where and what to do; nothing if it
-/// can be planned.
-pub fn problems(spec: &ChangeRequestSpec, namespace: &str, asked: Timestamp) -> Vec<String> {
+/// Problems of a request made at that time in a namespace; none if it can be planned.
+pub fn problems(spec: &ChangeRequestSpec, namespace: &str, asked: Timestamp) -> Vec<Problem> {
     let mut problems = Vec::new();
     if spec.changes.is_empty() {
-        problems.push("spec.changes: a request names at least one change".to_owned());
+        problems.push(Problem::new("spec.changes", "a request names at least one change"));
     }
     for (index, change) in spec.changes.iter().enumerate() {
-        let path = format!("spec.changes[{index}]");
         let found = of_change(change, namespace);
-        problems.extend(found.into_iter().map(|(field, problem)| format!("{path}{field}: {problem}")));
+        problems.extend(
+            found
+                .into_iter()
+                .map(|(field, problem)| Problem::new(format!("spec.changes[{index}]{field}"), problem)),
+        );
     }
     if !standing::window_length(spec, asked).is_positive() {
-        problems.push("spec.window: it has no length, or is over already".to_owned());
+        problems.push(Problem::new("spec.window", "it has no length, or is over already"));
     }
     problems
 }
 
-/// What a request that was asked at that time asks for beyond the limits of the policies over its targets.
-pub fn beyond_limits(spec: &ChangeRequestSpec, asked: Timestamp, policies: &[&ChangePolicy]) -> Vec<String> {
+/// Problems of a request, made at that time, with the limits of the policies over its targets.
+pub fn beyond_limits(spec: &ChangeRequestSpec, asked: Timestamp, policies: &[&ChangePolicy]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let length = standing::window_length(spec, asked);
     for policy in policies {
         let (limits, name) = (&policy.spec.limits, policy.metadata.name.as_deref().unwrap_or_default());
         if length > limits.max_window.get() {
             let most = format!("longer than the {} that cpol/{name} allows", limits.max_window);
-            problems.push(match &spec.window {
-                Some(_) => format!("spec.window: {most}"),
-                None => format!("spec.window: without one it is 1h, {most}; set spec.window.duration"),
-            });
+            let message = match &spec.window {
+                Some(_) => most,
+                None => format!("without one it is 1h, {most}; set spec.window.duration"),
+            };
+            problems.push(Problem::new("spec.window", message));
         }
         if spec.max_uses > limits.max_uses {
-            problems.push(format!("spec.maxUses: more than the {} that cpol/{name} allows", limits.max_uses));
+            let message = format!("more than the {} that cpol/{name} allows", limits.max_uses);
+            problems.push(Problem::new("spec.maxUses", message));
         }
     }
     problems
 }
 
-/// What of a planned request is more than can be stored: it could never be decided.
-pub fn beyond_store(spec: &ChangeRequestSpec, plan: &[PlannedChange]) -> Vec<String> {
+/// Problems of a planned request that is too large to be stored with its uses.
+pub fn beyond_store(spec: &ChangeRequestSpec, plan: &[PlannedChange]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, planned) in plan.iter().enumerate() {
+        let path = format!("spec.changes[{index}]");
         let count = planned.delta.len();
         if count > VALUES {
-            problems.push(format!(
-                "spec.changes[{index}]: it touches {count} values, and one change may touch {VALUES}: ask for it in parts"
-            ));
+            let message =
+                format!("it touches {count} values, and one change may touch {VALUES}: ask for it in parts");
+            problems.push(Problem::new(path.clone(), message));
         }
         if planned.delta.iter().any(|delta| delta.path.len() > PATH) {
-            problems.push(format!("spec.changes[{index}]: the path of a value is longer than {PATH} bytes"));
+            problems.push(Problem::new(path, format!("the path of a value is longer than {PATH} bytes")));
         }
     }
     let times = usize::try_from(spec.max_uses).unwrap_or_default();
     let uses = times.saturating_mul(plan.len());
     if uses > USES {
-        problems.push(format!(
-            "spec.maxUses: {uses} uses in all are more than {USES}: ask for fewer, or for fewer changes at once"
-        ));
+        let message =
+            format!("{uses} uses in all are more than {USES}: ask for fewer, or for fewer changes at once");
+        problems.push(Problem::new("spec.maxUses", message));
     }
     let bytes = |value: Result<Vec<u8>, serde_json::Error>| value.map_or(usize::MAX, |text| text.len());
     let of_plan = bytes(serde_json::to_vec(plan));
     let all = of_plan.saturating_mul(times.saturating_add(1)).saturating_add(bytes(serde_json::to_vec(spec)));
     if all > BYTES {
-        problems.push(format!(
-            "spec.changes: with what they replace and each use they take {all} bytes, and {BYTES} can be kept: ask for \
-             them in parts"
-        ));
+        let message = format!(
+            "with what they replace and each use they take {all} bytes, and {BYTES} can be kept: ask for them in parts"
+        );
+        problems.push(Problem::new("spec.changes", message));
     }
     problems
 }
@@ -187,7 +193,7 @@ fn of_manifest(manifest: &Value, namespace: &str, found: &mut impl FnMut(&str, S
     }
 }
 
-/// Where the first null is, behind `path`.
+/// Path of the first null in a value that stands at `path`.
 pub fn null_in(value: &Value, path: &str) -> Option<String> {
     match value {
         Value::Null => Some(path.to_owned()),

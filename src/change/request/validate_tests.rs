@@ -28,6 +28,11 @@ fn config_map(metadata: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
 }
 
+/// The problems as people read them.
+fn texts(problems: Vec<Problem>) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn bad_input_is_named_with_its_place() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "name": "s"});
@@ -86,11 +91,11 @@ fn bad_input_is_named_with_its_place() {
             ".create.manifest.metadata.labels: is null",
         ),
     ] {
-        let problems = problems(&spec(json!({"changes": [change]})), "shop", asked());
+        let problems = texts(problems(&spec(json!({"changes": [change]})), "shop", asked()));
         let start = format!("spec.changes[0]{said}");
         assert!(problems.iter().any(|problem| problem.starts_with(&start)), "{start}: {problems:?}");
     }
-    let none = problems(&spec(json!({"changes": []})), "shop", asked());
+    let none = texts(problems(&spec(json!({"changes": []})), "shop", asked()));
     assert_eq!(none, ["spec.changes: a request names at least one change"]);
 }
 
@@ -103,11 +108,11 @@ fn a_good_request_has_no_problem() {
         json!({"target": {"apiVersion": "v1", "kind": "Secret", "name": "s"}, "delete": {}}),
         create(config_map(json!({"name": "c", "namespace": "shop"}))),
     ];
-    assert_eq!(problems(&spec(json!({"changes": good})), "shop", asked()), Vec::<String>::new());
+    assert_eq!(problems(&spec(json!({"changes": good})), "shop", asked()), []);
 }
 
 #[test]
-fn what_is_more_than_can_be_stored_is_named() {
+fn a_request_that_is_too_large_to_store_is_named() {
     let spec = |uses: i32| spec(json!({"changes": [], "maxUses": uses}));
     let plan = |values: usize, size: usize| -> Vec<PlannedChange> {
         let delta: Vec<Value> = (0..values)
@@ -117,6 +122,8 @@ fn what_is_more_than_can_be_stored_is_named() {
             "target": {"apiVersion": "v1", "kind": "ConfigMap", "name": "c"}}]))
         .unwrap()
     };
+    let beyond_store =
+        |spec: &ChangeRequestSpec, plan: &[PlannedChange]| texts(super::beyond_store(spec, plan));
     assert_eq!(beyond_store(&spec(1), &plan(256, 10)), Vec::<String>::new());
     assert!(beyond_store(&spec(1), &plan(257, 10))[0].contains("it touches 257 values"));
     assert!(beyond_store(&spec(1), &plan(1, 300_000))[0].contains("524288 can be kept"));
@@ -134,7 +141,7 @@ fn said_of_window(edit: Value, most: &str) -> Vec<String> {
     let spec = spec(edit);
     let mut said = problems(&spec, "shop", asked());
     said.extend(beyond_limits(&spec, asked(), &[&policy]));
-    said
+    texts(said)
 }
 
 #[test]
@@ -163,14 +170,14 @@ fn a_window_or_uses_beyond_a_limit_are_named_with_the_policy() {
 }
 
 #[test]
-fn without_a_window_it_is_as_long_as_it_will_be() {
+fn a_request_without_a_window_is_checked_with_the_default() {
     assert_eq!(said_of_window(json!({}), "1h"), Vec::<String>::new());
     let said = said_of_window(json!({}), "30m");
     assert!(said[0].starts_with("spec.window: without one it is 1h, longer than the 30m"), "{said:?}");
 }
 
 #[test]
-fn what_is_not_acted_on_is_named() {
+fn fields_without_effect_are_named() {
     let changes = json!([{"target": deployment(), "exec": {"command": ["jstack"]}}]);
     assert_eq!(not_implemented(&spec(json!({"changes": changes}))), ["spec.changes[0].exec"]);
 }

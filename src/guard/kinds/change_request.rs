@@ -6,6 +6,7 @@ use crate::api::change_request::ChangeRequestSpec;
 use crate::api::{ChangePolicy, ChangeRequest};
 use crate::change::request::validate;
 use crate::command::{Command, Flag, Verb};
+use crate::problem;
 use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
@@ -45,7 +46,7 @@ pub fn content(
         format!(
             "Refused: {}. Mend that and ask again: {help}; what each field takes: \
              kubectl explain chg.spec",
-            problems.join("; ")
+            problem::join(&problems)
         )
     })
 }
