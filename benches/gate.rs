@@ -1,8 +1,8 @@
-//! What the gate costs a write, on a real API server: `make bench`.
+//! Measures the latency that the gate adds to a write, on a real API server: `make bench`.
 //!
-//! Each round tries every case once, as a dry run by the same person on the same kind of object, so that whatever else
-//! the machine does falls on all of them. Only ratios of medians of one run are told: a lone time says nothing on
-//! another machine.
+//! Each round tries every case once, as a dry run by the same person on the same kind of object, so that other load on the
+//! machine affects all cases alike. The report holds ratios of medians of one run, since absolute times do not compare
+//! across machines.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark says so by failing")]
 
@@ -17,13 +17,14 @@ use kube::{Client, Config};
 use mayday::api::ChangeRequest;
 use serde_json::{Value, json};
 
-/// Rounds that count; a few before them warm everything up.
+/// Number of measured rounds.
 const ROUNDS: usize = 200;
+/// Number of rounds before them, which are not measured.
 const WARM_UP: usize = 20;
-/// So many requests about the same object wait in the crowd.
+/// Number of waiting requests about the same object in the crowd.
 const CROWD: usize = 200;
 
-/// What is tried in a round.
+/// One write of a round.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -39,7 +40,7 @@ const NOTHING: Case =
 const APPROVED: Case = Case { name: "approved", namespace: "shop", image: "shop/checkout:v2", passes: true };
 const REFUSED: Case = Case { name: "refused", namespace: "shop", image: "shop/checkout:v9", passes: false };
 
-/// The cluster under a folder, and the scripts that work on it.
+/// The cluster in a folder, and the scripts that work on it.
 struct Cluster {
     root: PathBuf,
     dir: PathBuf,
@@ -72,7 +73,7 @@ impl Cluster {
         PathBuf::from(self.script("user", &[name, group]))
     }
 
-    /// The shop of the samples under its policy, the same Deployment where no policy is, and one approved request.
+    /// Creates the shop of the samples under its policy, the same Deployment without a policy, and one approved request.
     fn furnish(&self) {
         let admin = self.dir.join("kubeconfig");
         for part in ["00-shop", "05-access", "10-policy"] {
@@ -138,7 +139,7 @@ async fn medians<const N: usize>(client: &Client, cases: [Case; N]) -> [Duration
     })
 }
 
-/// Many ask for other images of the same Deployment, and nobody has approved any of it.
+/// Creates many requests for other images of the same Deployment, none of them approved.
 async fn gather_a_crowd(client: &Client) {
     let requests: Api<ChangeRequest> = Api::namespaced(client.clone(), "shop");
     for index in 0..CROWD {
@@ -175,7 +176,7 @@ fn ratio(one: Duration, other: Duration) -> f64 {
 #[tokio::main]
 async fn main() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    // cargo adds arguments of its own.
+    // cargo adds its own arguments.
     let dir = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let dir = PathBuf::from(dir.expect("the folder of a cluster: run it with make bench"));
     let cluster = Cluster { root: root.clone(), dir };

@@ -13,10 +13,10 @@
 //! | a Runbook whose ServiceAccount is not there | `bad_input::runbook::a_runbook_whose_service_account_is_not_there_waits_for_it_and_says_how` |
 //! | an unknown time zone | `bad_input::rotation::with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged` |
 //! | an unknown person, in a turn or an override | `bad_input::rotation::an_unknown_person_is_named_and_the_lower_layer_stays_on_duty` |
-//! | a request with no changes, a wildcard or foreign-namespace target, a window beyond the limit, a null in a patch, Secret data | `change::requests::a_request_that_cannot_be_meant_is_refused_and_nothing_of_it_is_stored` |
+//! | a request with no changes, a wildcard or foreign-namespace target, a window beyond the limit, a null in a patch, Secret data | `change::requests::an_invalid_request_is_refused_and_not_stored` |
 //! | a request for a target that is not there, or belongs to no namespace; of more values or bytes than can be kept | `change::requests::a_request_whose_target_cannot_be_changed_from_here_is_never_approvable` |
 //! | an Approval for a digest that does not exist, by the requester, by a service account, under impersonation | `change::approvals::a_decision_that_cannot_count_is_refused_with_the_reason` |
-//! | an Approval edited or deleted afterwards | `change::approvals::a_decision_is_never_edited_and_only_its_author_takes_it_back` |
+//! | an Approval edited or deleted afterwards | `change::approvals::a_decision_is_never_edited_and_only_its_author_withdraws_it` |
 //! | a Reject deleted afterwards | `change::approvals::a_rejection_is_final` |
 //! | decisions, with the guard taken away | `policies::decisions_and_runs_hold_though_the_guard_was_taken_away` |
 //! | somebody else's acknowledgement | `people::the_next_level_is_paged_until_a_person_answers_and_only_leads_lead` |

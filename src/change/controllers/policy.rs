@@ -61,7 +61,7 @@ impl Reconciler for ChangePolicyReconciler {
     }
 }
 
-/// What is known of a policy besides itself.
+/// Facts about a policy besides its spec.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The namespaces it means now, as far as they exist.

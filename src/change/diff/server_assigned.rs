@@ -22,8 +22,8 @@ const TOKEN_VOLUME: &str = "kube-api-access-";
 /// `managedFields` stays as it is.
 pub fn settled(object: &Value) -> Value {
     let mut settled = object.clone();
-    let notes = set_fields(object);
-    if notes.is_empty() {
+    let set = set_fields(object);
+    if set.is_empty() {
         return settled;
     }
     if let Some(uid) = object.pointer("/metadata/uid").and_then(Value::as_str) {
@@ -35,9 +35,9 @@ pub fn settled(object: &Value) -> Value {
         }
     }
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {
-        (Some("v1"), Some("Service")) => service(&mut settled["spec"], &notes),
-        (Some("v1"), Some("Pod")) => pod(&mut settled["spec"], &notes),
-        (Some("batch/v1"), Some("Job")) => job(&mut settled["metadata"], &notes),
+        (Some("v1"), Some("Service")) => service(&mut settled["spec"], &set),
+        (Some("v1"), Some("Pod")) => pod(&mut settled["spec"], &set),
+        (Some("batch/v1"), Some("Job")) => job(&mut settled["metadata"], &set),
         _ => {}
     }
     settled
@@ -49,21 +49,21 @@ fn set_fields(object: &Value) -> Vec<&Value> {
     entries.into_iter().flatten().filter_map(|entry| entry.get("fieldsV1")).collect()
 }
 
-fn service(spec: &mut Value, notes: &[&Value]) {
+fn service(spec: &mut Value, set: &[&Value]) {
     let Some(fields) = spec.as_object_mut() else { return };
     for field in OF_A_SERVICE {
-        let is_stated = notes.iter().any(|note| note["f:spec"].get(format!("f:{field}")).is_some());
+        let is_stated = set.iter().any(|fields| fields["f:spec"].get(format!("f:{field}")).is_some());
         if let Some(value) = fields.get_mut(*field).filter(|_| !is_stated) {
             *value = Value::from(ASSIGNED);
         }
     }
     // Ports are listed by their keys; without keys the owners of their fields are unknown.
-    let noted: Vec<&Value> = notes
+    let listed: Vec<&Value> = set
         .iter()
-        .filter_map(|note| note["f:spec"]["f:ports"].as_object())
+        .filter_map(|fields| fields["f:spec"]["f:ports"].as_object())
         .flat_map(|ports| ports.iter().filter(|(key, _)| key.starts_with("k:")).map(|(_, fields)| fields))
         .collect();
-    let is_stated = noted.is_empty() || noted.iter().any(|port| port.get("f:nodePort").is_some());
+    let is_stated = listed.is_empty() || listed.iter().any(|port| port.get("f:nodePort").is_some());
     for port in fields.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(value) = port.get_mut("nodePort").filter(|_| !is_stated) {
             *value = Value::from(ASSIGNED);
@@ -71,10 +71,10 @@ fn service(spec: &mut Value, notes: &[&Value]) {
     }
 }
 
-fn pod(spec: &mut Value, notes: &[&Value]) {
+fn pod(spec: &mut Value, set: &[&Value]) {
     let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
     let names = volumes.iter().filter_map(|volume| volume["name"].as_str());
-    let is_stated = |name: &str| notes.iter().any(|note| note.to_string().contains(name));
+    let is_stated = |name: &str| set.iter().any(|fields| fields.to_string().contains(name));
     let assigned: Vec<&str> =
         names.filter(|name| name.starts_with(TOKEN_VOLUME) && !is_stated(name)).collect();
     if let [name] = assigned.as_slice() {
@@ -84,10 +84,10 @@ fn pod(spec: &mut Value, notes: &[&Value]) {
 
 /// Removes labels that a Job without its own takes from its pods. It does so after admission: a dry run shows them, an
 /// attempted write does not yet.
-fn job(metadata: &mut Value, notes: &[&Value]) {
+fn job(metadata: &mut Value, set: &[&Value]) {
     let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) else { return };
     let is_stated = |label: &str| {
-        notes.iter().any(|note| note["f:metadata"]["f:labels"].get(format!("f:{label}")).is_some())
+        set.iter().any(|fields| fields["f:metadata"]["f:labels"].get(format!("f:{label}")).is_some())
     };
     labels.retain(|label, _| !OF_A_JOB.contains(&label.as_str()) || is_stated(label));
     if labels.is_empty()
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn with_notes(mut object: Value, fields: Value) -> Value {
+    fn with_fields_set(mut object: Value, fields: Value) -> Value {
         object["metadata"]["managedFields"] =
             json!([{"manager": "kubectl", "operation": "Update", "fieldsV1": fields}]);
         object
@@ -123,7 +123,7 @@ mod tests {
             "type": "NodePort", "clusterIP": ip, "clusterIPs": [ip], "ports": [{"port": 80, "nodePort": port}]}});
         let mut fields = json!({"f:ports": {".": {}, "k:{\"port\":80}": of_port}});
         json_patch::merge(&mut fields, &spec);
-        settled(&with_notes(object, json!({"f:spec": fields})))["spec"].clone()
+        settled(&with_fields_set(object, json!({"f:spec": fields})))["spec"].clone()
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         let port = service_with("10.0.0.7", 30001, json!({}), json!({"f:nodePort": {}}));
         assert_eq!(port["ports"][0]["nodePort"], 30001);
         let unknown = service_with("10.0.0.7", 30001, json!({"f:ports": null}), json!({}));
-        assert_eq!(unknown["ports"][0]["nodePort"], 30001, "no note of ports at all");
+        assert_eq!(unknown["ports"][0]["nodePort"], 30001, "no entry about ports at all");
     }
 
     #[test]
@@ -153,7 +153,9 @@ mod tests {
     fn labels_that_a_job_takes_from_its_pods_are_left_out() {
         let job = |labels: Value| {
             let object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": "u", "name": "load", "labels": labels}});
-            settled(&with_notes(object, json!({"f:metadata": {"f:labels": {"f:app": {}}}})))["metadata"]["labels"].clone()
+            settled(&with_fields_set(object, json!({"f:metadata": {"f:labels": {"f:app": {}}}})))["metadata"]
+                ["labels"]
+                .clone()
         };
         assert_eq!(job(json!({"job-name": "load", "batch.kubernetes.io/controller-uid": "u"})), Value::Null);
         assert_eq!(job(json!({"job-name": "load", "app": "load"})), json!({"app": "load"}));
@@ -163,7 +165,7 @@ mod tests {
     fn the_uid_of_a_job_and_the_token_volume_of_a_pod_are_assigned() {
         let job = |uid: &str| {
             let labels = json!({"batch.kubernetes.io/controller-uid": uid, "app": "load"});
-            settled(&with_notes(
+            settled(&with_fields_set(
                 json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": uid},
                 "spec": {"selector": {"matchLabels": labels.clone()}}}),
                 json!({"f:spec": {}}),
@@ -171,10 +173,10 @@ mod tests {
                 .clone()
         };
         assert_eq!(job("one"), job("two"));
-        let pod = |volume: &str, noted: &str| {
-            settled(&with_notes(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u"}, "spec": {
+        let pod = |volume: &str, listed: &str| {
+            settled(&with_fields_set(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u"}, "spec": {
                 "volumes": [{"name": volume, "projected": {}}], "containers": [{"volumeMounts": [{"name": volume}]}]}}),
-                json!({"f:spec": {"f:volumes": {noted: {}}}})))["spec"].clone()
+                json!({"f:spec": {"f:volumes": {listed: {}}}})))["spec"].clone()
         };
         assert_eq!(pod("kube-api-access-abcde", "x"), pod("kube-api-access-fghij", "x"));
         let stated = pod("kube-api-access-abcde", "k:{\"name\":\"kube-api-access-abcde\"}");

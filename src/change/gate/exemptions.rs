@@ -1,7 +1,7 @@
-//! What passes without a request, as a table: the first exemption that holds lets the action pass.
+//! Exemptions: a table of the writes that pass without a request. The first exemption that holds lets the action pass.
 //!
-//! Cheap checks come first. An exemption first says from the review alone whether it applies; only then is the proof
-//! read, always live.
+//! Cheap checks come first. An exemption is first checked against the review alone; only if it applies is its proof read,
+//! always live.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::api::{ChangePolicy, Incident};
 use crate::change::approval::binding;
 use crate::cluster::{Context, Error, SharedContext};
 
-/// What an exemption is decided from.
+/// Facts from which exemptions are decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// The attempted write.
     pub action: &'a Action,
-    /// The policies in force over the object, at least one. What a policy grants, all of them must grant.
+    /// The policies in force over the object, at least one. An exception must be granted by all of them.
     pub policies: &'a [&'a ChangePolicy],
     /// The incidents.
     pub incidents: &'a [Arc<Incident>],
@@ -45,7 +45,7 @@ pub struct Exemption {
     applies: fn(&Scope<'_>) -> bool,
     /// What must hold besides and has to be read; none if nothing has to.
     proof: Option<Proof>,
-    /// As what the write is recorded in the policies, if it is.
+    /// Kind under which the write is recorded in the policies, if it is.
     record: fn(&Scope<'_>) -> Option<UnauthorizedKind>,
 }
 
@@ -154,7 +154,7 @@ pub async fn find(context: &SharedContext, scope: &Scope<'_>) -> Result<Option<&
     Ok(None)
 }
 
-/// What a policy says now about access to pods.
+/// The rule of a policy for access to pods, now.
 fn interactive(policy: &ChangePolicySpec, scope: &Scope<'_>) -> Interactive {
     let bindings = binding::bindings(scope.incidents, &[policy], &scope.action.namespace);
     match bindings.is_empty() {

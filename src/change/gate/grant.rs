@@ -96,7 +96,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Whether any entry of a request is about the object and verb of an action. A rollback is an update, whatever was done.
+/// Whether any entry of a request is about the object and verb of an action. A rollback is always an update.
 pub fn is_about(request: &ChangeRequest, action: &Action) -> bool {
     request.status.as_ref().is_some_and(|status| {
         status.plan.iter().any(|planned| {
@@ -291,7 +291,7 @@ impl Entry<'_> {
             return Some(Ok(Grant::Restore(open)));
         }
         // The rollback was counted, and the value is still the changed one. Either the rollback was never stored and the
-        // same person tries again, which is a repeat, or somebody made the change a second time, which is not.
+        // same person tries again, which is a repeat, or the change was made a second time, which is not.
         let is_retry = |used: &Use| {
             let (Some(by), Some(time)) = (&used.restored_by, &used.restored_time) else { return false };
             *by == action.caller.user && is_not_stored(used, by, time.0, action, now)

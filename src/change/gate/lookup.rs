@@ -67,7 +67,7 @@ pub fn is_within_budget<'a>(context: &'a Context, action: &'a Action) -> BoxFutu
     async move { Ok(budget(context, action).await? == Budget::Allows) }.boxed()
 }
 
-/// What the proofs of these rows need.
+/// Reads the evidence for the proofs of these rows.
 async fn evidence(context: &Context, rows: &[&'static Row], action: &Action) -> Result<Evidence, Error> {
     let mut evidence = Evidence::default();
     for row in rows {
@@ -183,7 +183,7 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
         .collect())
 }
 
-/// What the PodDisruptionBudgets say about evicting a pod. None covers a pod that does not exist.
+/// The answer of the PodDisruptionBudgets about the eviction of a pod. None covers a pod that does not exist.
 ///
 /// # Errors
 /// When the API server does not answer.

@@ -309,7 +309,7 @@ mod tests {
                 "mayday-system",
             )
         };
-        // A list of a kind that is not built in is one value: no flag and no short patch says what is in it.
+        // A list of a kind that is not built in is one value: no flag and no short patch can express its elements.
         let file = "kubectl mayday ask -n shop -f FILE --why \"…\"";
         assert_eq!(asked("serving.knative.dev", "Service"), file);
         let controller =

@@ -191,7 +191,7 @@ pub struct Bounds {
     pub max: i64,
 }
 
-/// What was read to prove it.
+/// Objects that were read for the proofs.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// The owners of the object.

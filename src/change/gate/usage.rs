@@ -121,7 +121,7 @@ async fn use_request(
     Ok(Attempt::Busy { name })
 }
 
-/// Whether the stored request is the cached one, so that what was found of the cached one holds.
+/// Whether the stored request is the cached one, so that its examination holds.
 fn is_same_version(stored: &ChangeRequest, cached: &ChangeRequest) -> bool {
     let version = stored.resource_version();
     version.is_some() && version == cached.resource_version()

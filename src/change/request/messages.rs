@@ -247,7 +247,10 @@ mod tests {
             approvers: vec![amir, bea, emil],
             leads: vec![lena, max],
             everybody: all.iter().collect(),
-            concerned: Audience { people: vec![lena.clone()], rooms: vec![NameRef { name: "room".into() }] },
+            concerned: Audience {
+                people: vec![lena.clone()],
+                channels: vec![NameRef { name: "room".into() }],
+            },
         };
         let incident = UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() };
         let bindings = lead
@@ -320,7 +323,7 @@ mod tests {
         for _ in 0..2 {
             status.state = Some(RequestState::Spent);
             let concerned =
-                Audience { people: vec![person("lena")], rooms: vec![NameRef { name: "room".into() }] };
+                Audience { people: vec![person("lena")], channels: vec![NameRef { name: "room".into() }] };
             let people = People { concerned, ..People::default() };
             update(&request(), &mut status, &Evaluation::default(), &people, Timestamp::UNIX_EPOCH);
         }

@@ -1,9 +1,9 @@
-//! Decisions that do not count, and those that are taken back: each refusal says why.
+//! Decisions that do not count or are withdrawn: each refusal says why.
 
 use super::shop::Shop;
 use crate::support::{Output, Person, eventually};
 
-/// What `kubectl mayday approve` writes, with this digest.
+/// The Approval that `kubectl mayday approve` writes, with this digest.
 fn approval(shop: &Shop, digest: Option<&str>) -> String {
     let request = shop.request("release-v2");
     let digest = digest.unwrap_or_else(|| request["status"]["digest"].as_str().unwrap());
@@ -66,7 +66,7 @@ fn a_decision_that_cannot_count_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_decision_is_never_edited_and_only_its_author_takes_it_back() {
+fn a_decision_is_never_edited_and_only_its_author_withdraws_it() {
     let shop = asked();
     create(&shop, &shop.amir(), "").passes();
     shop.approves(&shop.bea(), "release-v2").passes();
@@ -82,7 +82,7 @@ fn a_decision_is_never_edited_and_only_its_author_takes_it_back() {
         let mine = "Refused: this approval is by amir, who alone may take it back";
         is_refused(shop.types(&person, "kubectl delete -n NS approval/one"), mine);
     }
-    // Taken back, it stops the very next attempt, approved or not.
+    // A withdrawn approval stops the next attempt, even if the request was approved.
     shop.types(&shop.amir(), "kubectl delete -n NS approval/one").passes();
     let change = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
     let said = shop.types(&shop.emil(), change).is_refused();

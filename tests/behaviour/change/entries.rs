@@ -1,5 +1,5 @@
-//! One request of several entries, each of a kind that is hard to match: values that the API server draws, a Secret
-//! of which nothing is read, a delete-collection, and orphans.
+//! One request of several entries that are hard to match: values that the API server assigns, a Secret whose content is
+//! never read, a delete-collection, and orphans.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::shop::{GLASS, Shop};
 use crate::support::{eventually, within};
 
-/// What exists before it is asked for, made by breaking the glass.
+/// Objects that exist before the request, created by break-glass.
 fn furnished() -> Shop {
     let shop = Shop::open();
     for command in [
@@ -40,7 +40,7 @@ fn gone(kind: &str, name: &str) -> Value {
     json!({"target": {"apiVersion": api_version, "kind": kind, "name": name}, "delete": {}})
 }
 
-/// A Service of which the API server draws address and port of the node.
+/// A Service to which the API server assigns address and node port.
 fn service(spec: Value) -> Value {
     let mut spec_of = json!({"type": "NodePort", "selector": {"app": "checkout"}, "ports": [{"port": 80}]});
     json_patch::merge(&mut spec_of, &spec);
@@ -52,7 +52,7 @@ fn creates(shop: &Shop, object: &Value) -> crate::support::Output {
 }
 
 #[test]
-fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
+fn each_entry_of_a_request_is_used_on_its_own() {
     let shop = furnished();
     let emil = shop.emil();
     let mut orphans = gone("Deployment", "checkout");
@@ -67,7 +67,7 @@ fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
     assert!(!shop.request("tidy").to_string().contains("hidden-word"));
     shop.is_approved("tidy");
 
-    // What the API server draws may be anything; what a person states is what was approved, or nothing.
+    // Assigned values may be anything; values that a person sets must be the approved ones.
     let headless = creates(&shop, &service(json!({"type": "ClusterIP", "clusterIP": "None"}))).is_refused();
     assert!(headless.contains("Refused: creation of service/web"), "{headless}");
     let stated = json!({"ports": [{"port": 80, "nodePort": 30123}]});
@@ -76,7 +76,7 @@ fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
     creates(&shop, &service(json!({}))).passes();
 
     shop.types(&emil, "kubectl delete secret -n NS key").passes();
-    // A collection is as good as each of its objects: the one that nobody approved stays.
+    // Each object of a collection is decided on its own: the unapproved one stays.
     let old = format!("/api/v1/namespaces/{}/configmaps?labelSelector=age%3Dold", shop.namespace);
     let said = emil.types(&format!("kubectl delete --raw {old}")).is_refused();
     assert!(said.contains("Refused: deletion of configmap/old-b"), "{said}");
@@ -87,7 +87,7 @@ fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
     emil.types(&format!("kubectl delete --raw {old}")).passes();
     assert_eq!(shop.types(&emil, "kubectl get configmap -n NS -l age=old -o name").passes(), "");
 
-    // The last entry; its ReplicaSet outlives it, and the garbage collector lets go of it.
+    // The last entry: its ReplicaSet stays, and the garbage collector removes the owner reference.
     let before = shop.columns("tidy").join(" ");
     assert!(before.contains("Approved") && before.contains("3/4"), "{before}");
     let delete = "kubectl delete -n NS deploy/checkout --timeout=60s";
@@ -103,7 +103,7 @@ fn each_entry_is_used_on_its_own_and_nothing_more_than_it() {
 }
 
 #[test]
-fn what_an_application_is_made_of_is_asked_for_with_a_file_and_created_as_it_was_asked_for() {
+fn a_whole_application_is_asked_for_with_a_file_and_created_as_asked() {
     let shop = Shop::open();
     let pod = || json!({"containers": [{"name": "app", "image": "shop/load:v1"}]});
     let template = |name: &str| json!({"metadata": {"labels": {"app": name}}, "spec": pod()});
@@ -170,7 +170,7 @@ fn what_an_application_is_made_of_is_asked_for_with_a_file_and_created_as_it_was
     shop.creates(&shop.emil(), &file).passes();
     shop.reaches("parts", "Spent");
 
-    // The gate lets their controllers make of them what they say.
+    // The gate lets the controllers create the dependents.
     let part = |what: &str| shop.admin().reads(&format!("{what} -n {}", shop.namespace))["status"].clone();
     for (what, count) in [
         ("deployment/web", "readyReplicas"),
@@ -181,14 +181,14 @@ fn what_an_application_is_made_of_is_asked_for_with_a_file_and_created_as_it_was
     ] {
         eventually(&format!("{what} has its pod"), || (part(what)[count] == 1).then_some(()));
     }
-    // It begins with the next minute.
+    // The CronJob begins with the next minute.
     within(Duration::from_secs(120), "a job of the CronJob has succeeded", || {
         part("cronjob/nightly")["lastSuccessfulTime"].is_string().then_some(())
     });
 }
 
 #[test]
-fn maydays_own_credentials_are_nobody_elses_affair() {
+fn maydays_own_credentials_need_no_request() {
     let shop = Shop::open();
     let (ours, theirs) = ("--type=mayday.dev/credential", "--type=Opaque");
     let create = "kubectl create secret generic -n NS hook --from-literal=token=x";

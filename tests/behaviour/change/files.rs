@@ -1,4 +1,4 @@
-//! What is asked for with a file, or with a patch, is what applying it changes: no more, and no less.
+//! A request by file or patch asks for exactly the change that applying it makes.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn service(shop: &Shop, labels: Value) -> String {
 }
 
 #[test]
-fn a_file_asks_for_its_difference_with_what_it_does_not_hold_any_more() {
+fn a_file_asks_for_its_difference_including_removed_values() {
     let shop = Shop::open();
     let emil = shop.emil();
     let before = service(&shop, json!({"tier": "web", "team": "shop"}));
@@ -37,7 +37,7 @@ fn a_file_asks_for_its_difference_with_what_it_does_not_hold_any_more() {
 }
 
 #[test]
-fn the_command_of_a_refusal_asks_for_what_was_refused() {
+fn the_command_of_a_refusal_asks_for_the_refused_change() {
     let shop = Shop::open();
     let emil = shop.emil();
     for typed in [

@@ -1,10 +1,10 @@
-//! Lifting a Freeze: whom it stops does not lift it, and whom its policy names may.
+//! Lifting a Freeze: the people it stops may not lift it, those named by its policy may.
 
 use super::shop::Shop;
 use crate::support::{condition, eventually};
 
 #[test]
-fn a_freeze_is_lifted_by_whom_its_policy_names_and_extended_by_anybody() {
+fn a_freeze_is_lifted_by_those_its_policy_names_and_extended_by_all() {
     let shop = Shop::open();
     let (admin, emil, name) = (shop.admin(), shop.emil(), shop.policy.clone());
     shop.lets_emil_write("freezes");
@@ -22,7 +22,7 @@ fn a_freeze_is_lifted_by_whom_its_policy_names_and_extended_by_anybody() {
     emil.types(&until(2098)).is_refused();
     emil.types(&until(2100)).passes();
 
-    // The command that the refusal names, as it is.
+    // The command from the refusal, unchanged.
     let said = emil.types(&format!("kubectl delete frz/{name}")).is_refused();
     let ask = format!("kubectl mayday ask -n mayday-system frz/{name} --delete");
     assert!(said.contains(&format!("Refused: lifting frz/{name} ")) && said.contains(&ask), "{said}");

@@ -1,12 +1,12 @@
-//! The glass is broken with the plugin: as oneself, and without telling everybody what is secret.
+//! Break-glass with the plugin: under the person's own name, and without revealing secrets.
 
 use super::shop::Shop;
 
 #[test]
-fn a_glass_is_broken_as_oneself_and_no_value_is_written_down() {
+fn break_glass_keeps_the_persons_own_name_and_records_no_value() {
     let shop = Shop::open();
     let (admin, namespace) = (shop.admin(), &shop.namespace);
-    // zoe may take the glass and one of her groups for one command, and not the other.
+    // zoe may combine the break-glass group with one of her groups for one command, and not with the other.
     let zoe = shop.cluster.person("zoe", &["shop-engineers", "friends"]);
     let role = format!(
         "{{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {{name: glass-{namespace}}}, rules: [\

@@ -1,4 +1,4 @@
-//! Requests that cannot be meant: each is answered with a sentence that says what and where.
+//! Invalid requests: each refusal names the field and the problem.
 
 use super::shop::Shop;
 use crate::support::{condition, eventually};
@@ -23,14 +23,14 @@ fn create(kind: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_request_that_cannot_be_meant_is_refused_and_nothing_of_it_is_stored() {
+fn an_invalid_request_is_refused_and_not_stored() {
     let shop = Shop::open();
     let refused = |changes: &str, more: &str, because: &str| {
         let said = shop.creates(&shop.emil(), &request("bad", changes, more)).is_refused();
         assert!(said.contains(because), "{because:?} is not in: {said}");
         said
     };
-    // Its shape, by the schema.
+    // Refused by the schema.
     refused("", "", "spec.changes: Invalid value: 0: spec.changes in body should have at least 1 items");
 
     for name in ["'*'", "'checkout-*'"] {
@@ -40,7 +40,7 @@ fn a_request_that_cannot_be_meant_is_refused_and_nothing_of_it_is_stored() {
     let elsewhere = "{target: {apiVersion: v1, kind: ConfigMap, name: x, namespace: default}, delete: {}}";
     refused(elsewhere, "", "unknown field \"spec.changes[0].target.namespace\"");
 
-    // What it says, by the guard: where, why, and the next command.
+    // Refused by the guard: place, reason, and the next command.
     let secret = |act: &str| of("v1", "Secret", "s", act);
     let never = "the content of a Secret never stands in a request";
     let patch = format!("spec.changes[0].update.patch: {never}");
@@ -117,7 +117,7 @@ fn a_request_whose_target_cannot_be_changed_from_here_is_never_approvable() {
         assert!(shop.request(name)["status"]["digest"].is_null(), "nothing to approve");
         shop.approves(&shop.amir(), name).is_refused();
     }
-    // The longest name there may be fits in everything that is said of it.
+    // The longest possible name fits into every message about the request.
     let long = "a".repeat(253);
     shop.creates(&shop.emil(), &request(&long, &deployment("restart: {}"), "")).passes();
     eventually("it is planned", || shop.request(&long)["status"]["digest"].is_string().then_some(()));

@@ -1,11 +1,11 @@
-//! A protected shop of one's own, and the people of the samples.
+//! A protected shop for one test, and the people of the samples.
 
 use serde_json::Value;
 
 use crate::audit;
 use crate::support::{Cluster, Output, Person, condition, eventually, fresh, sample};
 
-/// Breaks the glass as admin, who may impersonate.
+/// Flags with which admin, who may impersonate, breaks the glass.
 pub const GLASS: &str = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
 
 /// A namespace with the sample application, protected by a policy of its own.
@@ -13,12 +13,12 @@ pub struct Shop {
     pub cluster: &'static Cluster,
     pub namespace: String,
     pub policy: String,
-    /// How long the audit log was when it was open.
+    /// Length of the audit log when the shop was opened.
     opened: usize,
 }
 
 impl Shop {
-    /// Protected, and shown to be so.
+    /// A shop under a policy that is enforced.
     pub fn open() -> Shop {
         let mut shop = Shop::unprotected();
         let (policy, _freeze) = sample("10-policy.yaml").split_once("\n---").map(owned).unwrap();
@@ -34,7 +34,7 @@ impl Shop {
         shop
     }
 
-    /// The same without a policy.
+    /// A shop without a policy.
     pub fn unprotected() -> Shop {
         let cluster = Cluster::shared();
         let namespace = fresh("shop");
@@ -68,17 +68,17 @@ impl Shop {
         self.cluster.person("bea", &["shop-approvers"])
     }
 
-    /// Types a command in which `NS` stands for the namespace.
+    /// Types a command; `NS` stands for the namespace.
     pub fn types(&self, person: &Person, command: &str) -> Output {
         person.types(&command.replace("NS", &self.namespace))
     }
 
-    /// Creates what a manifest says, in which `NS` stands for the namespace.
+    /// Creates the objects of a manifest; `NS` stands for the namespace.
     pub fn creates(&self, person: &Person, manifest: &str) -> Output {
         person.pipes(&manifest.replace("NS", &self.namespace), "kubectl create -f -")
     }
 
-    /// emil asks for version 2 under this name; it is planned when the command ends.
+    /// Asks as emil for version 2 under this name; the request is planned when the command ends.
     pub fn asks_for_v2(&self, name: &str) {
         let ask =
             "kubectl mayday ask -n NS deploy/checkout --image app=shop/checkout:v2 --why 'release v2' --yes";
@@ -89,15 +89,15 @@ impl Shop {
         self.types(person, &format!("kubectl mayday approve -n NS chg/{request} --yes"))
     }
 
-    /// Both approvers approve, and it counts.
+    /// Approves as both approvers, and waits until it counts.
     pub fn is_approved(&self, request: &str) {
         self.approves(&self.amir(), request).passes();
         self.approves(&self.bea(), request).passes();
         self.reaches(request, "Approved");
     }
 
-    /// RBAC lets emil write objects of a cluster-scoped kind of ours and ask for it in the operator's namespace, where
-    /// the approvers may approve.
+    /// Gives emil the rights to write objects of a cluster-scoped kind of Mayday and to ask in the operator's namespace, and
+    /// the approvers the right to approve there.
     pub fn lets_emil_write(&self, kind: &str) {
         let name = format!("{}-{kind}", self.policy);
         let roles = "kubectl create rolebinding -n mayday-system";
@@ -156,7 +156,7 @@ impl Shop {
         pods.map(|pod| (text(&pod["metadata"]["name"]), text(&pod["metadata"]["uid"]))).collect()
     }
 
-    /// The audit log's verdict: what was changed in the namespace since it was protected, `emil: patch deployments/checkout`.
+    /// Changes in the namespace since it was protected, by the audit log: `emil: patch deployments/checkout`.
     pub fn changes(&self) -> Vec<String> {
         let entries = audit::read(&self.cluster.file("")).unwrap();
         let changes = audit::changes(&entries[self.opened..], &self.namespace);

@@ -8,7 +8,7 @@ use crate::support::{condition, eventually};
 const IMAGE: &str = "kubectl set image -n NS deploy/checkout app=shop/checkout:v2";
 
 #[test]
-fn an_approval_ends_with_its_window_and_with_what_it_was_planned_on() {
+fn an_approval_ends_with_its_window_or_a_change_of_its_target() {
     let shop = Shop::open();
     let (emil, admin) = (shop.emil(), shop.admin());
     let ask = "kubectl mayday ask -n NS deploy/checkout --image app=shop/checkout:v2 --why late --name late --for 1s --yes";
@@ -36,7 +36,7 @@ fn an_approval_ends_with_its_window_and_with_what_it_was_planned_on() {
 fn a_pipeline_asks_and_applies_where_the_policy_names_it() {
     let shop = Shop::open();
     let admin = shop.admin();
-    // Its account lives elsewhere: a token of the protected namespace would need a request itself.
+    // Its account is in another namespace: a token of the protected one would itself need a request.
     let name = shop.namespace.clone();
     admin.types(&format!("kubectl create serviceaccount -n default {name}")).passes();
     for role in ["edit", "mayday-responder"] {
@@ -49,7 +49,7 @@ fn a_pipeline_asks_and_applies_where_the_policy_names_it() {
                    scale: {replicas: 4}}]}}";
     let said = shop.creates(&pipeline, &request.replace("NAME", "early")).is_refused();
     assert!(said.contains("is a service account, and spec.approval.pipelines of"), "{said}");
-    // Nothing has been approved under this policy yet, so naming a pipeline is no loosening that needs a request.
+    // Nothing has been approved under this policy yet, so naming a pipeline needs no request.
     let named = format!(
         r#"{{"spec":{{"approval":{{"pipelines":[{{"user":"system:serviceaccount:default:{name}"}}]}}}}}}"#
     );
@@ -77,7 +77,7 @@ fn a_pipeline_asks_and_applies_where_the_policy_names_it() {
 }
 
 #[test]
-fn a_crowd_of_requests_for_the_same_does_not_hold_up_the_one_that_is_approved() {
+fn a_crowd_of_waiting_requests_does_not_delay_an_approved_one() {
     let shop = Shop::open();
     let crowd: Vec<_> = (0..40)
         .map(|number| {
@@ -104,7 +104,7 @@ fn a_crowd_of_requests_for_the_same_does_not_hold_up_the_one_that_is_approved() 
 }
 
 #[test]
-fn one_person_uses_a_request_as_often_and_as_fast_as_it_says() {
+fn a_request_is_used_as_often_as_it_says_even_in_parallel() {
     let shop = Shop::open();
     let emil = shop.emil();
     let ask = "kubectl mayday ask -n NS deploy/checkout --scale 4 --uses 10 --with-rollback --why x --name often --yes";
@@ -118,7 +118,7 @@ fn one_person_uses_a_request_as_often_and_as_fast_as_it_says() {
 }
 
 #[test]
-fn a_slip_in_a_new_policy_can_be_taken_back() {
+fn a_mistake_in_a_new_policy_can_be_corrected() {
     let shop = Shop::open();
     let admin = shop.admin();
     let slip = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy",

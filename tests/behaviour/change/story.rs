@@ -64,7 +64,7 @@ fn a_use_is_taken_back_once_and_a_second_use_is_refused() {
     shop.is_approved("once");
     shop.types(&shop.emil(), IMAGE).passes();
     shop.reaches("once", "Spent");
-    // Taking it back is approved with it, once; doing it again is a second use.
+    // One rollback is approved with the change; making the change again is a second use.
     let back = IMAGE.replace(":v2", ":v1");
     shop.types(&shop.emil(), &back).passes();
     let said = shop.types(&shop.emil(), IMAGE).is_refused();
@@ -74,7 +74,7 @@ fn a_use_is_taken_back_once_and_a_second_use_is_refused() {
 }
 
 #[test]
-fn a_trial_gets_the_same_verdict_and_spends_nothing() {
+fn a_dry_run_gets_the_same_verdict_and_spends_nothing() {
     let shop = Shop::open();
     let emil = shop.emil();
     let real = shop.types(&emil, IMAGE).is_refused();
@@ -93,7 +93,7 @@ fn a_trial_gets_the_same_verdict_and_spends_nothing() {
 }
 
 #[test]
-fn other_ways_to_change_it_are_refused_too() {
+fn other_ways_to_the_same_change_are_refused_too() {
     let shop = Shop::open();
     let emil = shop.emil();
     let ns = shop.namespace.clone();

@@ -1,4 +1,4 @@
-//! What is no person's change to a protected object, and what is one in disguise.
+//! Writes that need no request, and writes of people in disguise.
 
 use super::shop::{GLASS, Shop};
 use crate::support::eventually;
@@ -73,12 +73,12 @@ fn a_deleted_pod_is_replaced() {
         let pods = shop.ready_pods();
         (pods.len() == 3 && pods.iter().all(|(_, other)| *other != uid)).then_some(())
     });
-    // Its node removes it once it has stopped.
+    // Its node deletes the pod once it has stopped.
     shop.types(&shop.admin(), &format!("kubectl wait -n NS pod/{pod} --for=delete --timeout=60s")).passes();
 }
 
 #[test]
-fn nobody_gets_into_a_pod_unapproved() {
+fn access_to_a_pod_is_refused_without_approval() {
     let shop = Shop::open();
     for command in [
         "kubectl exec -n NS deploy/checkout -- id",
@@ -102,7 +102,7 @@ fn nobody_gets_into_a_pod_unapproved() {
 }
 
 #[test]
-fn an_exempt_account_writes_what_the_policy_lists_and_nobody_in_its_place() {
+fn an_exempt_account_writes_what_its_policy_lists_with_its_own_login() {
     let shop = Shop::open();
     let (admin, name) = (shop.admin(), shop.namespace.clone());
     admin.types(&format!("kubectl create serviceaccount -n default {name}")).passes();
@@ -110,7 +110,7 @@ fn an_exempt_account_writes_what_the_policy_lists_and_nobody_in_its_place() {
     admin
         .types(&format!("kubectl create clusterrolebinding {name} --clusterrole=edit --user={user}"))
         .passes();
-    // Nothing has been approved under this policy yet, so it takes no request.
+    // Nothing has been approved under this policy yet, so the change needs no request.
     let exempt = serde_json::json!({"spec": {"exemptActors": [{"user": user,
         "rules": [{"apiGroups": ["apps"], "resources": ["deployments/scale"], "operations": ["Update"]}]}]}});
     admin.types(&format!("kubectl patch cpol {} --type merge -p '{exempt}'", shop.policy)).passes();
@@ -130,7 +130,7 @@ fn an_exempt_account_writes_what_the_policy_lists_and_nobody_in_its_place() {
 }
 
 #[test]
-fn what_belongs_to_a_kind_of_ones_own_is_collected_once_its_owner_may_be_read() {
+fn dependents_of_a_custom_kind_are_collected_once_its_owner_is_readable() {
     let shop = Shop::open();
     let admin = shop.admin();
     let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: boxes.example.com}, \
@@ -154,7 +154,7 @@ fn what_belongs_to_a_kind_of_ones_own_is_collected_once_its_owner_may_be_read() 
     ));
     shop.types(&admin, &format!("kubectl delete -n NS box/gift {glass}")).passes();
 
-    // What Mayday may not read proves nothing; it says what is missing.
+    // An owner that Mayday may not read proves nothing; the log names the missing right.
     let unread = "the owner of a protected object cannot be read";
     eventually("the log says that the owner cannot be read", || {
         let log = shop.cluster.operator(0).log();
@@ -167,7 +167,7 @@ fn what_belongs_to_a_kind_of_ones_own_is_collected_once_its_owner_may_be_read() 
 }
 
 #[test]
-fn a_status_that_is_a_field_like_others_and_finalizers_are_protected() {
+fn a_status_without_a_subresource_and_finalizers_are_protected() {
     let shop = Shop::open();
     let admin = shop.admin();
     let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: crates.example.com}, \
@@ -189,7 +189,7 @@ fn a_status_that_is_a_field_like_others_and_finalizers_are_protected() {
 }
 
 #[test]
-fn the_scale_of_a_kind_of_ones_own_is_asked_for_like_any_other() {
+fn the_scale_of_a_custom_kind_is_asked_for_like_any_other() {
     let shop = Shop::open();
     let (admin, emil) = (shop.admin(), shop.emil());
     let kind = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: fleets.example.com}, \
