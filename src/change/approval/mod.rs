@@ -23,7 +23,7 @@ use crate::change::diff::digest;
 /// How the approvals of a request stand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// Whether enough agree.
+    /// Whether enough people approve.
     pub outcome: Outcome,
     /// The incidents that bind.
     pub bindings: Vec<Binding>,
@@ -36,7 +36,10 @@ pub struct Evaluation {
 /// Evaluates the approvals of a planned request under the policies over its targets and the incidents that bind. A request
 /// without a plan, or whose digest is not that of its content, is never approved.
 pub fn evaluate(request: &ChangeRequest, facts: &Facts, now: Timestamp) -> Evaluation {
-    with(request, facts, |subject, rules| quorum::evaluate(subject, rules, &facts.approvals, now))
+    let grounds = Grounds::of(request, facts);
+    let outcome = quorum::evaluate(&subject(request), &grounds.rules(), &facts.approvals, now);
+    let policies = grounds.policies.iter().map(|policy| policy.name_any()).collect();
+    Evaluation { outcome, policies, bindings: grounds.bindings, names: grounds.names }
 }
 
 /// Whether one approval counts for a request.
@@ -49,63 +52,69 @@ pub fn counts(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<(), quorum::NotCounted> {
-    let mut result = Ok(());
-    with(request, facts, |subject, rules| {
-        result = quorum::counts(approval, subject, rules, now).map(|_| ());
-        Outcome::default()
-    });
-    result
+    let grounds = Grounds::of(request, facts);
+    quorum::counts(approval, &subject(request), &grounds.rules(), now).map(|_| ())
 }
 
-fn with(
-    request: &ChangeRequest,
-    facts: &Facts,
-    decide: impl FnOnce(&Subject<'_>, &Rules<'_>) -> Outcome,
-) -> Evaluation {
-    let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
-    let mut policies: Vec<&ChangePolicy> = Vec::new();
-    let mut bindings: Vec<Binding> = Vec::new();
-    for planned in plan {
-        let governing =
-            policy::governing(&facts.policies, &facts.freezes, planned, &facts.operator_namespace);
-        let specs: Vec<&ChangePolicySpec> = governing.iter().map(|policy| &policy.spec).collect();
-        let namespaces: BTreeSet<&str> = match policy::namespace_of(planned) {
-            "" => governing
-                .iter()
-                .flat_map(|policy| policy::namespaces(policy, &facts.operator_namespace))
-                .collect(),
-            namespace => BTreeSet::from([namespace]),
-        };
-        for namespace in namespaces {
-            bindings.extend(binding::bindings(&facts.incidents, &specs, namespace));
-        }
-        policies.extend(governing);
-    }
-    policies.sort_by_key(|policy| policy.name_any());
-    policies.dedup_by_key(|policy| policy.name_any());
-    // Ending an incident without proof needs its lead, at any severity.
-    let unproved = unproven_resolution::incident(plan, &facts.incidents);
-    bindings.extend(unproved.map(Binding::of));
-    bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
-    bindings.dedup();
-    let names = approvers::names(&facts.services, &facts.rotations, plan);
-    let specs: Vec<&ChangePolicySpec> = policies.iter().map(|policy| &policy.spec).collect();
-    let one_peer = unproved.is_some();
-    let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer };
-    let (name, uid) = (request.name_any(), request.uid().unwrap_or_default());
-    let subject = Subject {
+/// The request as the subject of approvals.
+fn subject(request: &ChangeRequest) -> Subject<'_> {
+    Subject {
         kind: SubjectKind::ChangeRequest,
-        name: &name,
-        uid: &uid,
+        name: request.metadata.name.as_deref().unwrap_or_default(),
+        uid: request.metadata.uid.as_deref().unwrap_or_default(),
         digest: digest_of(request).unwrap_or_default(),
         excluded: request.spec.requester.iter().map(|requester| requester.user.clone()).collect(),
-    };
-    let outcome = decide(&subject, &rules);
-    Evaluation {
-        outcome,
-        policies: policies.iter().map(|policy| policy.name_any()).collect(),
-        bindings,
-        names,
+    }
+}
+
+/// The policies, incidents and people that determine who must approve a request.
+struct Grounds<'a> {
+    policies: Vec<&'a ChangePolicy>,
+    specs: Vec<&'a ChangePolicySpec>,
+    bindings: Vec<Binding>,
+    names: Names,
+    one_peer: bool,
+}
+
+impl Grounds<'_> {
+    fn of<'a>(request: &ChangeRequest, facts: &'a Facts) -> Grounds<'a> {
+        let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
+        let mut policies: Vec<&ChangePolicy> = Vec::new();
+        let mut bindings: Vec<Binding> = Vec::new();
+        for planned in plan {
+            let governing =
+                policy::governing(&facts.policies, &facts.freezes, planned, &facts.operator_namespace);
+            let specs: Vec<&ChangePolicySpec> = governing.iter().map(|policy| &policy.spec).collect();
+            let namespaces: BTreeSet<&str> = match policy::namespace_of(planned) {
+                "" => governing
+                    .iter()
+                    .flat_map(|policy| policy::namespaces(policy, &facts.operator_namespace))
+                    .collect(),
+                namespace => BTreeSet::from([namespace]),
+            };
+            for namespace in namespaces {
+                bindings.extend(binding::bindings(&facts.incidents, &specs, namespace));
+            }
+            policies.extend(governing);
+        }
+        policies.sort_by_key(|policy| policy.name_any());
+        policies.dedup_by_key(|policy| policy.name_any());
+        // Ending an incident without proof needs its lead, at any severity.
+        let unproven = unproven_resolution::incident(plan, &facts.incidents);
+        bindings.extend(unproven.map(Binding::of));
+        bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
+        bindings.dedup();
+        Grounds {
+            specs: policies.iter().map(|policy| &policy.spec).collect(),
+            policies,
+            bindings,
+            names: approvers::names(&facts.services, &facts.rotations, plan),
+            one_peer: unproven.is_some(),
+        }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules { policies: &self.specs, bindings: &self.bindings, names: &self.names, one_peer: self.one_peer }
     }
 }
 
