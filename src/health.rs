@@ -10,7 +10,7 @@ use axum::routing::get;
 
 use crate::cluster::SharedContext;
 
-/// The routes. `/livez` says that the process answers; `/readyz` that it serves: every cache is filled, and the webhooks
+/// The routes. `/livez` says that the process answers; `/readyz` that it serves: every cache is synced, and the webhooks
 /// listen. Holding the lease is no part of it, or a standby would not serve webhooks.
 pub fn router(context: SharedContext) -> Router {
     Router::new()
@@ -21,9 +21,10 @@ pub fn router(context: SharedContext) -> Router {
 }
 
 async fn ready(State(context): State<SharedContext>) -> Response {
-    let missing = context.stores.missing();
-    if !missing.is_empty() {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("still reading: {}\n", missing.join(", "))).into_response()
+    let unsynced = context.caches.unsynced();
+    if !unsynced.is_empty() {
+        let names: Vec<&str> = unsynced.iter().map(|kind| kind.as_str()).collect();
+        (StatusCode::SERVICE_UNAVAILABLE, format!("still reading: {}\n", names.join(", "))).into_response()
     } else if !context.is_admitting.load(Ordering::Relaxed) {
         let told = "the webhooks do not listen yet; the log says what keeps them from a certificate\n";
         (StatusCode::SERVICE_UNAVAILABLE, told).into_response()

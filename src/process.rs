@@ -23,7 +23,7 @@ use crate::change::controllers::policy::ChangePolicyReconciler;
 use crate::change::controllers::request::ChangeRequestReconciler;
 use crate::change::drift;
 use crate::change::probe_results::ProbeResults;
-use crate::cluster::caches::Stores;
+use crate::cluster::caches::Caches;
 use crate::cluster::client::{self, Impersonator};
 use crate::cluster::controller::{self, Reconciler};
 use crate::cluster::events::Events;
@@ -61,7 +61,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     let metrics = Metrics::new();
     let impersonate = Impersonator::new(kube, &config.namespace);
     let context = Arc::new(Context {
-        stores: Stores::start(&watches_of, &metrics, &mut watches),
+        caches: Caches::start(&watches_of, &metrics, &mut watches),
         planner: impersonate.planner()?,
         impersonate,
         events: Events::new(client.clone(), &identity),
@@ -161,7 +161,7 @@ impl Parts {
 
 /// Runs the controllers while this process holds the lease.
 async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'static str, Failure> {
-    if stop.run_until_cancelled(context.stores.filled()).await.is_none() {
+    if stop.run_until_cancelled(context.caches.synced()).await.is_none() {
         return Ok("lease");
     }
     let (holding, held) = watch::channel(false);

@@ -46,7 +46,7 @@ impl Handlers {
 async fn broken(context: &SharedContext, request: &Request) -> Verdict {
     let user = request.user_info.username.as_deref().unwrap_or_default();
     let told = format!("cpol/{} is loosened by its break-glass, by {user}", request.name);
-    if let Some(policy) = get_cluster(&context.stores.policies, &request.name).filter(|_| !request.dry_run) {
+    if let Some(policy) = get_cluster(&context.caches.policies, &request.name).filter(|_| !request.dry_run) {
         tracing::warn!(policy = request.name, user, "a policy in force is loosened by its break-glass");
         context.events.warning(&*policy, "BreakGlass", &told).await;
     }

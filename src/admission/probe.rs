@@ -96,10 +96,10 @@ pub async fn run(context: SharedContext, results: Arc<ProbeResults>, stop: Cance
 /// One try in every namespace of every policy; whether it was refused everywhere.
 async fn turn(context: &SharedContext, results: &ProbeResults) -> bool {
     let mut everywhere = true;
-    for protecting in context.stores.policies.state() {
+    for protecting in context.caches.policies.state() {
         let mut result = Ok(());
         let all = policy::namespaces(&protecting, &context.config.namespace);
-        let exists = |namespace: &&str| get_cluster(&context.stores.namespaces, namespace).is_some();
+        let exists = |namespace: &&str| get_cluster(&context.caches.namespaces, namespace).is_some();
         // One that is not there yet is told by Ready, and says nothing about the others.
         let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
         for namespace in if existing.is_empty() { all } else { existing } {

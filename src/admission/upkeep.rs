@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::configuration::fill::{GATE, Webhooks};
 use crate::admission::configuration::rules;
 use crate::admission::configuration::rules::Filled;
+use crate::cluster::caches::Kind;
 use crate::cluster::error::chain;
 use crate::cluster::{Error, SharedContext};
 use crate::webhook::certificates::store::CertificateStore;
@@ -37,9 +38,9 @@ enum Wake {
 
 /// Works until `stop`: whenever the policies ask for another gate, or somebody changes it, and every half minute.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
-    let changes = context.stores.changes().filter_map(|change| async move {
+    let changes = context.caches.changes().filter_map(|change| async move {
         match change {
-            Ok(change) => (change.kind == "ChangePolicy").then_some(Wake::Policies),
+            Ok(change) => (change.kind == Kind::ChangePolicy).then_some(Wake::Policies),
             Err(_) => Some(Wake::Policies),
         }
     });
@@ -77,7 +78,7 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
 
 /// What the gate must be asked about, by the policies.
 fn wanted(context: &SharedContext) -> [Filled; 2] {
-    let policies = context.stores.policies.state();
+    let policies = context.caches.policies.state();
     rules::gate(policies.iter().map(|policy| &**policy), &context.config.namespace)
 }
 

@@ -1,7 +1,7 @@
-//! What is stored in the API server, kept warm in every process, and who is told when it changes.
+//! Caches of the objects in the API server, one watch a kind, and the channel that announces every change.
 //!
-//! One watch a kind. Controllers hear of changes through one channel and read the stores, so that a kind that
-//! five controllers look at is still watched once.
+//! Controllers listen to the channel and read the caches, so that a kind which five controllers look at is still watched
+//! once.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -24,95 +24,126 @@ use tokio::task::JoinSet;
 use crate::api;
 use crate::telemetry::metrics::Metrics;
 
-/// How many changes a slow listener may lie behind before it is told to look at everything.
+/// Number of changes that a slow listener may be behind before it gets [`Missed`].
 const BACKLOG: usize = 4096;
 
 /// Something was added, updated or deleted.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Change {
-    /// Kind of the object: `Incident`.
-    pub kind: &'static str,
+    /// Kind of the object.
+    pub kind: Kind,
     /// Namespace of the object; absent for cluster-scoped ones.
     pub namespace: Option<String>,
     /// Name of the object.
     pub name: String,
 }
 
-macro_rules! stores {
-    ($($(#[$doc:meta])* $field:ident: $kind:ty = $name:literal),+ $(,)?) => {
+macro_rules! caches {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty = $name:ident),+ $(,)?) => {
+        /// A kind that is cached.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub enum Kind {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Kind {
+            /// Every kind, in the order of the caches.
+            pub const ALL: &[Kind] = &[$(Kind::$name),+];
+
+            /// The name of the kind: `Incident`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Kind::$name => stringify!($name),)+
+                }
+            }
+        }
+
         /// The caches, one a kind.
-        pub struct Stores {
+        pub struct Caches {
             changes: broadcast::Sender<Change>,
-            missing: watch::Sender<BTreeSet<&'static str>>,
+            unsynced: watch::Sender<BTreeSet<Kind>>,
             $($(#[$doc])* pub $field: Store<$kind>,)+
         }
 
-        impl Stores {
+        impl Caches {
             /// Starts one watch a kind on `tasks`; each goes on until the process ends.
-            pub fn start(client: &Client, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Stores {
+            pub fn start(client: &Client, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Caches {
                 let (changes, _) = broadcast::channel(BACKLOG);
-                let missing = watch::Sender::new(BTreeSet::from([$($name),+]));
+                let unsynced = watch::Sender::new(BTreeSet::from_iter(Kind::ALL.iter().copied()));
                 $(
                     let writer = Writer::<$kind>::default();
                     let $field = writer.as_reader();
                     let api = Api::<DeserializeGuard<$kind>>::all(client.clone());
-                    let unreadable = metrics.unreadable($name);
-                    tasks.spawn(keep(api, writer, $name, unreadable, changes.clone(), missing.clone()));
+                    let unreadable = metrics.unreadable(stringify!($name));
+                    tasks.spawn(keep(api, writer, Kind::$name, unreadable, changes.clone(), unsynced.clone()));
                 )+
-                Stores { changes, missing, $($field,)+ }
+                Caches { changes, unsynced, $($field,)+ }
             }
         }
     };
 }
 
-stores! {
+caches! {
     /// Incidents.
-    incidents: api::Incident = "Incident",
+    incidents: api::Incident = Incident,
     /// BusinessServices.
-    services: api::BusinessService = "BusinessService",
+    services: api::BusinessService = BusinessService,
     /// AlertSources.
-    sources: api::AlertSource = "AlertSource",
+    sources: api::AlertSource = AlertSource,
     /// Runbooks.
-    runbooks: api::Runbook = "Runbook",
+    runbooks: api::Runbook = Runbook,
     /// RunbookRuns.
-    runs: api::RunbookRun = "RunbookRun",
+    runs: api::RunbookRun = RunbookRun,
     /// ChangeRequests.
-    requests: api::ChangeRequest = "ChangeRequest",
+    requests: api::ChangeRequest = ChangeRequest,
     /// Approvals.
-    approvals: api::Approval = "Approval",
+    approvals: api::Approval = Approval,
     /// ChangePolicies.
-    policies: api::ChangePolicy = "ChangePolicy",
+    policies: api::ChangePolicy = ChangePolicy,
     /// Freezes.
-    freezes: api::Freeze = "Freeze",
+    freezes: api::Freeze = Freeze,
     /// OnCallRotations.
-    rotations: api::OnCallRotation = "OnCallRotation",
+    rotations: api::OnCallRotation = OnCallRotation,
     /// OnCallOverrides.
-    overrides: api::OnCallOverride = "OnCallOverride",
+    overrides: api::OnCallOverride = OnCallOverride,
     /// NotificationChannels.
-    channels: api::NotificationChannel = "NotificationChannel",
+    channels: api::NotificationChannel = NotificationChannel,
     /// Namespaces.
-    namespaces: Namespace = "Namespace",
+    namespaces: Namespace = Namespace,
     /// Deployments.
-    deployments: Deployment = "Deployment",
+    deployments: Deployment = Deployment,
     /// StatefulSets.
-    stateful_sets: StatefulSet = "StatefulSet",
+    stateful_sets: StatefulSet = StatefulSet,
     /// DaemonSets.
-    daemon_sets: DaemonSet = "DaemonSet",
+    daemon_sets: DaemonSet = DaemonSet,
 }
 
-impl Stores {
-    /// Names of the caches that have not been filled yet; empty once the process may serve.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.missing.borrow().iter().copied().collect()
+impl Kind {
+    /// Whether it runs an application: Deployment, StatefulSet or DaemonSet.
+    pub fn is_workload(self) -> bool {
+        matches!(self, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Caches {
+    /// The kinds whose first list is not complete yet; empty once the process may serve.
+    pub fn unsynced(&self) -> Vec<Kind> {
+        self.unsynced.borrow().iter().copied().collect()
     }
 
-    /// Returns once every cache is filled.
-    pub async fn filled(&self) {
+    /// Returns once the first list of every kind is complete.
+    pub async fn synced(&self) {
         // The sender lives as long as `self`, so that the wait cannot fail.
-        let _ = self.missing.subscribe().wait_for(BTreeSet::is_empty).await;
+        let _ = self.unsynced.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 
-    /// Every change from now on. A listener that lies too far behind sees [`Missed`] once instead.
+    /// Every change from now on. A listener that is too far behind gets [`Missed`] once instead.
     pub fn changes(&self) -> impl Stream<Item = Result<Change, Missed>> + Send + use<> {
         let receiver = self.changes.subscribe();
         futures::stream::unfold(receiver, |mut receiver| async move {
@@ -125,7 +156,7 @@ impl Stores {
     }
 }
 
-/// Some changes were missed: look at everything.
+/// Some changes were missed: the listener must look at everything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("some changes were missed")]
 pub struct Missed;
@@ -146,7 +177,7 @@ where
     store.get(&ObjectRef::new(name))
 }
 
-/// Every object in a namespace, ordered by name so that decisions do not depend on chance.
+/// All objects in a namespace, ordered by name, so that decisions do not depend on the order of the cache.
 pub fn in_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -156,11 +187,11 @@ where
     objects
 }
 
-/// The objects as they are stored now.
+/// All objects as the API server has them now, not as the cache does.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn stored_now<K>(
+pub async fn list_live<K>(
     api: Api<DeserializeGuard<K>>,
     cache: &Store<K>,
 ) -> Result<Vec<Arc<K>>, super::Error>
@@ -171,8 +202,8 @@ where
     Ok(list.items.into_iter().filter_map(|object| read(object, cache, |_| ())).map(Arc::new).collect())
 }
 
-/// The object; of one that cannot be read what is cached. So it stops nothing but itself, and what was known of it
-/// goes on to hold.
+/// The object, or the cached state of one that cannot be read. So an unreadable object stops only itself, and its last
+/// readable state remains in force.
 fn read<K>(object: DeserializeGuard<K>, cache: &Store<K>, mut tell: impl FnMut(&InvalidObject)) -> Option<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -189,14 +220,14 @@ where
     )
 }
 
-/// Keeps a cache as the API server has it, and tells what changed.
+/// Keeps a cache as the API server has it, and announces what changed.
 async fn keep<K>(
     api: Api<DeserializeGuard<K>>,
     mut writer: Writer<K>,
-    kind: &'static str,
+    kind: Kind,
     unreadable: Counter,
     changes: broadcast::Sender<Change>,
-    missing: watch::Sender<BTreeSet<&'static str>>,
+    unsynced: watch::Sender<BTreeSet<Kind>>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -206,7 +237,7 @@ async fn keep<K>(
     futures::pin_mut!(stream);
     let tell = |invalid: &InvalidObject| {
         let (namespace, name) = (invalid.metadata.namespace.as_deref(), invalid.metadata.name.as_deref());
-        tracing::warn!(kind, namespace, name, error = invalid.error, "an object cannot be read");
+        tracing::warn!(%kind, namespace, name, error = invalid.error, "an object cannot be read");
         unreadable.inc();
     };
     while let Some(event) = stream.next().await {
@@ -215,28 +246,28 @@ async fn keep<K>(
                 let read = |object| read(object, &writer.as_reader(), tell);
                 let Some(event) = readable_event(event, read) else { continue };
                 let relisted = matches!(event, watcher::Event::InitDone);
-                // A new list replaces the cache only when it is complete: what it adds is told then, and what
-                // it lacks was deleted meanwhile.
+                // A new list replaces the cache only when it is complete. Objects that were in the cache and are not in
+                // the list were deleted meanwhile, so both sides are announced.
                 let mut touched =
                     if relisted { cached(kind, &writer.as_reader()) } else { touched(kind, &event) };
                 writer.apply_watcher_event(&event);
                 if relisted {
                     touched.extend(cached(kind, &writer.as_reader()));
-                    missing.send_if_modified(|missing| missing.remove(kind));
+                    unsynced.send_if_modified(|unsynced| unsynced.remove(&kind));
                 }
                 for change in touched {
-                    // Nobody listening is no failure: only the lease holder does.
+                    // Without listeners the send fails, which is right: only the lease holder listens.
                     let _ = changes.send(change);
                 }
             }
             Err(error) => {
-                tracing::warn!(kind, error = %super::error::chain(&error), "the watch goes on after a pause")
+                tracing::warn!(%kind, error = %super::error::chain(&error), "the watch goes on after a pause")
             }
         }
     }
 }
 
-/// The event with its object as it can be read, if it can be.
+/// The event with its object, if that can be read.
 fn readable_event<K>(
     event: watcher::Event<DeserializeGuard<K>>,
     mut read: impl FnMut(DeserializeGuard<K>) -> Option<K>,
@@ -250,8 +281,8 @@ fn readable_event<K>(
     })
 }
 
-/// What a single event touches.
-fn touched<K>(kind: &'static str, event: &watcher::Event<K>) -> BTreeSet<Change>
+/// The objects that a single event changes.
+fn touched<K>(kind: Kind, event: &watcher::Event<K>) -> BTreeSet<Change>
 where
     K: Resource<DynamicType = ()>,
 {
@@ -263,14 +294,14 @@ where
     }
 }
 
-fn cached<K>(kind: &'static str, store: &Store<K>) -> BTreeSet<Change>
+fn cached<K>(kind: Kind, store: &Store<K>) -> BTreeSet<Change>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     store.state().iter().map(|object| change(kind, &**object)).collect()
 }
 
-fn change<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K) -> Change {
+fn change<K: Resource<DynamicType = ()>>(kind: Kind, object: &K) -> Change {
     Change { kind, namespace: object.namespace(), name: object.name_any() }
 }
 
@@ -295,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stops_nothing_and_stays_as_it_was_known() {
+    fn an_unreadable_object_keeps_its_last_readable_state() {
         const TIME: &str = "2026-11-22T14:03:10Z";
         const NO_TIME: &str = "2026-11-22T14:03:10+99:99";
         let mut writer = Writer::<Incident>::default();
@@ -309,7 +340,7 @@ mod tests {
             incident("good", "4", TIME),
         ];
         assert_eq!(read_all(&writer.as_reader(), listed), ["known/1", "good/4"]);
-        // Deleted, it goes from the cache, readable or not.
+        // A deletion removes it from the cache, readable or not.
         let gone = watcher::Event::Delete(incident("known", "1", NO_TIME));
         let read = |object| read(object, &writer.as_reader(), |_| ());
         let gone = readable_event(gone, read).unwrap();

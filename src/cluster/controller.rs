@@ -78,13 +78,12 @@ pub trait Reconciler: Send + Sync + 'static {
 pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: CancellationToken) {
     let reconciler = Arc::new(reconciler);
     let store = R::cache(&context).clone();
-    let own_kind = R::Kind::kind(&()).into_owned();
     let everything = {
         let store = store.clone();
         move || all(&store)
     };
     // Listen first, then list: a change in between is reconciled twice, never missed.
-    let changes = context.stores.changes();
+    let changes = context.caches.changes();
     let at_first = everything();
     let mapper = (Arc::clone(&reconciler), Arc::clone(&context));
     let queue = stream::iter(at_first)
@@ -93,7 +92,7 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
                 Ok(change) => {
                     let (reconciler, context) = &mapper;
                     let mut enqueued = reconciler.enqueue_for(&change, context);
-                    if change.kind == own_kind {
+                    if change.kind.as_str() == R::Kind::kind(&()) {
                         enqueued.push(reference(&change));
                     }
                     enqueued

@@ -32,8 +32,8 @@ pub struct Context {
     pub config: Config,
     /// Name of this process, unique among the replicas.
     pub identity: String,
-    /// What is stored in the API server, kept warm.
-    pub stores: caches::Stores,
+    /// Caches of the objects in the API server.
+    pub caches: caches::Caches,
     /// Events on objects.
     pub events: events::Events,
     /// Counters and gauges.

@@ -7,7 +7,7 @@ use kube::runtime::reflector::Store;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::caches::{Stores, get, in_namespace};
+use crate::cluster::caches::{Caches, get, in_namespace};
 
 /// Their API group.
 pub const GROUP: &str = "apps";
@@ -23,7 +23,7 @@ pub fn is_one(group: &str, kind: &str) -> bool {
 ///
 /// # Errors
 /// When one cannot be written as JSON.
-pub fn all(stores: &Stores, namespace: &str, kind: &str) -> Result<Vec<Value>, serde_json::Error> {
+pub fn all(caches: &Caches, namespace: &str, kind: &str) -> Result<Vec<Value>, serde_json::Error> {
     fn of<K>(store: &Store<K>, namespace: &str) -> Result<Vec<Value>, serde_json::Error>
     where
         K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
@@ -31,9 +31,9 @@ pub fn all(stores: &Stores, namespace: &str, kind: &str) -> Result<Vec<Value>, s
         in_namespace(store, namespace).iter().map(|object| serde_json::to_value(&**object)).collect()
     }
     match kind {
-        "Deployment" => of(&stores.deployments, namespace),
-        "StatefulSet" => of(&stores.stateful_sets, namespace),
-        "DaemonSet" => of(&stores.daemon_sets, namespace),
+        "Deployment" => of(&caches.deployments, namespace),
+        "StatefulSet" => of(&caches.stateful_sets, namespace),
+        "DaemonSet" => of(&caches.daemon_sets, namespace),
         _ => Ok(Vec::new()),
     }
 }
@@ -43,7 +43,7 @@ pub fn all(stores: &Stores, namespace: &str, kind: &str) -> Result<Vec<Value>, s
 /// # Errors
 /// When it cannot be written as JSON.
 pub fn one(
-    stores: &Stores,
+    caches: &Caches,
     namespace: &str,
     kind: &str,
     name: &str,
@@ -52,9 +52,9 @@ pub fn one(
         found.map(|object| serde_json::to_value(&*object)).transpose()
     }
     match kind {
-        "Deployment" => of(get(&stores.deployments, namespace, name)),
-        "StatefulSet" => of(get(&stores.stateful_sets, namespace, name)),
-        "DaemonSet" => of(get(&stores.daemon_sets, namespace, name)),
+        "Deployment" => of(get(&caches.deployments, namespace, name)),
+        "StatefulSet" => of(get(&caches.stateful_sets, namespace, name)),
+        "DaemonSet" => of(get(&caches.daemon_sets, namespace, name)),
         _ => Ok(None),
     }
 }

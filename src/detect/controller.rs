@@ -10,7 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::decide::{SourceFacts, decide};
 use super::sources;
 use crate::api::AlertSource;
-use crate::cluster::caches::{Change, get, in_namespace};
+use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 use crate::notify::credential::{Credential, CredentialError, TYPE};
@@ -26,17 +26,17 @@ impl Reconciler for AlertSourceReconciler {
     type Kind = AlertSource;
 
     fn cache(context: &Context) -> &Store<AlertSource> {
-        &context.stores.sources
+        &context.caches.sources
     }
 
     /// A change of an incident concerns the sources that have signals in it, or all if the incident is gone.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<AlertSource>> {
-        if change.kind != "Incident" {
+        if change.kind != Kind::Incident {
             return Vec::new();
         }
         let namespace = change.namespace.as_deref().unwrap_or_default();
-        let Some(incident) = get(&context.stores.incidents, namespace, &change.name) else {
-            return controller::same_namespace(&context.stores.sources, change);
+        let Some(incident) = get(&context.caches.incidents, namespace, &change.name) else {
+            return controller::same_namespace(&context.caches.sources, change);
         };
         let signals = incident.status.iter().flat_map(|status| &status.signals);
         let names: BTreeSet<&str> = signals.map(|signal| signal.source_ref.name.as_str()).collect();
@@ -47,7 +47,7 @@ impl Reconciler for AlertSourceReconciler {
         let namespace = source.namespace().unwrap_or_default();
         let facts = SourceFacts {
             source: &source,
-            incidents: &in_namespace(&context.stores.incidents, &namespace),
+            incidents: &in_namespace(&context.caches.incidents, &namespace),
             secret: secret(&source, context).await?,
             public_url: &context.config.intake.public_url,
         };

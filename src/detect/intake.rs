@@ -75,7 +75,7 @@ async fn accept(
     body: &mut Incoming,
 ) -> Result<(), (StatusCode, String)> {
     let unavailable = |sentence: &str| Err((StatusCode::SERVICE_UNAVAILABLE, sentence.to_owned()));
-    if !context.stores.missing().is_empty() {
+    if !context.caches.unsynced().is_empty() {
         return unavailable("starting; send it again in a moment");
     }
     // A sender without the token does not learn whether the source exists.
@@ -85,7 +85,7 @@ async fn accept(
         );
         Err((StatusCode::UNAUTHORIZED, sentence))
     };
-    let Some(source) = get(&context.stores.sources, namespace, name) else { return unauthorised() };
+    let Some(source) = get(&context.caches.sources, namespace, name) else { return unauthorised() };
     let (_, kind) = sources::of(&source.spec);
     match is_authentic(context, &source, kind, headers).await {
         Ok(true) => {}

@@ -36,8 +36,8 @@ pub async fn record(
     observations: Vec<Observation>,
 ) -> Result<(), Error> {
     let namespace = source.namespace().unwrap_or_default();
-    let services = in_namespace(&context.stores.services, &namespace);
-    let incidents = in_namespace(&context.stores.incidents, &namespace);
+    let services = in_namespace(&context.caches.services, &namespace);
+    let incidents = in_namespace(&context.caches.incidents, &namespace);
     let mut of_service: BTreeMap<String, (Arc<BusinessService>, Vec<Observation>)> = BTreeMap::new();
     let mut unclaimed = Vec::new();
     for observation in observations {
@@ -76,7 +76,7 @@ async fn record_one(
     seen: &[Observation],
 ) -> Result<bool, Error> {
     let namespace = source.namespace().unwrap_or_default();
-    let cached = in_namespace(&context.stores.incidents, &namespace);
+    let cached = in_namespace(&context.caches.incidents, &namespace);
     let all = cached.into_iter().map(|incident| (incident.name_any(), incident)).collect();
     let mut search = IncidentSearch {
         incidents: Api::namespaced(context.client.clone(), &namespace),

@@ -14,9 +14,9 @@ use super::observation::Observation;
 use super::{record, sources};
 use crate::api::incident_status::Signal;
 use crate::api::{AlertSource, Incident};
-use crate::cluster::caches::in_namespace;
+use crate::cluster::caches::{Kind, in_namespace};
 use crate::cluster::error::chain;
-use crate::cluster::{Context, SharedContext, workloads};
+use crate::cluster::{Context, SharedContext};
 use crate::incident::signals;
 
 /// Interval between two looks if nothing changes.
@@ -28,11 +28,9 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
-    let changes = context.stores.changes().filter_map(|change| async move {
+    let changes = context.caches.changes().filter_map(|change| async move {
         match change {
-            Ok(change) => {
-                (change.kind == "AlertSource" || workloads::KINDS.contains(&change.kind)).then_some(())
-            }
+            Ok(change) => (change.kind == Kind::AlertSource || change.kind.is_workload()).then_some(()),
             Err(_) => Some(()),
         }
     });
@@ -57,11 +55,11 @@ async fn look(context: &Context, reported: &mut Reported) -> Duration {
     let now = Timestamp::now();
     let mut wake = EVERY;
     let mut last = std::mem::take(reported);
-    for source in context.stores.sources.state() {
+    for source in context.caches.sources.state() {
         let (_, kind) = sources::of(&source.spec);
         let Some(watch) = kind.watch().filter(|_| kind.accept().is_ok()) else { continue };
         let namespace = source.namespace().unwrap_or_default();
-        let incidents = in_namespace(&context.stores.incidents, &namespace);
+        let incidents = in_namespace(&context.caches.incidents, &namespace);
         let firing = firing(&incidents, &source);
         let mut look = watch.look(context, &source, &firing, now).await;
         let key = (namespace, source.name_any());

@@ -44,13 +44,13 @@ impl<'a> Gathered<'a> {
             context,
             namespace: request.namespace.clone().unwrap_or_default(),
             by_operator: is_operator(&request.user_info, &context.config.namespace),
-            policies: context.stores.policies.state(),
+            policies: context.caches.policies.state(),
         }
     }
 
     /// Whether this is the namespace controller at work in a namespace that is being deleted.
     pub fn is_emptied_by(&self, caller: &Caller) -> bool {
-        let namespace = get_cluster(&self.context.stores.namespaces, &self.namespace);
+        let namespace = get_cluster(&self.context.caches.namespaces, &self.namespace);
         let terminating = namespace.is_some_and(|found| found.metadata.deletion_timestamp.is_some());
         caller.empties_namespaces() && terminating
     }
@@ -75,7 +75,7 @@ impl<'a> Gathered<'a> {
             kind: kind.to_owned(),
             name: name.to_owned(),
         };
-        let freezes = self.context.stores.freezes.state();
+        let freezes = self.context.caches.freezes.state();
         (own, !policy::of_cluster_scoped(&self.policies, &freezes, &target, own).is_empty())
     }
 
@@ -93,7 +93,7 @@ impl<'a> Gathered<'a> {
     pub async fn original_exists(&self, new: &Incident) -> Result<bool, Verdict> {
         let named = new.spec.resolution.as_ref().and_then(|resolution| resolution.duplicate_of.as_ref());
         let Some(named) = named else { return Ok(false) };
-        let original = self.find(&self.context.stores.incidents, &named.name).await?;
+        let original = self.find(&self.context.caches.incidents, &named.name).await?;
         Ok(original.is_some_and(|original| {
             let outcome = original.spec.resolution.as_ref().map(|resolution| resolution.outcome);
             let repeats = original.status.as_ref().is_some_and(|status| status.duplicate_of.is_some());
@@ -107,7 +107,7 @@ impl<'a> Gathered<'a> {
         let mut found = self.over(&self.namespace);
         let own = &self.context.config.namespace;
         if self.namespace == *own {
-            let freezes = self.context.stores.freezes.state();
+            let freezes = self.context.caches.freezes.state();
             let targets = request.spec.changes.iter().filter_map(|change| change.target.as_ref());
             found.extend(
                 targets.flat_map(|target| policy::of_cluster_scoped(&self.policies, &freezes, target, own)),
@@ -142,7 +142,7 @@ impl<'a> Gathered<'a> {
                 let run: Option<RunbookRun> = self.read(&reference.name).await?;
                 let named = run.as_ref().and_then(|run| run.spec.incident_ref.as_ref());
                 let named = match named {
-                    Some(named) => self.find(&self.context.stores.incidents, &named.name).await?,
+                    Some(named) => self.find(&self.context.caches.incidents, &named.name).await?,
                     None => None,
                 };
                 // The lead of every incident that binds must approve it, of the named one too. A question of a step is
@@ -181,7 +181,7 @@ impl<'a> Gathered<'a> {
         if self.namespace == *own {
             namespaces.extend(policies.iter().flat_map(|policy| policy::namespaces(policy, own)));
         }
-        let mut incidents = self.context.stores.incidents.state();
+        let mut incidents = self.context.caches.incidents.state();
         incidents.retain(|incident| {
             incident.namespace().is_some_and(|namespace| namespaces.contains(namespace.as_str()))
                 && incident.is_open()
@@ -196,10 +196,10 @@ impl<'a> Gathered<'a> {
 
     /// Who is on duty for the incidents, or without one for any service of the namespace.
     fn on_duty(&self, incidents: &[Arc<Incident>]) -> Vec<String> {
-        let stores = &self.context.stores;
-        let services = in_namespace(&stores.services, &self.namespace);
-        let rotations = in_namespace(&stores.rotations, &self.namespace);
-        let overrides = in_namespace(&stores.overrides, &self.namespace);
+        let caches = &self.context.caches;
+        let services = in_namespace(&caches.services, &self.namespace);
+        let rotations = in_namespace(&caches.rotations, &self.namespace);
+        let overrides = in_namespace(&caches.overrides, &self.namespace);
         let now = jiff::Timestamp::now();
         responders::on_duty(incidents, &services, &rotations, &overrides, now).into_iter().collect()
     }

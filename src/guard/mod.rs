@@ -47,7 +47,7 @@ pub fn stamp(context: &SharedContext, request: &Request) -> Result<Patch, Verdic
         }
         "Approval" => {
             let new: Approval = written(request)?;
-            stamp::by(&new, &caller, &gather::named_groups(&context.stores.policies.state())).map_err(refuse)
+            stamp::by(&new, &caller, &gather::named_groups(&context.caches.policies.state())).map_err(refuse)
         }
         "Runbook" => {
             let new: Runbook = written(request)?;
@@ -126,9 +126,9 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
         }
         ("RunbookRun", Operation::Create) => {
             let new: RunbookRun = written(request)?;
-            let runbook = gathered.find(&context.stores.runbooks, &new.spec.runbook_ref.name).await?;
+            let runbook = gathered.find(&context.caches.runbooks, &new.spec.runbook_ref.name).await?;
             let incident = match &new.spec.incident_ref {
-                Some(named) => gathered.find(&context.stores.incidents, &named.name).await?,
+                Some(named) => gathered.find(&context.caches.incidents, &named.name).await?,
                 None => None,
             };
             let facts = run::Facts {
@@ -148,7 +148,7 @@ pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, 
         ("Freeze", Operation::Update | Operation::Delete) => {
             let old: Freeze = stored(request)?;
             let new: Option<Freeze> = (!deletes).then(|| written(request)).transpose()?;
-            let policy = get_cluster(&context.stores.policies, &old.spec.policy_ref.name);
+            let policy = get_cluster(&context.caches.policies, &old.spec.policy_ref.name);
             let (policy, own) = (policy.as_deref(), &context.config.namespace);
             freeze::change(&old, new.as_ref(), policy, &caller, own, Timestamp::now())
         }

@@ -15,7 +15,7 @@ use super::facts::{IncidentFacts, key};
 use super::plan::Plan;
 use crate::api::common::ObjectRef;
 use crate::api::{Incident, RunbookRun};
-use crate::cluster::caches::{Change, in_namespace};
+use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 
@@ -36,19 +36,19 @@ impl Reconciler for IncidentReconciler {
     type Kind = Incident;
 
     fn cache(context: &Context) -> &Store<Incident> {
-        &context.stores.incidents
+        &context.caches.incidents
     }
 
     /// The open incidents of the namespace. Those that are over do not change any more.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<StoreRef<Incident>> {
-        if matches!(change.kind, "Namespace" | "Freeze") {
+        if matches!(change.kind, Kind::Namespace | Kind::Freeze) {
             return Vec::new();
         }
         let concerned = |incident: &Incident| {
             let is_here = change.namespace.is_none() || incident.metadata.namespace == change.namespace;
             is_here && incident.is_open()
         };
-        let found = context.stores.incidents.state_filter(concerned);
+        let found = context.caches.incidents.state_filter(concerned);
         found.iter().map(|incident| StoreRef::from_obj(&**incident)).collect()
     }
 
@@ -105,21 +105,21 @@ async fn start_runs(incident: &Incident, start: Vec<RunbookRun>, context: &Conte
 
 fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> IncidentFacts {
     let namespace = incident.namespace().unwrap_or_default();
-    let stores = &context.stores;
+    let caches = &context.caches;
     IncidentFacts {
         operator_namespace: context.config.namespace.clone(),
         observed_since,
-        policies: stores.policies.state(),
-        services: in_namespace(&stores.services, &namespace),
-        sources: in_namespace(&stores.sources, &namespace),
-        incidents: in_namespace(&stores.incidents, &namespace),
-        rotations: in_namespace(&stores.rotations, &namespace),
-        overrides: in_namespace(&stores.overrides, &namespace),
-        channels: in_namespace(&stores.channels, &namespace),
-        runbooks: in_namespace(&stores.runbooks, &namespace),
-        runs: in_namespace(&stores.runs, &namespace),
-        requests: in_namespace(&stores.requests, &namespace),
-        approvals: in_namespace(&stores.approvals, &namespace),
+        policies: caches.policies.state(),
+        services: in_namespace(&caches.services, &namespace),
+        sources: in_namespace(&caches.sources, &namespace),
+        incidents: in_namespace(&caches.incidents, &namespace),
+        rotations: in_namespace(&caches.rotations, &namespace),
+        overrides: in_namespace(&caches.overrides, &namespace),
+        channels: in_namespace(&caches.channels, &namespace),
+        runbooks: in_namespace(&caches.runbooks, &namespace),
+        runs: in_namespace(&caches.runs, &namespace),
+        requests: in_namespace(&caches.requests, &namespace),
+        approvals: in_namespace(&caches.approvals, &namespace),
         workloads: workloads_by_key(context, &namespace),
     }
 }
@@ -127,7 +127,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
 /// The workloads of a namespace by [`key`]. Those that cannot be read are missing, and a missing one is not healthy.
 fn workloads_by_key(context: &Context, namespace: &str) -> BTreeMap<String, Value> {
     let of_kind = |kind: &'static str| {
-        let found = workloads::all(&context.stores, namespace, kind).unwrap_or_default();
+        let found = workloads::all(&context.caches, namespace, kind).unwrap_or_default();
         found.into_iter().map(move |object| {
             let name =
                 object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -8,7 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::message::Message;
 use crate::api::{ChangePolicy, NotificationChannel};
-use crate::cluster::caches::{Change, in_namespace};
+use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
@@ -27,16 +27,16 @@ impl Reconciler for NotificationChannelReconciler {
     type Kind = NotificationChannel;
 
     fn cache(context: &Context) -> &Store<NotificationChannel> {
-        &context.stores.channels
+        &context.caches.channels
     }
 
     /// Objects with messages concern the channels that the messages name.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<NotificationChannel>> {
         match change.kind {
-            "Incident" | "ChangeRequest" | "RunbookRun" => {
-                controller::same_namespace(&context.stores.channels, change)
+            Kind::Incident | Kind::ChangeRequest | Kind::RunbookRun => {
+                controller::same_namespace(&context.caches.channels, change)
             }
-            "ChangePolicy" => controller::all(&context.stores.channels),
+            Kind::ChangePolicy => controller::all(&context.caches.channels),
             _ => Vec::new(),
         }
     }
@@ -61,10 +61,10 @@ impl Reconciler for NotificationChannelReconciler {
         let retry = secret.is_err();
         let now = Timestamp::now();
 
-        let incidents = in_namespace(&context.stores.incidents, &namespace);
-        let requests = in_namespace(&context.stores.requests, &namespace);
-        let runs = in_namespace(&context.stores.runs, &namespace);
-        let policies = context.stores.policies.state();
+        let incidents = in_namespace(&context.caches.incidents, &namespace);
+        let requests = in_namespace(&context.caches.requests, &namespace);
+        let runs = in_namespace(&context.caches.runs, &namespace);
+        let policies = context.caches.policies.state();
         let of_incidents = incidents.iter().flat_map(|i| i.status.iter().flat_map(|status| &status.messages));
         let of_requests = requests.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
         let of_runs = runs.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));

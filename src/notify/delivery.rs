@@ -37,7 +37,7 @@ pub async fn deliver(context: &Context, about: &About, message: &Message, now: T
         };
     };
     // What people can mend is tried again until the deadline: a page is not lost by a slip of the pen.
-    let Some(channel) = caches::get(&context.stores.channels, namespace, name) else {
+    let Some(channel) = caches::get(&context.caches.channels, namespace, name) else {
         return later(format!("NotificationChannel {name} does not exist in {namespace}"));
     };
     let Some(webhook) = &channel.spec.webhook else {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::message::{Message, Purpose};
 use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
-use crate::cluster::caches::{Change, Stores};
+use crate::cluster::caches::{Caches, Change};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints};
 
@@ -47,7 +47,7 @@ pub trait Subject:
     /// Name of its outbox: the value of the metric label `controller`.
     const OUTBOX: &'static str;
     /// Its cache.
-    fn cache(stores: &Stores) -> &Store<Self>;
+    fn cache(caches: &Caches) -> &Store<Self>;
     /// Where it is read and written.
     fn api(&self, client: Client) -> Api<Self>;
     /// Its messages.
@@ -57,8 +57,8 @@ pub trait Subject:
     /// What every message says of it.
     fn about(&self) -> About;
     /// The object as the cache has it now.
-    fn known(&self, stores: &Stores) -> Option<Arc<Self>> {
-        Self::cache(stores).get(&ObjectRef::from_obj(self))
+    fn known(&self, caches: &Caches) -> Option<Arc<Self>> {
+        Self::cache(caches).get(&ObjectRef::from_obj(self))
     }
 }
 
@@ -66,8 +66,8 @@ macro_rules! subject {
     ($kind:ty, $outbox:literal, $short:literal, $store:ident, $api:expr, $severity:expr) => {
         impl Subject for $kind {
             const OUTBOX: &'static str = $outbox;
-            fn cache(stores: &Stores) -> &Store<Self> {
-                &stores.$store
+            fn cache(caches: &Caches) -> &Store<Self> {
+                &caches.$store
             }
             fn api(&self, client: Client) -> Api<Self> {
                 $api(self, client)
@@ -123,7 +123,7 @@ impl<K: Subject> Reconciler for Outbox<K> {
     type Kind = K;
 
     fn cache(context: &Context) -> &Store<K> {
-        K::cache(&context.stores)
+        K::cache(&context.caches)
     }
 
     /// Only an object's own changes bring new messages.
@@ -171,7 +171,7 @@ impl<K: Subject> Reconciler for Outbox<K> {
                 _ = look.tick(), if !attempts.is_empty() && !self.stop.is_cancelled() => {
                     let room = AT_ONCE.saturating_sub(attempts.len());
                     let is_more = |known: Arc<K>| !due(&*known, &under_way, room).is_empty();
-                    if !object.known(&context.stores).is_some_and(is_more) {
+                    if !object.known(&context.caches).is_some_and(is_more) {
                         continue;
                     }
                     let newer = match api.get_opt(&stored.name_any()).await {

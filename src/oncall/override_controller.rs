@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::OnCallOverride;
-use crate::cluster::caches::{Change, get, in_namespace};
+use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
@@ -21,14 +21,14 @@ impl Reconciler for OnCallOverrideReconciler {
     type Kind = OnCallOverride;
 
     fn cache(context: &Context) -> &Store<OnCallOverride> {
-        &context.stores.overrides
+        &context.caches.overrides
     }
 
     /// An override may hide another one, so a change of one affects the others of the namespace.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<OnCallOverride>> {
         match change.kind {
-            "OnCallRotation" | "OnCallOverride" => {
-                controller::same_namespace(&context.stores.overrides, change)
+            Kind::OnCallRotation | Kind::OnCallOverride => {
+                controller::same_namespace(&context.caches.overrides, change)
             }
             _ => Vec::new(),
         }
@@ -49,7 +49,7 @@ impl Reconciler for OnCallOverrideReconciler {
 fn gather(subject: &OnCallOverride, context: &Context) -> OverrideFacts {
     let namespace = subject.namespace().unwrap_or_default();
     OverrideFacts {
-        rotation: get(&context.stores.rotations, &namespace, &subject.spec.rotation_ref.name),
-        overrides: in_namespace(&context.stores.overrides, &namespace),
+        rotation: get(&context.caches.rotations, &namespace, &subject.spec.rotation_ref.name),
+        overrides: in_namespace(&context.caches.overrides, &namespace),
     }
 }

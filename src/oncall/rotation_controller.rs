@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::OnCallRotation;
-use crate::cluster::caches::{Change, in_namespace};
+use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
@@ -21,13 +21,13 @@ impl Reconciler for OnCallRotationReconciler {
     type Kind = OnCallRotation;
 
     fn cache(context: &Context) -> &Store<OnCallRotation> {
-        &context.stores.rotations
+        &context.caches.rotations
     }
 
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<OnCallRotation>> {
         match change.kind {
-            "OnCallOverride" | "NotificationChannel" | "OnCallRotation" => {
-                controller::same_namespace(&context.stores.rotations, change)
+            Kind::OnCallOverride | Kind::NotificationChannel | Kind::OnCallRotation => {
+                controller::same_namespace(&context.caches.rotations, change)
             }
             _ => Vec::new(),
         }
@@ -48,8 +48,8 @@ impl Reconciler for OnCallRotationReconciler {
 fn gather(rotation: &OnCallRotation, context: &Context) -> RotationFacts {
     let namespace = rotation.namespace().unwrap_or_default();
     RotationFacts {
-        overrides: in_namespace(&context.stores.overrides, &namespace),
-        channels: in_namespace(&context.stores.channels, &namespace),
-        rotations: in_namespace(&context.stores.rotations, &namespace),
+        overrides: in_namespace(&context.caches.overrides, &namespace),
+        channels: in_namespace(&context.caches.channels, &namespace),
+        rotations: in_namespace(&context.caches.rotations, &namespace),
     }
 }

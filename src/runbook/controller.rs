@@ -12,7 +12,7 @@ use super::decide::{RunbookFacts, decide};
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Runbook, RunbookRun};
-use crate::cluster::caches::{Change, in_namespace};
+use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
 
@@ -24,17 +24,17 @@ impl Reconciler for RunbookReconciler {
     type Kind = Runbook;
 
     fn cache(context: &Context) -> &Store<Runbook> {
-        &context.stores.runbooks
+        &context.caches.runbooks
     }
 
     /// Runbooks that a change of something else may concern.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
         match change.kind {
             // Services and rotations know the names of the approvers who are missing.
-            "Approval" | "RunbookRun" | "BusinessService" | "OnCallRotation" => {
-                same_namespace(&context.stores.runbooks, change)
+            Kind::Approval | Kind::RunbookRun | Kind::BusinessService | Kind::OnCallRotation => {
+                same_namespace(&context.caches.runbooks, change)
             }
-            "ChangePolicy" => all(&context.stores.runbooks),
+            Kind::ChangePolicy => all(&context.caches.runbooks),
             _ => Vec::new(),
         }
     }
@@ -47,12 +47,12 @@ impl Reconciler for RunbookReconciler {
         let facts = RunbookFacts {
             runbook: &runbook,
             account: account.as_ref(),
-            approvals: &in_namespace(&context.stores.approvals, &namespace),
-            policies: &context.stores.policies.state(),
+            approvals: &in_namespace(&context.caches.approvals, &namespace),
+            policies: &context.caches.policies.state(),
             runs: &runs_of(&runbook, context, &namespace).await?,
             names: approval::names(
-                &in_namespace(&context.stores.services, &namespace),
-                &in_namespace(&context.stores.rotations, &namespace),
+                &in_namespace(&context.caches.services, &namespace),
+                &in_namespace(&context.caches.rotations, &namespace),
                 &runbook.spec,
             ),
         };
@@ -81,7 +81,7 @@ async fn runs_of(
     context: &Context,
     namespace: &str,
 ) -> Result<Vec<Arc<RunbookRun>>, Error> {
-    let mut runs = in_namespace(&context.stores.runs, namespace);
+    let mut runs = in_namespace(&context.caches.runs, namespace);
     let remembered = runbook.status.iter().flat_map(|status| &status.recent_runs);
     for run in remembered.filter(|run| run.end_time.is_none()) {
         if runs.iter().all(|known| known.uid().as_ref() != Some(&run.uid)) {

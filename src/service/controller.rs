@@ -9,7 +9,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::decide::{ServiceFacts, decide, missing};
 use crate::api::BusinessService;
 use crate::api::common::NameRef;
-use crate::cluster::caches::{Change, get, in_namespace};
+use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
@@ -21,13 +21,13 @@ impl Reconciler for BusinessServiceReconciler {
     type Kind = BusinessService;
 
     fn cache(context: &Context) -> &Store<BusinessService> {
-        &context.stores.services
+        &context.caches.services
     }
 
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<BusinessService>> {
         match change.kind {
-            "Incident" | "OnCallRotation" | "NotificationChannel" => {
-                controller::same_namespace(&context.stores.services, change)
+            Kind::Incident | Kind::OnCallRotation | Kind::NotificationChannel => {
+                controller::same_namespace(&context.caches.services, change)
             }
             _ => Vec::new(),
         }
@@ -39,19 +39,19 @@ impl Reconciler for BusinessServiceReconciler {
         context: &SharedContext,
     ) -> Result<Requeue, Error> {
         let namespace = service.namespace().unwrap_or_default();
-        let stores = &context.stores;
+        let caches = &context.caches;
         let rotation = |reference: Option<&NameRef>| {
-            reference.and_then(|reference| get(&stores.rotations, &namespace, &reference.name))
+            reference.and_then(|reference| get(&caches.rotations, &namespace, &reference.name))
         };
         let rotations = service.spec.rotations.as_ref();
         let on_call = rotation(rotations.and_then(|rotations| rotations.on_call.as_ref()));
         let facts = ServiceFacts {
             service: &service,
-            incidents: &in_namespace(&stores.incidents, &namespace),
+            incidents: &in_namespace(&caches.incidents, &namespace),
             on_call: on_call.as_deref(),
             missing: &missing(&service.spec, |kind, name| match kind {
-                "OnCallRotation" => get(&stores.rotations, &namespace, name).is_some(),
-                _ => get(&stores.channels, &namespace, name).is_some(),
+                "OnCallRotation" => get(&caches.rotations, &namespace, name).is_some(),
+                _ => get(&caches.channels, &namespace, name).is_some(),
             }),
         };
         status::write(&context.client, &*service, decide(&facts, Timestamp::now())).await?;

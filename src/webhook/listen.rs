@@ -29,7 +29,7 @@ pub async fn run(
 ) -> Result<&'static str, Box<dyn std::error::Error + Send + Sync>> {
     let config = &context.config;
     // No verdict without facts: an empty cache knows of no policy.
-    if stop.run_until_cancelled(context.stores.filled()).await.is_none() {
+    if stop.run_until_cancelled(context.caches.synced()).await.is_none() {
         return Ok("admission");
     }
     let store = CertificateStore::new(context.client.clone(), &config.namespace, &config.admission.names);

@@ -8,7 +8,7 @@ use kube::api::Api;
 
 use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallRotation};
 use crate::change::policy;
-use crate::cluster::caches::{in_namespace, stored_now};
+use crate::cluster::caches::{in_namespace, list_live};
 use crate::cluster::{Context, Error};
 
 /// Facts about the requests of one namespace.
@@ -33,8 +33,8 @@ pub struct Facts {
 impl Facts {
     /// The facts as cached. They never let a change pass: the gate reads [`LiveFacts`].
     pub fn cached(context: &Context, namespace: &str) -> Facts {
-        let incidents = context.stores.incidents.state();
-        let approvals = in_namespace(&context.stores.approvals, namespace);
+        let incidents = context.caches.incidents.state();
+        let approvals = in_namespace(&context.caches.approvals, namespace);
         Facts::with(context, namespace, incidents, approvals)
     }
 
@@ -45,11 +45,11 @@ impl Facts {
         approvals: Vec<Arc<Approval>>,
     ) -> Facts {
         Facts {
-            policies: context.stores.policies.state(),
-            freezes: context.stores.freezes.state(),
+            policies: context.caches.policies.state(),
+            freezes: context.caches.freezes.state(),
             incidents,
-            services: in_namespace(&context.stores.services, namespace),
-            rotations: in_namespace(&context.stores.rotations, namespace),
+            services: in_namespace(&context.caches.services, namespace),
+            rotations: in_namespace(&context.caches.rotations, namespace),
             approvals,
             operator_namespace: context.config.namespace.clone(),
         }
@@ -71,7 +71,7 @@ impl LiveFacts {
         requests: impl Iterator<Item = &'a ChangeRequest>,
     ) -> Result<LiveFacts, Error> {
         let approvals = Api::namespaced(context.client.clone(), namespace);
-        let approvals = stored_now::<Approval>(approvals, &context.stores.approvals).await?;
+        let approvals = list_live::<Approval>(approvals, &context.caches.approvals).await?;
         let plans = requests.filter_map(|request| request.status.as_ref()).flat_map(|status| &status.plan);
         let namespaces: BTreeSet<&str> = plans.map(policy::namespace_of).collect();
         let mut incidents = Vec::new();
@@ -80,7 +80,7 @@ impl LiveFacts {
                 "" => Api::all(context.client.clone()),
                 namespace => Api::namespaced(context.client.clone(), namespace),
             };
-            incidents.extend(stored_now::<Incident>(api, &context.stores.incidents).await?);
+            incidents.extend(list_live::<Incident>(api, &context.caches.incidents).await?);
         }
         Ok(LiveFacts(Facts::with(context, namespace, incidents, approvals)))
     }

@@ -16,7 +16,7 @@ use crate::change::approval::facts::Facts;
 use crate::change::approval::quorum;
 use crate::change::approval::quorum::{Names, NotCounted, Rules, Subject};
 use crate::change::{approval, policy};
-use crate::cluster::caches::{Change, get, in_namespace};
+use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::conditions::{self, State};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
@@ -30,7 +30,7 @@ impl Reconciler for ApprovalReconciler {
     type Kind = Approval;
 
     fn cache(context: &Context) -> &Store<Approval> {
-        &context.stores.approvals
+        &context.caches.approvals
     }
 
     /// Approvals of the object that changed; a policy or an incident may concern all of theirs.
@@ -41,16 +41,18 @@ impl Reconciler for ApprovalReconciler {
             let is_of_lost_runbook = || {
                 let namespace = approval.metadata.namespace.as_deref().unwrap_or_default();
                 subject.kind == SubjectKind::Runbook
-                    && get(&context.stores.runbooks, namespace, &subject.name).is_none()
+                    && get(&context.caches.runbooks, namespace, &subject.name).is_none()
             };
             match change.kind {
-                "RunbookRun" if same_namespace && is_of_lost_runbook() => true,
-                "ChangePolicy" => true,
-                "Incident" => same_namespace || subject.kind == SubjectKind::ChangeRequest,
-                kind => same_namespace && subject.name == change.name && kind == subject.kind.to_string(),
+                Kind::RunbookRun if same_namespace && is_of_lost_runbook() => true,
+                Kind::ChangePolicy => true,
+                Kind::Incident => same_namespace || subject.kind == SubjectKind::ChangeRequest,
+                kind => {
+                    same_namespace && subject.name == change.name && kind.as_str() == subject.kind.to_string()
+                }
             }
         };
-        let found = context.stores.approvals.state_filter(is_concerned);
+        let found = context.caches.approvals.state_filter(is_concerned);
         found.iter().map(|approval| ObjectRef::from_obj(&**approval)).collect()
     }
 
@@ -100,7 +102,7 @@ fn decide(
     let uid = approval.uid().unwrap_or_default();
     let copied = match subject.kind {
         SubjectKind::ChangeRequest => {
-            let Some(request) = get(&context.stores.requests, namespace, &subject.name) else {
+            let Some(request) = get(&context.caches.requests, namespace, &subject.name) else {
                 return (State::Unknown, Reason::NoSubject, "its request is not known yet".to_owned());
             };
             let facts = Facts::cached(context, namespace);
@@ -109,10 +111,10 @@ fn decide(
                 Err(why) => (State::False, reason(why), why.message().to_owned()),
             };
         }
-        SubjectKind::Runbook => get(&context.stores.runbooks, namespace, &subject.name)
+        SubjectKind::Runbook => get(&context.caches.runbooks, namespace, &subject.name)
             .and_then(|runbook| runbook.status.as_ref().map(|status| status.decisions.clone())),
         SubjectKind::RunbookRun if subject.step.is_none() => {
-            get(&context.stores.runs, namespace, &subject.name)
+            get(&context.caches.runs, namespace, &subject.name)
                 .and_then(|run| run.status.as_ref().map(|status| status.decisions.clone()))
         }
         SubjectKind::RunbookRun | SubjectKind::Incident => return answer(context, approval, namespace),
@@ -143,17 +145,17 @@ fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Times
     let subject = &approval.spec.subject_ref;
     let (digest, excluded) = match subject.kind {
         SubjectKind::Runbook => {
-            let runbook = get(&context.stores.runbooks, namespace, &subject.name)?;
+            let runbook = get(&context.caches.runbooks, namespace, &subject.name)?;
             let authors = runbook.authors()?;
             (runbook.status.as_ref()?.digest.clone()?, authors.into_iter().collect())
         }
         _ => {
-            let run = get(&context.stores.runs, namespace, &subject.name)?;
+            let run = get(&context.caches.runs, namespace, &subject.name)?;
             let starter = run.spec.started_by.iter().map(|starter| starter.user.clone()).collect();
             (run.status.as_ref()?.digest.clone()?, starter)
         }
     };
-    let policies = context.stores.policies.state();
+    let policies = context.caches.policies.state();
     let covering = policy::covering(&policies, namespace, &context.config.namespace);
     let policies: Vec<&ChangePolicySpec> = covering.iter().map(|policy| &policy.spec).collect();
     let names = Names::default();
@@ -168,12 +170,12 @@ fn answer(context: &Context, approval: &Approval, namespace: &str) -> (State, Re
     let subject = &approval.spec.subject_ref;
     let by = approval.spec.by.as_ref().map(|by| by.user.as_str());
     let answered = match subject.kind {
-        SubjectKind::RunbookRun => get(&context.stores.runs, namespace, &subject.name).and_then(|run| {
+        SubjectKind::RunbookRun => get(&context.caches.runs, namespace, &subject.name).and_then(|run| {
             let steps = run.status.as_ref().map(|status| status.steps.clone()).unwrap_or_default();
             let step = steps.into_iter().find(|step| Some(&step.name) == subject.step.as_ref())?;
             (step.digest.as_ref() == Some(&approval.spec.digest)).then_some(step.answered).flatten()
         }),
-        _ => get(&context.stores.incidents, namespace, &subject.name).and_then(|incident| {
+        _ => get(&context.caches.incidents, namespace, &subject.name).and_then(|incident| {
             let checks = incident.status.as_ref().map(|status| status.checks.clone()).unwrap_or_default();
             let check = checks.into_iter().find(|check| Some(&check.name) == subject.check.as_ref())?;
             (check.digest.as_ref() == Some(&approval.spec.digest)).then_some(check.answered).flatten()
@@ -213,12 +215,12 @@ fn reason(why: NotCounted) -> Reason {
 async fn is_gone(context: &Context, approval: &Approval, namespace: &str) -> Result<bool, Error> {
     let subject = &approval.spec.subject_ref;
     let name = subject.name.as_str();
-    let stores = &context.stores;
+    let caches = &context.caches;
     let cached = match subject.kind {
-        SubjectKind::ChangeRequest => get(&stores.requests, namespace, name).and_then(|object| object.uid()),
-        SubjectKind::Runbook => get(&stores.runbooks, namespace, name).and_then(|object| object.uid()),
-        SubjectKind::RunbookRun => get(&stores.runs, namespace, name).and_then(|object| object.uid()),
-        SubjectKind::Incident => get(&stores.incidents, namespace, name).and_then(|object| object.uid()),
+        SubjectKind::ChangeRequest => get(&caches.requests, namespace, name).and_then(|object| object.uid()),
+        SubjectKind::Runbook => get(&caches.runbooks, namespace, name).and_then(|object| object.uid()),
+        SubjectKind::RunbookRun => get(&caches.runs, namespace, name).and_then(|object| object.uid()),
+        SubjectKind::Incident => get(&caches.incidents, namespace, name).and_then(|object| object.uid()),
     };
     if cached.as_deref() == Some(&subject.uid) {
         return Ok(false);
@@ -241,7 +243,7 @@ fn is_needed(context: &Context, approval: &Approval, namespace: &str) -> bool {
             is_of_it && !status.state.is_some_and(RunState::is_settled)
         })
     };
-    subject.kind == SubjectKind::Runbook && in_namespace(&context.stores.runs, namespace).iter().any(rests)
+    subject.kind == SubjectKind::Runbook && in_namespace(&context.caches.runs, namespace).iter().any(rests)
 }
 
 async fn uid_of<K>(context: &Context, namespace: &str, name: &str) -> Result<Option<String>, Error>

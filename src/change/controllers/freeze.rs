@@ -23,7 +23,7 @@ impl Reconciler for FreezeReconciler {
     type Kind = Freeze;
 
     fn cache(context: &Context) -> &Store<Freeze> {
-        &context.stores.freezes
+        &context.caches.freezes
     }
 
     /// No other object has a say in it.

@@ -16,7 +16,7 @@ use crate::api::{Approval, ChangePolicy};
 use crate::change::approval::binding;
 use crate::change::policy;
 use crate::change::probe_results::{ProbeResult, ProbeResults};
-use crate::cluster::caches::Change;
+use crate::cluster::caches::{Change, Kind};
 use crate::cluster::conditions::{self, NotReady, State, set};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
@@ -37,13 +37,13 @@ impl Reconciler for ChangePolicyReconciler {
     type Kind = ChangePolicy;
 
     fn cache(context: &Context) -> &Store<ChangePolicy> {
-        &context.stores.policies
+        &context.caches.policies
     }
 
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<ChangePolicy>> {
         match change.kind {
-            "Namespace" | "Incident" | "ChangeRequest" | "Runbook" => {
-                context.stores.policies.state().iter().map(|policy| ObjectRef::from_obj(&**policy)).collect()
+            Kind::Namespace | Kind::Incident | Kind::ChangeRequest | Kind::Runbook => {
+                context.caches.policies.state().iter().map(|policy| ObjectRef::from_obj(&**policy)).collect()
             }
             _ => Vec::new(),
         }
@@ -83,7 +83,7 @@ pub struct Facts {
 fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Facts {
     let mut facts = Facts { probe: probes.of(&policy.name_any()), ..Facts::default() };
     let operator_namespace = context.config.namespace.as_str();
-    let existing = context.stores.namespaces.state();
+    let existing = context.caches.namespaces.state();
     let scope = &policy.spec.scope.namespaces;
     let wanted: Vec<String> = match (&scope.names, &scope.selector) {
         (Some(names), _) => names.clone(),
@@ -111,7 +111,7 @@ fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Fa
     }
     facts.namespaces.sort();
     facts.namespaces.dedup();
-    let incidents = context.stores.incidents.state();
+    let incidents = context.caches.incidents.state();
     facts.incidents = facts
         .namespaces
         .iter()
@@ -127,8 +127,8 @@ fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Fa
 /// When the earliest approval that counts under the policy was made.
 fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]) -> Option<Time> {
     let policies = [Arc::new(policy.clone())];
-    let freezes = context.stores.freezes.state();
-    let requests = context.stores.requests.state();
+    let freezes = context.caches.freezes.state();
+    let requests = context.caches.requests.state();
     let of_requests = requests
         .iter()
         .filter_map(|request| request.status.as_ref())
@@ -138,14 +138,14 @@ fn first_counted(policy: &ChangePolicy, context: &Context, namespaces: &[String]
             status.plan.iter().any(concerns)
         })
         .flat_map(|status| &status.decisions);
-    let runbooks = context.stores.runbooks.state();
+    let runbooks = context.caches.runbooks.state();
     let of_runbooks = runbooks
         .iter()
         .filter(|runbook| runbook.namespace().is_some_and(|namespace| namespaces.contains(&namespace)))
         .filter_map(|runbook| runbook.status.as_ref())
         .flat_map(|status| &status.decisions);
     let approval = |decision: &CountedDecision| {
-        context.stores.approvals.find(|approval| approval.metadata.uid.as_ref() == Some(&decision.uid))
+        context.caches.approvals.find(|approval| approval.metadata.uid.as_ref() == Some(&decision.uid))
     };
     let counts = |decision: &&CountedDecision| counts_under(policy, decision, approval(decision).as_deref());
     let of_all = of_requests.chain(of_runbooks).filter(counts);

@@ -21,7 +21,7 @@ use crate::change::request::decide::Live;
 use crate::change::request::messages;
 use crate::change::request::messages::People;
 use crate::change::request::{plan, validate};
-use crate::cluster::caches::{Change, get, get_cluster};
+use crate::cluster::caches::{Change, Kind, get, get_cluster};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
@@ -36,29 +36,29 @@ impl Reconciler for ChangeRequestReconciler {
     type Kind = ChangeRequest;
 
     fn cache(context: &Context) -> &Store<ChangeRequest> {
-        &context.stores.requests
+        &context.caches.requests
     }
 
     /// Requests that a change of something else may concern.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>> {
         let is_of_namespace = matches!(
             change.kind,
-            "Approval"
-                | "Incident"
-                | "BusinessService"
-                | "OnCallRotation"
-                | "Deployment"
-                | "StatefulSet"
-                | "DaemonSet"
+            Kind::Approval
+                | Kind::Incident
+                | Kind::BusinessService
+                | Kind::OnCallRotation
+                | Kind::Deployment
+                | Kind::StatefulSet
+                | Kind::DaemonSet
         );
         let operator_namespace = context.config.namespace.as_str();
         let is_concerned = |request: &ChangeRequest| {
             let namespace = request.metadata.namespace.as_deref();
             match change.kind {
-                "ChangePolicy" => true,
-                "Freeze" | "Namespace" => namespace == Some(operator_namespace),
+                Kind::ChangePolicy => true,
+                Kind::Freeze | Kind::Namespace => namespace == Some(operator_namespace),
                 // An incident of a namespace also binds changes of its policy, which are asked for in the operator's namespace.
-                "Incident" if namespace == Some(operator_namespace) => true,
+                Kind::Incident if namespace == Some(operator_namespace) => true,
                 _ => is_of_namespace && namespace == change.namespace.as_deref(),
             }
         };
@@ -68,7 +68,7 @@ impl Reconciler for ChangeRequestReconciler {
                 .into_iter()
                 .any(|kind| is_true(conditions, kind))
         };
-        let found = context.stores.requests.state_filter(|request| is_concerned(request) && open(request));
+        let found = context.caches.requests.state_filter(|request| is_concerned(request) && open(request));
         found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
     }
 
@@ -156,8 +156,8 @@ async fn plan(
     if !problems.is_empty() {
         return Ok(Err(invalid(problems)));
     }
-    let policies = context.stores.policies.state();
-    let freezes = context.stores.freezes.state();
+    let policies = context.caches.policies.state();
+    let freezes = context.caches.freezes.state();
     let mut governing: Vec<&ChangePolicy> = Vec::new();
     for planned in &plan {
         for policy in policy::governing(&policies, &freezes, planned, &context.config.namespace) {
@@ -206,19 +206,19 @@ fn planned(
 fn live(context: &Context, planned: &PlannedChange) -> Live {
     let (namespace, name) = (planned.namespace.as_deref().unwrap_or_default(), planned.target.name.as_str());
     let (group, kind) = (planned.target.group(), planned.target.kind.as_str());
-    let stores = &context.stores;
+    let caches = &context.caches;
     if workloads::is_one(group, kind) {
-        return match workloads::one(stores, namespace, kind, name) {
+        return match workloads::one(caches, namespace, kind, name) {
             Ok(None) => Live::Gone,
             Ok(Some(object)) => Live::Object(object),
             Err(_) => Live::Unknown,
         };
     }
     let uid = match (group, kind) {
-        ("", "Namespace") => get_cluster(&stores.namespaces, name).and_then(|object| object.uid()),
-        (api::GROUP, "ChangePolicy") => get_cluster(&stores.policies, name).and_then(|object| object.uid()),
-        (api::GROUP, "Freeze") => get_cluster(&stores.freezes, name).and_then(|object| object.uid()),
-        (api::GROUP, "Incident") => get(&stores.incidents, namespace, name).and_then(|object| object.uid()),
+        ("", "Namespace") => get_cluster(&caches.namespaces, name).and_then(|object| object.uid()),
+        (api::GROUP, "ChangePolicy") => get_cluster(&caches.policies, name).and_then(|object| object.uid()),
+        (api::GROUP, "Freeze") => get_cluster(&caches.freezes, name).and_then(|object| object.uid()),
+        (api::GROUP, "Incident") => get(&caches.incidents, namespace, name).and_then(|object| object.uid()),
         _ => return Live::Unknown,
     };
     if uid == planned.uid { Live::Unknown } else { Live::Gone }

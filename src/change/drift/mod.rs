@@ -29,8 +29,8 @@ use crate::change::drift::attribution::Difference;
 use crate::change::drift::baseline::Baseline;
 use crate::change::drift::scan::Kind;
 use crate::change::gate::unauthorized;
-use crate::cluster::caches::{Change, Missed, in_namespace};
-use crate::cluster::{Context, Error, SharedContext, workloads};
+use crate::cluster::caches::{self, Change, Missed, in_namespace};
+use crate::cluster::{Context, Error, SharedContext};
 use crate::text::cut;
 
 /// Interval between scans of every kind.
@@ -46,7 +46,7 @@ type Baselines = BTreeMap<String, Baseline>;
 /// Compares once, then keeps the baselines up to date until `stop`.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
     // Watch first, then compare: a change in between is seen by the watch.
-    let changes = context.stores.changes().ready_chunks(BURST);
+    let changes = context.caches.changes().ready_chunks(BURST);
     futures::pin_mut!(changes);
     let mut baselines = Baselines::new();
     let mut seen = protected(&context);
@@ -109,10 +109,12 @@ fn touched(changes: &[Result<Change, Missed>]) -> Touched<'_> {
     let mut touched = Touched::default();
     for change in changes {
         match change {
-            Ok(Change { kind, namespace, .. }) if workloads::KINDS.contains(kind) => {
+            Ok(Change { kind, namespace, .. }) if kind.is_workload() => {
                 touched.namespaces.extend(namespace.as_deref());
             }
-            Ok(Change { kind: "ChangePolicy" | "Namespace", .. }) => touched.policies = true,
+            Ok(Change { kind: caches::Kind::ChangePolicy | caches::Kind::Namespace, .. }) => {
+                touched.policies = true
+            }
             Ok(_) => {}
             Err(Missed) => {
                 touched.everywhere = true;
@@ -124,7 +126,7 @@ fn touched(changes: &[Result<Change, Missed>]) -> Touched<'_> {
 }
 
 fn protected(context: &Context) -> Vec<String> {
-    policy::protected_namespaces(&context.stores.policies.state(), &context.config.namespace)
+    policy::protected_namespaces(&context.caches.policies.state(), &context.config.namespace)
 }
 
 /// Compares the namespaces that were not compared yet since the start, and announces drift.
@@ -245,11 +247,11 @@ fn differences<'a>(baseline: &Baseline, found: &'a BTreeMap<String, Kind>) -> Ve
 
 /// Whether a request, a run or a record explains a difference.
 fn is_attributed(context: &Context, namespace: &str, difference: &Difference<'_>) -> bool {
-    let policies = context.stores.policies.state();
+    let policies = context.caches.policies.state();
     let mut recorded =
         policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.unauthorized);
-    in_namespace(&context.stores.requests, namespace).iter().any(|request| difference.is_use_of(request))
-        || in_namespace(&context.stores.runs, namespace).iter().any(|run| difference.is_step_of(run))
+    in_namespace(&context.caches.requests, namespace).iter().any(|request| difference.is_use_of(request))
+        || in_namespace(&context.caches.runs, namespace).iter().any(|run| difference.is_step_of(run))
         || recorded.any(|change| change.namespace == namespace && difference.is_recorded(change))
 }
 
@@ -259,7 +261,7 @@ async fn announce_all(
     namespace: &str,
     differences: Vec<Difference<'_>>,
 ) -> Result<(), Error> {
-    let policies = context.stores.policies.state();
+    let policies = context.caches.policies.state();
     if differences.len() > ONE_BY_ONE {
         let policies = policy::covering(&policies, namespace, &context.config.namespace);
         let itself =
@@ -321,14 +323,14 @@ mod tests {
             Ok(Change { kind, namespace: namespace.map(str::to_owned), name: "checkout".to_owned() })
         };
         let burst = [
-            change("Deployment", Some("shop")),
-            change("StatefulSet", Some("shop")),
-            change("Incident", Some("till")),
-            change("Deployment", Some("till")),
+            change(caches::Kind::Deployment, Some("shop")),
+            change(caches::Kind::StatefulSet, Some("shop")),
+            change(caches::Kind::Incident, Some("till")),
+            change(caches::Kind::Deployment, Some("till")),
         ];
         let workloads = Touched { namespaces: BTreeSet::from(["shop", "till"]), ..Touched::default() };
         assert_eq!(touched(&burst), workloads);
-        let policy = [change("ChangePolicy", None)];
+        let policy = [change(caches::Kind::ChangePolicy, None)];
         assert_eq!(touched(&policy), Touched { policies: true, ..Touched::default() });
         assert!(touched(&[Err(Missed)]).everywhere);
     }

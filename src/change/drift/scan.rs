@@ -133,7 +133,7 @@ pub async fn find(
         };
         let mut of_kind = BTreeMap::new();
         if is_workload {
-            for content in workloads::all(&context.stores, namespace, &resource.kind)? {
+            for content in workloads::all(&context.caches, namespace, &resource.kind)? {
                 let name = content["metadata"]["name"].as_str().unwrap_or_default().to_owned();
                 let metadata = listed.as_ref().and_then(|listed| listed.get(&name));
                 of_kind.insert(name, Found::by_content(content, metadata)?);
@@ -148,7 +148,7 @@ pub async fn find(
         let key = format!("{}.{}", resource.plural, resource.group).trim_end_matches('.').to_owned();
         found.insert(key, Kind { resource: resource.clone(), objects: of_kind });
     }
-    if let Some(itself) = get_cluster(&context.stores.namespaces, namespace) {
+    if let Some(itself) = get_cluster(&context.caches.namespaces, namespace) {
         let itself = Found::by_content(serde_json::to_value(&*itself)?, None)?;
         let resource = ApiResource::erase::<Namespace>(&());
         let objects = BTreeMap::from([(namespace.to_owned(), itself)]);

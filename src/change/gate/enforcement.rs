@@ -48,8 +48,8 @@ async fn message(
     let bindings = binding::bindings(incidents, &specs, &action.namespace);
     let plan = [PlannedChange { target: action.target.clone(), ..PlannedChange::default() }];
     let names = approvers::names(
-        &in_namespace(&context.stores.services, &action.namespace),
-        &in_namespace(&context.stores.rotations, &action.namespace),
+        &in_namespace(&context.caches.services, &action.namespace),
+        &in_namespace(&context.caches.rotations, &action.namespace),
         &plan,
     );
     let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer: false };

@@ -45,7 +45,7 @@ pub fn is_proved_controller<'a>(
 pub fn is_run_step<'a>(context: &'a Context, action: &'a Action) -> BoxFuture<'a, Result<bool, Error>> {
     async move {
         let Some(uid) = &action.run else { return Ok(false) };
-        let cached = context.stores.runs.find(|run| run.metadata.uid.as_deref() == Some(uid));
+        let cached = context.caches.runs.find(|run| run.metadata.uid.as_deref() == Some(uid));
         let Some(cached) = cached else {
             return Err(Error::Waiting("the run that it is a step of is not known here yet".to_owned()));
         };
@@ -148,7 +148,7 @@ pub async fn kind(context: &Context, action: &Action) -> Result<String, Error> {
 
 /// Whether any policy protects such objects.
 pub fn is_protected(context: &Context, resource: &Resource<'_>) -> bool {
-    let policies = context.stores.policies.state();
+    let policies = context.caches.policies.state();
     !policy::protecting(&policies, resource, &context.config.namespace).is_empty()
 }
 

@@ -96,7 +96,7 @@ pub async fn record_break_glass(context: &SharedContext, request: &Request) -> V
         && !action.dry_run
         && !action.changes_nothing()
     {
-        let policies = context.stores.policies.state();
+        let policies = context.caches.policies.state();
         let protecting = policy::protecting(&policies, &action.resource(), &context.config.namespace);
         unauthorized::record(context, &protecting, action, UnauthorizedKind::BreakGlass).await;
     }

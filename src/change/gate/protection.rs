@@ -9,7 +9,7 @@ use crate::api::change_policy::{Activation, Interactive};
 use crate::api::{ChangePolicy, Incident};
 use crate::change::approval::binding;
 use crate::change::policy;
-use crate::cluster::caches::stored_now;
+use crate::cluster::caches::list_live;
 use crate::cluster::{Context, Error};
 
 /// The policies and incidents of one review.
@@ -48,11 +48,11 @@ impl Protection {
 /// Every policy. The API server asks only about protected namespaces: if no cached policy covers this one, the cache is
 /// stale.
 async fn policies(context: &Context, action: &Action) -> Result<Vec<Arc<ChangePolicy>>, Error> {
-    let cached = context.stores.policies.state();
+    let cached = context.caches.policies.state();
     if !policy::covering(&cached, &action.namespace, &context.config.namespace).is_empty() {
         return Ok(cached);
     }
-    stored_now(Api::all(context.client.clone()), &context.stores.policies).await
+    list_live(Api::all(context.client.clone()), &context.caches.policies).await
 }
 
 /// The incidents: as stored if more passes without one, else as cached.
@@ -67,8 +67,8 @@ async fn incidents(
             || (action.is_interactive() && policy.spec.interactive.normally != Interactive::Approve)
     };
     if !covering.iter().any(is_looser_without) {
-        return Ok(context.stores.incidents.state());
+        return Ok(context.caches.incidents.state());
     }
     let incidents = Api::namespaced(context.client.clone(), &action.namespace);
-    stored_now(incidents, &context.stores.incidents).await
+    list_live(incidents, &context.caches.incidents).await
 }

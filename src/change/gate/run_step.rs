@@ -43,9 +43,9 @@ pub fn is_announced(run: &RunbookRun, action: &Action, now: Timestamp) -> Result
             && diff::uncovered(&intent.delta, &action.delta, Partial::Forbidden).is_empty()
     };
     let here = run.metadata.namespace.as_deref() == Some(&action.namespace);
-    let stores = !run.spec.dry_run || action.dry_run;
+    let caches = !run.spec.dry_run || action.dry_run;
     let Some(intent) =
-        announced.filter_map(|step| step.intent.as_ref()).find(fits).filter(|_| here && stores)
+        announced.filter_map(|step| step.intent.as_ref()).find(fits).filter(|_| here && caches)
     else {
         return Ok(false);
     };

@@ -139,8 +139,8 @@ fn text(change: &UnauthorizedChange) -> String {
 
 /// The people and channels of the services that own the object.
 fn concerned(context: &Context, change: &UnauthorizedChange) -> Audience {
-    let services = in_namespace(&context.stores.services, &change.namespace);
-    let rotations = in_namespace(&context.stores.rotations, &change.namespace);
+    let services = in_namespace(&context.caches.services, &change.namespace);
+    let rotations = in_namespace(&context.caches.rotations, &change.namespace);
     let plan = [PlannedChange { target: change.object.clone(), ..PlannedChange::default() }];
     Audience::concerned(&services, &rotations, &plan)
 }

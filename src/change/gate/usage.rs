@@ -49,7 +49,7 @@ pub enum Attempt {
 /// When approvals or incidents cannot be read, or the use cannot be stored.
 pub async fn attempt(context: &SharedContext, action: &Action) -> Result<Attempt, Error> {
     let namespace = namespace_of_requests(context, action);
-    let requests = in_namespace(&context.stores.requests, namespace);
+    let requests = in_namespace(&context.caches.requests, namespace);
     let now = Timestamp::now();
     let Matches { candidates, mismatches: mut refused } = matching::matches(requests, action, now);
     if !candidates.is_empty() {

@@ -56,7 +56,7 @@ impl Watch for ObjectCondition {
     ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>> {
         let namespace = source.namespace().unwrap_or_default();
         // An object that cannot be read is missing, and missing data changes nothing.
-        let objects = workloads::all(&context.stores, &namespace, &self.kind).unwrap_or_default();
+        let objects = workloads::all(&context.caches, &namespace, &self.kind).unwrap_or_default();
         let mut look = decide(source, self, &objects, now);
         look.observations.extend(superseded(self, &objects, &look.observations, firing, now));
         Box::pin(std::future::ready(look))

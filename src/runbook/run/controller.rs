@@ -17,10 +17,10 @@ use super::{ask, gather, journal, page, permit, prepare, view};
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
 use crate::api::{Approval, RunbookRun};
-use crate::cluster::caches::{Change, get, get_cluster, in_namespace};
+use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::{Reconciler, Requeue};
-use crate::cluster::{Context, Error, SharedContext, failpoints, status, workloads};
+use crate::cluster::{Context, Error, SharedContext, failpoints, status};
 use crate::oncall::escalation::responders;
 use crate::runbook::steps::{self, manual};
 
@@ -42,22 +42,22 @@ impl Reconciler for RunbookRunReconciler {
     type Kind = RunbookRun;
 
     fn cache(context: &Context) -> &Store<RunbookRun> {
-        &context.stores.runs
+        &context.caches.runs
     }
 
     /// Runs that a change of something else may concern.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
         let relevant = match change.kind {
-            kind if workloads::KINDS.contains(&kind) => |run: &RunbookRun, name: &str| {
+            kind if kind.is_workload() => |run: &RunbookRun, name: &str| {
                 // The snapshot names every object that the run reads.
                 view::snapshot_spec(run)
                     .is_some_and(|spec| steps::targets(&spec.steps).any(|target| target.name == name))
             },
-            "Runbook" => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
-            "Incident" => |run: &RunbookRun, name: &str| run.is_for(name),
+            Kind::Runbook => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
+            Kind::Incident => |run: &RunbookRun, name: &str| run.is_for(name),
             // Approvals count for a Runbook or a run, policies limit what may run, other runs hold targets.
-            "Approval" | "ChangePolicy" => |_: &RunbookRun, _: &str| true,
-            "RunbookRun" => |run: &RunbookRun, _: &str| {
+            Kind::Approval | Kind::ChangePolicy => |_: &RunbookRun, _: &str| true,
+            Kind::RunbookRun => |run: &RunbookRun, _: &str| {
                 run.status.as_ref().is_none_or(|status| status.start_time.is_none())
             },
             _ => return Vec::new(),
@@ -65,7 +65,7 @@ impl Reconciler for RunbookRunReconciler {
         let unsettled = |run: &RunbookRun| {
             !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
         };
-        let runs = context.stores.runs.state();
+        let runs = context.caches.runs.state();
         runs.iter()
             .filter(|run| change.namespace.is_none() || run.namespace() == change.namespace)
             .filter(|run| unsettled(run) && relevant(run, &change.name))
@@ -238,14 +238,14 @@ impl<'a> RunPass<'a> {
 
     /// Who is asked a question of a step.
     fn asked(&self) -> String {
-        let stores = &self.context.stores;
+        let caches = &self.context.caches;
         let named = self.run.spec.incident_ref.as_ref();
-        let incident = named.and_then(|named| get(&stores.incidents, &self.namespace, &named.name));
+        let incident = named.and_then(|named| get(&caches.incidents, &self.namespace, &named.name));
         responders::asked(
             incident.as_ref(),
-            &in_namespace(&stores.services, &self.namespace),
-            &in_namespace(&stores.rotations, &self.namespace),
-            &in_namespace(&stores.overrides, &self.namespace),
+            &in_namespace(&caches.services, &self.namespace),
+            &in_namespace(&caches.rotations, &self.namespace),
+            &in_namespace(&caches.overrides, &self.namespace),
             Timestamp::now(),
         )
     }
@@ -284,13 +284,13 @@ impl<'a> RunPass<'a> {
     /// Adds the messages that the status calls for.
     fn notify(&self, status: &mut RunbookRunStatus) {
         let run = RunbookRun { status: Some(status.clone()), ..self.run.clone() };
-        let stores = &self.context.stores;
+        let caches = &self.context.caches;
         let facts = page::Facts {
             run: &run,
-            services: &in_namespace(&stores.services, &self.namespace),
-            rotations: &in_namespace(&stores.rotations, &self.namespace),
-            overrides: &in_namespace(&stores.overrides, &self.namespace),
-            channels: &in_namespace(&stores.channels, &self.namespace),
+            services: &in_namespace(&caches.services, &self.namespace),
+            rotations: &in_namespace(&caches.rotations, &self.namespace),
+            overrides: &in_namespace(&caches.overrides, &self.namespace),
+            channels: &in_namespace(&caches.channels, &self.namespace),
         };
         page::update(&facts, status, Timestamp::now());
     }
@@ -298,7 +298,7 @@ impl<'a> RunPass<'a> {
     /// Releases a settled run, once all its pages are sent.
     async fn end(&mut self) -> Result<Requeue, Error> {
         let now = Timestamp::now();
-        let namespace = get_cluster(&self.context.stores.namespaces, &self.namespace);
+        let namespace = get_cluster(&self.context.caches.namespaces, &self.namespace);
         let ends = namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some());
         if ends || !page::is_due(&self.run, now) {
             self.release().await?;

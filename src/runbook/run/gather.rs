@@ -12,7 +12,7 @@ use super::ask::Stored;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::RunbookRunStatus;
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
-use crate::cluster::caches::{in_namespace, stored_now};
+use crate::cluster::caches::{in_namespace, list_live};
 use crate::cluster::{Context, Error};
 use crate::runbook::{approval, identity};
 
@@ -46,7 +46,7 @@ pub async fn incident(context: &Context, run: &RunbookRun) -> Result<Option<Inci
 /// # Errors
 /// When the API server does not answer.
 pub async fn approvals(context: &Context, run: &RunbookRun) -> Result<Vec<Arc<Approval>>, Error> {
-    Ok(stored_now(api(context, run), &context.stores.approvals).await?)
+    list_live(api(context, run), &context.caches.approvals).await
 }
 
 /// What is stored now about a run that asks whether it may go on. The other runs are read only before the run begins;
@@ -60,9 +60,9 @@ pub async fn stored(
     status: &RunbookRunStatus,
     spec: &RunbookSpec,
 ) -> Result<Stored, Error> {
-    let (stores, namespace) = (&context.stores, run.namespace().unwrap_or_default());
+    let (caches, namespace) = (&context.caches, run.namespace().unwrap_or_default());
     let runs = match status.start_time {
-        None => stored_now(api(context, run), &stores.runs).await?,
+        None => list_live(api(context, run), &caches.runs).await?,
         Some(_) => Vec::new(),
     };
     let uid = status.snapshot.as_ref().map(|snapshot| snapshot.uid.as_str());
@@ -72,12 +72,12 @@ pub async fn stored(
         runbook,
         account: identity::fit(account.as_ref(), &namespace, &spec.service_account_name),
         approvals: approvals(context, run).await?,
-        policies: stored_now(Api::all(context.client.clone()), &stores.policies).await?,
-        incidents: stored_now(api(context, run), &stores.incidents).await?,
+        policies: list_live(Api::all(context.client.clone()), &caches.policies).await?,
+        incidents: list_live(api(context, run), &caches.incidents).await?,
         runs,
         names: approval::names(
-            &in_namespace(&stores.services, &namespace),
-            &in_namespace(&stores.rotations, &namespace),
+            &in_namespace(&caches.services, &namespace),
+            &in_namespace(&caches.rotations, &namespace),
             spec,
         ),
     })
