@@ -13,24 +13,23 @@ die() {
 
 note() { echo "==> $*" >&2; }
 
-# Key of a part's binary: what it is built from. A changed source or version is another file.
-part_key() {
-  local part=$1
-  (cd "$root/dev/$part" && cat -- *.go go.mod go.sum 2>/dev/null) | sha256sum | cut -c1-12
+# Folder of the control plane's binaries, built or not: other sources or versions are another folder.
+tools=$cache/controlplane-$(cd "$root/dev/controlplane" && cat -- */*.go go.mod go.sum | sha256sum | cut -c1-12)
+# The binaries, each as it is called in the scripts.
+programs=(servers kubectl tool kwok helm alertmanager)
+
+# Path of a binary.
+binary() { # NAME
+  [ -x "$tools/$1" ] || die "$1 is not built yet: run dev/build"
+  echo "$tools/$1"
 }
 
-# Path of a part's binary, built or not.
-part_binary() { echo "$cache/$1-$(part_key "$1")"; }
-
-# Sets $controlplane $kwok $helm $alertmanager.
+# Sets $servers $kubectl $tool $kwok $helm $alertmanager.
 locate_binaries() {
-  controlplane=$(part_binary controlplane)
-  kwok=$(part_binary kwok)
-  helm=$(part_binary helm)
-  alertmanager=$(part_binary alertmanager)
-  local part
-  for part in controlplane kwok helm alertmanager; do
-    [ -x "${!part}" ] || die "$part is not built yet: run dev/build"
+  local program
+  for program in "${programs[@]}"; do
+    [ -x "$tools/$program" ] || die "$program is not built yet: run dev/build"
+    printf -v "$program" %s "$tools/$program"
   done
 }
 
@@ -57,6 +56,44 @@ build_product() {
   [ -n "${MAYDAY_BUILT:-}" ] && return
   note "building the operator, the plugin and the demo"
   (cd "$root" && cargo build "${features[@]}" --bins --example demo)
+}
+
+# Builds the control plane and the product beside each other: the one links or downloads while the other compiles.
+build_all() {
+  local control_plane
+  "$root/dev/build" &
+  control_plane=$!
+  # shellcheck disable=SC2064 # this process, whatever comes later
+  trap "kill $control_plane 2>/dev/null || true; wait" EXIT
+  trap 'exit 130' INT TERM
+  build_product
+  wait "$control_plane"
+  trap - EXIT INT TERM
+}
+
+# What is still to be built, in minutes on two cores, as words for a person: sets $minutes and $of_which.
+usual_time() { # MINUTES WHAT ; what comes after the builds
+  minutes=$1 of_which="$1 $2"
+  if [ ! -x "$root/target/debug/examples/demo" ]; then
+    minutes=$((minutes + 3)) of_which="3 for the operator, $of_which"
+  fi
+  if [ ! -x "$tools/alertmanager" ]; then
+    minutes=$((minutes + 9)) of_which="9 for the control plane, $of_which"
+  fi
+}
+
+# Runs a command and notes its time, for tell_phases.
+phase() { # NAME COMMAND...
+  local name=$1 from=$SECONDS result=0
+  shift
+  "$@" || result=$?
+  phases+=("$((SECONDS - from)) s $name")
+  return "$result"
+}
+phases=()
+tell_phases() {
+  local IFS=,
+  [ ${#phases[@]} -eq 0 ] || note "$(basename "$0"): $SECONDS s in all: ${phases[*]}"
 }
 
 # --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---
@@ -130,7 +167,7 @@ await() { # SECONDS WHAT DIR PARTS COMMAND...
       die "$part died before $what; its log: $dir/logs/$part.log"
     done
     [ $SECONDS -lt $end ] || die "$what did not happen in $seconds s; logs: $dir/logs/"
-    sleep 0.2
+    sleep 0.1
   done
 }
 

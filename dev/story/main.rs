@@ -11,6 +11,9 @@ mod monitoring;
 mod needs_people;
 mod opening;
 mod person;
+#[path = "../../tests/behaviour/support/reader.rs"]
+#[allow(clippy::unwrap_used, reason = "a kubeconfig that cannot be read ends the demo, as it ends a test")]
+mod reader;
 #[path = "../../tests/behaviour/receiver.rs"]
 #[allow(clippy::unwrap_used, reason = "a receiver that cannot listen ends the demo, as it ends a test")]
 mod receiver;

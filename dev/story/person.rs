@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::failed::{Failed, Result};
+use crate::reader;
 use crate::wording::indented;
 
 /// Somebody with a kubeconfig, or somebody on the machine without one.
@@ -38,11 +39,9 @@ impl Person {
 
     /// Reads an object, or a list, without showing it.
     pub fn reads(&self, namespace: &str, what: &str) -> Result<Value> {
-        let said = self.run(&format!("kubectl -n {namespace} get {what} -o json"))?;
-        match serde_json::from_str(&said.out) {
-            Ok(value) if said.success => Ok(value),
-            _ => Err(Failed::new(format!("{} reads {what} in {namespace}", self.name), said.err)),
-        }
+        let query = format!("{what} -n {namespace}");
+        let read = reader::read(&self.kubeconfig, &query).unwrap_or_else(|| Err("no such query".to_owned()));
+        read.map_err(|error| Failed::new(format!("{} reads {what} in {namespace}", self.name), error))
     }
 
     fn run(&self, command: &str) -> Result<Said> {

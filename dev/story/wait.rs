@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::failed::{Failed, Result};
+use crate::reader;
 
 /// How many seconds anything may take before the demo gives up.
 static PATIENCE: AtomicU64 = AtomicU64::new(60);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// From now on nothing that is waited for is expected to come.
 pub fn expect_nothing() {
@@ -30,12 +29,13 @@ pub fn quietly<T>(expected: &str, mut look: impl FnMut() -> Result<Look<T>>) -> 
     let patience = Duration::from_secs(PATIENCE.load(Ordering::Relaxed));
     let end = Instant::now() + patience;
     loop {
+        reader::begin();
         match look()? {
             Ok(seen) => return Ok(seen),
             Err(seen) if Instant::now() >= end => {
                 return Err(Failed::new(format!("{expected}, within {} s", patience.as_secs()), seen));
             }
-            Err(_) => std::thread::sleep(PAUSE),
+            Err(_) => reader::wait_for_a_change(),
         }
     }
 }

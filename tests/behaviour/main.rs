@@ -10,6 +10,7 @@ mod bad_input;
 mod change;
 mod chart;
 mod control_plane;
+mod demo;
 mod gap;
 mod healing;
 mod intake;

@@ -1,17 +1,41 @@
 //! Clusters, people and their commands.
 
+mod reader;
+mod times;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use times::timed;
+
 /// How long anything may take before a test gives up; never part of what is asserted.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// kubectl of the local cluster's version, which `dev/kubectl` runs too, after it has looked for it.
+static KUBECTL: LazyLock<PathBuf> = LazyLock::new(|| {
+    let line = "source dev/lib.sh; binary kubectl";
+    let output = Command::new("bash").args(["-c", line]).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+});
+
+/// Where kubectl finds the plugin.
+static PATH: LazyLock<String> = LazyLock::new(|| {
+    let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-mayday")).parent().unwrap();
+    format!("{}:{}", plugin.display(), std::env::var("PATH").unwrap_or_default())
+});
+
+/// What clusters begin with where `dev/test` has made it; without it they begin with nothing.
+fn snapshot() -> Option<String> {
+    std::env::var("MAYDAY_SNAPSHOT").ok()
+}
 
 /// The checkout.
 pub fn root() -> PathBuf {
@@ -27,21 +51,33 @@ impl Cluster {
     /// The cluster that most tests share, with one operator that stays up.
     pub fn shared() -> &'static Cluster {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Cluster::start("shared"))
+        SHARED.get_or_init(|| {
+            let cluster = match snapshot() {
+                // `dev/test` has started it while the tests were built.
+                Some(_) => Cluster::unstarted("shared"),
+                None => Cluster::without_operator("shared", &[]),
+            };
+            timed("operator", || cluster.operator(0).start());
+            cluster
+        })
     }
 
     /// A cluster of one's own, with one operator.
     pub fn start(name: &str) -> Cluster {
         let cluster = Cluster::without_operator(name, &[]);
-        cluster.operator(0).start();
+        timed("operator", || cluster.operator(0).start());
         cluster
     }
 
     /// A cluster of one's own with the chart installed (with further helm arguments), and no operator yet.
     pub fn without_operator(name: &str, helm: &[&str]) -> Cluster {
         let cluster = Cluster::unstarted(name);
-        cluster.script("cluster", &["up", cluster.path()]);
-        cluster.script("install", &[&[cluster.path()], helm].concat());
+        timed("cluster", || {
+            let snapshot = snapshot();
+            let from: Vec<&str> = snapshot.as_deref().into_iter().collect();
+            cluster.script("cluster", &[&["up", cluster.path()], from.as_slice()].concat());
+            cluster.script("install", &[&[cluster.path()], helm].concat());
+        });
         cluster
     }
 
@@ -223,17 +259,27 @@ impl Person {
         self.pipes(manifests, "kubectl apply -f -")
     }
 
-    /// Reads an object as JSON.
+    /// Reads an object or a list as JSON, as `kubectl get -o json` prints it.
+    #[track_caller]
     pub fn reads(&self, what: &str) -> Value {
-        serde_json::from_str(&self.types(&format!("kubectl get {what} -o json")).passes()).unwrap()
+        let command = format!("kubectl get {what} -o json");
+        match reader::read(&self.kubeconfig, what) {
+            Some(read) => read.unwrap_or_else(|error| panic!("{command}\n{error}")),
+            None => serde_json::from_str(&self.types(&command).passes()).unwrap(),
+        }
     }
 
     fn runs(&self, words: &[String], input: Option<&str>) -> Output {
+        timed("command", || self.runs_kubectl(words, input))
+    }
+
+    fn runs_kubectl(&self, words: &[String], input: Option<&str>) -> Output {
         let (program, arguments) = words.split_first().unwrap();
         assert_eq!(program, "kubectl", "people type kubectl");
-        let mut child = Command::new(root().join("dev/kubectl"))
+        let mut child = Command::new(KUBECTL.as_path())
             .args(arguments)
             .env("KUBECONFIG", &self.kubeconfig)
+            .env("PATH", PATH.as_str())
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -309,7 +355,7 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// Looks until there is something to see; panics with what was waited for after a minute.
+/// Looks until there is something to see, again whenever something changes that a look has read; panics with what was waited for after a minute.
 #[track_caller]
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
@@ -319,13 +365,18 @@ pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + patience;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
+    let seen = timed("wait", || {
+        loop {
+            reader::begin();
+            let seen = look();
+            if seen.is_some() || Instant::now() >= end {
+                return seen;
+            }
+            reader::wait_for_a_change();
         }
-        assert!(Instant::now() < end, "not seen in {} s: {what}", patience.as_secs());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    });
+    let Some(seen) = seen else { panic!("not seen in {} s: {what}", patience.as_secs()) };
+    seen
 }
 
 /// Whether a process runs; what has ended and was reaped by nobody yet does not.

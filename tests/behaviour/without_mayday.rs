@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -233,12 +232,7 @@ fn ready_pods(person: &Person) -> BTreeSet<String> {
 
 /// Whether an administrator's command would pass: the API server learns of a webhook a little later.
 fn passes_dry(cluster: &Cluster, command: &str) -> bool {
-    let mut kubectl = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dev/kubectl"));
-    kubectl
-        .args(command.split(' ').skip(1))
-        .arg("--dry-run=server")
-        .env("KUBECONFIG", cluster.file("kubeconfig"));
-    kubectl.output().unwrap().status.success()
+    cluster.admin().types(&format!("{command} --dry-run=server")).succeeded()
 }
 
 #[test]

@@ -1,6 +1,6 @@
-// One binary for every part of the local control plane, so that it links once:
-// etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl,
-// chosen by the first argument, pki, which makes the certificates, and get, which reads a URL.
+// One binary for every server of the local control plane, so that it links once: etcd, kube-apiserver,
+// kube-controller-manager and kube-scheduler, chosen by the first argument. What clients need starts faster
+// without them: ../kubectl and ../tool.
 package main
 
 import (
@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
-	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -20,14 +19,11 @@ var commands = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-	"kubectl":                 kubectl.NewDefaultKubectlCommand,
-	"pki":                     newPKICommand,
-	"get":                     newGetCommand,
 }
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl|pki|get ...")
+		fmt.Fprintln(os.Stderr, "usage: servers etcd|kube-apiserver|kube-controller-manager|kube-scheduler ...")
 		os.Exit(2)
 	}
 	part := os.Args[1]
@@ -37,7 +33,7 @@ func main() {
 	}
 	command, known := commands[part]
 	if !known {
-		fmt.Fprintf(os.Stderr, "controlplane: no part %q\n", part)
+		fmt.Fprintf(os.Stderr, "servers: no part %q\n", part)
 		os.Exit(2)
 	}
 	// Each part parses os.Args itself, and must see only its own.
