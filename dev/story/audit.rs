@@ -22,7 +22,7 @@ pub struct Audit {
 impl Audit {
     /// Reads it.
     pub fn read(dir: &Path) -> Result<Audit> {
-        let entries = log::read(dir).map_err(|error| Failed::new("the audit log", error.to_string()))?;
+        let entries = log::read(dir, 0).map_err(|error| Failed::new("the audit log", error.to_string()))?;
         Ok(Audit { entries })
     }
 

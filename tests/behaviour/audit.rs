@@ -59,11 +59,20 @@ pub fn changes(entries: &[Value], namespace: &str) -> Vec<Change> {
         .collect()
 }
 
-/// The log so far, one entry for each request that was answered.
-pub fn read(dir: &Path) -> std::io::Result<Vec<Value>> {
-    let text = std::fs::read_to_string(dir.join("audit.log"))?;
+#[allow(dead_code, reason = "the demo reads it once, from the beginning")]
+/// Where the log ends now, in bytes; the last line may be half written, and is not counted then.
+pub fn end(dir: &Path) -> std::io::Result<usize> {
+    let log = std::fs::read(dir.join("audit.log"))?;
+    Ok(log.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1))
+}
+
+/// The log from an end that it had before, one entry for each request that was answered. It is long: what was before is
+/// not parsed.
+pub fn read(dir: &Path, from: usize) -> std::io::Result<Vec<Value>> {
+    let log = std::fs::read(dir.join("audit.log"))?;
+    let lines = log.get(from..).unwrap_or_default().split(|byte| *byte == b'\n');
     // The last line may be half written.
-    let entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let entries = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     Ok(entries.filter(|entry| entry["stage"] == "ResponseComplete").collect())
 }
 

@@ -70,7 +70,7 @@ impl<'a> Shop<'a> {
             let deployment = shop.admin.reads("deploy/checkout -n shop");
             (deployment["status"]["availableReplicas"] == 3).then_some(())
         });
-        shop.opened = audit::read(&cluster.file("")).unwrap().len();
+        shop.opened = audit::end(&cluster.file("")).unwrap();
         shop
     }
 
@@ -138,8 +138,8 @@ impl<'a> Shop<'a> {
     }
 
     fn changed(&self) -> Vec<audit::Change> {
-        let entries = audit::read(&self.cluster.file("")).unwrap();
-        audit::changes(&entries[self.opened..], "shop")
+        let entries = audit::read(&self.cluster.file(""), self.opened).unwrap();
+        audit::changes(&entries, "shop")
     }
 
     /// Restarted once by the runbook, and nobody else changed anything in the shop.

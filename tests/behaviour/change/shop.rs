@@ -30,7 +30,7 @@ impl Shop {
             let policy = shop.admin().reads(&format!("cpol/{}", shop.policy));
             condition(&policy, "Enforced").filter(|enforced| enforced["status"] == "True").map(|_| ())
         });
-        shop.opened = audit::read(&shop.cluster.file("")).unwrap().len();
+        shop.opened = audit::end(&shop.cluster.file("")).unwrap();
         shop
     }
 
@@ -158,8 +158,8 @@ impl Shop {
 
     /// Changes in the namespace since it was protected, by the audit log: `emil: patch deployments/checkout`.
     pub fn changes(&self) -> Vec<String> {
-        let entries = audit::read(&self.cluster.file("")).unwrap();
-        let changes = audit::changes(&entries[self.opened..], &self.namespace);
+        let entries = audit::read(&self.cluster.file(""), self.opened).unwrap();
+        let changes = audit::changes(&entries, &self.namespace);
         changes.iter().map(ToString::to_string).collect()
     }
 }
