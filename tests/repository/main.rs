@@ -2,5 +2,6 @@
 
 mod chart;
 mod generated;
+mod layers;
 mod oncall_vectors;
 mod purity;
