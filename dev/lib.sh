@@ -84,16 +84,16 @@ usual_time() { # MINUTES WHAT ; what comes after the builds
 
 # Runs a command and notes its time, for tell_phases.
 phase() { # NAME COMMAND...
-  local name=$1 from=$SECONDS result=0
+  local phase=$1 from=$SECONDS result=0
   shift
   "$@" || result=$?
-  phases+=("$((SECONDS - from)) s $name")
+  phases+=(" $((SECONDS - from)) s $phase")
   return "$result"
 }
 phases=()
 tell_phases() {
   local IFS=,
-  [ ${#phases[@]} -eq 0 ] || note "$(basename "$0"): $SECONDS s in all: ${phases[*]}"
+  [ ${#phases[@]} -eq 0 ] || note "$(basename "$0"): $SECONDS s in all:${phases[*]}"
 }
 
 # --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---
