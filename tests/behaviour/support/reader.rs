@@ -68,12 +68,8 @@ struct Query {
 impl Query {
     /// Nothing for what kubectl alone can read: several kinds, all namespaces.
     fn parse(what: &str) -> Option<Query> {
-        let mut query = Query {
-            resource: String::new(),
-            name: None,
-            namespace: "default".to_owned(),
-            selector: None,
-        };
+        let mut query =
+            Query { resource: String::new(), name: None, namespace: "default".to_owned(), selector: None };
         let mut words = what.split_whitespace();
         while let Some(word) = words.next() {
             match word {
@@ -129,7 +125,9 @@ pub fn wait_for_a_change() {
 impl Seen {
     /// Whether there was a change, once there is one or the watch has ended.
     async fn changes(&self) -> bool {
-        let Ok(mut events) = self.reader.client.request_stream(get(&self.watch, None)).await else { return false };
+        let Ok(mut events) = self.reader.client.request_stream(get(&self.watch, None)).await else {
+            return false;
+        };
         let mut start = [0; 16];
         let length = events.read(&mut start).await.unwrap_or_default();
         // A version that is too old for a watch is answered at once, and no change.
@@ -158,8 +156,11 @@ impl Reader {
             true => format!("{}/namespaces/{}/{}", resource.path, query.namespace, resource.plural),
             false => format!("{}/{}", resource.path, resource.plural),
         };
-        let selector =
-            query.selector.iter().map(|selector| format!("&labelSelector={}", encoded(selector))).collect::<String>();
+        let selector = query
+            .selector
+            .iter()
+            .map(|selector| format!("&labelSelector={}", encoded(selector)))
+            .collect::<String>();
         let (path, field) = match &query.name {
             Some(name) => (format!("{place}/{name}"), format!("&fieldSelector=metadata.name%3D{name}")),
             None => (format!("{place}?{}", selector.trim_start_matches('&')), String::new()),
@@ -181,7 +182,9 @@ impl Reader {
     async fn get(&self, path: &str, accept: Option<&str>) -> Result<Value, String> {
         let answer = match self.client.request(get(path, accept)).await {
             // A connection that was kept may have ended with the API server that is back by now.
-            Err(error) if !matches!(error, kube::Error::Api(_)) => self.client.request(get(path, accept)).await,
+            Err(error) if !matches!(error, kube::Error::Api(_)) => {
+                self.client.request(get(path, accept)).await
+            }
             answer => answer,
         };
         answer.map_err(|error| error.to_string())
@@ -189,7 +192,8 @@ impl Reader {
 
     /// The resource with that name or short name; asks again where it is not known, for kinds come and go.
     async fn resource(&self, name: &str) -> Result<Resource, String> {
-        let known = |all: &[Resource]| all.iter().find(|one| one.names.iter().any(|known| known == name)).cloned();
+        let known =
+            |all: &[Resource]| all.iter().find(|one| one.names.iter().any(|known| known == name)).cloned();
         if let Some(found) = known(&self.resources.lock().unwrap()) {
             return Ok(found);
         }
