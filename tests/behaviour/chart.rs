@@ -98,6 +98,11 @@ fn rights(admin: &Person, user: &str, groups: &[&str], namespace: &str) -> BTree
         .collect()
 }
 
+/// Whether somebody may read a kind by now.
+fn may_read(admin: &Person, user: &str, what: &str) -> Option<()> {
+    admin.types(&format!("kubectl auth can-i get {what} --as {user}")).succeeded().then_some(())
+}
+
 #[test]
 fn each_role_of_people_may_what_it_says_and_no_more() {
     let admin = Cluster::shared().admin();
@@ -142,13 +147,13 @@ fn each_role_of_people_may_what_it_says_and_no_more() {
         let expected: BTreeSet<String> =
             writes.iter().map(ToString::to_string).chain(reads.clone()).collect();
         // The API server learns of a binding a little later.
-        eventually(role, || (!of(&user).is_empty()).then_some(()));
+        eventually(role, || may_read(&admin, &user, &format!("incidents -n {namespace}")));
         assert_eq!(of(&user), expected, "{role}");
     }
     let user = format!("{namespace}-freezer");
     let binding = format!("{namespace} --clusterrole=mayday-freezer --user={user}");
     admin.types(&format!("kubectl create clusterrolebinding {binding}")).passes();
-    eventually("freezer", || (!of(&user).is_empty()).then_some(()));
+    eventually("freezer", || may_read(&admin, &user, "freezes"));
     let freezes = ["get changepolicies", "get freezes", "create freezes", "patch freezes", "delete freezes"];
     assert_eq!(of(&user), freezes.map(str::to_owned).into());
 
