@@ -30,7 +30,7 @@ impl Handlers {
     async fn ruled(&self, request: &Request) -> Verdict {
         match guard::rule(&self.context, request).await {
             Ok(Ruling::Allow) => Verdict::allow(),
-            Ok(Ruling::Glass) => broken(&self.context, request).await,
+            Ok(Ruling::BreakGlass) => broken(&self.context, request).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
             Ok(Ruling::Quorum(message)) => {
                 by_quorum(gate::review_by_quorum(&self.context, request, &message).await)

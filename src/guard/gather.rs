@@ -1,273 +1,247 @@
-//! Gathers what the rules of the guard need: from the caches, and from the API server where a cache may lie
-//! behind what the person has just read.
+//! What each kind looks up before its rules decide.
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
-use kube::runtime::reflector::Store;
-use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use json_patch::Patch;
 
+use super::kind::{GuardedKind, Write, stored};
+use super::kinds::{approval, change_request, freeze, incident, policy, run, runbook};
+use super::lookup::Lookup;
 use super::ruling::Ruling;
+use super::stamp;
 use super::subject;
-use crate::api::approval::{SubjectKind, SubjectRef};
-use crate::api::common::ObjectRef;
-use crate::api::incident::Outcome;
-use crate::api::{Approval, ChangePolicy, ChangeRequest, Incident, Runbook, RunbookRun};
-use crate::change::policy;
-use crate::cluster::SharedContext;
-use crate::cluster::caches::{get, get_cluster, in_namespace};
-use crate::cluster::error::chain;
-use crate::guard::kinds::approval;
-use crate::guard::kinds::approval::Subject;
-use crate::oncall::escalation::responders;
-use crate::webhook::caller::{Caller, is_operator};
-use crate::webhook::review::Request;
+use crate::api::approval::SubjectKind;
+use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
+use crate::change::diff::digest;
+use crate::cluster::caches::get_cluster;
 use crate::webhook::verdict::Verdict;
 
-/// What is known around one request.
-pub struct Gathered<'a> {
-    context: &'a SharedContext,
-    /// Namespace of the object.
-    pub namespace: String,
-    /// Whether the operator itself asks.
-    pub by_operator: bool,
-    policies: Vec<Arc<ChangePolicy>>,
+impl GuardedKind for Approval {
+    type Facts<'a> = approval::Written<'a>;
+
+    fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
+        stamp::by(new, &lookup.caller, &lookup.named_groups()).map_err(Verdict::refuse)
+    }
+
+    async fn gather<'a>(
+        write: &'a Write<Self>,
+        lookup: &'a Lookup<'_>,
+    ) -> Result<approval::Written<'a>, Verdict> {
+        Ok(match write {
+            Write::Create { new } => approval::Written::Made(Box::new(decision(new, lookup).await?)),
+            Write::Update { .. } => approval::Written::Edited,
+            Write::Delete { old } => approval::Written::Deleted {
+                caller: &lookup.caller,
+                by_operator: lookup.by_operator,
+                orphaned: lookup.by_operator && lookup.is_orphaned(old).await?,
+            },
+        })
+    }
+
+    fn rule(write: &Write<Self>, facts: &approval::Written<'_>) -> Option<Ruling> {
+        match (write, facts) {
+            (Write::Create { .. }, approval::Written::Made(facts)) => Some(approval::create(facts)),
+            (Write::Update { old, new }, approval::Written::Edited) => Some(approval::update(old, new)),
+            (Write::Delete { old }, approval::Written::Deleted { caller, by_operator, orphaned }) => {
+                Some(approval::delete(old, caller, *by_operator, *orphaned))
+            }
+            _ => None,
+        }
+    }
 }
 
-impl<'a> Gathered<'a> {
-    /// From the caches.
-    pub fn new(context: &'a SharedContext, request: &Request) -> Gathered<'a> {
-        Gathered {
-            context,
-            namespace: request.namespace.clone().unwrap_or_default(),
-            by_operator: is_operator(&request.user_info, &context.config.namespace),
-            policies: context.caches.policies.state(),
+/// Looks up what a new decision needs. The subject is read from the API server: the person has just looked at it.
+async fn decision<'a>(new: &'a Approval, lookup: &'a Lookup<'_>) -> Result<approval::Facts<'a>, Verdict> {
+    let reference = &new.spec.subject_ref;
+    let mut policies = lookup.over(&lookup.namespace);
+    let mut incidents = Vec::new();
+    let found: Option<approval::Subject> = match reference.kind {
+        SubjectKind::ChangeRequest => {
+            let request: Option<ChangeRequest> = lookup.read(&reference.name).await?;
+            policies = request.as_ref().map(|request| lookup.policies_of(request)).unwrap_or_default();
+            incidents = lookup.open_incidents(&policies);
+            request.as_ref().map(subject::request)
         }
-    }
-
-    /// Whether this is the namespace controller at work in a namespace that is being deleted.
-    pub fn is_emptied_by(&self, caller: &Caller) -> bool {
-        let namespace = get_cluster(&self.context.caches.namespaces, &self.namespace);
-        let terminating = namespace.is_some_and(|found| found.metadata.deletion_timestamp.is_some());
-        caller.empties_namespaces() && terminating
-    }
-
-    fn over(&self, namespace: &str) -> Vec<&ChangePolicy> {
-        policy::covering(&self.policies, namespace, &self.context.config.namespace)
-    }
-
-    /// Whether any policy is over the namespace.
-    pub fn is_governed(&self) -> bool {
-        !self.over(&self.namespace).is_empty()
-    }
-
-    /// Where a change of an object of ours is asked for, and whether any policy governs it there.
-    pub fn place(&self, kind: &str, name: &str) -> (&str, bool) {
-        let own = &self.context.config.namespace;
-        if !self.namespace.is_empty() {
-            return (&self.namespace, self.is_governed());
+        SubjectKind::Runbook => {
+            let runbook: Option<Runbook> = lookup.read(&reference.name).await?;
+            incidents = lookup.open_incidents(&policies);
+            runbook.as_ref().map(subject::runbook)
         }
-        let target = ObjectRef {
-            api_version: format!("{}/v1alpha1", crate::api::GROUP),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-        };
-        let freezes = self.context.caches.freezes.state();
-        (own, !policy::of_cluster_scoped(&self.policies, &freezes, &target, own).is_empty())
-    }
-
-    /// Whether every policy over the namespace that knows of leads lets the caller lead, and at least one does.
-    pub fn may_lead(&self, caller: &Caller) -> bool {
-        let over = self.over(&self.namespace);
-        let mut leads = over.iter().filter_map(|policy| policy.spec.incident.as_ref()).peekable();
-        leads.peek().is_some() && leads.all(|rule| caller.in_any(&rule.leads.groups))
-    }
-
-    /// Whether the incident that this one is said to repeat is there, another one, and no duplicate itself.
-    ///
-    /// # Errors
-    /// When the API server does not answer.
-    pub async fn original_exists(&self, new: &Incident) -> Result<bool, Verdict> {
-        let named = new.spec.resolution.as_ref().and_then(|resolution| resolution.duplicate_of.as_ref());
-        let Some(named) = named else { return Ok(false) };
-        let original = self.find(&self.context.caches.incidents, &named.name).await?;
-        Ok(original.is_some_and(|original| {
-            let outcome = original.spec.resolution.as_ref().map(|resolution| resolution.outcome);
-            let repeats = original.status.as_ref().is_some_and(|status| status.duplicate_of.is_some());
-            original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate) && !repeats
-        }))
-    }
-
-    /// The policies over what a request changes: those of its namespace, and in the operator's namespace those
-    /// of the cluster-scoped objects that it targets.
-    pub fn policies_of(&self, request: &ChangeRequest) -> Vec<&ChangePolicy> {
-        let mut found = self.over(&self.namespace);
-        let own = &self.context.config.namespace;
-        if self.namespace == *own {
-            let freezes = self.context.caches.freezes.state();
-            let targets = request.spec.changes.iter().filter_map(|change| change.target.as_ref());
-            found.extend(
-                targets.flat_map(|target| policy::of_cluster_scoped(&self.policies, &freezes, target, own)),
-            );
-        }
-        found.sort_by_key(|policy| policy.name_any());
-        found.dedup_by_key(|policy| policy.name_any());
-        found
-    }
-
-    /// What the guard says of a new decision. The subject is read anew: the person has just looked at it.
-    ///
-    /// # Errors
-    /// When the API server does not answer.
-    pub async fn approval(&self, new: &Approval, caller: &Caller) -> Result<Ruling, Verdict> {
-        let reference = &new.spec.subject_ref;
-        let mut policies = self.over(&self.namespace);
-        let mut incidents = Vec::new();
-        let found: Option<Subject> = match reference.kind {
-            SubjectKind::ChangeRequest => {
-                let request: Option<ChangeRequest> = self.read(&reference.name).await?;
-                policies = request.as_ref().map(|request| self.policies_of(request)).unwrap_or_default();
-                incidents = self.open_incidents(&policies);
-                request.as_ref().map(subject::request)
+        SubjectKind::RunbookRun => {
+            let run: Option<RunbookRun> = lookup.read(&reference.name).await?;
+            let named = run.as_ref().and_then(|run| run.spec.incident_ref.as_ref());
+            let named = match named {
+                Some(named) => lookup.find(&lookup.context.caches.incidents, &named.name).await?,
+                None => None,
+            };
+            // The lead of every incident that binds must approve the run, also the lead of the named one. The question
+            // of a step concerns the named incident only.
+            if reference.step.is_none() {
+                incidents = lookup.open_incidents(&policies);
             }
-            SubjectKind::Runbook => {
-                let runbook: Option<Runbook> = self.read(&reference.name).await?;
-                incidents = self.open_incidents(&policies);
-                runbook.as_ref().map(subject::runbook)
-            }
-            SubjectKind::RunbookRun => {
-                let run: Option<RunbookRun> = self.read(&reference.name).await?;
-                let named = run.as_ref().and_then(|run| run.spec.incident_ref.as_ref());
-                let named = match named {
-                    Some(named) => self.find(&self.context.caches.incidents, &named.name).await?,
-                    None => None,
-                };
-                // The lead of every incident that binds must approve it, of the named one too. A question of a step is
-                // for whom that one concerns.
-                if reference.step.is_none() {
-                    incidents = self.open_incidents(&policies);
-                }
-                incidents.extend(named);
-                run.as_ref().map(|run| subject::run(run, reference))
-            }
-            SubjectKind::Incident => {
-                let incident: Option<Incident> = self.read(&reference.name).await?;
-                let found = incident.as_ref().map(|incident| subject::incident(incident, reference));
-                incidents.extend(incident.map(Arc::new));
-                found
-            }
-        };
-        let leads: Vec<String> =
-            incidents.iter().filter_map(|incident| incident.lead()).map(str::to_owned).collect();
-        let facts = approval::Facts {
-            approval: new,
-            caller,
-            subject: found.as_ref(),
-            policies: &policies,
-            break_glass: &self.break_glass(),
-            leads: &leads,
-            on_duty: &self.on_duty(&incidents),
-        };
-        Ok(approval::create(&facts))
-    }
-
-    /// Open incidents of the namespaces that the policies cover.
-    fn open_incidents(&self, policies: &[&ChangePolicy]) -> Vec<Arc<Incident>> {
-        let own = &self.context.config.namespace;
-        let mut namespaces: BTreeSet<&str> = BTreeSet::from([self.namespace.as_str()]);
-        if self.namespace == *own {
-            namespaces.extend(policies.iter().flat_map(|policy| policy::namespaces(policy, own)));
+            incidents.extend(named);
+            run.as_ref().map(|run| subject::run(run, reference))
         }
-        let mut incidents = self.context.caches.incidents.state();
-        incidents.retain(|incident| {
-            incident.namespace().is_some_and(|namespace| namespaces.contains(namespace.as_str()))
-                && incident.is_open()
-        });
-        incidents
-    }
-
-    fn break_glass(&self) -> Vec<String> {
-        let glass = self.policies.iter().filter_map(|policy| policy.spec.break_glass.as_ref());
-        glass.flat_map(|glass| glass.groups.clone()).collect()
-    }
-
-    /// Who is on duty for the incidents, or without one for any service of the namespace.
-    fn on_duty(&self, incidents: &[Arc<Incident>]) -> Vec<String> {
-        let caches = &self.context.caches;
-        let services = in_namespace(&caches.services, &self.namespace);
-        let rotations = in_namespace(&caches.rotations, &self.namespace);
-        let overrides = in_namespace(&caches.overrides, &self.namespace);
-        let now = jiff::Timestamp::now();
-        responders::on_duty(incidents, &services, &rotations, &overrides, now).into_iter().collect()
-    }
-
-    /// Whether the subject of a decision, with its UID, is gone.
-    ///
-    /// # Errors
-    /// When the API server does not answer.
-    pub async fn is_orphaned(&self, approval: &Approval) -> Result<bool, Verdict> {
-        let reference: &SubjectRef = &approval.spec.subject_ref;
-        let uid = match reference.kind {
-            SubjectKind::ChangeRequest => self.uid::<ChangeRequest>(&reference.name).await?,
-            SubjectKind::Runbook => self.uid::<Runbook>(&reference.name).await?,
-            SubjectKind::RunbookRun => self.uid::<RunbookRun>(&reference.name).await?,
-            SubjectKind::Incident => self.uid::<Incident>(&reference.name).await?,
-        };
-        Ok(uid.as_deref() != Some(reference.uid.as_str()))
-    }
-
-    /// The object from the cache, or as it is stored: it may have been made just now, and only what is not there at all is
-    /// missing.
-    ///
-    /// # Errors
-    /// When the API server does not answer.
-    pub async fn find<K>(&self, cache: &Store<K>, name: &str) -> Result<Option<Arc<K>>, Verdict>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + 'static,
-    {
-        match get(cache, &self.namespace, name) {
-            Some(known) => Ok(Some(known)),
-            None => Ok(self.read(name).await?.map(Arc::new)),
+        SubjectKind::Incident => {
+            let incident: Option<Incident> = lookup.read(&reference.name).await?;
+            let found = incident.as_ref().map(|incident| subject::incident(incident, reference));
+            incidents.extend(incident.map(Arc::new));
+            found
         }
+    };
+    Ok(approval::Facts {
+        approval: new,
+        caller: &lookup.caller,
+        subject: found,
+        policies,
+        break_glass: lookup.break_glass(),
+        leads: incidents.iter().filter_map(|incident| incident.lead()).map(str::to_owned).collect(),
+        on_duty: lookup.on_duty(&incidents),
+    })
+}
+
+impl GuardedKind for ChangePolicy {
+    type Facts<'a> = policy::Facts<'a>;
+
+    async fn gather<'a>(_: &'a Write<Self>, lookup: &'a Lookup<'_>) -> Result<policy::Facts<'a>, Verdict> {
+        Ok(policy::Facts { caller: &lookup.caller, operator_namespace: &lookup.context.config.namespace })
     }
 
-    async fn uid<K>(&self, name: &str) -> Result<Option<String>, Verdict>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        Ok(self.read::<K>(name).await?.and_then(|object| object.uid()))
+    fn rule(write: &Write<Self>, facts: &policy::Facts<'_>) -> Option<Ruling> {
+        write
+            .old_object()
+            .map(|old| policy::change(old, write.new_object(), facts.caller, facts.operator_namespace))
+    }
+}
+
+impl GuardedKind for ChangeRequest {
+    type Facts<'a> = change_request::Facts<'a>;
+
+    fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
+        stamp::user("requester", stamp::requester(&new.spec), &lookup.caller).map_err(Verdict::refuse)
     }
 
-    async fn read<K>(&self, name: &str) -> Result<Option<K>, Verdict>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.namespace);
-        api.get_opt(name).await.map_err(|error| {
-            tracing::warn!(error = %chain(&error), "a subject cannot be read");
-            Verdict::unavailable(format!(
-                "Refused: {name} cannot be read just now, and unknown means no; do the same again in a moment"
-            ))
+    async fn gather<'a>(
+        write: &'a Write<Self>,
+        lookup: &'a Lookup<'_>,
+    ) -> Result<change_request::Facts<'a>, Verdict> {
+        Ok(change_request::Facts {
+            caller: &lookup.caller,
+            by_operator: lookup.by_operator,
+            policies: lookup.policies_of(write.latest()),
+            namespace: &lookup.namespace,
+            now: lookup.now,
+        })
+    }
+
+    fn rule(write: &Write<Self>, facts: &change_request::Facts<'_>) -> Option<Ruling> {
+        Some(match write {
+            Write::Create { new } => change_request::create(new, facts)
+                .and_then(|| change_request::content(&new.spec, facts.namespace, &facts.policies, facts.now)),
+            Write::Update { old, new } => change_request::update(old, new, facts),
+            Write::Delete { old } => change_request::delete(old, facts),
         })
     }
 }
 
-/// Every group that a policy names, which decide what a person may do.
-pub fn named_groups(policies: &[Arc<ChangePolicy>]) -> BTreeSet<String> {
-    let mut named = BTreeSet::new();
-    for policy in policies {
-        named.extend(policy.spec.approval.required.iter().flat_map(|required| required.groups.clone()));
-        let leads = policy.spec.incident.as_ref().map(|incident| &incident.leads);
-        named.extend(
-            leads.into_iter().chain(&policy.spec.break_glass).flat_map(|groups| groups.groups.clone()),
-        );
+impl GuardedKind for Freeze {
+    type Facts<'a> = freeze::Facts<'a>;
+
+    async fn gather<'a>(
+        write: &'a Write<Self>,
+        lookup: &'a Lookup<'_>,
+    ) -> Result<freeze::Facts<'a>, Verdict> {
+        let policy = &write.oldest().spec.policy_ref.name;
+        Ok(freeze::Facts {
+            caller: &lookup.caller,
+            policy: get_cluster(&lookup.context.caches.policies, policy),
+            operator_namespace: &lookup.context.config.namespace,
+            now: lookup.now,
+        })
     }
-    named
+
+    fn rule(write: &Write<Self>, facts: &freeze::Facts<'_>) -> Option<Ruling> {
+        let (policy, caller) = (facts.policy.as_deref(), facts.caller);
+        write.old_object().map(|old| {
+            freeze::change(old, write.new_object(), policy, caller, facts.operator_namespace, facts.now)
+        })
+    }
+}
+
+impl GuardedKind for Incident {
+    type Facts<'a> = incident::Facts<'a>;
+
+    async fn gather<'a>(
+        write: &'a Write<Self>,
+        lookup: &'a Lookup<'_>,
+    ) -> Result<incident::Facts<'a>, Verdict> {
+        Ok(incident::Facts {
+            caller: &lookup.caller,
+            is_governed: lookup.is_governed(),
+            may_lead: lookup.may_lead(),
+            original_exists: match write {
+                Write::Update { new, .. } => lookup.original_exists(new).await?,
+                Write::Create { .. } | Write::Delete { .. } => false,
+            },
+            kept_for: lookup.context.config.retention.incidents.get(),
+            now: lookup.now,
+        })
+    }
+
+    fn rule(write: &Write<Self>, facts: &incident::Facts<'_>) -> Option<Ruling> {
+        match write {
+            Write::Create { .. } => None,
+            Write::Update { old, new } => Some(incident::update(&incident::Change { old, new, facts })),
+            Write::Delete { old } => Some(incident::delete(old, facts.kept_for, facts.now)),
+        }
+    }
+}
+
+impl GuardedKind for Runbook {
+    type Facts<'a> = ();
+
+    fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
+        let digest = |runbook: &Runbook| digest::runbook(&runbook.spec).ok();
+        let request = lookup.request;
+        let old: Option<Runbook> = request.old_object.as_ref().map(|_| stored(request)).transpose()?;
+        Ok(stamp::authors(new, old.as_ref(), &lookup.caller, digest))
+    }
+
+    async fn gather<'a>(_: &'a Write<Self>, _: &'a Lookup<'_>) -> Result<(), Verdict> {
+        Ok(())
+    }
+
+    fn rule(write: &Write<Self>, (): &()) -> Option<Ruling> {
+        write.new_object().map(runbook::write)
+    }
+}
+
+impl GuardedKind for RunbookRun {
+    type Facts<'a> = run::Facts<'a>;
+
+    fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
+        let starter = new.spec.started_by.as_ref().map(|by| by.user.as_str());
+        stamp::user("startedBy", starter, &lookup.caller).map_err(Verdict::refuse)
+    }
+
+    async fn gather<'a>(write: &'a Write<Self>, lookup: &'a Lookup<'_>) -> Result<run::Facts<'a>, Verdict> {
+        let spec = &write.latest().spec;
+        let caches = &lookup.context.caches;
+        Ok(run::Facts {
+            caller: &lookup.caller,
+            by_operator: lookup.by_operator,
+            runbook: lookup.find(&caches.runbooks, &spec.runbook_ref.name).await?,
+            incident: match &spec.incident_ref {
+                Some(named) => lookup.find(&caches.incidents, &named.name).await?,
+                None => None,
+            },
+        })
+    }
+
+    fn rule(write: &Write<Self>, facts: &run::Facts<'_>) -> Option<Ruling> {
+        match write {
+            Write::Create { new } => Some(run::create(new, facts)),
+            Write::Update { .. } | Write::Delete { .. } => None,
+        }
+    }
 }

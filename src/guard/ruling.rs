@@ -6,7 +6,7 @@ pub enum Ruling {
     /// It passes.
     Allow,
     /// It passes because somebody broke the glass, which is told.
-    Glass,
+    BreakGlass,
     /// It is refused, whoever agrees: one sentence with the next command.
     Refuse(String),
     /// It passes if an approved ChangeRequest that targets the object covers it, else it is refused so.

@@ -8,7 +8,7 @@ use crate::command::{Command, Flag, TEXT, Verb};
 
 /// Whether the object may be mended, to what can be read, or deleted. `what` is as people type it; `namespace` is where
 /// its change is asked for.
-pub fn mend(what: &str, namespace: &str, problem: &str, is_governed: bool) -> Ruling {
+pub fn repair(what: &str, namespace: &str, problem: &str, is_governed: bool) -> Ruling {
     if !is_governed {
         return Ruling::Allow;
     }
@@ -26,8 +26,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_mended_by_its_quorum_or_where_nobody_governs_by_anybody() {
         let problem = "spec.startTime: invalid";
-        let Ruling::Quorum(message) = mend("incident/x", "shop", problem, true) else { panic!() };
+        let Ruling::Quorum(message) = repair("incident/x", "shop", problem, true) else { panic!() };
         assert!(message.contains("incident/x cannot be read as it is stored (spec.startTime: invalid)"));
-        assert_eq!(mend("incident/x", "shop", problem, false), Ruling::Allow);
+        assert_eq!(repair("incident/x", "shop", problem, false), Ruling::Allow);
     }
 }

@@ -36,6 +36,8 @@ const ENDS: &[&str] = &[
     "detect/sources/mod.rs",
     "detect/watch.rs",
     "guard/gather.rs",
+    "guard/kind.rs",
+    "guard/lookup.rs",
     "guard/mod.rs",
     "incident/controller.rs",
     "notify/channel_controller.rs",

@@ -20,15 +20,32 @@ pub struct Facts<'a> {
     /// Who makes it.
     pub caller: &'a Caller,
     /// The subject as it is stored now; none if there is none of that name.
-    pub subject: Option<&'a Subject>,
+    pub subject: Option<Subject>,
     /// The policies over the subject.
-    pub policies: &'a [&'a ChangePolicy],
+    pub policies: Vec<&'a ChangePolicy>,
     /// Every group that may break a glass anywhere.
-    pub break_glass: &'a [String],
+    pub break_glass: Vec<String>,
     /// Who leads an open incident of the namespace now.
-    pub leads: &'a [String],
+    pub leads: Vec<String>,
     /// Who is on duty for what the subject is about.
-    pub on_duty: &'a [String],
+    pub on_duty: Vec<String>,
+}
+
+/// What the rules look up, for each operation.
+pub enum Written<'a> {
+    /// A decision is made.
+    Made(Box<Facts<'a>>),
+    /// A decision is edited.
+    Edited,
+    /// A decision is deleted.
+    Deleted {
+        /// Who deletes it.
+        caller: &'a Caller,
+        /// Whether the operator deletes it.
+        by_operator: bool,
+        /// Whether its subject, with its UID, is gone.
+        orphaned: bool,
+    },
 }
 
 /// What deciding needs to know of a subject.
@@ -83,7 +100,7 @@ fn person(facts: &Facts<'_>) -> Ruling {
         })
     })
     .and_then(|| {
-        Ruling::require(!caller.in_any(facts.break_glass), || {
+        Ruling::require(!caller.in_any(&facts.break_glass), || {
             "Refused: who broke the glass decides nothing; decide again without that group".to_owned()
         })
     })
@@ -92,7 +109,7 @@ fn person(facts: &Facts<'_>) -> Ruling {
 fn subject(facts: &Facts<'_>) -> Ruling {
     let spec = &facts.approval.spec;
     let name = address(&spec.subject_ref);
-    let Some(subject) = facts.subject else {
+    let Some(subject) = &facts.subject else {
         return Ruling::Refuse(format!(
             "Refused: there is no {name} in {}; see what waits: kubectl get chg,rb,run,inc -n {}",
             namespace(facts),

@@ -56,11 +56,11 @@ fn ruling(caller: &Caller, subject: Option<&Subject>, patch: Value) -> Ruling {
     create(&Facts {
         approval: &approval(caller, patch),
         caller,
-        subject,
-        policies: &[&policy],
-        break_glass: &["shop-break-glass".into()],
-        leads: &["lena".into()],
-        on_duty: &["emil".into()],
+        subject: subject.cloned(),
+        policies: vec![&policy],
+        break_glass: vec!["shop-break-glass".into()],
+        leads: vec!["lena".into()],
+        on_duty: vec!["emil".into()],
     })
 }
 
@@ -149,11 +149,11 @@ fn without_a_policy_nobody_decides() {
     let ruling = create(&Facts {
         approval: &approval(&caller, json!({})),
         caller: &caller,
-        subject: Some(&request()),
-        policies: &[],
-        break_glass: &[],
-        leads: &[],
-        on_duty: &[],
+        subject: Some(request()),
+        policies: Vec::new(),
+        break_glass: Vec::new(),
+        leads: Vec::new(),
+        on_duty: Vec::new(),
     });
     assert!(refusal(ruling).contains("no ChangePolicy covers"));
 }

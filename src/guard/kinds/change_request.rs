@@ -1,13 +1,12 @@
 //! Who may ask for a change, take the request back, or delete it. Pure.
 
-use jiff::Timestamp;
-
 use crate::api::change_request::ChangeRequestSpec;
 use crate::api::{ChangePolicy, ChangeRequest};
 use crate::change::request::validate;
 use crate::command::{Command, Flag, Verb};
 use crate::problem;
 use crate::webhook::caller::Caller;
+use jiff::Timestamp;
 
 use crate::guard::ruling::Ruling;
 use crate::guard::stamp;
@@ -28,7 +27,11 @@ pub struct Facts<'a> {
     /// Whether the operator writes it.
     pub by_operator: bool,
     /// The policies over what the request changes.
-    pub policies: &'a [&'a ChangePolicy],
+    pub policies: Vec<&'a ChangePolicy>,
+    /// The namespace of the request.
+    pub namespace: &'a str,
+    /// The time of the review.
+    pub now: Timestamp,
 }
 
 /// Whether what the request asks for may be stored, in that namespace, under those policies, if it is asked now:
@@ -82,7 +85,7 @@ pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
                 "Refused: {} is a service account, and spec.approval.pipelines of {} does not name it; whoever runs \
                  the cluster can name it there, or a person asks instead: {}",
                 caller.user,
-                names(facts.policies),
+                names(&facts.policies),
                 Command::new(Verb::Ask)
                     .namespace(new.metadata.namespace.as_deref().unwrap_or_default())
                     .switch(Flag::Help)
@@ -204,9 +207,13 @@ mod tests {
         from_value(whole).unwrap()
     }
 
+    fn facts<'a>(caller: &'a Caller, policies: Vec<&'a ChangePolicy>) -> Facts<'a> {
+        Facts { caller, by_operator: false, policies, namespace: "shop", now: Timestamp::UNIX_EPOCH }
+    }
+
     fn with<T>(user: &str, group: &str, pipelines: Value, judge: impl Fn(&Facts<'_>) -> T) -> T {
         let (caller, policy) = (caller(user, group), policy(pipelines));
-        judge(&Facts { caller: &caller, by_operator: false, policies: &[&policy] })
+        judge(&facts(&caller, vec![&policy]))
     }
 
     fn refusal(ruling: Ruling) -> String {
@@ -230,7 +237,7 @@ mod tests {
         let policy = policy(json!([{"user": FLUX}]));
         for user in ["emil", FLUX] {
             let caller = Caller { direct: false, ..caller(user, "x") };
-            let facts = Facts { caller: &caller, by_operator: false, policies: &[&policy] };
+            let facts = self::facts(&caller, vec![&policy]);
             let message = refusal(create(&request(user, json!({})), &facts));
             assert!(message.contains("this request is impersonated"), "{message}");
         }
@@ -244,7 +251,7 @@ mod tests {
         let account = caller(FLUX, "x");
         let (naming, silent) = (policy(json!([{"user": FLUX}])), policy(json!([])));
         for policies in [&[&naming, &silent][..], &[]] {
-            let facts = Facts { caller: &account, by_operator: false, policies };
+            let facts = self::facts(&account, policies.to_vec());
             refusal(create(&request(FLUX, json!({})), &facts));
         }
     }
@@ -284,7 +291,7 @@ mod tests {
         let ends = |groups: &[&str]| {
             let groups = groups.iter().map(|group| (*group).to_owned()).collect();
             let caller = Caller { user: "amir".into(), groups, direct: true };
-            delete(&old, &Facts { caller: &caller, by_operator: false, policies: &[&policy, &other] })
+            delete(&old, &facts(&caller, vec![&policy, &other]))
         };
         refusal(ends(&["others"]));
         assert_eq!(ends(&["others", "shop-approvers"]), Ruling::Allow);
@@ -298,7 +305,7 @@ mod tests {
         assert_eq!(by("amir", "shop-approvers"), Ruling::Allow);
         refusal(by("carl", "x"));
         let operator = caller("system:serviceaccount:mayday-system:mayday", "x");
-        let facts = Facts { caller: &operator, by_operator: true, policies: &[] };
+        let facts = Facts { by_operator: true, ..facts(&operator, Vec::new()) };
         assert_eq!(delete(&old, &facts), Ruling::Allow);
         let held =
             request("emil", json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}}}));

@@ -1,5 +1,7 @@
 //! Who may lift a Freeze. Pure. Extending one is for everybody whom RBAC lets.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::api::freeze::{FreezeSpec, Stops};
@@ -8,6 +10,18 @@ use crate::command::{Command, Flag, TEXT, Verb};
 use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
+
+/// What the rules look up before a Freeze is changed.
+pub struct Facts<'a> {
+    /// Who changes it.
+    pub caller: &'a Caller,
+    /// The policy that the freeze stops, if it exists.
+    pub policy: Option<Arc<ChangePolicy>>,
+    /// Where a change of the freeze is asked for.
+    pub operator_namespace: &'a str,
+    /// The time of the review.
+    pub now: Timestamp,
+}
 
 /// Whether the freeze may become `new`, or be deleted where there is no new one.
 pub fn change(

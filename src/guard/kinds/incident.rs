@@ -18,34 +18,44 @@ use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
 
-/// What is known when an Incident is written.
+/// What the rules look up before an Incident is written.
 pub struct Facts<'a> {
-    /// The incident before.
-    pub old: &'a Incident,
-    /// The incident as it would be.
-    pub new: &'a Incident,
     /// Who writes it.
     pub caller: &'a Caller,
-    /// Whether any policy is over the namespace. Without one the incident binds nothing, and there are no people
-    /// whose agreement could be asked for: whoever may edit it ends it.
+    /// Whether a policy covers the namespace. Without one the incident binds no change, and there are no people
+    /// whose agreement could be asked for, so everybody who may edit it may end it.
     pub is_governed: bool,
     /// Whether the policies over the namespace let the caller lead.
     pub may_lead: bool,
     /// Whether the incident named by `resolution.duplicateOf` exists, is another one, and is no duplicate itself.
     pub original_exists: bool,
+    /// How long an incident is kept after it ended.
+    pub kept_for: SignedDuration,
+    /// The time of the review.
+    pub now: Timestamp,
+}
+
+/// An update of an Incident, with its facts.
+pub struct Change<'a> {
+    /// The incident before.
+    pub old: &'a Incident,
+    /// The incident as it would be.
+    pub new: &'a Incident,
+    /// What was looked up.
+    pub facts: &'a Facts<'a>,
 }
 
 /// Whether the update may be made.
-pub fn update(facts: &Facts<'_>) -> Ruling {
-    let ruling = lead(facts)
-        .and_then(|| nominated(facts))
-        .and_then(|| communications(facts))
-        .and_then(|| updates(facts))
-        .and_then(|| acknowledgement(facts))
-        .and_then(|| milder(facts))
-        .and_then(|| resolution(facts));
+pub fn update(change: &Change<'_>) -> Ruling {
+    let ruling = lead(change)
+        .and_then(|| nominated(change))
+        .and_then(|| communications(change))
+        .and_then(|| updates(change))
+        .and_then(|| acknowledgement(change))
+        .and_then(|| milder(change))
+        .and_then(|| resolution(change));
     match ruling {
-        Ruling::Quorum(_) if !facts.is_governed => Ruling::Allow,
+        Ruling::Quorum(_) if !change.facts.is_governed => Ruling::Allow,
         ruling => ruling,
     }
 }
@@ -86,26 +96,26 @@ fn ended(incident: &Incident) -> Option<Timestamp> {
     ended.map(|time| time.0)
 }
 
-fn lead(facts: &Facts<'_>) -> Ruling {
-    let name = address(facts.old);
+fn lead(change: &Change<'_>) -> Ruling {
+    let name = address(change.old);
     let claimed = |who: &str| format!("{}: {}", who, command(Verb::Lead, &name));
     // Saying it anew, with another time, is a claim like the first.
-    if claim(facts.old) == claim(facts.new) {
+    if claim(change.old) == claim(change.new) {
         return Ruling::Allow;
     }
-    match (lead_of(facts.old), lead_of(facts.new)) {
+    match (lead_of(change.old), lead_of(change.new)) {
         (Some(before), None) => Ruling::Refuse(format!(
             "Refused: the lead of {} is handed over, not dropped; {before}: {}",
             name.0,
             command(Verb::Lead, &name).flag(Flag::To, "USER")
         )),
-        (_, Some(after)) if after != facts.caller.user => Ruling::Refuse(format!(
+        (_, Some(after)) if after != change.facts.caller.user => Ruling::Refuse(format!(
             "Refused: everybody claims the lead for themselves, and you are {}; {}",
-            facts.caller.user,
+            change.facts.caller.user,
             claimed(after)
         )),
         (Some(before), Some(after))
-            if before != after && !has_lapsed(facts.old) && nominated_lead(facts.old) != Some(after) =>
+            if before != after && !has_lapsed(change.old) && nominated_lead(change.old) != Some(after) =>
         {
             Ruling::Refuse(format!(
                 "Refused: {before} leads {} and has not handed over to you; {before}: {}",
@@ -113,15 +123,17 @@ fn lead(facts: &Facts<'_>) -> Ruling {
                 command(Verb::Lead, &name).flag(Flag::To, after)
             ))
         }
-        _ if !facts.caller.direct || facts.caller.is_service_account() => Ruling::Refuse(format!(
-            "Refused: a lead is a person who logged in directly, and this request is impersonated or a service \
+        _ if !change.facts.caller.direct || change.facts.caller.is_service_account() => {
+            Ruling::Refuse(format!(
+                "Refused: a lead is a person who logged in directly, and this request is impersonated or a service \
              account's; log in as yourself, then: {}",
-            command(Verb::Lead, &name)
-        )),
-        _ => Ruling::require(facts.may_lead, || {
+                command(Verb::Lead, &name)
+            ))
+        }
+        _ => Ruling::require(change.facts.may_lead, || {
             format!(
                 "Refused: no ChangePolicy lets {} lead incidents in {}; call somebody who may: {}",
-                facts.caller.user,
+                change.facts.caller.user,
                 name.1,
                 Command::new(Verb::Who).namespace(&name.1)
             )
@@ -129,66 +141,66 @@ fn lead(facts: &Facts<'_>) -> Ruling {
     }
 }
 
-fn nominated(facts: &Facts<'_>) -> Ruling {
-    let (before, after) = (nominated_lead(facts.old), nominated_lead(facts.new));
-    let claims = before.is_some() && lead_of(facts.new) == before;
-    if before == after || leads(facts) || (claims && after.is_none()) {
+fn nominated(change: &Change<'_>) -> Ruling {
+    let (before, after) = (nominated_lead(change.old), nominated_lead(change.new));
+    let claims = before.is_some() && lead_of(change.new) == before;
+    if before == after || leads(change) || (claims && after.is_none()) {
         return Ruling::Allow;
     }
-    let name = address(facts.old);
+    let name = address(change.old);
     Ruling::Refuse(format!(
         "Refused: only the lead hands {} over{}",
         name.0,
-        ask_lead(facts, command(Verb::Lead, &name).flag(Flag::To, "USER"))
+        ask_lead(change, command(Verb::Lead, &name).flag(Flag::To, "USER"))
     ))
 }
 
-fn communications(facts: &Facts<'_>) -> Ruling {
-    if speaker(facts.old) == speaker(facts.new) {
+fn communications(change: &Change<'_>) -> Ruling {
+    if speaker(change.old) == speaker(change.new) {
         return Ruling::Allow;
     }
-    Ruling::require(speaks(facts), || {
+    Ruling::require(speaks(change), || {
         format!(
             "Refused: roles.communications of {} is set by the lead{}",
-            address(facts.old).0,
-            ask_lead(facts, show(facts))
+            address(change.old).0,
+            ask_lead(change, show(change))
         )
     })
 }
 
-fn updates(facts: &Facts<'_>) -> Ruling {
-    if facts.old.spec.updates == facts.new.spec.updates {
+fn updates(change: &Change<'_>) -> Ruling {
+    if change.old.spec.updates == change.new.spec.updates {
         return Ruling::Allow;
     }
-    Ruling::require(speaks(facts), || {
+    Ruling::require(speaks(change), || {
         format!(
             "Refused: stakeholders of {} hear one voice, the communications lead's or the lead's{}. What you saw \
              goes into a note: {}",
-            address(facts.old).0,
-            ask_lead(facts, show(facts)),
-            command(Verb::Note, &address(facts.old)).word(TEXT)
+            address(change.old).0,
+            ask_lead(change, show(change)),
+            command(Verb::Note, &address(change.old)).word(TEXT)
         )
     })
 }
 
-fn acknowledgement(facts: &Facts<'_>) -> Ruling {
-    let after = &facts.new.spec.acknowledgement;
-    if facts.old.spec.acknowledgement == *after {
+fn acknowledgement(change: &Change<'_>) -> Ruling {
+    let after = &change.new.spec.acknowledgement;
+    if change.old.spec.acknowledgement == *after {
         return Ruling::Allow;
     }
-    let own = after.as_ref().is_some_and(|by| by.user == facts.caller.user);
-    Ruling::require(own && !facts.caller.is_service_account(), || {
+    let own = after.as_ref().is_some_and(|by| by.user == change.facts.caller.user);
+    Ruling::require(own && !change.facts.caller.is_service_account(), || {
         format!(
             "Refused: everybody acknowledges for themselves, and you are {}: {}",
-            facts.caller.user,
-            command(Verb::Ack, &address(facts.old))
+            change.facts.caller.user,
+            command(Verb::Ack, &address(change.old))
         )
     })
 }
 
 /// Lower severity, fewer services or objects, weaker checks.
-fn milder(facts: &Facts<'_>) -> Ruling {
-    let (old, new) = (&facts.old.spec, &facts.new.spec);
+fn milder(change: &Change<'_>) -> Ruling {
+    let (old, new) = (&change.old.spec, &change.new.spec);
     let mut what = Vec::new();
     if old.severity.worse_than(new.severity) {
         what.push(format!("lowering {} to {}", old.severity, new.severity));
@@ -196,25 +208,25 @@ fn milder(facts: &Facts<'_>) -> Ruling {
     if !old.service_refs.iter().all(|service| new.service_refs.contains(service)) {
         what.push("taking services away".to_owned());
     }
-    let known = facts.old.status.clone().unwrap_or_default();
-    let (before, after) = (changes::affected(facts.old, &known), changes::affected(facts.new, &known));
+    let known = change.old.status.clone().unwrap_or_default();
+    let (before, after) = (changes::affected(change.old, &known), changes::affected(change.new, &known));
     if !before.iter().all(|object| after.iter().any(|kept| kept.same_object(object))) {
         what.push("taking affected objects away".to_owned());
     }
-    if weaker(&checks::of(facts.old, &known), &checks::of(facts.new, &known)) {
+    if weaker(&checks::of(change.old, &known), &checks::of(change.new, &known)) {
         what.push("weakening the checks that prove the return to service".to_owned());
     }
-    if is_later(facts) {
+    if is_later(change) {
         what.push("letting it begin later".to_owned());
     }
-    if what.is_empty() || leads(facts) {
+    if what.is_empty() || leads(change) {
         return Ruling::Allow;
     }
     Ruling::Quorum(format!(
         "{}. Ask: {} (FILE: the incident as it is to be)",
-        by_quorum(facts, &what.join(" and ")),
+        by_quorum(change, &what.join(" and ")),
         Command::new(Verb::Ask)
-            .namespace(address(facts.old).1)
+            .namespace(address(change.old).1)
             .flag(Flag::File, "FILE")
             .flag(Flag::Why, TEXT)
     ))
@@ -222,13 +234,13 @@ fn milder(facts: &Facts<'_>) -> Ruling {
 
 /// Whether the outage would have begun later than was known: it would become shorter. Without a start of its own an
 /// incident began with its first signal, whenever that was.
-fn is_later(facts: &Facts<'_>) -> bool {
-    let known = facts.old.status.as_ref().and_then(|status| status.start_time.as_ref());
-    let known = known.or(facts.old.metadata.creation_timestamp.as_ref());
-    match (facts.old.spec.start_time.as_ref().or(known), &facts.new.spec.start_time) {
+fn is_later(change: &Change<'_>) -> bool {
+    let known = change.old.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let known = known.or(change.old.metadata.creation_timestamp.as_ref());
+    match (change.old.spec.start_time.as_ref().or(known), &change.new.spec.start_time) {
         (Some(before), Some(after)) => after.0 > before.0,
         (None, _) => false,
-        (Some(_), None) => facts.old.spec.start_time.is_some(),
+        (Some(_), None) => change.old.spec.start_time.is_some(),
     }
 }
 
@@ -240,12 +252,12 @@ fn weaker(old: &ReturnToService, new: &ReturnToService) -> bool {
         || !old.checks.iter().all(|check| kept.contains(&looks(check)))
 }
 
-fn resolution(facts: &Facts<'_>) -> Ruling {
-    if facts.old.spec.resolution == facts.new.spec.resolution {
+fn resolution(change: &Change<'_>) -> Ruling {
+    if change.old.spec.resolution == change.new.spec.resolution {
         return Ruling::Allow;
     }
-    let name = address(facts.old);
-    let Some(resolution) = &facts.new.spec.resolution else {
+    let name = address(change.old);
+    let Some(resolution) = &change.new.spec.resolution else {
         return Ruling::Refuse(format!(
             "Refused: the resolution of {} stays; if it goes on, the next signal reopens it",
             name.0
@@ -253,7 +265,7 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
     };
     let possible = match resolution.outcome {
         Outcome::Restored => {
-            let proved = facts
+            let proved = change
                 .old
                 .status
                 .as_ref()
@@ -268,7 +280,7 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
                 )
             })
         }
-        Outcome::Duplicate => Ruling::require(facts.original_exists, || {
+        Outcome::Duplicate => Ruling::require(change.facts.original_exists, || {
             format!(
                 "Refused: resolution.duplicateOf must name the other incident, which exists in {} and is no \
                  duplicate itself: kubectl get inc -n {}",
@@ -279,18 +291,18 @@ fn resolution(facts: &Facts<'_>) -> Ruling {
     };
     possible.and_then(|| match resolution.outcome {
         // The lead alone is not enough where nothing is proved.
-        Outcome::Unproved => Ruling::Quorum(unproved(facts)),
-        _ if leads(facts) => Ruling::Allow,
+        Outcome::Unproved => Ruling::Quorum(unproved(change)),
+        _ if leads(change) => Ruling::Allow,
         outcome => {
-            Ruling::Quorum(format!("{}. Ask: {}", by_quorum(facts, "resolving it"), asking(outcome, &name)))
+            Ruling::Quorum(format!("{}. Ask: {}", by_quorum(change, "resolving it"), asking(outcome, &name)))
         }
     })
 }
 
-fn unproved(facts: &Facts<'_>) -> String {
-    let name = address(facts.old);
-    let who = match lead_of(facts.old) {
-        Some(lead) if lead == facts.caller.user => "you, who lead, and one peer".to_owned(),
+fn unproved(change: &Change<'_>) -> String {
+    let name = address(change.old);
+    let who = match lead_of(change.old) {
+        Some(lead) if lead == change.facts.caller.user => "you, who lead, and one peer".to_owned(),
         Some(lead) => format!("{lead}, who leads, and one peer"),
         None => format!("a lead, whom nobody is yet ({}), and one peer", command(Verb::Lead, &name)),
     };
@@ -316,11 +328,11 @@ fn asking(outcome: Outcome, name: &(String, String)) -> Command {
     resolve.switch(Flag::Ask)
 }
 
-fn by_quorum(facts: &Facts<'_>, what: &str) -> String {
-    let name = address(facts.old);
+fn by_quorum(change: &Change<'_>, what: &str) -> String {
+    let name = address(change.old);
     let approvals = format!("takes the approvals that a change in {} takes", name.1);
-    let who = match lead_of(facts.old) {
-        Some(lead) if lead != facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
+    let who = match lead_of(change.old) {
+        Some(lead) if lead != change.facts.caller.user => format!("is for {lead}, who leads, or {approvals}"),
         Some(lead) => {
             format!("is for {lead} logged in directly, and this request is impersonated; else it {approvals}")
         }
@@ -357,29 +369,29 @@ fn user(person: Option<&UserRef>) -> Option<&str> {
 }
 
 /// Whether the caller is that person, by a login of their own.
-fn is(facts: &Facts<'_>, person: Option<&str>) -> bool {
-    facts.caller.direct && person == Some(facts.caller.user.as_str())
+fn is(change: &Change<'_>, person: Option<&str>) -> bool {
+    change.facts.caller.direct && person == Some(change.facts.caller.user.as_str())
 }
 
 /// Whether the caller leads, before this write.
-fn leads(facts: &Facts<'_>) -> bool {
-    is(facts, lead_of(facts.old))
+fn leads(change: &Change<'_>) -> bool {
+    is(change, lead_of(change.old))
 }
 
 /// Whether the caller speaks to stakeholders, before this write.
-fn speaks(facts: &Facts<'_>) -> bool {
-    leads(facts) || is(facts, speaker(facts.old))
+fn speaks(change: &Change<'_>) -> bool {
+    leads(change) || is(change, speaker(change.old))
 }
 
-fn ask_lead(facts: &Facts<'_>, next: Command) -> String {
-    match lead_of(facts.old) {
+fn ask_lead(change: &Change<'_>, next: Command) -> String {
+    match lead_of(change.old) {
         Some(lead) => format!(", who is {lead}: {next}"),
-        None => format!(", and nobody leads yet: {}", command(Verb::Lead, &address(facts.old))),
+        None => format!(", and nobody leads yet: {}", command(Verb::Lead, &address(change.old))),
     }
 }
 
-fn show(facts: &Facts<'_>) -> Command {
-    command(Verb::Show, &address(facts.old))
+fn show(change: &Change<'_>) -> Command {
+    command(Verb::Show, &address(change.old))
 }
 
 /// `inc/NAME` and its namespace.

@@ -1,13 +1,25 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, from_value, json};
 
-use super::incident::{Facts, delete, update};
+use super::incident::{Change, Facts, delete, update};
 use crate::api::Incident;
 use crate::guard::ruling::Ruling;
 use crate::webhook::caller::Caller;
 
 fn caller(user: &str) -> Caller {
     Caller { user: user.into(), groups: Vec::new(), direct: true }
+}
+
+/// Under a policy that lets the caller lead.
+fn facts(caller: &Caller) -> Facts<'_> {
+    Facts {
+        caller,
+        is_governed: true,
+        may_lead: true,
+        original_exists: true,
+        kept_for: SignedDuration::ZERO,
+        now: Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// An incident that lena leads and carl speaks for, after a merge patch.
@@ -52,14 +64,7 @@ fn ruling(write: Write<'_>) -> Ruling {
     let old: Incident = from_value(before.clone()).unwrap();
     let new: Incident = from_value(patched(before, &write.patch)).unwrap();
     let caller = caller(write.by);
-    update(&Facts {
-        old: &old,
-        new: &new,
-        caller: &caller,
-        is_governed: true,
-        may_lead: write.may_lead,
-        original_exists: true,
-    })
+    update(&Change { old: &old, new: &new, facts: &Facts { may_lead: write.may_lead, ..facts(&caller) } })
 }
 
 fn by(user: &str, spec: Value) -> Ruling {
@@ -138,13 +143,10 @@ fn where_no_policy_governs_whoever_may_edit_it_ends_it() {
     let (old, emil) = (incident(json!({})), caller("emil"));
     let ends = |spec: Value| {
         let new = incident(json!({"spec": spec}));
-        update(&Facts {
+        update(&Change {
             old: &old,
             new: &new,
-            caller: &emil,
-            is_governed: false,
-            may_lead: false,
-            original_exists: false,
+            facts: &Facts { is_governed: false, may_lead: false, original_exists: false, ..facts(&emil) },
         })
     };
     assert_eq!(ends(json!({"resolution": {"outcome": "FalseAlarm", "reason": "a test"}})), Ruling::Allow);
@@ -158,15 +160,8 @@ fn who_pretends_to_be_the_lead_has_none_of_the_leads_powers() {
     let old = incident(json!({}));
     let new = incident(json!({"spec": {"severity": "SEV5"}}));
     let pretender = Caller { user: "lena".into(), groups: Vec::new(), direct: false };
-    let facts = Facts {
-        old: &old,
-        new: &new,
-        caller: &pretender,
-        is_governed: true,
-        may_lead: true,
-        original_exists: true,
-    };
-    assert!(quorum(update(&facts)).contains("this request is impersonated"));
+    let change = Change { old: &old, new: &new, facts: &facts(&pretender) };
+    assert!(quorum(update(&change)).contains("this request is impersonated"));
 }
 
 #[test]
@@ -241,14 +236,7 @@ fn nobody_claims_the_lead_under_impersonation_or_as_a_service_account() {
     for (user, direct) in [("lena", false), ("system:serviceaccount:shop:bot", true)] {
         let new = incident(json!({"spec": {"roles": {"lead": {"user": user}, "communications": null}}}));
         let caller = Caller { user: user.into(), groups: Vec::new(), direct };
-        let ruling = update(&Facts {
-            old: &old,
-            new: &new,
-            caller: &caller,
-            is_governed: true,
-            may_lead: true,
-            original_exists: true,
-        });
+        let ruling = update(&Change { old: &old, new: &new, facts: &facts(&caller) });
         assert!(refusal(ruling).contains("logged in directly"));
     }
 }
@@ -333,16 +321,11 @@ fn a_duplicate_names_an_incident_that_exists() {
         json!({"spec": {"resolution": {"outcome": "Duplicate", "reason": "r", "duplicateOf": {"name": "x"}}}}),
     );
     let lena = caller("lena");
-    let facts = |original_exists| Facts {
-        old: &old,
-        new: &new,
-        caller: &lena,
-        is_governed: true,
-        may_lead: true,
-        original_exists,
+    let ruling = |original_exists| {
+        update(&Change { old: &old, new: &new, facts: &Facts { original_exists, ..facts(&lena) } })
     };
-    assert_eq!(update(&facts(true)), Ruling::Allow);
-    assert!(refusal(update(&facts(false))).contains("duplicateOf"));
+    assert_eq!(ruling(true), Ruling::Allow);
+    assert!(refusal(ruling(false)).contains("duplicateOf"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Who may start a run, and with what. Pure.
 
+use std::sync::Arc;
+
 use crate::api::{Incident, Runbook, RunbookRun};
 use crate::command::{Command, Flag, Verb};
 use crate::runbook::validate;
@@ -14,9 +16,9 @@ pub struct Facts<'a> {
     /// Whether the operator starts it: what starts by itself.
     pub by_operator: bool,
     /// The Runbook, if there is one of that name.
-    pub runbook: Option<&'a Runbook>,
+    pub runbook: Option<Arc<Runbook>>,
     /// The incident, if one is named and there.
-    pub incident: Option<&'a Incident>,
+    pub incident: Option<Arc<Incident>>,
 }
 
 /// Whether the run may be created. Whether it may act now is decided by the run itself, and shown in it.
@@ -54,14 +56,14 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
         ));
     }
     let name = &new.spec.runbook_ref.name;
-    let Some(runbook) = facts.runbook else {
+    let Some(runbook) = &facts.runbook else {
         return Ruling::Refuse(format!(
             "Refused: spec.runbookRef: there is no Runbook {name} in {namespace}; see which there are: kubectl get rb \
              -n {namespace}"
         ));
     };
     if let Some(named) = &new.spec.incident_ref {
-        let open = facts.incident.map(Incident::is_open);
+        let open = facts.incident.as_ref().map(|incident| incident.is_open());
         if open != Some(true) {
             return Ruling::Refuse(format!(
                 "Refused: spec.incidentRef: {} {}; see which are open: kubectl get inc -n {namespace}",
@@ -124,7 +126,9 @@ mod tests {
 
     fn by(user: &str, operator: bool, run: &RunbookRun, incident: Option<&Incident>) -> Ruling {
         let caller = Caller { user: user.into(), groups: Vec::new(), direct: true };
-        create(run, &Facts { caller: &caller, by_operator: operator, runbook: Some(&runbook()), incident })
+        let runbook = Some(Arc::new(runbook()));
+        let incident = incident.cloned().map(Arc::new);
+        create(run, &Facts { caller: &caller, by_operator: operator, runbook, incident })
     }
 
     fn refusal(ruling: Ruling) -> String {
@@ -147,7 +151,7 @@ mod tests {
         let facts = |by_operator| Facts {
             caller: &borrowed,
             by_operator,
-            runbook: Some(Box::leak(Box::new(runbook()))),
+            runbook: Some(Arc::new(runbook())),
             incident: None,
         };
         assert!(refusal(create(&run("emil", json!({})), &facts(false))).contains("direct login"));

@@ -13,6 +13,14 @@ use crate::webhook::caller::Caller;
 use crate::guard::kinds::policy::strictness::loosened;
 use crate::guard::ruling::Ruling;
 
+/// What the rules look up before a ChangePolicy is changed.
+pub struct Facts<'a> {
+    /// Who changes it.
+    pub caller: &'a Caller,
+    /// Where a change of the policy is asked for.
+    pub operator_namespace: &'a str,
+}
+
 /// Whether the policy may become `new`, or be deleted where there is no new one.
 pub fn change(
     old: &ChangePolicy,
@@ -40,7 +48,7 @@ pub fn change(
         return Ruling::Allow;
     }
     if breaks_glass {
-        return Ruling::Glass;
+        return Ruling::BreakGlass;
     }
     let ask = Command::new(Verb::Ask).namespace(operator_namespace);
     let ask = match new {
@@ -108,7 +116,7 @@ mod tests {
 
     #[test]
     fn its_break_glass_may_always_and_only_the_stored_one() {
-        assert_eq!(by("shop-break-glass", json!({}), warn()), Ruling::Glass);
+        assert_eq!(by("shop-break-glass", json!({}), warn()), Ruling::BreakGlass);
         let own = Some(json!({"spec": {"enforcement": "Warn", "breakGlass": {"groups": ["x"]}}}));
         assert!(matches!(by("x", json!({}), own), Ruling::Quorum(_)));
     }
