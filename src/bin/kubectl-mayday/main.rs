@@ -17,10 +17,9 @@ use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{
-    ack, answer, apply, approve, ask, break_glass, declare, lead, note, report, resolve, run, stop, update,
-    who,
+    ack, answer, apply, approve, ask, break_glass, cancel, declare, lead, note, report, resolve, run, show,
+    update, who, withdraw,
 };
-use crate::render as show;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -58,8 +57,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Reject(args) => approve::run(&session, args, approve::Verdict::Reject).await,
         Command::Answer(args) => answer::run(&session, args).await,
         Command::Run(args) => run::run(&session, args).await,
-        Command::Withdraw(args) => stop::withdraw(&session, args).await,
-        Command::Cancel(args) => stop::cancel(&session, args).await,
+        Command::Withdraw(args) => withdraw::run(&session, args).await,
+        Command::Cancel(args) => cancel::run(&session, args).await,
         Command::Resolve(args) => resolve::run(&session, args).await,
         Command::Report(args) => report::run(&session, args).await,
         Command::Who(args) => who::run(&session, args).await,

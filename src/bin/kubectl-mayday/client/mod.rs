@@ -8,4 +8,5 @@ pub mod kinds;
 pub mod manifest;
 pub mod merge;
 pub mod session;
+pub mod target;
 pub mod wait;

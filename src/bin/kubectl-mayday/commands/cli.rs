@@ -20,7 +20,7 @@ pub enum Command {
     /// Report an outage; if it is known already, show it
     Declare(crate::commands::declare::DeclareArgs),
     /// Show open incidents, or one incident, request, runbook or run, with what is to be done next
-    Show(crate::render::ShowArgs),
+    Show(crate::commands::show::ShowArgs),
     /// Answer: you are on it, and nobody else is paged
     Ack(crate::commands::ack::AckArgs),
     /// Claim the lead of an incident, or hand it over
@@ -42,9 +42,9 @@ pub enum Command {
     /// Start a runbook
     Run(crate::commands::run::RunArgs),
     /// Withdraw a request
-    Withdraw(crate::commands::stop::WithdrawArgs),
+    Withdraw(crate::commands::withdraw::WithdrawArgs),
     /// Stop a run before its next act
-    Cancel(crate::commands::stop::CancelArgs),
+    Cancel(crate::commands::cancel::CancelArgs),
     /// Say that an outage is over, and how
     Resolve(crate::commands::resolve::ResolveArgs),
     /// Print the outage report

@@ -15,7 +15,7 @@ use crate::client::clock;
 use crate::client::failure::{Failure, Reason, role};
 use crate::client::session::{Me, Session, name_of, uid_of};
 use crate::client::wait::{PATIENCE, Waited, until};
-use crate::render;
+use crate::commands::show;
 use crate::render::terminal::{confirm, say};
 use crate::text;
 
@@ -135,7 +135,7 @@ fn known_outage(service: &BusinessService, incidents: Vec<Incident>) -> Known {
 async fn tell_known(session: &Session, known: &Incident, severity: Severity) -> Result<(), Failure> {
     let address = format!("inc/{}", name_of(known));
     say(&format!("This outage is known already as {address}; nothing new was written.\n"));
-    render::incident::print(session, known).await?;
+    show::print_incident(session, known).await?;
     say(&format!("\nAdd what you know: {}", session.command(Verb::Note).word(&address).word(TEXT)));
     if let Some(raise) = raise(known, severity, &session.namespace) {
         let raise = format!("{raise}{}", session.flags);

@@ -1,4 +1,5 @@
-//! One file for each command of the command line.
+//! One file for each command of the command line. `cli` lists them; `decision` is the part that `approve`, `reject`
+//! and `answer` share.
 
 pub mod ack;
 pub mod answer;
@@ -6,6 +7,7 @@ pub mod apply;
 pub mod approve;
 pub mod ask;
 pub mod break_glass;
+pub mod cancel;
 pub mod cli;
 pub mod decision;
 pub mod declare;
@@ -14,6 +16,7 @@ pub mod note;
 pub mod report;
 pub mod resolve;
 pub mod run;
-pub mod stop;
+pub mod show;
 pub mod update;
 pub mod who;
+pub mod withdraw;

@@ -4,39 +4,12 @@ use mayday::api::incident_status::{CheckResult, CheckStatus, IncidentStatus, Mat
 use mayday::api::{Incident, Runbook, RunbookRun};
 
 use super::{Here, next};
-use crate::client::failure::Failure;
-use crate::client::session::{Session, name_of};
-use crate::render::terminal::say;
+use crate::client::session::name_of;
 use crate::text::{ago, indent};
 use mayday::command::{Flag, Verb};
 
 /// So many entries of the timeline, from its end.
 const TIMELINE_TAIL: usize = 12;
-
-/// Reads what belongs to the incident, and prints it.
-pub async fn print(session: &Session, incident: &Incident) -> Result<(), Failure> {
-    let status = incident.status.clone().unwrap_or_default();
-    let mut runbooks = Vec::new();
-    for matching in &status.runbooks {
-        // One that was deleted meanwhile is still named, only its instructions are gone.
-        runbooks.extend(session.find::<Runbook>(&matching.name).await?);
-    }
-    let mut runs: Vec<RunbookRun> = session.list().await?;
-    runs.retain(|run| belongs_to(run, incident));
-    runs.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
-    say(&describe(incident, &runbooks, &runs, &Here::of(session)));
-    Ok(())
-}
-
-fn belongs_to(run: &RunbookRun, incident: &Incident) -> bool {
-    let listed =
-        incident.status.as_ref().is_some_and(|status| status.runs.iter().any(|r| r.name == name_of(run)));
-    let exact = run.status.as_ref().and_then(|status| status.incident_ref.as_ref());
-    match exact {
-        Some(exact) => exact.uid == crate::client::session::uid_of(incident),
-        None => listed || run.spec.incident_ref.as_ref().is_some_and(|named| named.name == name_of(incident)),
-    }
-}
 
 /// The incident in words.
 pub fn describe(incident: &Incident, runbooks: &[Runbook], runs: &[RunbookRun], here: &Here) -> String {
@@ -252,20 +225,5 @@ mod tests {
         over.status.as_mut().unwrap().state = Some(IncidentState::Resolved);
         let text = describe(&over, &[], &[], &here);
         assert!(!text.contains("kubectl mayday answer"), "nobody is asked any more: {text}");
-    }
-
-    #[test]
-    fn a_run_of_an_older_incident_of_the_same_name_does_not_belong() {
-        let mut incident = incident();
-        incident.metadata.uid = Some("new".into());
-        let mut run = RunbookRun::new("r", mayday::api::runbook_run::RunbookRunSpec::default());
-        run.spec.incident_ref = Some(mayday::api::common::NameRef { name: "checkout-x7k2p".into() });
-        assert!(belongs_to(&run, &incident));
-        let old = mayday::api::common::UidRef { name: "checkout-x7k2p".into(), uid: "old".into() };
-        run.status = Some(mayday::api::runbook_run::RunbookRunStatus {
-            incident_ref: Some(old),
-            ..Default::default()
-        });
-        assert!(!belongs_to(&run, &incident));
     }
 }

@@ -1,4 +1,5 @@
-//! `show`: where something stands, who must do what next, and with which command.
+//! Objects as text: where something stands, who must do what next, and with which command. Pure but for
+//! [`terminal`].
 
 pub mod change;
 pub mod incident;
@@ -6,26 +7,15 @@ pub mod run;
 pub mod runbook;
 pub mod terminal;
 
-use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mayday::api::change_request::RequestState;
 use mayday::api::incident_status::Next;
-use mayday::api::{ChangeRequest, Incident, Runbook, RunbookRun};
+use mayday::api::{ChangeRequest, Incident, RunbookRun};
 use mayday::command::{Command, Verb};
 
-use crate::client::address::{Address, Kind};
-use crate::client::failure::Failure;
 use crate::client::session::{Session, name_of};
-use crate::render::terminal::say;
 use crate::text::{span, table};
-
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// What to show: inc/NAME, chg/NAME, rb/NAME or run/NAME [default: what is open in the namespace]
-    #[arg(value_name = "KIND/NAME")]
-    pub address: Option<Address>,
-}
 
 /// What a text needs to know besides the object.
 pub struct Here<'a> {
@@ -53,39 +43,8 @@ impl<'a> Here<'a> {
     }
 }
 
-pub async fn run(session: &Session, args: ShowArgs) -> Result<(), Failure> {
-    let Some(address) = args.address else {
-        return overview(session).await;
-    };
-    let name = address.name.as_str();
-    match address.kind {
-        Kind::Incident => incident::print(session, &session.get::<Incident>(name).await?).await?,
-        Kind::ChangeRequest => {
-            let request: ChangeRequest = session.get(name).await?;
-            say(&change::describe(&request, &Here::of(session)));
-        }
-        Kind::Runbook => {
-            let runbook: Runbook = session.get(name).await?;
-            say(&runbook::describe(&runbook, &Here::of(session)));
-        }
-        Kind::RunbookRun => {
-            let run: RunbookRun = session.get(name).await?;
-            say(&run::describe(&run, &Here::of(session)));
-        }
-    }
-    Ok(())
-}
-
-async fn overview(session: &Session) -> Result<(), Failure> {
-    let incidents: Vec<Incident> = session.list().await?;
-    let requests: Vec<ChangeRequest> = session.list().await?;
-    let runs: Vec<RunbookRun> = session.list().await?;
-    say(&open(&incidents, &requests, &runs, &Here::of(session)));
-    Ok(())
-}
-
 /// What is open: incidents, requests that wait or may be used, runs that are not settled.
-fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun], here: &Here) -> String {
+pub fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun], here: &Here) -> String {
     let mut parts = Vec::new();
     let mut nothing = false;
     let rows: Vec<_> =

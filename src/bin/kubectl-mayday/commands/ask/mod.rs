@@ -1,34 +1,29 @@
 //! `ask`: one precise change, asked for as the commands that would make it are typed.
 
 mod build;
-use mayday::command::Verb;
 
-use crate::client::{kinds, manifest};
 use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use kube::api::{DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
-use kube::{Api, Client};
+use kube::discovery::Scope;
 use mayday::api::change_request::{Change, RequestState};
-use mayday::api::common::ObjectRef;
 use mayday::api::conditions::{ConditionType, find};
 use mayday::api::{ChangeRequest, Duration, Incident};
+use mayday::command::Verb;
 use serde_json::Value;
 
-use crate::client::address;
 use crate::client::failure::{Failure, Reason, explain, role};
 use crate::client::session::{Session, name_of};
+use crate::client::{address, manifest, target};
 use crate::commands::apply;
 use crate::commands::approve::planned;
 use crate::render;
 use crate::render::Here;
 use crate::render::terminal::{confirm, say};
-use crate::text::{indent, names, yaml};
+use crate::text::{indent, yaml};
 
-/// So many names are tried if the first is taken.
+/// Maximum number of names that are tried while they are taken.
 const NAMES: usize = 9;
 
 #[derive(Debug, Args)]
@@ -154,11 +149,11 @@ fn never(request: &ChangeRequest) -> Option<&str> {
 async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     if let Some(text) = &args.target {
-        let (target, resource, capabilities) = resolve(session, text).await?;
+        let (target, resource, capabilities) = target::resolve(session, text).await?;
         // Images are the only thing that depends on what is there.
         let live = match args.image.is_empty() {
             true => None,
-            false => Some(read(session, &target, &resource, &capabilities).await?),
+            false => Some(target::read(session, &target, &resource, &capabilities).await?),
         };
         let of_target = build::of_target(args, &target, live.as_ref())?;
         if of_target.is_empty() {
@@ -188,15 +183,15 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
 /// A manifest updates the object that is there, and otherwise creates it; none, and said, if nothing would change.
 async fn of_manifest(session: &Session, document: Value) -> Result<Option<Change>, Failure> {
     let target = manifest::target(&document, &session.namespace)?;
-    let (resource, capabilities) = served(session, &target).await?;
-    let api = dynamic(session, &resource, &capabilities);
+    let (resource, capabilities) = target::served(session, &target).await?;
+    let api = target::api(session, &resource, &capabilities);
     let there = api.get_opt(&target.name).await;
     let what = format!("read {}", target.display());
     let there = there.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
     let namespace = matches!(capabilities.scope, Scope::Namespaced).then_some(session.namespace.as_str());
     let Some(live) = there else { return manifest::create(document, namespace).map(Some) };
     let name = target.display();
-    let change = manifest::update(target, document, &as_value(&live, &name)?)?;
+    let change = manifest::update(target, document, &target::as_value(&live, &name)?)?;
     if change.is_none() {
         say(&format!("{name} is so already: nothing of it is asked for."));
     }
@@ -226,102 +221,6 @@ async fn create(
             outcome => return outcome,
         }
     }
-}
-
-/// `KIND/NAME` as the object that the API server serves.
-async fn resolve(
-    session: &Session,
-    text: &str,
-) -> Result<(ObjectRef, ApiResource, ApiCapabilities), Failure> {
-    let Some((word, name)) = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
-    else {
-        return Err(Failure::usage(format!(
-            "{text:?} names no object: write KIND/NAME, such as deploy/checkout."
-        )));
-    };
-    let (api_version, kind) = match kinds::known(word) {
-        Some(known) => known,
-        None => discover(session, word).await?,
-    };
-    let target = ObjectRef { api_version, kind, name: name.to_owned() };
-    let (resource, capabilities) = served(session, &target).await?;
-    Ok((target, resource, capabilities))
-}
-
-async fn discover(session: &Session, word: &str) -> Result<(String, String), Failure> {
-    let failed = |error| explain(&error, &session.attempt("list the kinds of the cluster", role::VIEWER));
-    let core = session.client.list_core_api_versions_aggregated().await.map_err(failed)?;
-    let others = session.client.list_api_groups_aggregated().await.map_err(failed)?;
-    let served = kinds::served(core.items.into_iter().chain(others.items));
-    kinds::choose(word, &served).map_err(|why| Failure::usage(why).then(session.kubectl("api-resources")))
-}
-
-async fn served(session: &Session, target: &ObjectRef) -> Result<(ApiResource, ApiCapabilities), Failure> {
-    let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
-    let gvk = GroupVersionKind::gvk(group, version, &target.kind);
-    pinned_kind(&session.client, &gvk).await.map_err(|error| match error {
-        kube::Error::Discovery(_) => {
-            Failure::usage(format!("The cluster has no {} in {}.", target.kind, target.api_version))
-                .then(session.kubectl("api-resources"))
-        }
-        other => {
-            let what = format!("look up {} in {}", target.kind, target.api_version);
-            explain(&other, &session.attempt(&what, role::VIEWER))
-        }
-    })
-}
-
-/// The way to objects of a kind: in the session's namespace, or in none.
-pub fn dynamic(
-    session: &Session,
-    resource: &ApiResource,
-    capabilities: &ApiCapabilities,
-) -> Api<DynamicObject> {
-    let client: Client = session.client.clone();
-    match capabilities.scope {
-        Scope::Namespaced => Api::namespaced_with(client, &session.namespace, resource),
-        Scope::Cluster => Api::all_with(client, resource),
-    }
-}
-
-/// The object's API, for carrying out a change to it.
-pub async fn api_of(session: &Session, target: &ObjectRef) -> Result<Api<DynamicObject>, Failure> {
-    let (resource, capabilities) = served(session, target).await?;
-    Ok(dynamic(session, &resource, &capabilities))
-}
-
-async fn read(
-    session: &Session,
-    target: &ObjectRef,
-    resource: &ApiResource,
-    capabilities: &ApiCapabilities,
-) -> Result<Value, Failure> {
-    let api = dynamic(session, resource, capabilities);
-    let what = format!("read {}", target.display());
-    let found = api.get_opt(&target.name).await;
-    let found = found.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
-    match found {
-        Some(object) => as_value(&object, &target.display()),
-        None => {
-            let others = match api.list(&ListParams::default().limit(50)).await {
-                Ok(others) => {
-                    names(others.items.iter().filter_map(|object| object.metadata.name.as_deref()), "none")
-                }
-                // Not being allowed to look is not the same as nothing.
-                Err(_) => "not known".to_owned(),
-            };
-            Err(Failure::new(format!(
-                "There is no {} in namespace {}. What there is of its kind: {others}.",
-                target.display(),
-                session.namespace
-            ))
-            .then(session.kubectl(&format!("get {} -n NAMESPACE", resource.plural))))
-        }
-    }
-}
-
-fn as_value(object: &DynamicObject, name: &str) -> Result<Value, Failure> {
-    serde_json::to_value(object).map_err(|error| Failure::new(format!("{name} cannot be read: {error}.")))
 }
 
 fn contents(file: &PathBuf) -> Result<String, Failure> {
