@@ -106,7 +106,7 @@ fn serving(
 /// Starts everything that only the holder of the lease does; each part goes on until `stop` of the parts.
 fn controllers(parts: &mut Parts) {
     let probes = Arc::new(ProbeResults::default());
-    parts.task("admission-upkeep", admission::upkeep::run);
+    parts.task("admission", admission::controller::run);
     parts.task("gate-probe", {
         let probes = Arc::clone(&probes);
         move |context, stop| admission::probe::run(context, probes, stop)

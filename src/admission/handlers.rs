@@ -1,4 +1,4 @@
-//! Hands each review to the room that decides it.
+//! Hands each review to the module that decides it.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ impl Handlers {
         Handlers { context }
     }
 
-    async fn ruled(&self, request: &Request) -> Verdict {
+    async fn decide(&self, request: &Request) -> Verdict {
         match guard::rule(&self.context, request).await {
             Ok(Ruling::Allow) => Verdict::allow(),
             Ok(Ruling::BreakGlass) => broken(&self.context, request).await,
@@ -55,11 +55,11 @@ async fn broken(context: &SharedContext, request: &Request) -> Verdict {
 }
 
 /// The audit log keeps that it took a quorum.
-fn by_quorum(mut judged: Verdict) -> Verdict {
-    if let Verdict::Allow { audit, .. } = &mut judged {
+fn by_quorum(mut verdict: Verdict) -> Verdict {
+    if let Verdict::Allow { audit, .. } = &mut verdict {
         audit.insert("quorum".to_owned(), "approved".to_owned());
     }
-    judged
+    verdict
 }
 
 impl ReviewHandler for Handlers {
@@ -68,7 +68,7 @@ impl ReviewHandler for Handlers {
     }
 
     fn guard<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {
-        self.ruled(request).boxed()
+        self.decide(request).boxed()
     }
 
     fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict> {

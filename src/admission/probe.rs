@@ -52,7 +52,7 @@ fn name(request: &Request) -> &str {
 ///
 /// # Errors
 /// What happened instead of the gate's refusal, and the next command.
-pub fn judge(namespace: &str, answer: Result<(), &kube::Error>) -> Result<(), String> {
+pub fn proof(namespace: &str, answer: Result<(), &kube::Error>) -> Result<(), String> {
     const LOOK: &str = "kubectl get validatingwebhookconfiguration mayday-change-gate -o yaml";
     match answer {
         Ok(()) => Err(format!(
@@ -104,7 +104,7 @@ async fn turn(context: &SharedContext, results: &ProbeResults) -> bool {
         let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
         for namespace in if existing.is_empty() { all } else { existing } {
             let sent = send(&context.planner, namespace).await;
-            result = result.and(judge(namespace, sent.as_ref().map(|_| ())));
+            result = result.and(proof(namespace, sent.as_ref().map(|_| ())));
         }
         everywhere &= result.is_ok();
         results.record(&protecting.name_any(), ProbeResult { time: Timestamp::now(), result });
@@ -135,16 +135,16 @@ mod tests {
     fn only_the_gates_own_refusal_proves_that_it_works() {
         let refused =
             api(403, &format!("admission webhook \"{GATE}\" denied the request: Refused: {MARKER}, and …"));
-        assert_eq!(judge("shop", Err(&refused)), Ok(()));
+        assert_eq!(proof("shop", Err(&refused)), Ok(()));
         let elsewhere =
             api(403, &format!("admission webhook \"other.example\" denied the request: {MARKER}"));
-        assert!(judge("shop", Err(&elsewhere)).is_err());
-        assert!(judge("shop", Err(&api(403, "configmaps is forbidden"))).is_err());
+        assert!(proof("shop", Err(&elsewhere)).is_err());
+        assert!(proof("shop", Err(&api(403, "configmaps is forbidden"))).is_err());
     }
 
     #[test]
     fn a_probe_that_passes_says_what_to_look_at() {
-        let message = judge("shop", Ok(())).unwrap_err();
+        let message = proof("shop", Ok(())).unwrap_err();
         assert!(
             message.contains("was not refused") && message.contains("kubectl get validatingwebhook"),
             "{message}"
@@ -153,10 +153,10 @@ mod tests {
 
     #[test]
     fn a_gate_that_cannot_be_called_is_told_from_one_that_is_not_asked() {
-        let message = judge("shop", Err(&api(500, "failed calling webhook \"x\": x509: unknown authority")))
+        let message = proof("shop", Err(&api(500, "failed calling webhook \"x\": x509: unknown authority")))
             .unwrap_err();
         assert!(message.contains("cannot call Mayday") && message.contains("x509"), "{message}");
-        let message = judge("gone", Err(&api(404, "namespaces \"gone\" not found"))).unwrap_err();
+        let message = proof("gone", Err(&api(404, "namespaces \"gone\" not found"))).unwrap_err();
         assert!(message.contains("does not exist"), "{message}");
     }
 }

@@ -23,12 +23,12 @@ use crate::command::{Command, Flag, TEXT, Verb};
 
 /// Largest review: an old and a new object of the largest size that is stored, and room to spare.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
-/// Reviews that are judged at once; one more is told to come again rather than to wait until it times out.
-const AT_ONCE: usize = 256;
-/// A verdict takes no longer: the API server stops listening half a second later.
-const IN_TIME: Duration = Duration::from_millis(2500);
+/// Maximum number of reviews decided at once; a further one is refused at once instead of waiting until it times out.
+const MAX_CONCURRENT: usize = 256;
+/// How long a decision may take: the API server stops listening half a second later.
+const TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// Who handler. One method a path.
+/// Decides reviews: one method for each path.
 pub trait ReviewHandler: Send + Sync + 'static {
     /// `/guard/mutate`: what is stamped on an object of `mayday.dev`.
     ///
@@ -48,66 +48,66 @@ pub trait ReviewHandler: Send + Sync + 'static {
     fn count(&self, webhook: &'static str, verdict: &Verdict);
 }
 
-struct Shared<J> {
-    handler: J,
-    places: Semaphore,
-    in_time: Duration,
+struct Shared<H> {
+    handler: H,
+    permits: Semaphore,
+    timeout: Duration,
 }
 
 /// The paths, without TLS.
-pub fn router<J: ReviewHandler>(handler: J) -> Router {
-    router_with(handler, AT_ONCE, IN_TIME)
+pub fn router<H: ReviewHandler>(handler: H) -> Router {
+    router_with(handler, MAX_CONCURRENT, TIMEOUT)
 }
 
-fn router_with<J: ReviewHandler>(handler: J, at_once: usize, in_time: Duration) -> Router {
-    let shared = Arc::new(Shared { handler, places: Semaphore::new(at_once), in_time });
+fn router_with<H: ReviewHandler>(handler: H, max_concurrent: usize, timeout: Duration) -> Router {
+    let shared = Arc::new(Shared { handler, permits: Semaphore::new(max_concurrent), timeout });
     Router::new()
-        .route("/guard/mutate", post(mutate::<J>))
-        .route("/guard/validate", post(|state, body| validate::<J, _>(state, body, "guard", J::guard)))
-        .route("/gate", post(|state, body| validate::<J, _>(state, body, "gate", J::gate)))
+        .route("/guard/mutate", post(mutate::<H>))
+        .route("/guard/validate", post(|state, body| validate::<H, _>(state, body, "guard", H::guard)))
+        .route("/gate", post(|state, body| validate::<H, _>(state, body, "gate", H::gate)))
         .route(
             "/break-glass",
-            post(|state, body| validate::<J, _>(state, body, "break-glass", J::break_glass)),
+            post(|state, body| validate::<H, _>(state, body, "break-glass", H::break_glass)),
         )
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(shared)
 }
 
-async fn mutate<J: ReviewHandler>(State(shared): State<Arc<Shared<J>>>, body: Bytes) -> Response {
+async fn mutate<H: ReviewHandler>(State(shared): State<Arc<Shared<H>>>, body: Bytes) -> Response {
     let request = match review::read(&body) {
         Ok(request) => request,
         Err(error) => return unreadable(&error),
     };
     let webhook = "guard-stamp";
     let span = span(webhook, &request);
-    let judged =
-        judge(&shared, &request, shared.handler.stamp(&request)).instrument(span.clone()).await.flatten();
-    let verdict = judged.as_ref().err().cloned().unwrap_or_else(Verdict::allow);
+    let decision =
+        decide(&shared, &request, shared.handler.stamp(&request)).instrument(span.clone()).await.flatten();
+    let verdict = decision.as_ref().err().cloned().unwrap_or_else(Verdict::allow);
     record(&span, &verdict, false);
     shared.handler.count(webhook, &verdict);
-    Json(match judged {
+    Json(match decision {
         Ok(patch) => review::stamped(&request, patch),
         Err(verdict) => review::answer(&request, &verdict),
     })
     .into_response()
 }
 
-async fn validate<J: ReviewHandler, F>(
-    State(shared): State<Arc<Shared<J>>>,
+async fn validate<H: ReviewHandler, F>(
+    State(shared): State<Arc<Shared<H>>>,
     body: Bytes,
     webhook: &'static str,
     by: F,
 ) -> Response
 where
-    F: for<'a> Fn(&'a J, &'a Request) -> BoxFuture<'a, Verdict>,
+    F: for<'a> Fn(&'a H, &'a Request) -> BoxFuture<'a, Verdict>,
 {
     let request = match review::read(&body) {
         Ok(request) => request,
         Err(error) => return unreadable(&error),
     };
     let span = span(webhook, &request);
-    let judged = judge(&shared, &request, by(&shared.handler, &request)).instrument(span.clone()).await;
-    let verdict = judged.unwrap_or_else(|refusal| refusal);
+    let decision = decide(&shared, &request, by(&shared.handler, &request)).instrument(span.clone()).await;
+    let verdict = decision.unwrap_or_else(|refusal| refusal);
     let is_probe = shared.handler.is_probe(&request);
     record(&span, &verdict, is_probe);
     // A refused probe is expected; counting it would hide the refusals of people.
@@ -117,22 +117,22 @@ where
     Json(review::answer(&request, &verdict)).into_response()
 }
 
-/// The judgement, or the refusal where there is none in time.
-async fn judge<J, T>(
-    shared: &Shared<J>,
+/// The decision, or the refusal if there is none in time.
+async fn decide<H, T>(
+    shared: &Shared<H>,
     request: &Request,
-    judgement: impl Future<Output = T>,
+    deciding: impl Future<Output = T>,
 ) -> Result<T, Verdict> {
-    let Ok(_place) = shared.places.try_acquire() else {
+    let Ok(_permit) = shared.permits.try_acquire() else {
         return Err(Verdict::Refuse {
             code: 429,
             message: "Refused: Mayday has too many reviews at once; do the same again in a moment".to_owned(),
         });
     };
-    match tokio::time::timeout(shared.in_time, AssertUnwindSafe(judgement).catch_unwind()).await {
-        Ok(Ok(judged)) => Ok(judged),
+    match tokio::time::timeout(shared.timeout, AssertUnwindSafe(deciding).catch_unwind()).await {
+        Ok(Ok(decision)) => Ok(decision),
         Ok(Err(_)) => {
-            tracing::error!("a judgement broke off: a defect of Mayday");
+            tracing::error!("a decision panicked: a defect of Mayday");
             let namespace = request.namespace.as_deref().unwrap_or_default();
             let glass =
                 Command::new(Verb::BreakGlass).namespace(namespace).flag(Flag::Why, TEXT).then_command();
@@ -280,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_many_at_once_are_told_to_come_again() {
-        let (_, review) = post(router_with(ByName, 0, IN_TIME), "/gate", body("emil")).await;
+        let (_, review) = post(router_with(ByName, 0, TIMEOUT), "/gate", body("emil")).await;
         assert_eq!(review["response"]["status"]["code"], 429);
     }
 
