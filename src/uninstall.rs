@@ -1,5 +1,5 @@
-//! What must go before the release does: webhooks, or requests would be refused by a Mayday that is no longer
-//! there; then the finalizers of runs, or their namespaces could never be deleted.
+//! Removes what must go before the release does: the webhooks, which would refuse requests without an operator to
+//! answer, and then the finalizers of runs, which would keep their namespaces from being deleted.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -15,9 +15,9 @@ use crate::cluster::Error;
 
 /// The chart's mutating webhook configuration.
 const MUTATING: &str = "mayday-guard-stamp";
-/// The chart's validating webhook configurations, the gate first: it is what stands in everybody's way.
+/// The chart's validating webhook configurations; the gate first, since it blocks the most.
 const VALIDATING: [&str; 2] = ["mayday-change-gate", "mayday-guard"];
-/// A run that is being worked on is written at the same time; so often it is read again.
+/// Maximum number of attempts to release a run: the operator may write it at the same time.
 const ATTEMPTS: usize = 10;
 
 /// Removes webhooks, cancels runs and releases them. What is already gone is fine, so it may be run again.

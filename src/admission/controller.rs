@@ -20,14 +20,14 @@ use crate::cluster::error::chain;
 use crate::cluster::{Error, SharedContext};
 use crate::webhook::certificates::store::CertificateStore;
 
-/// A turn happens at least so often, whatever was missed.
+/// Interval between two turns without a change.
 const EVERY: Duration = Duration::from_secs(30);
-/// After a turn that failed.
+/// Interval until the next turn after a failed one.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often the own server is tried until it answers.
+/// Interval between two attempts to reach the own server at the start.
 const KNOCK: Duration = Duration::from_millis(50);
 
-/// What may have changed.
+/// Why a turn is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wake {
     /// The policies, or only their status.
@@ -36,7 +36,7 @@ enum Wake {
     Gate,
 }
 
-/// Works until `stop`: whenever the policies ask for another gate, or somebody changes it, and every half minute.
+/// Works until `stop`: when the policies or the gate's configuration change, and every half minute.
 pub async fn run(context: SharedContext, stop: CancellationToken) {
     let changes = context.caches.changes().filter_map(|change| async move {
         match change {
@@ -97,14 +97,14 @@ async fn turn(
     Ok(gate)
 }
 
-/// Returns once this process's own server answers: before that nobody must be told to ask it.
+/// Returns once this process's own server answers: the API servers must not call it before.
 async fn serving(context: &SharedContext) {
     while tokio::net::TcpStream::connect(context.config.admission.address).await.is_err() {
         tokio::time::sleep(KNOCK).await;
     }
 }
 
-/// Every change of the gate's configuration, so that what somebody takes away is back at once.
+/// Every change of the gate's configuration, so that a deleted rule is restored at once.
 fn gate_changes(client: &Client) -> impl futures::Stream<Item = ()> + use<> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let only = watcher::Config::default().fields(&format!("metadata.name={GATE}"));

@@ -40,9 +40,8 @@ impl Handlers {
     }
 }
 
-/// A policy that is loosened by its break-glass is told in an event, and the audit log keeps who did it. Not in
-/// the policy's status: to write that while the policy itself is being written makes the API server begin anew,
-/// without end.
+/// Reports a policy loosened by its break-glass: in an Event, and in the audit log with the user. The policy's status
+/// cannot hold it: writing the status during a write to the policy makes the API server retry that write without end.
 async fn broken(context: &SharedContext, request: &Request) -> Verdict {
     let user = request.user_info.username.as_deref().unwrap_or_default();
     let told = format!("cpol/{} is loosened by its break-glass, by {user}", request.name);

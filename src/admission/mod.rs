@@ -1,5 +1,5 @@
-//! What binds the webhooks to the process: which handler answers which path, the webhook configurations, and the
-//! probe that shows whether the gate is asked at all.
+//! The webhooks in the process: the handlers of the paths, the webhook configurations, and the probe that shows
+//! whether the API server asks the gate.
 //!
 //! [`handlers`] answers in every process; [`controller`] and [`probe`] run on the lease holder.
 

@@ -1,5 +1,5 @@
-//! Whether an unapproved change is really refused: a change that nobody may ever make is tried as a dry run
-//! in every protected namespace, and must come back with the words of this very build.
+//! Shows whether an unapproved change is really refused: a change that is never allowed is tried as a dry run in every
+//! protected namespace, and must be refused with the words of this build.
 //!
 //! It is sent as the planner, who may create and only as a dry run, and whose probe is the one plan that the
 //! gate is asked about. So a deleted webhook, a selector or a failure policy that somebody changed, or an
@@ -22,15 +22,15 @@ use crate::cluster::caches::get_cluster;
 use crate::webhook::review::Request;
 use crate::webhook::verdict::Verdict;
 
-/// Name of the object that nobody may ever create in a protected namespace.
+/// Name of the object that is never allowed in a protected namespace.
 pub const NAME: &str = "mayday-probe";
 /// Words of the refusal by which the probe knows that the gate answered.
 const MARKER: &str = "this is the probe that shows that the change gate works";
 /// What the API server puts before a refusal of the gate.
 const GATE: &str = "change-gate.mayday.dev";
-/// How often it is tried.
+/// Interval between two probes.
 const EVERY: Duration = Duration::from_secs(10);
-/// How soon it is tried again while it is not refused: after a new policy that is a matter of a second.
+/// Interval between two probes while they are not refused: a new policy takes about a second to act.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The refusal of the probe; none for every other request.
@@ -48,7 +48,7 @@ fn name(request: &Request) -> &str {
     object.and_then(|object| object.metadata.name.as_deref()).unwrap_or(&request.name)
 }
 
-/// What the answer to the probe proves. Pure.
+/// Whether the answer to the probe proves that the gate works. Pure.
 ///
 /// # Errors
 /// What happened instead of the gate's refusal, and the next command.

@@ -72,7 +72,7 @@ impl<'a> Lookup<'a> {
         !self.over(&self.namespace).is_empty()
     }
 
-    /// Where a change of an object of ours is asked for, and whether any policy governs it there.
+    /// The namespace in which a change of an object of Mayday is asked for, and whether any policy governs it there.
     pub fn place(&self, kind: &str, name: &str) -> (&str, bool) {
         let own = &self.context.config.namespace;
         if !self.namespace.is_empty() {
@@ -184,8 +184,7 @@ impl<'a> Lookup<'a> {
         Ok(uid.as_deref() != Some(reference.uid.as_str()))
     }
 
-    /// The object from the cache, or as it is stored: it may have been made just now, and only what is not there at all is
-    /// missing.
+    /// The object from the cache, or from the API server if the cache lacks it: it may have been created just now.
     ///
     /// # Errors
     /// When the API server does not answer.

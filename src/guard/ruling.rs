@@ -1,25 +1,25 @@
-//! What the guard says of a write to one of our own kinds.
+//! The ruling of the guard on a write to a kind of Mayday.
 
-/// What is said.
+/// The ruling.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Ruling {
     /// It passes.
     Allow,
-    /// It passes because somebody broke the glass, which is told.
+    /// It passes because the caller is in a break-glass group; an Event reports it.
     BreakGlass,
-    /// It is refused, whoever agrees: one sentence with the next command.
+    /// It is refused, and no approval changes that: one sentence with the next command.
     Refuse(String),
-    /// It passes if an approved ChangeRequest that targets the object covers it, else it is refused so.
+    /// It passes if an approved ChangeRequest covers the object, else it is refused with this sentence.
     Quorum(String),
 }
 
 impl Ruling {
-    /// This, unless it allows; then the other.
+    /// The stricter of this ruling and the next, which is computed only if this one may still pass.
     pub fn and_then(self, next: impl FnOnce() -> Ruling) -> Ruling {
         match self {
             Ruling::Allow => next(),
             Ruling::Quorum(message) => match next() {
-                // What nobody may allow weighs more than what a quorum may.
+                // A refusal without exception outweighs one that a quorum can lift.
                 Ruling::Refuse(message) => Ruling::Refuse(message),
                 _ => Ruling::Quorum(message),
             },

@@ -10,13 +10,13 @@ use crate::api::runbook::AUTHORS_ANNOTATION;
 use crate::api::{Approval, Runbook, change_request::ChangeRequestSpec};
 use crate::webhook::caller::Caller;
 
-/// Most groups that are stored with a decision.
+/// Maximum number of groups that are stored with a decision.
 const MAX_GROUPS: usize = 64;
 
-/// `spec.requester` or `spec.startedBy`: the caller, who may write it but nobody else.
+/// `spec.requester` or `spec.startedBy`: the caller. A client may write only the caller there.
 ///
 /// # Errors
-/// The refusal when somebody else is named.
+/// The refusal when another person is named.
 pub fn user(field: &str, written: Option<&str>, caller: &Caller) -> Result<Patch, String> {
     match written {
         Some(user) if user == caller.user => Ok(Patch(Vec::new())),
@@ -25,11 +25,11 @@ pub fn user(field: &str, written: Option<&str>, caller: &Caller) -> Result<Patch
     }
 }
 
-/// `spec.by` of a decision: the caller with the groups that say what it may decide. Of very many groups those
-/// that policies name are kept.
+/// `spec.by` of a decision: the caller with the groups that say what it may decide. Beyond [`MAX_GROUPS`] the groups
+/// that policies name are kept first.
 ///
 /// # Errors
-/// The refusal when somebody else is named.
+/// The refusal when another person is named.
 pub fn by(approval: &Approval, caller: &Caller, named: &BTreeSet<String>) -> Result<Patch, String> {
     if let Some(by) = approval.spec.by.as_ref().filter(|by| by.user != caller.user) {
         return Err(not_you("by", &by.user, caller));
@@ -46,7 +46,7 @@ fn not_you(field: &str, user: &str, caller: &Caller) -> String {
     format!("Refused: spec.{field} names {user}, but you are {}; leave it out, it is stamped", caller.user)
 }
 
-/// The annotation with everybody who changed what the digest covers since the last approved digest, whatever
+/// The annotation with everybody who changed what the digest covers since the last approved digest. It replaces what
 /// the client wrote there.
 ///
 /// `digest` gives the digest of a Runbook.
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_stamped_from_the_login() {
+    fn the_requester_is_stamped_from_the_login() {
         let patch = user("requester", None, &emil()).unwrap();
         assert_eq!(applied(&patch, json!({"spec": {}})), json!({"spec": {"requester": {"user": "emil"}}}));
         assert_eq!(user("requester", Some("emil"), &emil()).unwrap(), Patch(Vec::new()));
     }
 
     #[test]
-    fn nobody_asks_decides_or_starts_in_anothers_name() {
+    fn another_name_in_a_stamped_field_is_refused() {
         let message = user("startedBy", Some("lena"), &emil()).unwrap_err();
         assert_eq!(
             message,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_groups_those_that_decide_are_kept() {
+    fn the_groups_that_decide_are_kept_where_there_are_too_many() {
         let mut caller = emil();
         caller.groups =
             (0..100).map(|number| format!("g{number}")).chain(["shop-leads".to_owned()]).collect();

@@ -35,7 +35,7 @@ pub fn request(request: &ChangeRequest) -> Subject {
     }
 }
 
-/// A Runbook, by the content that is stored now, whatever its status has seen of it.
+/// A Runbook, by the content that is stored now; its status may be older.
 pub fn runbook(runbook: &Runbook) -> Subject {
     Subject {
         uid: runbook.metadata.uid.clone().unwrap_or_default(),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runbook_is_decided_on_as_it_is_stored_and_not_as_its_status_remembers_it() {
+    fn a_runbook_is_decided_on_as_stored_and_not_as_its_status_says() {
         let stored: Runbook = from_value(json!({
             "apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
             "metadata": {"uid": "u", "annotations": {"mayday.dev/authors": "[\"emil\"]"}},

@@ -1,13 +1,13 @@
-//! What the guard says of a write to an object that is stored so that it cannot be read. Pure.
+//! The ruling on a write to an object that cannot be read as it is stored. Pure.
 //!
-//! Nobody can say what such a write changes, so nobody makes it alone. Where no policy governs, whoever RBAC lets mends
-//! or deletes it.
+//! The effect of such a write is unknown, so it takes a quorum. Without a policy everybody with the RBAC right may repair
+//! or delete the object.
 
 use super::ruling::Ruling;
 use crate::command::{Command, Flag, TEXT, Verb};
 
-/// Whether the object may be mended, to what can be read, or deleted. `what` is as people type it; `namespace` is where
-/// its change is asked for.
+/// Whether the object may be replaced by a readable one, or deleted. `what` is the object as people type it;
+/// `namespace` is where its change is asked for.
 pub fn repair(what: &str, namespace: &str, problem: &str, is_governed: bool) -> Ruling {
     if !is_governed {
         return Ruling::Allow;
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_is_mended_by_its_quorum_or_where_nobody_governs_by_anybody() {
+    fn an_unreadable_object_is_repaired_by_quorum_or_without_a_policy_freely() {
         let problem = "spec.startTime: invalid";
         let Ruling::Quorum(message) = repair("incident/x", "shop", problem, true) else { panic!() };
         assert!(message.contains("incident/x cannot be read as it is stored (spec.startTime: invalid)"));

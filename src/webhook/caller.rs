@@ -2,14 +2,15 @@
 
 use k8s_openapi::api::authentication::v1::UserInfo;
 
-/// What a user name of a ServiceAccount begins with.
+/// Prefix of the user name of a ServiceAccount.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 /// The controller that empties a terminating namespace, where each controller has its own account.
 const NAMESPACE_CONTROLLER: &str = "system:serviceaccount:kube-system:namespace-controller";
 /// The account of all controllers, where they share one.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
-/// The extra that the API server gives whoever shows a token of a ServiceAccount, whatever marks the logins of people.
+/// The extra that the API server gives to a caller with the token of a ServiceAccount; the marker of people is another
+/// setting.
 const TOKEN_MARKER: &str = "authentication.kubernetes.io/credential-id";
 
 /// Who sent a request.
@@ -39,18 +40,18 @@ impl Caller {
         self.user.starts_with(SERVICE_ACCOUNT)
     }
 
-    /// Whether the caller is in one of the groups; an empty list means nobody.
+    /// Whether the caller is in one of the groups; false for an empty list.
     pub fn in_any(&self, groups: &[String]) -> bool {
         self.groups.iter().any(|group| groups.contains(group))
     }
 
-    /// Whether the caller is what deletes everything in a terminating namespace.
+    /// Whether the caller is the controller that empties a terminating namespace.
     pub fn empties_namespaces(&self) -> bool {
         self.user == NAMESPACE_CONTROLLER || self.user == CONTROLLER_MANAGER
     }
 }
 
-/// Whether the operator itself asks: its account, by a token of its own. Whoever may impersonate it is not it.
+/// Whether the operator itself asks: its account with a token of its own, not an impersonator.
 pub fn is_operator(info: &UserInfo, operator_namespace: &str) -> bool {
     let account = crate::cluster::client::service_account_user(operator_namespace, "mayday");
     let caller = Caller::new(info, TOKEN_MARKER);
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_is_its_account_with_a_token_and_nobody_who_pretends_to_be_it() {
+    fn the_operator_is_its_account_with_a_token_and_no_impersonator() {
         assert!(!is_operator(&UserInfo::default(), ""));
         let account = |extra| UserInfo {
             username: Some("system:serviceaccount:mayday-system:mayday".into()),

@@ -1,5 +1,5 @@
-//! HTTPS and the wire format of AdmissionReviews. Knows none of our kinds; what is decided, and by which rules, is
-//! above: [`crate::guard`] for our own kinds, [`crate::change::gate`] for protected objects.
+//! HTTPS and the wire format of AdmissionReviews. It knows no kind of Mayday. The rules are above it:
+//! [`crate::guard`] for the kinds of Mayday, [`crate::change::gate`] for protected objects.
 
 pub mod caller;
 pub mod certificates;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::verdict::Verdict;
 
-/// One request to be judged.
+/// One request to be decided.
 pub type Request = AdmissionRequest<DynamicObject>;
 
 /// A body that is no admission review. It is refused, never allowed.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_with_its_uid() {
+    fn an_unreadable_review_is_refused_with_its_uid() {
         let mut broken = body();
         broken["request"]["operation"] = json!("EXPLODE");
         let error = read(broken.to_string().as_bytes()).unwrap_err();

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_refused_on_every_path() {
+    async fn an_unreadable_review_is_refused_on_every_path() {
         for path in ["/guard/mutate", "/guard/validate", "/gate", "/break-glass"] {
             let (code, review) = post(router(ByName), path, "{".into()).await;
             assert_eq!((code, &review["response"]["allowed"]), (200, &json!(false)), "{path}");
@@ -265,14 +265,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_judgement_that_breaks_off_is_a_refusal() {
+    async fn a_decision_that_panics_is_a_refusal() {
         let (_, review) = post(router(ByName), "/gate", body("broken")).await;
         assert_eq!(review["response"]["allowed"], false);
         assert_eq!(review["response"]["status"]["code"], 503);
     }
 
     #[tokio::test]
-    async fn a_judgement_that_takes_too_long_is_a_refusal() {
+    async fn a_decision_that_takes_too_long_is_a_refusal() {
         let (_, review) = post(router_with(ByName, 1, Duration::from_millis(1)), "/gate", body("slow")).await;
         assert_eq!(review["response"]["allowed"], false);
         assert!(review["response"]["status"]["message"].as_str().unwrap().contains("not judged in time"));

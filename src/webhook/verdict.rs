@@ -1,4 +1,4 @@
-//! What a webhook answers.
+//! The answer of a webhook.
 
 use std::collections::BTreeMap;
 
@@ -32,12 +32,12 @@ impl Verdict {
         Verdict::Refuse { code: 403, message: message.into() }
     }
 
-    /// The request could not be judged, so it is refused; trying again may help.
+    /// The request could not be decided, so it is refused; trying again may help.
     pub fn unavailable(message: impl Into<String>) -> Verdict {
         Verdict::Refuse { code: 503, message: message.into() }
     }
 
-    /// The word for it in metrics: `allowed`, `refused`, or `failed` where it could not be judged.
+    /// The word for it in metrics: `allowed`, `refused`, or `failed` where it could not be decided.
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Allow { .. } => "allowed",
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_not_be_judged_has_failed() {
+    fn a_review_without_a_decision_has_failed() {
         let busy = Verdict::Refuse { code: 429, message: String::new() };
         let read_again = Verdict::Refuse { code: 409, message: String::new() };
         let verdicts =

@@ -40,7 +40,7 @@ impl Webhooks {
         Webhooks { mutating: Api::all(client.clone()), validating: Api::all(client.clone()) }
     }
 
-    /// Whether every webhook of ours that is there trusts exactly this bundle.
+    /// Whether every installed webhook of Mayday trusts exactly this bundle.
     ///
     /// # Errors
     /// When the API server does not answer.

@@ -1,7 +1,7 @@
-//! What of the webhooks depends on the policies: which requests reach the gate. Pure.
+//! The part of the webhook configurations that depends on the policies: which requests reach the gate. Pure.
 //!
-//! A namespace is selected by the label with its name, which the API server itself sets and keeps, so nobody
-//! leaves a policy by relabelling. Without a policy there are no rules, and nothing reaches the gate.
+//! A namespace is selected by the label with its name. The API server sets and keeps that label, so relabelling a
+//! namespace does not take it out of a policy. Without a policy there are no rules, and nothing reaches the gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,7 +97,8 @@ fn selector(names: &[&str]) -> Value {
     ]})
 }
 
-/// Who broke the glass, and where: under every policy that covers the namespace. None: nobody can.
+/// The expression that finds a break-glass: a caller in a break-glass group of every policy over the namespace. None if
+/// no policy has such a group.
 fn break_glass(covered: &BTreeMap<String, Vec<&ChangePolicySpec>>) -> Option<String> {
     let mut by_groups: BTreeMap<Vec<&Vec<String>>, Vec<&str>> = BTreeMap::new();
     for (namespace, policies) in covered {
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn without_policies_nothing_reaches_the_gate() {
+    fn the_gate_is_asked_nothing_without_policies() {
         let [gate, glass] = gate([], "mayday-system");
         assert_eq!(gate.rules, json!([]));
         assert_eq!(glass.rules, json!([]));
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_scope_does_not_reach_the_gate_but_the_probe_does() {
+    fn the_probe_reaches_the_gate_where_other_kinds_are_out_of_scope() {
         let apps = policy(json!({"scope": {"resources": {
             "include": [{"apiGroups": ["apps"], "resources": ["*"]}],
             "exclude": [{"apiGroups": ["apps"], "resources": ["replicasets"]}]

@@ -1,7 +1,7 @@
 //! Who may decide on what. Pure.
 //!
-//! Here a decision that could never count is refused with the reason, while its author still looks. Whether
-//! the decisions suffice is computed anew whenever it matters, in `change`.
+//! A decision that could never count is refused here with the reason, while its author still looks. Whether the
+//! decisions suffice is computed in `change` each time it matters.
 
 use crate::api::approval::{Decision, SubjectKind, SubjectRef};
 use crate::api::change_policy::ChangePolicySpec;
@@ -152,7 +152,7 @@ fn subject(facts: &Facts<'_>) -> Ruling {
 }
 
 fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
-    // A no counts from whoever could say yes, also from who asked.
+    // A rejection counts from everybody who could approve, and from the requester.
     if facts.approval.spec.decision != Decision::Approve {
         return Ruling::Allow;
     }
@@ -206,7 +206,7 @@ fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {
     })
 }
 
-/// An Approve names every incident that binds, so that nobody approves without knowing of one.
+/// An Approve names every incident that binds, so that its author knows of each.
 fn incidents(facts: &Facts<'_>, subject: &Subject) -> Ruling {
     let spec = &facts.approval.spec;
     if spec.decision != Decision::Approve {

@@ -78,7 +78,7 @@ fn an_eligible_person_approves_and_rejects() {
 }
 
 #[test]
-fn nobody_decides_in_anothers_name_or_with_anothers_groups() {
+fn a_decision_in_another_name_or_with_other_groups_is_refused() {
     for by in [json!({"user": "lena"}), json!({"user": "amir", "groups": ["shop-leads"]})] {
         assert!(refusal(ruling(&amir(), Some(&request()), json!({"by": by}))).contains("must be you, amir"));
     }
@@ -100,7 +100,7 @@ fn an_impersonated_approval_does_not_count() {
 }
 
 #[test]
-fn who_broke_the_glass_never_approves() {
+fn a_break_glass_group_never_approves() {
     let mut caller = amir();
     caller.groups.push("shop-break-glass".into());
     assert!(refusal(ruling(&caller, Some(&request()), json!({}))).contains("broke the glass"));
@@ -144,7 +144,7 @@ fn only_the_required_groups_and_the_lead_decide() {
 }
 
 #[test]
-fn without_a_policy_nobody_decides() {
+fn a_subject_without_a_policy_takes_no_decision() {
     let caller = amir();
     let ruling = create(&Facts {
         approval: &approval(&caller, json!({})),

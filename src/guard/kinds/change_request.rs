@@ -34,8 +34,8 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
-/// Whether what the request asks for may be stored, in that namespace, under those policies, if it is asked now:
-/// whatever can be seen of it without looking at its targets.
+/// Whether the content of a request may be stored in that namespace under those policies now. Checks what can be
+/// checked without reading its targets.
 pub fn content(
     spec: &ChangeRequestSpec,
     namespace: &str,
@@ -60,7 +60,7 @@ pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     Ruling::require(stamp::requester(&new.spec) == Some(caller.user.as_str()), || {
         format!("Refused: spec.requester must be you, {}; leave it out, it is stamped", caller.user)
     })
-    // Whoever pretends to be another could approve what the other seems to have asked for.
+    // A person who impersonates another could approve what the other seems to have asked for.
     .and_then(|| {
         Ruling::require(caller.direct, || {
             format!(
@@ -139,7 +139,7 @@ fn is_concerned(request: &ChangeRequest, facts: &Facts<'_>) -> bool {
     let approves = |policy: &&ChangePolicy| {
         policy.spec.approval.required.iter().any(|required| facts.caller.in_any(&required.groups))
     };
-    // Of several policies every one counts, so a policy that somebody adds gives nobody a say.
+    // All policies over the target count, so adding a policy gives no person more rights.
     let may_approve = !facts.policies.is_empty() && facts.policies.iter().all(approves);
     stamp::requester(&request.spec) == Some(facts.caller.user.as_str())
         || (!facts.caller.is_service_account() && may_approve)
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn who_pretends_to_be_another_asks_for_nothing() {
+    fn an_impersonated_request_is_refused() {
         let policy = policy(json!([{"user": FLUX}]));
         for user in ["emil", FLUX] {
             let caller = Caller { direct: false, ..caller(user, "x") };
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_deleted_by_its_requester_or_an_approver_and_not_by_us_while_git_holds_it() {
+    fn a_request_held_by_git_is_deleted_by_people_and_not_by_the_operator() {
         let old = request("emil", json!({}));
         let by = |user: &str, group: &str| with(user, group, json!([]), |f| delete(&old, f));
         assert_eq!(by("emil", "x"), Ruling::Allow);

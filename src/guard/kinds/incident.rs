@@ -99,7 +99,7 @@ fn ended(incident: &Incident) -> Option<Timestamp> {
 fn lead(change: &Change<'_>) -> Ruling {
     let name = address(change.old);
     let claimed = |who: &str| format!("{}: {}", who, command(Verb::Lead, &name));
-    // Saying it anew, with another time, is a claim like the first.
+    // The same claim with another time is a new claim.
     if claim(change.old) == claim(change.new) {
         return Ruling::Allow;
     }
@@ -349,8 +349,8 @@ fn lead_of(incident: &Incident) -> Option<&str> {
     claim(incident).map(|lead| lead.user.as_str())
 }
 
-/// Whether the outage has come back since the lead was claimed: then whoever is entitled may claim it, for the lead of
-/// before may be asleep and cannot hand over.
+/// Whether the outage has come back since the lead was claimed. Then everybody who may lead may claim the lead: the
+/// former lead may be asleep and unable to hand over.
 fn has_lapsed(incident: &Incident) -> bool {
     let lapsed = incident.status.as_ref().and_then(|status| status.lapsed_lead.as_ref());
     claim(incident).zip(lapsed).is_some_and(|(claim, lapsed)| claim.repeats(lapsed))

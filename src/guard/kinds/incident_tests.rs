@@ -139,7 +139,7 @@ fn everybody_knows_an_earlier_start_and_nobody_alone_a_later_one() {
 }
 
 #[test]
-fn where_no_policy_governs_whoever_may_edit_it_ends_it() {
+fn an_incident_without_a_policy_is_ended_by_everyone_who_may_edit_it() {
     let (old, emil) = (incident(json!({})), caller("emil"));
     let ends = |spec: Value| {
         let new = incident(json!({"spec": spec}));
@@ -156,7 +156,7 @@ fn where_no_policy_governs_whoever_may_edit_it_ends_it() {
 }
 
 #[test]
-fn who_pretends_to_be_the_lead_has_none_of_the_leads_powers() {
+fn an_impersonated_lead_has_none_of_the_powers_of_the_lead() {
     let old = incident(json!({}));
     let new = incident(json!({"spec": {"severity": "SEV5"}}));
     let pretender = Caller { user: "lena".into(), groups: Vec::new(), direct: false };
@@ -165,7 +165,7 @@ fn who_pretends_to_be_the_lead_has_none_of_the_leads_powers() {
 }
 
 #[test]
-fn naming_only_some_of_the_services_objects_shrinks_what_is_affected() {
+fn a_list_with_fewer_affected_objects_is_milder() {
     let message = quorum(by("emil", json!({"affected": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]})));
     assert!(message.contains("taking affected objects away"), "{message}");
 }
@@ -231,7 +231,7 @@ fn the_lead_is_claimed_for_oneself_by_whom_the_policy_lets() {
 }
 
 #[test]
-fn nobody_claims_the_lead_under_impersonation_or_as_a_service_account() {
+fn impersonation_and_service_accounts_claim_no_lead() {
     let old = incident(json!({"spec": {"roles": null}}));
     for (user, direct) in [("lena", false), ("system:serviceaccount:shop:bot", true)] {
         let new = incident(json!({"spec": {"roles": {"lead": {"user": user}, "communications": null}}}));

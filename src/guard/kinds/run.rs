@@ -47,7 +47,7 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
             command()
         ));
     }
-    // Whoever may impersonate others would be two people: who starts it, and who approves it.
+    // A person who may impersonate others could be two people: the one who starts it and the one who approves it.
     if !caller.direct && !facts.by_operator {
         return Ruling::Refuse(format!(
             "Refused: a run is started only from a direct login, and this request is impersonated; log in as \
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_starts_one_in_a_borrowed_name() {
+    fn a_run_under_impersonation_is_refused() {
         let borrowed = Caller { user: "emil".into(), groups: Vec::new(), direct: false };
         let facts = |by_operator| Facts {
             caller: &borrowed,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_operator_starts_what_starts_by_itself() {
+    fn the_operator_alone_starts_automatic_runs() {
         let operator = "system:serviceaccount:mayday-system:mayday";
         assert_eq!(by(operator, true, &run(operator, json!({})), None), Ruling::Allow);
         let bot = "system:serviceaccount:shop:bot";

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_read_back() {
+    fn stored_certificates_are_read_back() {
         let mut certificates = Certificates::begin(at(0), &names()).unwrap();
         assert_eq!(Certificates::from_data(&certificates.to_data()), Some(certificates.clone()));
         certificates = certificates.carry_out(Plan::PrepareCa, at(1), &names()).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_accepts_every_leaf_by_the_bundle_before_and_after_each_step() {
+    fn a_client_accepts_each_leaf_by_the_bundle_before_and_after_a_step() {
         let names = vec!["mayday.mayday-system.svc".to_owned(), "127.0.0.1".to_owned()];
         let first = Certificates::begin(at(0), &names).unwrap();
         let prepared = first.clone().carry_out(Plan::PrepareCa, at(1), &names).unwrap();

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 pub const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// How long a serving certificate is valid.
 pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Certificates begin so long before they are made, for clocks that are behind.
+/// How long before its making a certificate begins to be valid, for clocks that are behind.
 pub const SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long both CAs are trusted before the next one signs, and before the old one is dropped: many times
 /// what a replica or an API server needs to see a change.
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_is_replaced_in_three_steps_and_never_before_the_bundle_is_published() {
+    fn a_ca_is_replaced_in_three_steps_after_the_bundle_is_published() {
         let old = Facts { leaf: made(day(243), LEAF_LIFETIME), ..fresh() };
         assert_eq!(decide(day(244), Some(&old)), Plan::PrepareCa);
 

@@ -1,4 +1,4 @@
-//! The one Secret by which the replicas share their certificates. Whoever creates it first wins.
+//! The Secret in which the replicas share their certificates. The first replica to create it wins.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -53,10 +53,10 @@ impl CertificateStore {
     /// Does what is due, and gives what is stored afterwards. Only for the lease holder.
     ///
     /// # Errors
-    /// `Conflict` when somebody else wrote first; else when the API server does not answer.
+    /// `Conflict` when another writer was first; else when the API server does not answer.
     pub async fn turn(&self, now: Timestamp, published: bool) -> Result<Certificates, Error> {
         let (secret, stored) = self.read().await?;
-        // What cannot be read is as good as nothing: it is made anew.
+        // An unreadable Secret counts as none: the certificates are made again.
         let facts = stored.as_ref().and_then(|stored| stored.facts(&self.names, published).ok());
         let plan = decide(now, facts.as_ref());
         let certificates = match stored {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_short_long_and_qualified_kinds() {
+    fn short_long_and_qualified_kinds_are_read() {
         for text in ["inc/a", "incident/a", "incidents/a", "Incident/a", "incidents.mayday.dev/a"] {
             assert_eq!(text.parse(), Ok(Address { kind: Kind::Incident, name: "a".into() }), "{text}");
         }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_to_write_instead() {
+    fn an_error_says_what_to_write_instead() {
         assert!("deploy/checkout".parse::<Address>().unwrap_err().contains("write inc/NAME"));
         assert!("checkout".parse::<Address>().is_err());
         assert!(incident("chg/x").unwrap_err().contains("write inc/NAME"));

@@ -11,7 +11,7 @@ use crate::client::session::Session;
 /// The operator writes the incident's status all the time, so a few misses are ordinary.
 const ATTEMPTS: usize = 8;
 
-/// Adds an entry to a list of the incident's spec; nobody's other entry is lost, however many write at once.
+/// Adds an entry to a list of the incident's spec. No entry of a concurrent writer is lost.
 ///
 /// # Errors
 /// When the API server refuses it, or others were faster every time.

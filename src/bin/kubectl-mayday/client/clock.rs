@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_and_the_wrong_side_of_now_are_wrong_usage() {
+    fn an_unreadable_time_or_one_on_the_wrong_side_of_now_is_wrong_usage() {
         for text in ["yesterday", "25:00", "14", "2026-11-22T15:00:00Z"] {
             assert_eq!(last("--since", text, &now()).unwrap_err().code, 2, "{text}");
         }

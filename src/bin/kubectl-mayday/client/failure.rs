@@ -19,7 +19,7 @@ pub struct Failure {
 /// What a caller may want to answer otherwise than by printing the failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// Somebody was faster; what was read is out of date.
+    /// Another writer was faster, so the object that was read is out of date.
     Conflict,
     /// The name is taken.
     AlreadyExists,

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_object_that_is_there_only_the_difference_is_asked_for() {
+    fn a_manifest_of_an_existing_object_asks_for_the_difference_only() {
         let manifest = || documents(LIMITS, "f").unwrap().remove(0);
         let about = || target(&manifest(), "shop").unwrap();
         let live = |max: &str| {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_must_not_hold_is_refused_with_a_reason() {
+    fn content_that_a_request_must_not_hold_is_refused_with_a_reason() {
         let refused = |manifest: Value| target(&manifest, "shop").unwrap_err().sentence;
         let object = |kind: &str, more: Value| {
             let mut manifest = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_manifest_says_is_set_and_everything_else_stays() {
+    fn the_fields_of_the_manifest_are_set_and_the_others_stay() {
         let live =
             json!({"metadata": {"labels": {"set": "elsewhere"}}, "spec": {"replicas": 3, "paused": true}});
         let wanted = applied(None, &json!({"spec": {"replicas": 5}}), &live, true);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_applied_before_and_is_not_in_the_manifest_any_more_goes() {
+    fn a_field_that_was_applied_before_and_left_the_manifest_is_removed() {
         let labels = |labels: Value| json!({"metadata": {"labels": labels}});
         let last = labels(json!({"tier": "web", "team": "shop"}));
         let live = labels(json!({"tier": "web", "team": "shop", "set": "elsewhere"}));

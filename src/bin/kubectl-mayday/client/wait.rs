@@ -21,7 +21,7 @@ pub enum Waited<K> {
     TimeOver(Option<K>),
 }
 
-/// Watches one object until `done` holds of it, at most so long (absent: until the person stops the command).
+/// Watches one object until `done` holds of it, at most for `limit` (none: until the person stops the command).
 ///
 /// # Errors
 /// When the object is gone, or may not be watched.

@@ -1,4 +1,4 @@
-//! `ack`: the person is on it, and nobody else is paged.
+//! `ack`: the person answers, and paging stops.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whom to call where a lead is needed: nobody is appointed, and nobody but a lead may claim it.
+/// The people to call for a lead: no lead is appointed, and only members of the lead groups may claim it.
 async fn call_a_lead(session: &Session, incident: &Incident) -> String {
     let service = incident.status.as_ref().and_then(|status| status.service.as_ref());
     let named = service.and_then(|service| service.rotations.as_ref()?.lead.as_ref());
@@ -92,7 +92,7 @@ mod tests {
     use mayday::api::incident_status::{IncidentStatus, Stamped};
 
     #[test]
-    fn says_who_was_first() {
+    fn the_text_names_who_was_first() {
         let mut incident = Incident::new(
             "checkout-x7k2p",
             IncidentSpec { title: "checkout is down".into(), ..Default::default() },

@@ -97,7 +97,7 @@ mod tests {
     use mayday::api::approval::{ApprovalStatus, Decision, SubjectRef};
 
     #[test]
-    fn only_what_the_operator_said_counts() {
+    fn a_decision_counts_once_the_operator_says_so() {
         let spec = ApprovalSpec {
             subject_ref: SubjectRef {
                 kind: Kind::ChangeRequest,

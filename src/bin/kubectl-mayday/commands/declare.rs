@@ -96,7 +96,7 @@ fn is_seen(incident: &Incident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.is_some())
 }
 
-/// Who is paged for it, or that nobody can be.
+/// The people who are paged for it, or that there are none.
 fn paged(incident: &Incident, who: &str) -> String {
     let status = incident.status.clone().unwrap_or_default();
     let people = status.escalation.map(|escalation| escalation.people).unwrap_or_default();
@@ -116,7 +116,7 @@ enum Known {
     Nothing(String),
 }
 
-/// The incident of the service that is open, under whatever name, or else the first name that no earlier outage of it
+/// The open incident of the service, under any name, or else the first name that no earlier outage of it
 /// has: the operator counts episodes up when a source reports, a person may be earlier.
 fn known_outage(service: &BusinessService, incidents: Vec<Incident>) -> Known {
     let of_service = |incident: &Incident| {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_who_is_paged() {
+    fn the_text_names_who_is_paged() {
         let mut declared = incident("a", "checkout", IncidentState::Open);
         let said = |incident: &Incident| paged(incident, "kubectl mayday who -n shop checkout");
         let nobody = "Mayday can page nobody for it. Call somebody: kubectl mayday who -n shop checkout";
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_says_that_a_known_outage_is_worse_is_told_how() {
+    fn a_report_of_a_worse_known_outage_shows_how_to_raise_it() {
         let mut known = incident("checkout-a", "checkout", IncidentState::Open);
         known.spec.severity = Severity::Sev3;
         let command =
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reporter_it_is_the_person_who_types() {
+    fn the_reporter_is_the_person_who_types_by_default() {
         let me = Me { user: "emil".into(), groups: Vec::new() };
         let incident =
             build(&DeclareArgs { reported_by: None, ..args() }, "i".into(), "shop", &me, &now()).unwrap();

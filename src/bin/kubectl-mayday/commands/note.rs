@@ -1,4 +1,4 @@
-//! `note`: what somebody saw, did or thinks, added to an incident.
+//! `note`: adds to an incident what a person saw, did or thinks.
 
 use clap::Args;
 use jiff::Timestamp;

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_others_is_asked_for_as_a_patch_of_the_incident() {
+    fn a_resolution_that_needs_others_is_a_patch_of_the_incident() {
         let args = ResolveArgs { reason: Some("no probe for it".into()), ..args(Outcome::Unproved) };
         let again = asking(Command::new(Verb::Resolve).namespace("shop"), &args).to_string();
         assert_eq!(

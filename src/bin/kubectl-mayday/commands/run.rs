@@ -19,7 +19,7 @@ use crate::render::Here;
 use crate::render::terminal::{confirm, say};
 use crate::text::{indent, names, yaml};
 
-/// So long it is waited for what becomes of a run; the operator looks within a moment.
+/// How long the command waits for the state of a new run; the operator looks within a moment.
 const SOON: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]

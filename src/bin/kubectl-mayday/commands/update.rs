@@ -70,7 +70,7 @@ pub async fn run(session: &Session, args: UpdateArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The channels that carry it, in words; or why nobody hears it.
+/// The channels that carry it, in words, or why there are none.
 fn heard(incident: &Incident, status: &IncidentStatus, audience: Audience) -> Result<String, String> {
     if status.state.is_none() {
         return Err("the operator has not looked at the incident yet, and sends it once it does".to_owned());
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_who_hears_it_and_why_nobody_does() {
+    fn the_text_names_the_channels_or_why_there_are_none() {
         let incident = Incident::new("i", Default::default());
         let heard =
             |status: Value, audience| heard(&incident, &serde_json::from_value(status).unwrap(), audience);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_said_is_written() {
+    fn an_update_holds_only_what_was_said() {
         assert_eq!(entry(Audience::External, None, None), json!({"audience": "External"}));
         let next = "2026-11-22T02:40:00Z".parse().unwrap();
         assert_eq!(

@@ -65,7 +65,7 @@ fn duty<'a>(rotations: impl IntoIterator<Item = (&'a str, &'a OnCallRotation)>, 
 fn row(role: &str, rotation: &OnCallRotation, zone: &TimeZone) -> Vec<String> {
     let status = rotation.status.as_ref();
     let on_duty = status.map_or_else(
-        // Not knowing is not the same as nobody.
+        // An unknown answer is not an empty one.
         || "unknown: the operator has not looked at it yet".to_owned(),
         |status| status.on_duty_names.clone().unwrap_or_else(|| "nobody".to_owned()),
     );

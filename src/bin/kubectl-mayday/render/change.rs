@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_plan_what_was_asked_for_is_shown_as_such() {
+    fn a_request_without_a_plan_shows_the_changes_asked_for() {
         let request = ChangeRequest { status: None, ..request() };
         let text = describe(&request, &here(&TimeZone::UTC));
         assert!(text.contains("not planned"), "{text}");

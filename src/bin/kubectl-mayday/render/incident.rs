@@ -8,7 +8,7 @@ use crate::client::session::name_of;
 use crate::text::{ago, indent};
 use mayday::command::{Flag, Verb};
 
-/// So many entries of the timeline, from its end.
+/// Maximum number of timeline entries shown, the newest.
 const TIMELINE_TAIL: usize = 12;
 
 /// The incident in words.
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_next_and_how() {
+    fn the_text_of_an_incident_says_what_is_next_and_how() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let here =
             Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };

@@ -41,7 +41,7 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
             status.steps.iter().map(|step| self::step(step, name_of(run), settled, here)).collect();
         parts.push(format!("Steps\n{}", indent(&steps.join("\n"), 2)));
     }
-    // A run that works on nobody's answer, and one that is over, wait for nobody.
+    // A run that works without an answer, and one that is over, waits for no person.
     if status.next.is_some() || status.state.is_none() {
         parts.push(next(status.next.as_ref(), settled, here));
     } else if !settled {

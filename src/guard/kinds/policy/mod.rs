@@ -1,7 +1,7 @@
 //! Who may change or delete a ChangePolicy. Pure.
 //!
-//! Tightening is for everybody whom RBAC lets. Loosening is itself a protected change under the policy as it
-//! is stored, once an approval has counted under it: before that a slip of the pen locks nobody out.
+//! Everybody with the RBAC right may tighten a policy. Loosening one is itself a protected change under the policy as
+//! it is stored, once an approval has counted under it: until then a mistake in a new policy can be undone.
 
 pub mod strictness;
 

@@ -108,9 +108,9 @@ fn covers(outer: &[ResourceRule], inner: &[ResourceRule]) -> bool {
 }
 
 fn approvals(old: &ApprovalRule, new: &ApprovalRule, found: &mut Vec<String>) {
-    // Nobody can approve without an entry, so the first one lets somebody.
+    // A rule without an entry lets no person approve, so the first entry lets more.
     let first = old.required.is_empty() && !new.required.is_empty();
-    // Whoever is in any of the groups may say no, for good.
+    // Every member of any of the groups may reject, which is final.
     let others = !groups(new).is_subset(&groups(old));
     let kept = old.required.iter().all(|before| {
         new.required.is_empty()

@@ -11,7 +11,7 @@ const GIVEN: &[&str] = &["system:authenticated", "system:unauthenticated"];
 const AS_WHOM: &[&str] = &["--as", "--as-group", "--as-uid", "--as-user-extra", "--user", "--token"];
 /// Flags of kubectl that say which cluster.
 const WHERE: &[&str] = &["--context", "--kubeconfig", "--cluster", "--server", "-s"];
-/// So many words of a command are written down.
+/// Maximum number of words of a command that are written down.
 const TOLD: usize = 5;
 
 /// The command without a leading `kubectl`.
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_impersonates_oneself_under_the_glass_and_ones_own_groups() {
+    fn the_person_impersonates_themselves_with_the_break_glass_group() {
         let connection = Connection { namespace: Some("shop".into()), ..Default::default() };
         let command = words("set image deploy/checkout app=shop/checkout:v1");
         let groups = words("shop-break-glass shop-engineers");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_groups_that_the_api_server_gives_are_not_asked_for() {
+    fn the_groups_that_the_api_server_gives_are_not_asked_for() {
         let groups = "shop-engineers system:authenticated system:serviceaccounts:shop system:masters glass";
         let me = Me { user: "emil".into(), groups: words(groups) };
         let taken = words("glass");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_written_down() {
+    fn a_value_of_the_command_is_never_written_down() {
         for (command, expected) in [
             ("create secret generic db --from-literal=password=hunter2", "kubectl create secret generic db"),
             ("-n shop set env deploy/checkout PASSWORD=hunter2", "kubectl set env deploy/checkout"),

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn without_policies_the_group_is_one_that_may_be_taken() {
+    fn the_group_is_one_that_may_be_taken_where_policies_are_unknown() {
         let rule = ResourceRule {
             verbs: vec!["impersonate".into()],
             resources: Some(vec!["groups".into()]),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_groups_one_is_taken_that_the_person_may_take() {
+    fn the_group_taken_is_one_that_the_person_may_take() {
         let chosen = |granted: &[&str], may: &str| {
             let granted: Vec<Vec<String>> = granted.iter().map(|groups| words(groups)).collect();
             choose(&granted, &words(may))
