@@ -1,7 +1,7 @@
 //! The ruling on a write to an object that cannot be read as it is stored. Pure.
 //!
-//! The effect of such a write is unknown, so it takes a quorum. Without a policy everybody with the RBAC right may repair
-//! or delete the object.
+//! The effect of such a write is unknown, so it takes a quorum. Without a policy everybody with the RBAC right may
+//! repair or delete the object.
 
 use super::ruling::Ruling;
 use crate::command::{Command, Flag, TEXT, Verb};

@@ -55,8 +55,8 @@ impl Webhooks {
         Ok(bundles.iter().all(|held| held.as_ref().is_some_and(|held| held.0 == bundle.as_bytes())))
     }
 
-    /// Fills in the bundle everywhere and the rules of the gate. Writing what is there already changes nothing. The others
-    /// are filled though one fails.
+    /// Fills in the bundle everywhere and the rules of the gate. Writing what is there already changes nothing. The
+    /// others are filled though one fails.
     ///
     /// # Errors
     /// The first: when the API server refuses, or a configuration is missing, as it comes with the chart.

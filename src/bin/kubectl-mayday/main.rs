@@ -1,7 +1,7 @@
 //! `kubectl mayday`: declare, answer, ask, approve and read, with the person's own kubeconfig and rights.
 //!
 //! Every command reads first, shows what it is about to do, asks (unless `--yes`), and then does exactly that.
-//! What is written is built by pure functions beside the command; the ends are in `client::session` and `render::terminal`.
+//! Pure functions beside each command build what is written; I/O is in `client::session` and `render::terminal`.
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 
 mod client;

@@ -112,8 +112,8 @@ fn keep_content(manifest: &mut Value) {
     }
 }
 
-/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere. What is null in it
-/// goes.
+/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere. What is null in
+/// it goes.
 pub fn patch(target: ObjectRef, mut patch: Value) -> Result<Change, Failure> {
     let remove = patch::take_nulls(&mut patch);
     let is_empty = patch.as_object().is_none_or(serde_json::Map::is_empty);

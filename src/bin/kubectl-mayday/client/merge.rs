@@ -1,5 +1,5 @@
-//! The object as it would be once a manifest is applied: what the manifest says, without what the one before it said and
-//! this one does not, and everything else as it is. Pure.
+//! The object as it would be once a manifest is applied: what the manifest says, without what the one before it said
+//! and this one does not, and everything else as it is. Pure.
 
 use mayday::change::diff;
 use serde_json::{Map, Value};
@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 /// Unions of the built-in kinds, which a change replaces: the strategy of a Deployment, and each volume.
 const UNIONS: [&str; 2] = ["strategy", "volumes"];
 
-/// The object after applying. `by_key` says whether lists are merged element by element, as the kinds that the API server
-/// itself serves have it; elsewhere a list is one value.
+/// The object after applying. `by_key` says whether lists are merged element by element, as the kinds that the API
+/// server itself serves have it; elsewhere a list is one value.
 pub fn applied(last: Option<&Value>, manifest: &Value, live: &Value, by_key: bool) -> Value {
     merge("", last, manifest, Some(live), by_key)
 }
@@ -54,8 +54,8 @@ fn fields(
     merged
 }
 
-/// The elements of a list in the order of the new one; what only the live one has stays where it stands. None if an element
-/// has no key.
+/// The elements of a list in the order of the new one; what only the live one has stays where it stands. None if an
+/// element has no key.
 fn elements(list: &str, keys: &[&str], last: &[Value], new: &[Value], live: &[Value]) -> Option<Vec<Value>> {
     let named = |items: &[Value]| -> Option<Vec<String>> {
         items.iter().map(|item| diff::element(keys, item)).collect()
