@@ -85,12 +85,21 @@ impl Default for DirectLogin {
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     /// Incidents, from their end on; `0s`: not at all.
+    #[serde(default = "days_30")]
     pub incidents: Duration,
+    /// Notifications, from the end of what they are about on; the operator deletes them then. At least a day after
+    /// their deadline.
+    #[serde(default = "days_30")]
+    pub notifications: Duration,
+}
+
+fn days_30() -> Duration {
+    Duration::from_secs(30 * 24 * 3600)
 }
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { incidents: Duration::from_secs(30 * 24 * 3600) }
+        Retention { incidents: days_30(), notifications: days_30() }
     }
 }
 
@@ -225,6 +234,12 @@ mod tests {
         assert!(!config.allow_loopback);
         assert_eq!(config.direct_login.extra_key, "authentication.kubernetes.io/credential-id");
         assert_eq!(config.retention.incidents.get().as_hours(), 30 * 24);
+        let shorter = Config::parse(&format!("{LEAST}retention: {{incidents: 1h}}\n"), "test").unwrap();
+        assert_eq!(
+            shorter.retention.notifications.get().as_hours(),
+            30 * 24,
+            "one may be set without the other"
+        );
         #[cfg(feature = "failpoints")]
         assert!(config.testing.crash_at.is_empty());
     }

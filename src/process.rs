@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
 use crate::change::controllers::approval::ApprovalReconciler;
 use crate::change::controllers::freeze::FreezeReconciler;
 use crate::change::controllers::policy::ChangePolicyReconciler;
@@ -126,11 +125,7 @@ fn controllers(parts: &mut Parts) {
     parts.reconciler(BusinessServiceReconciler);
     parts.reconciler(AlertSourceReconciler);
     parts.reconciler(IncidentReconciler::default());
-
-    parts.reconciler(Outbox::<Incident>::new(parts.stop.clone()));
-    parts.reconciler(Outbox::<ChangeRequest>::new(parts.stop.clone()));
-    parts.reconciler(Outbox::<RunbookRun>::new(parts.stop.clone()));
-    parts.reconciler(Outbox::<ChangePolicy>::new(parts.stop.clone()));
+    parts.reconciler(Outbox::new(parts.stop.clone()));
 }
 
 /// The parts that run while this process holds the lease, and the token that ends them.

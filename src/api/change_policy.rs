@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{ObjectRef, Severity};
 use super::duration::Duration;
-use super::message::Message;
 use super::runbook::{RunApproval, Start};
 
 /// What counts as production, who approves, who may lead, how far automation may go. Where several policies
@@ -379,10 +378,6 @@ pub struct ChangePolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub unauthorized: Vec<UnauthorizedChange>,
-    /// Messages about them, stored before they are sent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
-    pub messages: Vec<Message>,
 }
 
 crate::conditioned!(ChangePolicyStatus);

@@ -10,7 +10,6 @@ use super::approval::CountedDecision;
 use super::common::{Empty, NameRef, ObjectRef, UidRef, UserRef};
 use super::duration::Duration;
 use super::incident_status::Next;
-use super::message::Message;
 
 /// One precise change somebody wants to make to production. All of it is fixed when it is created; to change
 /// it, withdraw it and ask again.
@@ -323,10 +322,6 @@ pub struct ChangeRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub used: Vec<Use>,
-    /// Messages about this request, stored before they are sent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub messages: Vec<Message>,
 }
 
 crate::conditioned!(ChangeRequestStatus);

@@ -206,6 +206,12 @@ pub fn conditions(generator: &mut schemars::SchemaGenerator) -> schemars::Schema
     schema.insert("x-kubernetes-list-type".into(), "map".into());
     schema.insert("x-kubernetes-list-map-keys".into(), Value::from(vec!["type"]));
     schema.insert("maxItems".into(), 16.into());
+    // What is not bounded here is written as Mayday writes it: types and reasons are words, statuses are three.
+    for (field, longest) in [("type", 63), ("reason", 128), ("status", 8)] {
+        if let Some(Value::Object(field)) = schema.pointer_mut(&format!("/items/properties/{field}")) {
+            field.insert("maxLength".to_owned(), longest.into());
+        }
+    }
     schema
 }
 

@@ -65,7 +65,7 @@ names! {
         Succeeded,
         /// RunbookRun. True: it ended before its first or next step because that was asked for or was necessary.
         Cancelled,
-        /// Incident. True: a person has answered.
+        /// Incident. True: a person has answered. Notification: its recipient has answered after it was sent.
         Acknowledged,
         /// Incident. True: every check passes now.
         Mitigated,
@@ -83,6 +83,8 @@ names! {
         /// NotificationChannel. True: the last message was taken. False: one waits or was given up. Unknown: nothing
         /// was sent yet.
         Delivering,
+        /// Notification. True: the channel took it. False: it will not be sent any more. Unknown: it waits.
+        Delivered,
         /// AlertSource. True: signals arrive, or the objects are watched. False: none can. Unknown: none has yet.
         Receiving,
         /// BusinessService. True: no incident is open about it.
@@ -144,7 +146,7 @@ names! {
         Rejected,
         /// Spent: every use is spent.
         Spent,
-        /// Expired: the time window is over.
+        /// Expired: the time window is over. Delivering, Delivered: the message passed its deadline.
         Expired,
         /// Stale: a target has changed since the plan.
         TargetChanged,
@@ -256,13 +258,17 @@ names! {
         Fresh,
 
         // Delivering.
-        /// Delivering: the last message was taken.
+        /// Delivering, Delivered: the message was taken.
         Delivered,
         /// Delivering: no message was sent yet.
         NothingSent,
-        /// Delivering: a message was given up.
+        /// Delivering, Delivered: the receiver refused the message for good.
         Refused,
-        /// Delivering: a message is tried again.
+        /// Delivered: it waits to be sent.
+        Queued,
+        /// Delivered: nobody needed it any more before it was sent.
+        Superseded,
+        /// Delivering, Delivered: a message is tried again.
         Retrying,
 
         // Receiving.

@@ -35,6 +35,7 @@ pub fn all() -> Result<Vec<Value>, serde_json::Error> {
         super::ChangeRequest::crd(),
         super::Freeze::crd(),
         super::Incident::crd(),
+        super::Notification::crd(),
         super::NotificationChannel::crd(),
         super::OnCallOverride::crd(),
         super::OnCallRotation::crd(),
@@ -60,6 +61,7 @@ fn bounded(crd: &CustomResourceDefinition) -> Result<Value, serde_json::Error> {
             if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
                 bound(schema);
                 describe(schema);
+                start(schema);
             }
         }
     }
@@ -70,6 +72,13 @@ fn bounded(crd: &CustomResourceDefinition) -> Result<Value, serde_json::Error> {
 fn describe(schema: &mut Value) {
     if let Some(sentence) = schema.pointer("/properties/spec/description").cloned() {
         schema["description"] = sentence;
+    }
+}
+
+/// A kind whose state has a default is in it from its creation on, before anybody writes its status.
+fn start(schema: &mut Value) {
+    if let Some(state) = schema.pointer("/properties/status/properties/state/default").cloned() {
+        schema["properties"]["status"]["default"] = serde_json::json!({"state": state});
     }
 }
 

@@ -8,7 +8,6 @@ use super::business_service::{Bridge, ServiceRotations, Stakeholder};
 use super::check::ReturnToService;
 use super::common::{NameRef, ObjectRef, Severity, UidRef};
 use super::incident::{Commitment, Resolution};
-use super::message::Message;
 
 /// What the operator knows of an incident. Conditions are the facts, `state` is derived from them.
 #[serde_with::skip_serializing_none]
@@ -106,13 +105,18 @@ pub struct IncidentStatus {
     pub relapse_of: Option<NameRef>,
     /// The paging of people: which level, until when.
     pub escalation: Option<Escalation>,
-    /// Messages about this incident, stored before they are sent.
+    /// Everybody for whom a message about this incident was, by name in the rotation, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
-    pub messages: Vec<Message>,
-    /// What was said once, by name, such as `0/open` or `update/3`: remembered also when the messages had to make room.
+    #[schemars(length(max = 100), inner(length(max = 253)))]
+    pub paged: Vec<String>,
+    /// When stakeholders were promised to hear next; absent if nothing is promised.
+    pub next_update_time: Option<Time>,
+    /// What the public could be told, until a person writes to them: `kubectl mayday update --external`.
+    #[schemars(length(max = 2000))]
+    pub public_draft: Option<String>,
+    /// Announcements that were made, by name, such as `0/open` or `update/3`. They outlive their Notifications.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(max = 300)))]
+    #[schemars(length(max = 256), inner(length(max = 128)))]
     pub announced: Vec<String>,
     /// Runs for this incident, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -290,9 +294,12 @@ pub struct Signal {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub group: String,
-    /// Labels that runbooks match; at most 32, each cut to 253 characters, and about 8000 in all.
+    /// Labels that runbooks match; at most 32, each cut to 253 characters, and about 6000 in all.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend(
+        "maxProperties" = 32,
+        "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 253})
+    ))]
     pub labels: std::collections::BTreeMap<String, String>,
     /// The object it is about, if the source says so.
     pub object: Option<ObjectRef>,
@@ -344,7 +351,7 @@ pub struct Escalation {
     pub round: i32,
     /// Who was paged at this level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), inner(length(max = 253)))]
     pub people: Vec<String>,
     /// When the next level is paged if nobody answers; absent once there is none.
     pub next_time: Option<Time>,

@@ -98,7 +98,10 @@ pub struct Symptom {
     pub alert_name: Option<String>,
     /// Labels of the alert, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 253})
+    ))]
     pub labels: BTreeMap<String, String>,
     /// Severity of the incident, one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -165,7 +168,7 @@ pub struct StringParameter {
     pub default: Option<String>,
     /// The values that are allowed.
     #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), inner(length(max = 253)))]
     pub allowed: Vec<String>,
 }
 

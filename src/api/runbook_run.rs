@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::approval::CountedDecision;
 use super::common::{NameRef, ObjectRef, ParameterValue, UidRef, UserRef};
 use super::incident_status::{Next, Stamped};
-use super::message::Message;
 
 /// Finalizer of a run from its first intent until it is settled.
 pub const RUN_FINALIZER: &str = "mayday.dev/settle";
@@ -104,11 +103,8 @@ pub struct RunbookRunStatus {
     pub start_time: Option<Time>,
     /// When it was settled.
     pub end_time: Option<Time>,
-    /// Whom the run waits for is told, and where it belongs to no incident, who is paged for its end; stored before they
-    /// are sent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub messages: Vec<Message>,
+    /// When somebody was paged for its end; only for a run that belongs to no incident.
+    pub paged_time: Option<Time>,
 }
 
 crate::conditioned!(RunbookRunStatus);
@@ -244,7 +240,7 @@ pub struct Intent {
     pub actor: String,
     /// The delta: JSON pointers with the values before and after.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 8))]
     pub delta: Vec<super::change_request::Delta>,
     /// How often it was announced before over this same version. Whoever finds an announced act announces it
     /// anew before sending it, so that only the last announcer can go on.

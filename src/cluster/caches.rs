@@ -106,6 +106,8 @@ caches! {
     rotations: api::OnCallRotation = OnCallRotation,
     /// OnCallOverrides.
     overrides: api::OnCallOverride = OnCallOverride,
+    /// Notifications.
+    notifications: api::Notification = Notification,
     /// NotificationChannels.
     channels: api::NotificationChannel = NotificationChannel,
     /// Namespaces.

@@ -14,7 +14,7 @@ const MAX_LABELS: usize = 32;
 /// Maximum length of the name and of the value of a label, in bytes.
 const MAX_LABEL: usize = 253;
 /// Maximum size of all labels of a signal in bytes, so that a full list of signals can be stored.
-const MAX_LABEL_BYTES: usize = 8192;
+const MAX_LABEL_BYTES: usize = 6144;
 
 /// What a source has seen of one thing, before it is assigned to an incident.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +58,7 @@ impl Observation {
     }
 }
 
-/// Labels within their bounds: the first 32 by name, each value on one line and cut to 253 bytes, 8 KiB in all.
+/// Labels within their bounds: the first 32 by name, each value on one line and cut to 253 bytes, 6 KiB in all.
 pub fn bounded_labels<'a>(
     labels: impl IntoIterator<Item = (&'a String, &'a String)>,
 ) -> BTreeMap<String, String> {

@@ -14,10 +14,13 @@ use super::decide::decide;
 use super::facts::{IncidentFacts, key};
 use super::plan::Plan;
 use crate::api::common::ObjectRef;
+use crate::api::notification::SubjectKind;
 use crate::api::{Incident, RunbookRun};
 use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::notify::message::Subject;
+use crate::notify::store;
 
 /// Reconciles Incidents.
 pub struct IncidentReconciler {
@@ -41,8 +44,10 @@ impl Reconciler for IncidentReconciler {
 
     /// The open incidents of the namespace. Those that are over do not change any more.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<StoreRef<Incident>> {
-        if matches!(change.kind, Kind::Namespace | Kind::Freeze) {
-            return Vec::new();
+        match change.kind {
+            Kind::Namespace | Kind::Freeze => return Vec::new(),
+            Kind::Notification => return store::subject_of(context, change, SubjectKind::Incident),
+            _ => {}
         }
         let concerned = |incident: &Incident| {
             let is_here = change.namespace.is_none() || incident.metadata.namespace == change.namespace;
@@ -57,7 +62,7 @@ impl Reconciler for IncidentReconciler {
             return Ok(Requeue::Never);
         }
         let facts = gather(&incident, context, self.observed_since);
-        let Plan { status: next, takeover, start, events, wake } =
+        let Plan { status: next, takeover, messages, settle, start, events, wake } =
             decide(&incident, &facts, Timestamp::now());
         let taken = match takeover {
             Some(patch) => match take_over(&incident, patch, context).await {
@@ -68,12 +73,15 @@ impl Reconciler for IncidentReconciler {
             },
             None => Ok(()),
         };
+        store::create(context, &Subject::from(&*incident), &messages).await?;
         status::write(&context.client, &*incident, next).await?;
         start_runs(&incident, start, context).await?;
+        let namespace = incident.namespace().unwrap_or_default();
+        let settled = store::settle(context, &namespace, &settle).await;
         for (reason, note) in events {
             context.events.normal(&*incident, reason, &note).await;
         }
-        taken?;
+        settled.and(taken)?;
         Ok(wake.into())
     }
 }
@@ -116,6 +124,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
         rotations: in_namespace(&caches.rotations, &namespace),
         overrides: in_namespace(&caches.overrides, &namespace),
         channels: in_namespace(&caches.channels, &namespace),
+        notifications: store::about(context, &Subject::from(incident)),
         runbooks: in_namespace(&caches.runbooks, &namespace),
         runs: in_namespace(&caches.runs, &namespace),
         requests: in_namespace(&caches.requests, &namespace),

@@ -14,7 +14,8 @@ use super::{
     relapse, roles, run_failures, runbooks, stakeholders, staleness, timeline,
 };
 use crate::api::Incident;
-use crate::api::common::NameRef;
+use crate::api::common::{NameRef, stored_time};
+use crate::api::incident::Audience;
 use crate::api::incident_status::MAYDAY;
 use crate::report;
 
@@ -210,7 +211,8 @@ fn start_runbooks(scope: &Scope<'_>, plan: &mut Plan) {
 
 /// Pages by escalation level; the pages of an incident that is not open any more end.
 ///
-/// Needs the state, and for its text the runs that start. Writes `escalation` and `messages`.
+/// Needs the state, and for its text the runs that start. Writes `escalation` and `paged`, and adds to the messages of
+/// the plan.
 fn page(scope: &Scope<'_>, plan: &mut Plan) {
     if scope.is_original {
         paging::page(scope.incident, scope.facts, plan, scope.now);
@@ -219,48 +221,53 @@ fn page(scope: &Scope<'_>, plan: &mut Plan) {
 
 /// Pages the lead's rotation for runs that failed.
 ///
-/// Needs the state and the lead. Pages come first, since the list of messages is bounded. Writes `messages`,
-/// `announced`.
+/// Needs the state and the lead. Writes `announced` and `paged`, and adds to the messages of the plan.
 fn page_for_failed_runs(scope: &Scope<'_>, plan: &mut Plan) {
     if scope.is_original && plan.is_open() {
-        run_failures::page(scope.incident, scope.facts, &mut plan.status, scope.now);
+        run_failures::page(scope.incident, scope.facts, &mut plan.status, &mut plan.messages, scope.now);
     }
 }
 
 /// Pages the person to whom the lead hands over.
 ///
-/// Needs the state and the lead. Writes `messages`, `announced`.
+/// Needs the state and the lead. Writes `announced` and `paged`, and adds to the messages of the plan.
 fn page_for_a_handoff(scope: &Scope<'_>, plan: &mut Plan) {
     if scope.is_original && plan.is_open() {
-        handoff::page(scope.incident, scope.facts, &mut plan.status, scope.now);
+        handoff::page(scope.incident, scope.facts, &mut plan.status, &mut plan.messages, scope.now);
     }
 }
 
-/// Queues the messages to stakeholders, and ends the drafts that no longer apply.
+/// Tells stakeholders once what there is to say, and drafts what a person may tell the public.
 ///
-/// Needs the service, the lead and `resolved`; comes after the pages, which have the first claim on room. Writes
-/// `messages`, `announced`.
+/// Needs the service, the lead and `resolved`. Writes `announced`, `nextUpdateTime` and `publicDraft`, and adds to the
+/// messages of the plan.
 fn tell_stakeholders(scope: &Scope<'_>, plan: &mut Plan) {
     if !scope.is_original {
         return;
     }
-    let said = stakeholders::decide(scope.incident, scope.facts, &plan.status, scope.now);
-    stakeholders::end_drafts(&mut plan.status, &said);
-    for (what, messages) in said {
-        announcements::once(&mut plan.status, &what, messages);
+    for said in stakeholders::decide(scope.incident, scope.facts, &plan.status, scope.now) {
+        if announcements::once(&mut plan.status, &mut plan.messages, &said.what, said.messages) {
+            let whom = match said.audience {
+                Audience::Internal => "stakeholders",
+                Audience::External => "the public",
+            };
+            timeline::add(&mut plan.status, scope.now, MAYDAY, &format!("told {whom}: {}", said.text));
+            plan.status.next_update_time = said.next.map(stored_time);
+        }
     }
+    plan.status.public_draft = stakeholders::draft(scope.incident, scope.facts, &plan.status, scope.now);
 }
 
 /// Says who must do what next.
 ///
-/// Needs the state, `conditions`, whom the escalation pages, and the messages that promise an update. Writes `next`,
+/// Needs the state, `conditions`, whom the escalation pages, and when an update is promised. Writes `next`,
 /// `waitingOn`.
 fn next(scope: &Scope<'_>, plan: &mut Plan) {
     let Some(state) = plan.status.state else { return };
     let stable_for = checks::stable_for(&checks::of(scope.incident, &plan.status));
     let proved_at = recovery::proved_at(&plan.status, stable_for, scope.facts.observed_since);
-    let promised = stakeholders::promised(scope.incident, scope.facts, &plan.status, scope.now)
-        .filter(|_| state.is_open());
+    let promised = plan.status.next_update_time.as_ref().map(|time| time.0);
+    let promised = promised.filter(|_| state.is_open() && plan.status.duplicate_of.is_none());
     plan.wake_at(promised.filter(|promised| *promised > scope.now));
     let overdue = promised.filter(|promised| *promised <= scope.now);
     plan.status.next = next::decide(scope.incident, scope.facts, &plan.status, state, proved_at, overdue);

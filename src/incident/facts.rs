@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::api::common::ObjectRef;
 use crate::api::{
-    AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, NotificationChannel,
-    OnCallOverride, OnCallRotation, Runbook, RunbookRun,
+    AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, Notification,
+    NotificationChannel, OnCallOverride, OnCallRotation, Runbook, RunbookRun,
 };
 use crate::change::policy;
 
@@ -35,6 +35,8 @@ pub struct IncidentFacts {
     pub overrides: Vec<Arc<OnCallOverride>>,
     /// The channels.
     pub channels: Vec<Arc<NotificationChannel>>,
+    /// The Notifications about this incident.
+    pub notifications: Vec<Arc<Notification>>,
     /// The Runbooks.
     pub runbooks: Vec<Arc<Runbook>>,
     /// The runs.

@@ -1,4 +1,4 @@
-//! Whom the lead hands over to: they are told, since it counts only once they claim the lead. Pure.
+//! Pages the person to whom the lead hands over: a handoff counts only once that person claims the lead. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -8,9 +8,10 @@ use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::incident_status::MAYDAY;
-use crate::api::message::Purpose;
+use crate::api::notification::Purpose;
 use crate::command::{Command, Verb};
 use crate::incident::announcements;
+use crate::notify::message::Message;
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::text::flat;
@@ -25,8 +26,14 @@ pub fn pending<'a>(incident: &'a Incident, status: &'a IncidentStatus) -> Option
     (named != lead).then_some((lead, named))
 }
 
-/// Stores one page for whoever is named, if a rotation says how they are reached.
-pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
+/// Adds one page for the person who is named, if a rotation says how they are reached.
+pub fn page(
+    incident: &Incident,
+    facts: &IncidentFacts,
+    status: &mut IncidentStatus,
+    outgoing: &mut Vec<Message>,
+    now: Timestamp,
+) {
     let Some((lead, named)) = pending(incident, status) else { return };
     let mut people = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people);
     let Some(person) = people.find(|person| person.user == named && !person.contacts.is_empty()) else {
@@ -43,7 +50,7 @@ pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentSta
     let key = format!("{}/{what}", incident.uid().unwrap_or_default());
     let note = format!("told {named} that {lead} hands the lead over");
     let messages = recipients::messages(&[Recipient::from(person)], &key, Purpose::Page, &text, now);
-    if announcements::once(status, &what, messages) {
+    if announcements::once(status, outgoing, &what, messages) {
         timeline::add(status, now, MAYDAY, &note);
     }
 }
@@ -72,8 +79,9 @@ mod tests {
             "roles": {"lead": {"user": "lena"}, "nominatedLead": {"user": named}}});
         let mut incident = Incident::new("i", serde_json::from_value(spec).unwrap());
         incident.metadata.namespace = Some("shop".to_owned());
-        page(&incident, &facts(), status, Timestamp::UNIX_EPOCH);
-        status.messages.iter().map(|message| message.text.clone()).collect()
+        let mut outgoing = Vec::new();
+        page(&incident, &facts(), status, &mut outgoing, Timestamp::UNIX_EPOCH);
+        outgoing.into_iter().map(|message| message.text).collect()
     }
 
     fn led_by(user: &str) -> IncidentStatus {
@@ -81,17 +89,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_named_is_told_once_with_the_command() {
+    fn the_nominee_is_told_once_with_the_command() {
         let mut status = led_by("lena");
         let text = "lena hands the lead of inc/i (SEV2 checkout is down) over to you, and leads until you claim it: \
                     kubectl mayday lead -n shop inc/i";
         assert_eq!(told("bea", &mut status), [text]);
-        assert_eq!(told("bea", &mut status), [text]);
+        assert_eq!(told("bea", &mut status), Vec::<String>::new());
         assert_eq!(status.timeline.len(), 1);
     }
 
     #[test]
-    fn nobody_is_told_who_leads_already_or_cannot_be_reached() {
+    fn a_nominee_who_leads_or_cannot_be_reached_is_not_told() {
         assert_eq!(told("bea", &mut led_by("bea")), Vec::<String>::new());
         assert_eq!(told("max", &mut led_by("lena")), Vec::<String>::new());
         assert_eq!(told("bea", &mut IncidentStatus::default()), Vec::<String>::new());

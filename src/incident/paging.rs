@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
 use super::plan::Plan;
-use super::timeline;
+use super::{announcements, timeline};
 use crate::api::incident_status::{IncidentStatus, MAYDAY};
 use crate::api::runbook_run::RunState;
 use crate::api::{Incident, RunbookRun};
@@ -30,6 +30,7 @@ pub fn page(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: Ti
     let paging = escalation::decide(
         &escalation::Facts {
             incident: &current,
+            notifications: &facts.notifications,
             rotations: &facts.rotations,
             overrides: &facts.overrides,
             channels: &facts.channels,
@@ -43,7 +44,10 @@ pub fn page(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: Ti
         timeline::add(&mut plan.status, now, MAYDAY, note);
         plan.events.push(("Paging", note.clone()));
     }
-    paging.apply(&mut plan.status);
+    announcements::remember(&mut plan.status, &paging.messages);
+    plan.status.escalation = paging.escalation;
+    plan.messages.extend(paging.messages);
+    plan.settle.extend(paging.settle);
 }
 
 /// Until when a page waits for the signal: a source stores it a moment after the incident, and the page quotes it.

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use crate::api::incident_status::{IncidentState, IncidentStatus};
 use crate::api::{Incident, RunbookRun};
+use crate::notify::message::Message;
+use crate::notify::schedule::Settlement;
 
 /// The draft that the phases of [`decide`](super::decide) work on, and their result.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,10 @@ pub struct Plan {
     /// What the spec takes over from duplicates, as a merge patch. Its write triggers another reconcile; the rest of the
     /// plan is carried out only if that write fails.
     pub takeover: Option<Value>,
+    /// Messages to store before the status is written; their keys are the lock.
+    pub messages: Vec<Message>,
+    /// Notifications to settle after the status is written, by name.
+    pub settle: Vec<(String, Settlement)>,
     /// Runs to create after the status is written; their names are the lock.
     pub start: Vec<RunbookRun>,
     /// Events: reason and note.

@@ -8,15 +8,22 @@ use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::incident_status::MAYDAY;
-use crate::api::message::Purpose;
+use crate::api::notification::Purpose;
 use crate::command::{Command, Verb};
 use crate::incident::announcements;
+use crate::notify::message::Message;
 use crate::oncall::escalation::page_text::together;
 use crate::oncall::escalation::recipients;
 use crate::runbook::run::view;
 
-/// Queues one page for each such run of the incident.
-pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
+/// Adds one page for each such run of the incident.
+pub fn page(
+    incident: &Incident,
+    facts: &IncidentFacts,
+    status: &mut IncidentStatus,
+    outgoing: &mut Vec<Message>,
+    now: Timestamp,
+) {
     let name = incident.name_any();
     let namespace = incident.namespace().unwrap_or_default();
     let command = |verb| Command::new(verb).namespace(&namespace).on("inc", &name);
@@ -32,7 +39,7 @@ pub fn page(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentSta
         let key = format!("{}/run/{uid}", incident.uid().unwrap_or_default());
         let text = format!("{failure}. {next}");
         let messages = recipients::messages(&called, &key, Purpose::Page, &text, now);
-        if announcements::once(status, &format!("run/{uid}"), messages) {
+        if announcements::once(status, outgoing, &format!("run/{uid}"), messages) {
             let people: Vec<String> = called.iter().map(|recipient| recipient.name().to_owned()).collect();
             timeline::add(status, now, MAYDAY, &format!("paged {}: {failure}", together(&people)));
         }
@@ -69,36 +76,36 @@ mod tests {
         }
     }
 
-    fn paged(status: &mut IncidentStatus, facts: &IncidentFacts) -> Vec<(Option<String>, String)> {
+    fn paged(status: &mut IncidentStatus, facts: &IncidentFacts) -> Vec<(String, String)> {
         let named: Value = json!({"onCall": {"name": "payments"}, "lead": {"name": "leads"}});
         status.service.get_or_insert_default().rotations = serde_json::from_value(named).unwrap();
         let mut incident = Incident::new("i", Default::default());
         incident.metadata.namespace = Some("shop".to_owned());
-        page(&incident, facts, status, "2026-11-22T02:04:30Z".parse().unwrap());
-        status.messages.iter().map(|message| (message.person.clone(), message.text.clone())).collect()
+        let mut outgoing = Vec::new();
+        page(&incident, facts, status, &mut outgoing, "2026-11-22T02:04:30Z".parse().unwrap());
+        outgoing.into_iter().map(|message| (message.recipient.name, message.text)).collect()
     }
 
     #[test]
-    fn the_leads_rotation_is_paged_once_for_a_run_of_unknown_outcome() {
+    fn the_leads_rotation_is_paged_once_for_a_run_whose_outcome_nobody_can_prove() {
         let mut status = IncidentStatus::default();
         let facts = facts(&[("payments", "emil"), ("leads", "lena")]);
         let text = "Runbook restart has an outcome that nobody can prove (run/r). \
             A lead is needed: kubectl mayday lead -n shop inc/i";
-        let once = [(Some("lena".to_owned()), text.to_owned())];
-        assert_eq!(paged(&mut status, &facts), once);
-        assert_eq!(paged(&mut status, &facts), once);
+        assert_eq!(paged(&mut status, &facts), [("lena".to_owned(), text.to_owned())]);
+        assert_eq!(paged(&mut status, &facts), Vec::new());
         assert_eq!(status.timeline.len(), 1);
     }
 
     #[test]
-    fn the_service_rotation_is_paged_if_the_leads_rotation_has_no_one() {
+    fn without_anybody_there_it_is_whoever_is_on_duty_for_the_service() {
         let facts = facts(&[("payments", "emil")]);
         let mut status = IncidentStatus {
             lead: Some(Stamped { user: "amir".to_owned(), time: Time(Timestamp::UNIX_EPOCH) }),
             ..IncidentStatus::default()
         };
         let paged = paged(&mut status, &facts);
-        assert_eq!(paged[0].0.as_deref(), Some("emil"));
+        assert_eq!(paged[0].0, "emil");
         assert!(paged[0].1.ends_with("amir leads: kubectl mayday show -n shop inc/i"), "{}", paged[0].1);
     }
 }

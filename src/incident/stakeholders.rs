@@ -5,19 +5,36 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
-use crate::api::common::stored_time;
 use crate::api::incident::{Audience, Outcome, Update};
 use crate::api::incident_status::IncidentStatus;
-use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::notification::{Purpose, Reader};
 use crate::api::{Incident, OnCallRotation};
+use crate::notify::message::{self, Message};
 use crate::oncall::escalation::page_text::{Stakeholders, clock};
-use crate::oncall::escalation::recipients;
 use crate::report::span;
+use crate::text::cut;
 
-/// When people hear next, if nobody says another time.
+/// Time until stakeholders hear next, if an update does not say another time.
 const NEXT: SignedDuration = SignedDuration::from_mins(30);
-/// A message to stakeholders is of use for so long.
+/// How long a message to stakeholders is of use.
 const OF_USE: SignedDuration = SignedDuration::from_hours(4);
+/// Longest draft in bytes, as the schema allows.
+const MAX_DRAFT: usize = 2000;
+
+/// What is said to stakeholders, under the name by which it is said once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Announcement {
+    /// Its name: `0/open`, `update/3`.
+    pub what: String,
+    /// Who hears it.
+    pub audience: Audience,
+    /// What they read.
+    pub text: String,
+    /// When they hear next; absent if nothing is promised.
+    pub next: Option<Timestamp>,
+    /// One message for each channel of theirs.
+    pub messages: Vec<Message>,
+}
 
 /// What stakeholders are told an outage in.
 #[derive(Clone, Debug)]
@@ -77,13 +94,13 @@ impl<'a> Words<'a> {
     }
 }
 
-/// What is to be said now, each under the name by which it is said once.
+/// What is to be said now.
 pub fn decide(
     incident: &Incident,
     facts: &IncidentFacts,
     status: &IncidentStatus,
     now: Timestamp,
-) -> Vec<(String, Vec<Message>)> {
+) -> Vec<Announcement> {
     let Some(service) = &status.service else { return Vec::new() };
     // They hear of an outage once, from the incident that is not the duplicate.
     if status.duplicate_of.is_some() {
@@ -91,95 +108,62 @@ pub fn decide(
     }
     let zone = zone(facts.rotations.iter().map(|rotation| &**rotation), status);
     let words = Words::of(incident, status, &zone, now);
-    // What is said, to whom, under which name; the name makes it said once.
-    let mut said: Vec<(Audience, String, String, MessageState)> = Vec::new();
+    let mut said: Vec<(String, Audience, String, Option<Timestamp>)> = Vec::new();
     let relapse = status.relapses;
+    let next = now.saturating_add(NEXT).ok();
     if status.resolved.is_none() {
-        let next = now.saturating_add(NEXT).ok();
-        let mut inside = |what: String| {
-            said.push((Audience::Internal, what, words.inside(next), MessageState::Queued));
-        };
-        inside(format!("{relapse}/open"));
+        said.push((format!("{relapse}/open"), Audience::Internal, words.inside(next), next));
         if let Some(lead) = words.lead {
-            inside(format!("{relapse}/lead/{lead}"));
-        }
-        // A draft, until a person has written to the public.
-        let is_written = incident.spec.updates.iter().any(|update| update.audience == Audience::External);
-        if let Some(text) = words.outside(next).filter(|_| !is_written) {
-            said.push((Audience::External, format!("{relapse}/public"), text, MessageState::Held));
+            said.push((format!("{relapse}/lead/{lead}"), Audience::Internal, words.inside(next), next));
         }
     } else {
         let text = over(incident, status, &zone, now);
-        said.push((Audience::Internal, format!("{relapse}/over"), text, MessageState::Queued));
+        said.push((format!("{relapse}/over"), Audience::Internal, text, next));
     }
     for (index, update) in incident.spec.updates.iter().enumerate() {
         if let Some(text) = words.update(update).filter(|text| !text.is_empty()) {
-            said.push((update.audience, format!("update/{index}"), text, MessageState::Queued));
+            let next = update.next_update_time.as_ref().map(|time| time.0);
+            said.push((format!("update/{index}"), update.audience, text, next));
         }
     }
     let uid = incident.uid().unwrap_or_default();
-    let messages = said.into_iter().map(|(audience, what, text, state)| {
-        let mut messages = Vec::new();
-        for (index, stakeholder) in
-            service.stakeholders.iter().enumerate().filter(|(_, s)| s.audience == audience)
-        {
-            messages.push(Message {
-                id: recipients::id(&[&uid, "stakeholders", &index.to_string(), &what]),
-                purpose: Purpose::Stakeholders,
-                person: None,
-                user: None,
-                channel_ref: stakeholder.channel_ref.clone(),
-                namespace: None,
-                address: None,
-                text: text.clone(),
-                created_time: stored_time(now),
-                send_time: None,
-                deadline: now.saturating_add(OF_USE).ok().map(stored_time),
-                state,
-                attempts: 0,
-                next_attempt_time: None,
-                sent_time: None,
-                error: None,
-            });
-        }
-        (what, messages)
-    });
-    messages.collect()
+    let announcement = |(what, audience, text, next): (String, Audience, String, Option<Timestamp>)| {
+        let stakeholders = service.stakeholders.iter().enumerate().filter(|(_, s)| s.audience == audience);
+        let messages = stakeholders.map(|(index, stakeholder)| Message {
+            key: message::key(&[&uid, "stakeholders", &index.to_string(), &what]),
+            purpose: Purpose::Stakeholders,
+            recipient: Reader { name: stakeholder.channel_ref.name.clone(), user: None },
+            channel: stakeholder.channel_ref.clone(),
+            address: None,
+            text: text.clone(),
+            created: now,
+            send: None,
+            deadline: now.saturating_add(OF_USE).ok(),
+        });
+        let messages = messages.collect();
+        Announcement { what, audience, text, next, messages }
+    };
+    said.into_iter().map(announcement).collect()
 }
 
-/// Until when stakeholders were promised to hear again, by what they heard last; none if nothing was promised.
-pub fn promised(
+/// What the public could be told, until a person has written to them or the outage is over; absent where nobody outside
+/// is to be told, or no words for them are known.
+pub fn draft(
     incident: &Incident,
     facts: &IncidentFacts,
     status: &IncidentStatus,
     now: Timestamp,
-) -> Option<Timestamp> {
-    let said = decide(incident, facts, status, now);
-    let told = |messages: &[Message]| {
-        let known =
-            status.messages.iter().filter(|known| messages.iter().any(|message| message.id == known.id));
-        known.filter(|known| known.state != MessageState::Held).map(|known| known.created_time.0).max()
-    };
-    let times = said.iter().filter_map(|(what, messages)| Some((told(messages)?, what)));
-    let (heard, what) = times.max_by_key(|(heard, _)| *heard)?;
-    match what.strip_prefix("update/") {
-        Some(index) => {
-            let update = incident.spec.updates.get(index.parse::<usize>().ok()?)?;
-            update.next_update_time.as_ref().map(|time| time.0)
-        }
-        None => heard.checked_add(NEXT).ok(),
+) -> Option<String> {
+    let is_outside = |audience: Audience| audience == Audience::External;
+    let stakeholders = &status.service.as_ref()?.stakeholders;
+    let is_wanted = stakeholders.iter().any(|stakeholder| is_outside(stakeholder.audience));
+    let is_written = incident.spec.updates.iter().any(|update| is_outside(update.audience));
+    if !is_wanted || is_written || status.resolved.is_some() || status.duplicate_of.is_some() {
+        return None;
     }
-}
-
-/// Ends the drafts that nobody will send any more: those of before a relapse, of what is over, or of what a person has
-/// written meanwhile. `said` is what is to be said now. Drafts that stay would fill the outbox until no page fits.
-pub fn end_drafts(status: &mut IncidentStatus, said: &[(String, Vec<Message>)]) {
-    let is_said = |id: &str| said.iter().flat_map(|(_, messages)| messages).any(|message| message.id == id);
-    for message in &mut status.messages {
-        if message.state == MessageState::Held && !is_said(&message.id) {
-            message.state = MessageState::Superseded;
-        }
-    }
+    let zone = zone(facts.rotations.iter().map(|rotation| &**rotation), status);
+    let text = Words::of(incident, status, &zone, now).outside(None)?;
+    Some(cut(&text, MAX_DRAFT))
 }
 
 /// What they hear at the end: since when, or that it was no outage of its own.
@@ -221,7 +205,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::incident::announcements;
 
     const OPEN: &str = "2026-11-22T02:04:10Z";
 
@@ -248,11 +231,11 @@ mod tests {
 
     fn said(spec: Value, more: Value) -> Vec<String> {
         let said = decide(&incident(spec), &IncidentFacts::default(), &status(more), now());
-        said.into_iter().flat_map(|(_, messages)| messages).map(|message| message.text).collect()
+        said.into_iter().flat_map(|said| said.messages).map(|message| message.text).collect()
     }
 
     #[test]
-    fn whatever_a_person_writes_says_when_people_hear_next() {
+    fn an_update_says_when_people_hear_next() {
         let update = |text: Value| json!({"updates": [{"audience": "Internal", "text": text, "nextUpdateTime": "2026-11-22T02:40:00Z"}]});
         let last = |spec: Value| said(spec, json!({})).pop();
         let lena = "lena leads the repair. Next update by 02:40.";
@@ -264,21 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_last_says_when_they_hear_next() {
-        let mut status = status(json!({}));
-        let mut look = |spec: Value, now: &str| {
-            let (incident, now) = (incident(spec), now.parse().unwrap());
-            for (what, messages) in decide(&incident, &IncidentFacts::default(), &status, now) {
-                announcements::once(&mut status, &what, messages);
-            }
-            promised(&incident, &IncidentFacts::default(), &status, now).map(|time| time.to_string())
+    fn an_announcement_says_when_people_hear_next() {
+        let next = |spec: Value| {
+            let said = decide(&incident(spec), &IncidentFacts::default(), &status(json!({})), now());
+            said.last().unwrap().next.map(|time| time.to_string())
         };
-        assert_eq!(look(json!({}), "2026-11-22T02:30:00Z").as_deref(), Some("2026-11-22T03:00:00Z"));
-        let next = json!({"audience": "Internal", "nextUpdateTime": "2026-11-22T02:45:00Z"});
-        let written = json!({"updates": [next]});
-        assert_eq!(look(written, "2026-11-22T02:40:00Z").as_deref(), Some("2026-11-22T02:45:00Z"));
-        let without = json!({"updates": [next, {"audience": "Internal", "text": "t"}]});
-        assert_eq!(look(without, "2026-11-22T02:44:00Z"), None, "nothing is promised any more");
+        assert_eq!(next(json!({})).as_deref(), Some("2026-11-22T03:00:00Z"));
+        let written = json!({"audience": "Internal", "nextUpdateTime": "2026-11-22T02:45:00Z"});
+        assert_eq!(next(json!({"updates": [written]})).as_deref(), Some("2026-11-22T02:45:00Z"));
+        let without = json!({"updates": [written, {"audience": "Internal", "text": "t"}]});
+        assert_eq!(next(without), None, "nothing is promised any more");
     }
 
     #[test]
@@ -301,33 +279,18 @@ mod tests {
     }
 
     #[test]
-    fn drafts_that_nobody_sends_any_more_make_room() {
-        let states = |status: &IncidentStatus| -> Vec<MessageState> {
-            let drafts = status.messages.iter().filter(|message| message.channel_ref.name == "public");
-            drafts.map(|message| message.state).collect()
+    fn a_draft_lasts_until_a_person_writes_or_it_is_over() {
+        let draft = |spec: Value, more: Value| {
+            draft(&incident(spec), &IncidentFacts::default(), &status(more), now())
         };
-        let look = |spec: Value, status: &mut IncidentStatus| {
-            let said = decide(&incident(spec), &IncidentFacts::default(), status, now());
-            end_drafts(status, &said);
-            for (what, messages) in said {
-                announcements::once(status, &what, messages);
-            }
-        };
-        let mut status = status(json!({}));
-        look(json!({}), &mut status);
-        look(json!({}), &mut status);
-        assert_eq!(states(&status), [MessageState::Held], "it stays while it may be sent");
-        status.relapses = 1;
-        look(json!({}), &mut status);
-        assert_eq!(states(&status), [MessageState::Superseded, MessageState::Held]);
-        look(json!({"updates": [{"audience": "External"}]}), &mut status);
-        let sent = [MessageState::Superseded, MessageState::Superseded, MessageState::Queued];
-        assert_eq!(states(&status), sent, "what a person wrote takes its place");
-
-        let mut over = self::status(json!({}));
-        look(json!({}), &mut over);
-        over.resolved = serde_json::from_value(json!({"user": "mayday", "time": OPEN})).unwrap();
-        look(json!({}), &mut over);
-        assert_eq!(states(&over), [MessageState::Superseded]);
+        let open = draft(json!({}), json!({})).unwrap();
+        assert!(open.contains("Payments may fail.") && !open.contains("Next update"), "{open}");
+        assert_eq!(said(json!({}), json!({})).len(), 1, "the public hears nothing by itself");
+        assert!(draft(json!({"updates": [{"audience": "Internal"}]}), json!({})).is_some());
+        assert_eq!(draft(json!({"updates": [{"audience": "External"}]}), json!({})), None);
+        let resolved = json!({"resolved": {"user": "mayday", "time": OPEN}});
+        assert_eq!(draft(json!({}), resolved), None);
+        let inside = json!([{"audience": "Internal", "channelRef": {"name": "room"}}]);
+        assert_eq!(draft(json!({}), json!({"service": {"stakeholders": inside}})), None);
     }
 }

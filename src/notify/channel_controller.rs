@@ -6,17 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use crate::api::message::Message;
-use crate::api::{ChangePolicy, NotificationChannel};
-use crate::cluster::caches::{Change, Kind, in_namespace};
-use crate::cluster::controller::{self, Reconciler, Requeue};
+use crate::api::NotificationChannel;
+use crate::api::notification_channel::NotificationChannelSpec;
+use crate::cluster::caches::{Change, Kind, get, in_namespace};
+use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-use super::channel_status;
+use super::channels::Member;
 use super::credential::{CredentialError, is_passing};
-use super::delivery::webhook_secret;
+use super::{channel_status, channels, delivery};
 
-/// Secrets are not watched: an unusable one is looked at again so often.
+/// Interval between looks at an unusable Secret; Secrets are not watched.
 const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
 
 /// Reconciles NotificationChannels.
@@ -30,15 +30,15 @@ impl Reconciler for NotificationChannelReconciler {
         &context.caches.channels
     }
 
-    /// Objects with messages concern the channels that the messages name.
+    /// The channel that a Notification names.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<NotificationChannel>> {
-        match change.kind {
-            Kind::Incident | Kind::ChangeRequest | Kind::RunbookRun => {
-                controller::same_namespace(&context.caches.channels, change)
-            }
-            Kind::ChangePolicy => controller::all(&context.caches.channels),
-            _ => Vec::new(),
-        }
+        let namespace = change.namespace.as_deref().unwrap_or_default();
+        let notification = match change.kind {
+            Kind::Notification => get(&context.caches.notifications, namespace, &change.name),
+            _ => None,
+        };
+        let named = notification.map(|found| ObjectRef::new(&found.spec.channel_ref.name).within(namespace));
+        named.into_iter().collect()
     }
 
     async fn reconcile(
@@ -47,11 +47,7 @@ impl Reconciler for NotificationChannelReconciler {
         context: &SharedContext,
     ) -> Result<Requeue, Error> {
         let namespace = channel.namespace().unwrap_or_default();
-        let secret = match &channel.spec.webhook {
-            Some(webhook) => webhook_secret(context, &namespace, webhook).await.map(|_| ()),
-            None => Ok(()),
-        };
-        let secret = match secret {
+        let secret = match check(context, &namespace, &channel.spec).await {
             // As long as nothing is known, what was said of the channel stands: pages must not be led past it.
             Err(CredentialError::Unreadable(_, source)) if is_passing(&source) => {
                 return Err((*source).into());
@@ -60,29 +56,25 @@ impl Reconciler for NotificationChannelReconciler {
         };
         let retry = secret.is_err();
         let now = Timestamp::now();
-
-        let incidents = in_namespace(&context.caches.incidents, &namespace);
-        let requests = in_namespace(&context.caches.requests, &namespace);
-        let runs = in_namespace(&context.caches.runs, &namespace);
-        let policies = context.caches.policies.state();
-        let of_incidents = incidents.iter().flat_map(|i| i.status.iter().flat_map(|status| &status.messages));
-        let of_requests = requests.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
-        let of_runs = runs.iter().flat_map(|r| r.status.iter().flat_map(|status| &status.messages));
-        let of_policies = policies.iter().flat_map(|policy| foreign(policy, &namespace));
         let name = channel.name_any();
-        let own = |message: &&Message| message.channel_ref.name == name;
-        let local = |message: &&Message| message.namespace.as_deref().is_none_or(|other| other == namespace);
-        let messages =
-            of_incidents.chain(of_requests).chain(of_runs).filter(local).chain(of_policies).filter(own);
-
-        let next = channel_status::decide(&channel, secret, messages, now);
+        let mut messages = in_namespace(&context.caches.notifications, &namespace);
+        messages.retain(|message| message.spec.channel_ref.name == name);
+        let next = channel_status::decide(&channel, secret, messages.iter().map(|message| &**message), now);
         status::write(&context.client, &*channel, next).await?;
         Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
     }
 }
 
-/// The messages of a policy, which has no namespace, for channels of this one.
-fn foreign<'a>(policy: &'a ChangePolicy, namespace: &'a str) -> impl Iterator<Item = &'a Message> {
-    let messages = policy.status.iter().flat_map(|status| &status.messages);
-    messages.filter(move |message| message.namespace.as_deref() == Some(namespace))
+/// Whether the Secret of a channel can be used.
+async fn check(
+    context: &Context,
+    namespace: &str,
+    spec: &NotificationChannelSpec,
+) -> Result<(), CredentialError> {
+    match channels::of(spec) {
+        Some((_, Member::Built(channel))) => {
+            delivery::credential(context, namespace, channel).await.map(|_| ())
+        }
+        Some((_, Member::NotBuilt)) | None => Ok(()),
+    }
 }

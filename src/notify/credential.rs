@@ -34,7 +34,8 @@ pub fn is_passing(error: &kube::Error) -> bool {
     !matches!(code(error), Some(401 | 403 | 404))
 }
 
-/// What a channel needs to know.
+/// What a channel needs to know. The default holds nothing, for a channel that needs no Secret.
+#[derive(Default)]
 pub struct Credential {
     name: String,
     secret: Secret,
@@ -59,6 +60,11 @@ impl Credential {
             return Err(CredentialError::Type(name.to_owned()));
         }
         Ok(Credential { name: name.to_owned(), secret })
+    }
+
+    /// That the text under a key is of no use, and why.
+    pub fn unusable(&self, key: &'static str, why: String) -> CredentialError {
+        CredentialError::Value(self.name.clone(), key, why)
     }
 
     /// The text under a key, without white space around it.

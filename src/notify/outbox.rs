@@ -1,256 +1,261 @@
-//! The outbox: sends the stored messages that are due and records what became of each.
+//! The outbox: sends the Notifications that are due, records what became of each, and deletes them in the end.
 //!
-//! At least once: a crash between the send and the record repeats a message with the same id, which receivers drop
-//! by. Only the entry of that id is written, over the version just read.
+//! At least once: a crash between the send and the record repeats a message with the same id, by which receivers drop
+//! it. Only the holder of the lease sends.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use jiff::Timestamp;
-use kube::api::PostParams;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::message::{Message, Purpose};
-use crate::api::{ChangePolicy, ChangeRequest, Incident, RunbookRun};
-use crate::cluster::caches::{Caches, Change};
+use super::delivery;
+use super::retention::{self, Standing};
+use super::schedule::{self, Outcome};
+use super::slots::Slots;
+use crate::api::Notification;
+use crate::api::change_request::RequestState;
+use crate::api::notification::{Purpose, SubjectKind};
+use crate::api::runbook_run::RunState;
+use crate::cluster::caches::{Change, get};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints};
 
-use super::delivery::{self, About};
-use super::schedule::{self, Outcome};
-
-/// At most so many objects of a kind at once: those whose receivers hang must not hold up the pages of other teams.
-const OBJECTS_AT_ONCE: u16 = 256;
-/// At most so many messages of one object at once.
-const AT_ONCE: usize = 64;
-/// While messages of an object are under way, so often it is looked whether others came due: none waits for a receiver
-/// that hangs.
-const LOOK: Duration = Duration::from_millis(500);
-/// So long a process that stops waits for what is under way; the next one sends it again, with the same id.
+/// Maximum number of messages that are under way at once, over all channels.
+const AT_ONCE: u16 = 4096;
+/// When a message is looked at again for which its channel had no room.
+const NO_ROOM: SignedDuration = SignedDuration::from_millis(500);
+/// How long a process that stops waits for what is under way; the next one sends it again, with the same id.
 const LAST: Duration = Duration::from_secs(3);
-/// How often a record is tried anew over a newer version.
+/// Maximum number of attempts to record an outcome over a newer version.
 const RECORD_ATTEMPTS: usize = 20;
 
-/// An object whose status holds messages.
-pub trait Subject:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
-{
-    /// Name of its outbox: the value of the metric label `controller`.
-    const OUTBOX: &'static str;
-    /// Its cache.
-    fn cache(caches: &Caches) -> &Store<Self>;
-    /// Where it is read and written.
-    fn api(&self, client: Client) -> Api<Self>;
-    /// Its messages.
-    fn messages(&self) -> &[Message];
-    /// Its messages, to record what became of them.
-    fn messages_mut(&mut self) -> &mut [Message];
-    /// What every message says of it.
-    fn about(&self) -> About;
-    /// The object as the cache has it now.
-    fn known(&self, caches: &Caches) -> Option<Arc<Self>> {
-        Self::cache(caches).get(&ObjectRef::from_obj(self))
-    }
-}
-
-macro_rules! subject {
-    ($kind:ty, $outbox:literal, $short:literal, $store:ident, $api:expr, $severity:expr) => {
-        impl Subject for $kind {
-            const OUTBOX: &'static str = $outbox;
-            fn cache(caches: &Caches) -> &Store<Self> {
-                &caches.$store
-            }
-            fn api(&self, client: Client) -> Api<Self> {
-                $api(self, client)
-            }
-            fn messages(&self) -> &[Message] {
-                self.status.as_ref().map_or(&[], |status| &status.messages)
-            }
-            fn messages_mut(&mut self) -> &mut [Message] {
-                self.status.as_mut().map_or(&mut [], |status| &mut status.messages)
-            }
-            fn about(&self) -> About {
-                About {
-                    subject: format!(concat!($short, "/{}"), self.name_any()),
-                    namespace: self.namespace(),
-                    severity: $severity(self),
-                }
-            }
-        }
-    };
-}
-
-fn namespaced<K>(object: &K, client: Client) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    Api::namespaced(client, object.namespace().unwrap_or_default().as_str())
-}
-
-subject!(Incident, "outbox-incident", "inc", incidents, namespaced, |incident: &Incident| Some(
-    incident.spec.severity.as_str()
-));
-subject!(ChangeRequest, "outbox-changerequest", "chg", requests, namespaced, |_| None);
-subject!(RunbookRun, "outbox-runbookrun", "run", runs, namespaced, |_| None);
-subject!(ChangePolicy, "outbox-changepolicy", "cpol", policies, |_, client| Api::all(client), |_| None);
-
-/// Sends the messages of the objects of one kind; for the holder of the lease.
-pub struct Outbox<K> {
+/// Sends Notifications; for the holder of the lease.
+pub struct Outbox {
     /// Set when this process must stop or has lost the lease: no new message is begun.
     stop: CancellationToken,
-    kind: PhantomData<fn() -> K>,
+    slots: Slots,
 }
 
-impl<K> Outbox<K> {
+impl Outbox {
     /// Sends until `stop`, the token that also stops its controller.
-    pub fn new(stop: CancellationToken) -> Outbox<K> {
-        Outbox { stop, kind: PhantomData }
+    pub fn new(stop: CancellationToken) -> Outbox {
+        Outbox { stop, slots: Slots::default() }
     }
 }
 
-impl<K: Subject> Reconciler for Outbox<K> {
-    const NAME: &'static str = K::OUTBOX;
-    const CONCURRENCY: u16 = OBJECTS_AT_ONCE;
-    type Kind = K;
+impl Reconciler for Outbox {
+    const NAME: &'static str = "notification";
+    const CONCURRENCY: u16 = AT_ONCE;
+    type Kind = Notification;
 
-    fn cache(context: &Context) -> &Store<K> {
-        K::cache(&context.caches)
+    fn cache(context: &Context) -> &Store<Notification> {
+        &context.caches.notifications
     }
 
-    /// Only an object's own changes bring new messages.
-    fn enqueue_for(&self, _: &Change, _: &Context) -> Vec<ObjectRef<K>> {
+    /// What becomes of a subject is settled by its own controller.
+    fn enqueue_for(&self, _: &Change, _: &Context) -> Vec<ObjectRef<Notification>> {
         Vec::new()
     }
 
-    async fn reconcile(&self, object: Arc<K>, context: &SharedContext) -> Result<Requeue, Error> {
-        match schedule::next(object.messages()) {
-            None => return Ok(Requeue::Never),
-            Some(next) if next > Timestamp::now() => return Ok(Requeue::At(next)),
-            Some(_) => {}
+    async fn reconcile(&self, cached: Arc<Notification>, context: &SharedContext) -> Result<Requeue, Error> {
+        let now = Timestamp::now();
+        let Some(due) = schedule::due(&cached) else { return clear_away(&cached, context, now).await };
+        let api: Api<Notification> = Api::namespaced(context.client.clone(), &namespace(&cached));
+        if due > now {
+            return wait(&api, &cached, due, now).await;
         }
-        // The cache may lie behind: what was sent a moment ago, or answered, is seen only in the stored object.
-        let api = object.api(context.client.clone());
-        let Some(stored) = api.get_opt(&object.name_any()).await? else { return Ok(Requeue::Never) };
-        let begun = Timestamp::now();
-        let about = stored.about();
-        let mut under_way = BTreeSet::new();
-        let mut attempts = FuturesUnordered::new();
-        for message in due(&stored, &under_way, AT_ONCE) {
-            under_way.insert(message.id.clone());
-            attempts.push(attempt(Arc::clone(context), about.clone(), message));
+        // Without the lease, what is due is another process's to send.
+        if self.stop.is_cancelled() {
+            return Ok(Requeue::Never);
         }
-        // A record that fails must not cut short the sends under way, or they would be repeated too.
-        let mut failure = None;
-        let mut look = tokio::time::interval(LOOK);
+        let spec = &cached.spec;
+        let is_page = spec.purpose == Purpose::Page;
+        let Some(slot) = self.slots.take(&namespace(&cached), &spec.channel_ref.name, is_page) else {
+            return Ok(now.checked_add(NO_ROOM).ok().into());
+        };
+        // The cache may be stale: what was sent or superseded a moment ago is seen only in the stored object.
+        let stored = api.get_opt(&cached.name_any()).await?.filter(|stored| stored.uid() == cached.uid());
+        let Some(stored) = stored else { return Ok(Requeue::Never) };
+        if schedule::due(&stored).is_none_or(|due| due > now) {
+            return Ok(schedule::due(&stored).into());
+        }
         let too_late = async {
             self.stop.cancelled().await;
             tokio::time::sleep(LAST).await;
         };
-        tokio::pin!(too_late);
-        loop {
-            tokio::select! {
-                Some((message, outcome)) = attempts.next() => {
-                    tell(context, &about, &message, &outcome);
-                    match record(&api, &stored.name_any(), &message.id, &outcome).await {
-                        Ok(()) => { under_way.remove(&message.id); }
-                        // It stays under way, as far as this batch knows, so that it is not repeated at once.
-                        Err(error) => failure = Some(error),
-                    }
-                }
-                () = &mut too_late, if !attempts.is_empty() => break,
-                // Without the lease, what comes due is somebody else's to send.
-                _ = look.tick(), if !attempts.is_empty() && !self.stop.is_cancelled() => {
-                    let room = AT_ONCE.saturating_sub(attempts.len());
-                    let is_more = |known: Arc<K>| !due(&*known, &under_way, room).is_empty();
-                    if !object.known(&context.caches).is_some_and(is_more) {
-                        continue;
-                    }
-                    let newer = match api.get_opt(&stored.name_any()).await {
-                        Ok(Some(newer)) => newer,
-                        Ok(None) => continue,
-                        Err(error) => { failure = Some(error.into()); continue }
-                    };
-                    for message in due(&newer, &under_way, room) {
-                        under_way.insert(message.id.clone());
-                        attempts.push(attempt(Arc::clone(context), about.clone(), message));
-                    }
-                }
-                else => break,
-            }
-        }
-        match failure {
-            Some(error) => Err(error),
-            // Every record wakes the object once more; this is for what is due only later.
-            None => Ok(schedule::next(stored.messages()).filter(|next| *next > begun).into()),
-        }
+        let outcome = tokio::select! {
+            outcome = attempt(context, &stored, now) => outcome?,
+            () = too_late => return Ok(Requeue::Never),
+        };
+        drop(slot);
+        tell(context, &stored, &outcome);
+        record(&api, &stored, &outcome).await
     }
 }
 
-/// The messages of an object that are due now and not under way, pages first.
-fn due<K: Subject>(object: &K, under_way: &BTreeSet<String>, most: usize) -> Vec<Message> {
-    let now = Timestamp::now();
-    let is_due = |message: &&Message| schedule::due(message).is_some_and(|due| due <= now);
-    let mut due: Vec<&Message> = object.messages().iter().filter(is_due).collect();
-    due.retain(|message| !under_way.contains(&message.id));
-    due.sort_by_key(|message| message.purpose != Purpose::Page);
-    due.into_iter().take(most).cloned().collect()
+/// Says of a message whose time comes later that it waits.
+async fn wait(
+    api: &Api<Notification>,
+    cached: &Notification,
+    due: Timestamp,
+    now: Timestamp,
+) -> Result<Requeue, Error> {
+    let mut waiting = cached.clone();
+    schedule::tell(&mut waiting, now);
+    if waiting != *cached {
+        api.replace_status(&cached.name_any(), &PostParams::default(), &waiting).await?;
+    }
+    Ok(Requeue::At(due))
 }
 
-async fn attempt(context: SharedContext, about: About, message: Message) -> (Message, Outcome) {
-    let now = Timestamp::now();
-    let outcome = if schedule::expired(&message, now) {
-        Outcome::Failed { error: "its time was over before any channel took it".to_owned() }
-    } else {
-        if message.purpose == Purpose::Page {
-            failpoints::point(&context.config, "before-page");
-        }
-        delivery::deliver(&context, &about, &message, now).await
-    };
-    (message, outcome)
+async fn attempt(context: &Context, notification: &Notification, now: Timestamp) -> Result<Outcome, Error> {
+    if schedule::is_expired(notification, now) {
+        return Ok(Outcome::Expired);
+    }
+    if !is_there(context, notification).await? {
+        return Ok(Outcome::Superseded);
+    }
+    if notification.spec.purpose == Purpose::Page {
+        failpoints::point(&context.config, "before-page");
+    }
+    Ok(delivery::deliver(context, notification, now).await)
 }
 
-/// Writes an outcome into the message of that id, whatever else was written meanwhile.
-async fn record<K: Subject>(api: &Api<K>, name: &str, id: &str, outcome: &Outcome) -> Result<(), Error> {
-    let mut attempt = 0;
-    loop {
-        let Some(mut stored) = api.get_opt(name).await? else { return Ok(()) };
-        let Some(message) = stored.messages_mut().iter_mut().find(|message| message.id == id) else {
-            return Ok(());
-        };
-        let before = message.clone();
-        schedule::record(message, outcome, Timestamp::now());
-        if *message == before {
-            return Ok(());
+/// Whether the subject of a message is still there.
+async fn is_there(context: &Context, notification: &Notification) -> Result<bool, Error> {
+    let caches = &context.caches;
+    match notification.spec.subject_ref.kind {
+        SubjectKind::Incident => is_stored(context, &caches.incidents, notification).await,
+        SubjectKind::ChangeRequest => is_stored(context, &caches.requests, notification).await,
+        SubjectKind::RunbookRun => is_stored(context, &caches.runs, notification).await,
+        // What happened under a policy is told even if the policy is gone: then it matters the more.
+        SubjectKind::ChangePolicy => Ok(true),
+    }
+}
+
+/// Whether the subject, of the kind of that cache, is stored.
+async fn is_stored<K>(context: &Context, store: &Store<K>, notification: &Notification) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + 'static,
+{
+    let (subject, namespace) = (&notification.spec.subject_ref, namespace(notification));
+    let is_it = |uid: Option<String>| uid.as_ref() == Some(&subject.uid);
+    if get(store, &namespace, &subject.name).is_some_and(|found| is_it(found.uid())) {
+        return Ok(true);
+    }
+    // The cache may not hold yet what is stored.
+    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    Ok(api.get_metadata_opt(&subject.name).await?.is_some_and(|found| is_it(found.uid())))
+}
+
+/// Writes an outcome into the status of a Notification, whatever else was written meanwhile.
+async fn record(api: &Api<Notification>, sent: &Notification, outcome: &Outcome) -> Result<Requeue, Error> {
+    let name = sent.name_any();
+    let mut stored = sent.clone();
+    for _ in 0..RECORD_ATTEMPTS {
+        if !schedule::record(&mut stored, outcome, Timestamp::now()) {
+            break;
         }
-        match api.replace_status(name, &PostParams::default(), &stored).await.map_err(Error::from) {
-            Ok(_) => return Ok(()),
-            Err(Error::Conflict(_)) if attempt < RECORD_ATTEMPTS => attempt += 1,
+        match api.replace_status(&name, &PostParams::default(), &stored).await.map_err(Error::from) {
+            Ok(recorded) => return Ok(schedule::due(&recorded).into()),
+            Err(Error::Conflict(_)) => match api.get_opt(&name).await? {
+                Some(newer) if newer.uid() == sent.uid() => stored = newer,
+                _ => break,
+            },
             Err(error) => return Err(error),
         }
     }
+    Ok(Requeue::Never)
 }
 
-fn tell(context: &SharedContext, about: &About, message: &Message, outcome: &Outcome) {
-    let purpose = delivery::purpose(message.purpose);
+/// Deletes a Notification that is settled, once its retention is over.
+async fn clear_away(
+    notification: &Notification,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Requeue, Error> {
+    let kept = context.config.retention.notifications.get();
+    let Some(end) = retention::end(notification, standing(context, notification), kept) else {
+        return Ok(Requeue::Never);
+    };
+    if now < end {
+        return Ok(Requeue::At(end));
+    }
+    let only_this =
+        Preconditions { uid: notification.uid(), resource_version: notification.resource_version() };
+    let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+    let api: Api<Notification> = Api::namespaced(context.client.clone(), &namespace(notification));
+    match api.delete(&notification.name_any(), &params).await {
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(Requeue::Never),
+        deleted => deleted.map(|_| Requeue::Never).map_err(Error::from),
+    }
+}
+
+/// What is known of the subject of a Notification.
+fn standing(context: &Context, notification: &Notification) -> Standing {
+    let (subject, namespace) = (&notification.spec.subject_ref, namespace(notification));
+    let is_it = |uid: Option<String>| uid.as_ref() == Some(&subject.uid);
+    let incident = |name: &str| get(&context.caches.incidents, &namespace, name);
+    let is_open = |name: &str| incident(name).is_some_and(|incident| incident.is_open());
+    match subject.kind {
+        SubjectKind::Incident => match incident(&subject.name).filter(|found| is_it(found.uid())) {
+            Some(incident) if incident.is_open() => Standing::Open,
+            Some(incident) => {
+                let end = incident.status.as_ref().and_then(|status| status.resolved.as_ref());
+                end.map_or(Standing::Gone, |end| Standing::Over(end.time.0))
+            }
+            None => Standing::Gone,
+        },
+        SubjectKind::ChangeRequest => {
+            let found = get(&context.caches.requests, &namespace, &subject.name);
+            let status = found.filter(|found| is_it(found.uid())).and_then(|found| found.status.clone());
+            let is_kept = status.is_some_and(|status| {
+                !status.state.is_some_and(RequestState::is_over)
+                    || status.incidents.iter().any(|bound| is_open(&bound.name))
+            });
+            if is_kept { Standing::Open } else { Standing::Gone }
+        }
+        SubjectKind::RunbookRun => {
+            let found = get(&context.caches.runs, &namespace, &subject.name);
+            let is_kept = found.filter(|found| is_it(found.uid())).is_some_and(|run| {
+                let state = run.status.as_ref().and_then(|status| status.state);
+                !state.is_some_and(RunState::is_settled)
+                    || run.spec.incident_ref.as_ref().is_some_and(|named| is_open(&named.name))
+            });
+            if is_kept { Standing::Open } else { Standing::Gone }
+        }
+        SubjectKind::ChangePolicy => Standing::Gone,
+    }
+}
+
+fn namespace(notification: &Notification) -> String {
+    notification.namespace().unwrap_or_default()
+}
+
+fn tell(context: &Context, notification: &Notification, outcome: &Outcome) {
+    let spec = &notification.spec;
+    let (about, key, purpose) = (&spec.about, &spec.key, spec.purpose.as_str());
     let (result, error) = match outcome {
         Outcome::Sent => ("sent", None),
-        Outcome::Retry { error, .. } => ("retry", Some(error)),
-        Outcome::Failed { error } => ("failed", Some(error)),
+        Outcome::Retry { error, .. } => ("retry", Some(error.as_str())),
+        Outcome::Failed { error } => ("failed", Some(error.as_str())),
+        Outcome::Expired => ("expired", Some("its time was over before any channel took it")),
+        Outcome::Superseded => ("superseded", Some("its subject is gone")),
     };
     context.metrics.messaged(purpose, result);
     match error {
-        None => tracing::info!(subject = %about.subject, id = %message.id, purpose, "message sent"),
-        Some(error) => {
-            tracing::warn!(subject = %about.subject, id = %message.id, purpose, result, %error, "message not sent")
-        }
+        None => tracing::info!(about, key, purpose, "message sent"),
+        Some(error) => tracing::warn!(about, key, purpose, result, error, "message not sent"),
     }
 }

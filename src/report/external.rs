@@ -76,7 +76,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
         status.service.iter().flat_map(|s| &s.objects).for_each(|object| add(&object.name));
         status.signals.iter().filter_map(|s| s.object.as_ref()).for_each(|object| add(&object.name));
         status.escalation.iter().flat_map(|e| &e.people).for_each(|person| add(person));
-        status.messages.iter().filter_map(|message| message.person.as_ref()).for_each(|person| add(person));
+        status.paged.iter().for_each(|person| add(person));
         status.timeline.iter().for_each(|entry| add(&entry.who));
         for change in &status.changes {
             add(&change.by);

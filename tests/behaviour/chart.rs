@@ -46,7 +46,7 @@ fn values_that_make_no_sense_are_named() {
 }
 
 /// What writes `mayday.dev` may be asked for, each with its resource.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "alertsources",
     "approvals",
     "businessservices",
@@ -55,6 +55,7 @@ const OURS: [&str; 12] = [
     "freezes",
     "incidents",
     "notificationchannels",
+    "notifications",
     "oncalloverrides",
     "oncallrotations",
     "runbookruns",

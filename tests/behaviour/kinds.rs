@@ -87,6 +87,15 @@ fn an_invalid_duration_is_refused() {
 }
 
 #[test]
+fn a_notification_is_written_by_nobody_but_mayday() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let spec = "{about: inc/x, subjectRef: {kind: Incident, name: x, uid: u}, purpose: Page, recipient: {name: emil}, \
+                channelRef: {name: hook}, text: t, key: k, createdTime: '2026-11-24T16:00:00Z'}";
+    refused(&admin, &namespace, "Notification", spec, "Refused: only Mayday writes notifications");
+}
+
+#[test]
 fn a_null_is_never_stored() {
     let admin = Cluster::shared().admin();
     let namespace = namespace(&admin);

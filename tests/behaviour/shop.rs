@@ -119,6 +119,22 @@ impl<'a> Shop<'a> {
         })
     }
 
+    /// The Notifications about an object of the shop, such as `inc/checkout-x7k2p`, the oldest first.
+    pub fn notifications(&self, about: &str) -> Vec<Value> {
+        let mut found = self.admin.reads("ntf -n shop")["items"].as_array().unwrap().clone();
+        found.retain(|notification| notification["spec"]["about"] == about);
+        found.sort_by_key(|notification| notification["metadata"]["creationTimestamp"].to_string());
+        found
+    }
+
+    /// The pages about the only incident that are stored.
+    pub fn stored_pages(&self) -> Vec<Value> {
+        let incidents = self.incidents();
+        let names = incidents.iter().map(|incident| incident["metadata"]["name"].as_str().unwrap());
+        let about = names.flat_map(|name| self.notifications(&format!("inc/{name}")));
+        about.filter(|notification| notification["spec"]["purpose"] == "Page").collect()
+    }
+
     /// The pages that arrived: to whom, and what was said.
     pub fn pages(&self) -> Vec<(String, String)> {
         let all = self.receiver.messages();

@@ -1,5 +1,7 @@
 //! What is generated is current, and what `kubectl explain` shows is complete.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
+
 use std::fs;
 use std::path::Path;
 
@@ -48,6 +50,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("OnCallRotation", "On-Duty, Until, Next, Age"),
     ("OnCallOverride", "Rotation, Who, Start, End, State"),
     ("NotificationChannel", "Type, Delivering, Last-Sent, Age"),
+    ("Notification", "About, To, Channel, State, Age"),
     ("AlertSource", "Type, Receiving, Open, Age"),
 ];
 
@@ -98,4 +101,98 @@ fn look(path: &str, schema: &Value, problems: &mut Vec<String>) {
             look(&format!("{path}[]"), &schema[key], problems);
         }
     }
+}
+
+/// Most bytes that a status may take. etcd refuses an object of 1.5 MiB, and the spec is beside the status.
+const STATUS: usize = 1 << 20;
+
+/// Bounds that the code keeps and a schema cannot say: the field, its bytes, and the code.
+const KEPT_BY_CODE: &[(&str, usize, &str)] = &[
+    (
+        "Incident.status.signals[].labels",
+        6144 + 32 * 6,
+        "detect/observation.rs: MAX_LABEL_BYTES, and the quotes",
+    ),
+    (
+        "ChangeRequest.status.plan",
+        512 * 1024,
+        "change/request/validate.rs: BYTES, for spec, plan and uses together",
+    ),
+    ("ChangeRequest.status.used", 0, "as above"),
+    ("RunbookRun.status.steps[].intent.delta[].before", 64, "runbook/steps/restart.rs: an instant"),
+    ("RunbookRun.status.steps[].intent.delta[].after", 64, "as above"),
+    ("Runbook.spec.steps[].job.spec", 0, "runbook/validate.rs: not implemented, so never in a snapshot"),
+    ("Runbook.spec.steps[].patch.patch", 0, "as above"),
+];
+
+#[test]
+fn every_status_fits_into_etcd_by_its_declared_bounds() {
+    let crds = crds::all().unwrap();
+    let schema = |kind: &str, part: &str| {
+        let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part].clone()
+    };
+    // A run keeps a copy of its Runbook.
+    let snapshot = bytes("Runbook.spec", &schema("Runbook", "spec"), 0);
+    let mut problems = Vec::new();
+    for crd in &crds {
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
+        let bytes = bytes(&format!("{kind}.status"), &schema(kind, "status"), snapshot);
+        println!("{kind}.status: {bytes}");
+        if bytes > STATUS {
+            problems.push(format!("{kind}.status may take {bytes} bytes, {} too many", bytes - STATUS));
+        }
+    }
+    let notification = bytes("Notification.spec", &schema("Notification", "spec"), 0);
+    assert!(notification < 16 * 1024, "a message is small: {notification}");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Most bytes of a field as JSON, one byte a character.
+fn bytes(path: &str, schema: &Value, snapshot: usize) -> usize {
+    if let Some((_, bytes, _)) = KEPT_BY_CODE.iter().find(|(kept, ..)| *kept == path) {
+        return *bytes;
+    }
+    if path == "RunbookRun.status.snapshot.spec" {
+        return snapshot;
+    }
+    let max = |key: &str| {
+        usize::try_from(schema[key].as_u64().unwrap_or_else(|| panic!("{path}: no {key}"))).unwrap()
+    };
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().map(|word| word.to_string().len()).max().unwrap();
+    }
+    match schema["type"].as_str() {
+        Some("string") => max("maxLength") + 2,
+        Some("integer") => 20,
+        Some("boolean") => 5,
+        Some("array") => max("maxItems") * (bytes(&format!("{path}[]"), &schema["items"], snapshot) + 1) + 2,
+        // The keys of maps are names and labels: 253 characters.
+        Some("object") if schema["additionalProperties"].is_object() => {
+            let value = bytes(&format!("{path}{{}}"), &schema["additionalProperties"], snapshot);
+            max("maxProperties") * (253 + 4 + value) + 2
+        }
+        Some("object") => {
+            let (mut all, mut largest) = (2, 0);
+            let members = members(schema);
+            for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+                let bytes = name.len() + 4 + bytes(&format!("{path}.{name}"), child, snapshot);
+                if members.contains(name) {
+                    largest = largest.max(bytes);
+                } else {
+                    all += bytes;
+                }
+            }
+            all + largest
+        }
+        other => panic!("{path}: no bound is known for {other:?}"),
+    }
+}
+
+/// The members of a union, of which a rule lets only one be set.
+fn members(schema: &Value) -> Vec<String> {
+    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let union = rules.filter_map(|rule| rule["rule"].as_str()).find(|rule| rule.contains(".size() == 1"));
+    let parts = union.map(|rule| rule.split("has(self.").skip(1)).into_iter().flatten();
+    parts.filter_map(|part| part.split(')').next()).map(str::to_owned).collect()
 }

@@ -9,6 +9,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
 use crate::api::conditions::{ConditionType, Reason, is_true};
 use crate::api::incident_status::Next;
+use crate::api::notification::SubjectKind;
 use crate::api::{self, ChangePolicy, ChangeRequest};
 use crate::change::approval;
 use crate::change::approval::approvers;
@@ -25,6 +26,8 @@ use crate::cluster::caches::{Change, Kind, get, get_cluster};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::notify::message::Subject;
+use crate::notify::store;
 use crate::problem::{self, Problem};
 use crate::text::cut;
 
@@ -41,6 +44,9 @@ impl Reconciler for ChangeRequestReconciler {
 
     /// Requests that a change of something else may concern.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<ChangeRequest>> {
+        if change.kind == Kind::Notification {
+            return store::subject_of(context, change, SubjectKind::ChangeRequest);
+        }
         let is_of_namespace = matches!(
             change.kind,
             Kind::Approval
@@ -98,7 +104,7 @@ impl Reconciler for ChangeRequestReconciler {
         let evaluation = approval::evaluate(&request, &facts, now);
         let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
         let live: Vec<Live> = plan.iter().map(|planned| live(context, planned)).collect();
-        let mut decided = decide::decide(&request, &evaluation, &live, now);
+        let decided = decide::decide(&request, &evaluation, &live, now);
         let everybody = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people).fold(
             Vec::new(),
             |mut found: Vec<_>, person: &crate::api::oncall_rotation::Person| {
@@ -115,10 +121,14 @@ impl Reconciler for ChangeRequestReconciler {
             everybody,
             concerned: Audience::concerned(&facts.services, &facts.rotations, plan),
         };
-        messages::update(&request, &mut decided.status, &evaluation, &people, now);
+        let messages = messages::decide(&request, &decided.status, &evaluation, &people, now);
+        let subject = Subject::from(&*request);
+        let settle = messages::no_longer_needed(&decided.status, &store::about(context, &subject));
+        store::create(context, &subject, &messages).await?;
         let before = request.status.as_ref().and_then(|status| status.state);
         let after = decided.status.state;
         status::write(&context.client, &*request, decided.status).await?;
+        store::settle(context, &namespace, &settle).await?;
         if before != after
             && let Some(state) = after
         {

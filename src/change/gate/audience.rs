@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use crate::api::change_request::PlannedChange;
 use crate::api::common::NameRef;
 use crate::api::incident::Audience as Reach;
-use crate::api::message::{Message, Purpose};
+use crate::api::notification::Purpose;
 use crate::api::oncall_rotation::Person;
 use crate::api::{BusinessService, OnCallRotation};
 use crate::change::approval::approvers;
+use crate::notify::message::Message;
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
-use crate::text::cut;
 
 /// Recipients of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,16 +50,11 @@ impl Audience {
         audience
     }
 
-    /// One message to each contact and each channel. `key` identifies the alarm; `namespace` is that of the channels, if it
-    /// differs from the subject's.
-    pub fn alarm(&self, key: &str, text: &str, namespace: Option<&str>, now: Timestamp) -> Vec<Message> {
+    /// One message to each contact and each channel. `key` identifies the alarm.
+    pub fn alarm(&self, key: &str, text: &str, now: Timestamp) -> Vec<Message> {
         let channels = self.channels.iter().map(Recipient::channel);
         let recipients: Vec<Recipient> = channels.chain(self.people.iter().map(Recipient::from)).collect();
-        let mut messages = recipients::messages(&recipients, key, Purpose::Alarm, &cut(text, 4000), now);
-        for message in &mut messages {
-            message.namespace = namespace.map(str::to_owned);
-        }
-        messages
+        recipients::messages(&recipients, key, Purpose::Alarm, text, now)
     }
 }
 
@@ -79,12 +74,10 @@ mod tests {
         let service: BusinessService = serde_json::from_value(service).unwrap();
         let rotation: OnCallRotation = serde_json::from_value(rotation).unwrap();
         let audience = Audience::concerned(&[Arc::new(service)], &[Arc::new(rotation)], &[]);
-        let messages = audience.alarm("k", "text", Some("shop"), Timestamp::UNIX_EPOCH);
+        let messages = audience.alarm("k", "text", Timestamp::UNIX_EPOCH);
         let told: Vec<_> = messages
             .iter()
-            .map(|message| {
-                (message.id.as_str(), message.channel_ref.name.as_str(), message.address.as_deref())
-            })
+            .map(|message| (message.key.as_str(), message.channel.name.as_str(), message.address.as_deref()))
             .collect();
         assert_eq!(told, [("k/-/room/", "room", None), ("k/lena/hook/lena", "hook", Some("lena"))]);
     }

@@ -15,13 +15,12 @@ use crate::api::common::stored_time;
 use crate::change::diff::{describe, digest};
 use crate::cluster::caches::in_namespace;
 use crate::cluster::{Context, Error, SharedContext, status};
-use crate::oncall::escalation::recipients;
+use crate::notify::message::{LIFETIME, Message, Subject};
+use crate::notify::store as notify;
 use crate::text::{cut, instant};
 
 /// Maximum number of changes kept in a policy, newest first.
 const CHANGES: usize = 50;
-/// Maximum number of messages kept in a policy.
-const MESSAGES: usize = 100;
 /// Maximum number of attempts to store a change while others write the policy.
 const ATTEMPTS: usize = 5;
 
@@ -37,16 +36,16 @@ pub async fn record(
     announce(context, policies, &change, now).await;
 }
 
-/// Stores a change in these policies, with the messages about it.
+/// Stores the messages about a change, and the change in these policies.
 pub async fn announce(
     context: &Context,
     policies: &[&ChangePolicy],
     change: &UnauthorizedChange,
     now: Timestamp,
 ) {
-    let audience = concerned(context, change);
+    let messages = messages(change, &concerned(context, change), now);
     for policy in policies {
-        if let Err(error) = store(context, &policy.name_any(), change, &audience, now).await {
+        if let Err(error) = store(context, policy, change, &messages, now).await {
             tracing::error!(policy = policy.name_any(), what = change.what, by = change.by, %error,
                 "an unauthorized change was not recorded");
         }
@@ -72,42 +71,44 @@ fn change(action: &Action, kind: UnauthorizedKind, now: Timestamp) -> Option<Una
 
 async fn store(
     context: &Context,
-    name: &str,
+    policy: &ChangePolicy,
     change: &UnauthorizedChange,
-    audience: &Audience,
+    messages: &[Message],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let api: Api<ChangePolicy> = Api::all(context.client.clone());
+    let is_known =
+        |status: &ChangePolicyStatus| status.unauthorized.iter().any(|known| known.id == change.id);
+    if policy.status.as_ref().is_some_and(is_known) {
+        return Ok(());
+    }
+    // Policies over the same object have the same messages, so people hear of it once. The record does not depend on
+    // them: it is made even if they cannot be stored.
+    let recent = now.duration_since(change.time.0) < LIFETIME;
+    let messages = if recent { messages } else { &[] };
+    let told = notify::create(context, &Subject::policy(policy, &change.namespace), messages).await;
+    let (name, api) = (policy.name_any(), Api::all(context.client.clone()));
     for _ in 0..ATTEMPTS {
-        let policy = api.get(name).await?;
+        let policy: ChangePolicy = api.get(&name).await?;
         let mut next = policy.status.clone().unwrap_or_default();
-        add(&mut next, change, audience, now);
+        if is_known(&next) {
+            return told;
+        }
+        next.unauthorized.insert(0, change.clone());
+        next.unauthorized.truncate(CHANGES);
         match status::replace(&api, &policy, next).await {
             Err(Error::Conflict(_)) => continue,
-            result => return result.map(|_| ()),
+            result => return result.and(told),
         }
     }
     Err(Error::Conflict(format!("policy {name}")))
 }
 
-/// Adds a change and the messages about it. A change under a policy that does not enforce sends none.
-pub fn add(
-    status: &mut ChangePolicyStatus,
-    change: &UnauthorizedChange,
-    audience: &Audience,
-    now: Timestamp,
-) {
-    if status.unauthorized.iter().any(|known| known.id == change.id) {
-        return;
+/// The messages about a change. A change under a policy that does not enforce sends none.
+pub fn messages(change: &UnauthorizedChange, audience: &Audience, now: Timestamp) -> Vec<Message> {
+    match change.kind {
+        UnauthorizedKind::NotEnforced => Vec::new(),
+        _ => audience.alarm(&format!("unauthorized-{}", change.id), &text(change), now),
     }
-    status.unauthorized.insert(0, change.clone());
-    status.unauthorized.truncate(CHANGES);
-    if change.kind == UnauthorizedKind::NotEnforced {
-        return;
-    }
-    let key = format!("unauthorized-{}", change.id);
-    let messages = audience.alarm(&key, &text(change), Some(&change.namespace), now);
-    recipients::append(&mut status.messages, messages, MESSAGES);
 }
 
 fn text(change: &UnauthorizedChange) -> String {

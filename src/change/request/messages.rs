@@ -1,27 +1,28 @@
 //! Who is told about a request, and what: approvers while it waits, the requester when it is decided. Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::ChangeRequest;
 use crate::api::approval::Decision;
 use crate::api::change_request::{ChangeRequestStatus, RequestState};
-use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::notification::Purpose;
 use crate::api::oncall_rotation::Person;
+use crate::api::{ChangeRequest, Notification};
 use crate::change::approval::Evaluation;
 use crate::change::approval::quorum;
 use crate::change::diff;
 use crate::change::diff::{describe, digest};
 use crate::change::gate::audience::Audience;
 use crate::command::{Command, Verb};
+use crate::notify::message::{LIFETIME, Message};
+use crate::notify::schedule::Settlement;
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::text::{cut, instant};
 
-/// So many messages are kept.
-const MESSAGES: usize = 64;
-
-/// So many uses that were taken back are told at a time.
+/// Maximum number of uses that were taken back that are told at a time.
 const RESTORES_TOLD: usize = 3;
 
 /// People who may be told.
@@ -37,26 +38,41 @@ pub struct People<'a> {
     pub concerned: Audience,
 }
 
-/// Adds the messages that the state asks for, each once by its id, and ends those that are no longer needed.
-pub fn update(
+/// The messages that the state asks for, each once by its key.
+pub fn decide(
     request: &ChangeRequest,
-    status: &mut ChangeRequestStatus,
+    status: &ChangeRequestStatus,
     evaluation: &Evaluation,
     people: &People<'_>,
     now: Timestamp,
-) {
-    if status.state != Some(RequestState::Waiting) {
-        for message in &mut status.messages {
-            if message.purpose == Purpose::ApprovalNeeded && message.state == MessageState::Queued {
-                message.state = MessageState::Superseded;
-            }
-        }
-    }
+) -> Vec<Message> {
     let mut messages = taken_back(request, status, &people.concerned, now);
     messages.extend(asked_or_told(request, status, evaluation, people, now));
-    // More would push out those that were sent, and they would be sent again.
-    messages.truncate(MESSAGES);
-    recipients::append(&mut status.messages, messages, MESSAGES);
+    messages
+}
+
+/// The Notifications about a request that nobody needs any more: nobody is asked for what does not wait.
+pub fn no_longer_needed(
+    status: &ChangeRequestStatus,
+    notifications: &[Arc<Notification>],
+) -> Vec<(String, Settlement)> {
+    let waits = status.state == Some(RequestState::Waiting);
+    notifications
+        .iter()
+        .filter(|known| !waits && known.spec.purpose == Purpose::ApprovalNeeded && known.is_queued())
+        .map(|known| (known.name_any(), Settlement::Superseded))
+        .collect()
+}
+
+/// When a decision was made; a message about an older one is not stored any more.
+fn decided_at(status: &ChangeRequestStatus, state: RequestState) -> Option<Timestamp> {
+    let kind = state.to_string();
+    let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some(condition.last_transition_time.0)
+}
+
+fn is_news(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < LIFETIME
 }
 
 /// Approvers are asked while it waits, the requester hears what was decided.
@@ -86,7 +102,9 @@ fn asked_or_told(
                 asked(status, evaluation, people, requester),
             )
         }
-        Some(state @ (RequestState::Approved | RequestState::Rejected | RequestState::Expired)) => {
+        Some(state @ (RequestState::Approved | RequestState::Rejected | RequestState::Expired))
+            if decided_at(status, state).is_none_or(|at| is_news(at, now)) =>
+        {
             let requester =
                 people.everybody.iter().filter(|person| person.user == requester).copied().collect();
             (Purpose::Decision, state.to_string().to_lowercase(), decided(request, status, state), requester)
@@ -107,7 +125,12 @@ fn taken_back(
     let uid = request.uid().unwrap_or_default();
     let name = request.name_any();
     let mut messages = Vec::new();
-    let restored = status.used.iter().enumerate().rev().filter(|(_, used)| used.restored_time.is_some());
+    let restored = status
+        .used
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, used)| used.restored_time.as_ref().is_some_and(|time| is_news(time.0, now)));
     for (index, used) in restored.take(RESTORES_TOLD) {
         let Some(planned) = usize::try_from(used.change).ok().and_then(|index| status.plan.get(index)) else {
             continue;
@@ -122,7 +145,7 @@ fn taken_back(
             describe::update(&planned.target, place, &diff::inverse(&used.delta)),
             command(Verb::Show, request)
         );
-        messages.extend(concerned.alarm(&format!("{uid}-restored-{index}"), &text, None, now));
+        messages.extend(concerned.alarm(&format!("{uid}-restored-{index}"), &text, now));
     }
     messages
 }
@@ -224,6 +247,7 @@ mod tests {
     use super::*;
     use crate::api::common::{NameRef, Severity, UidRef};
     use crate::change::approval::binding::Binding;
+    use crate::notify::message::Subject;
     use serde_json::json;
 
     fn person(user: &str) -> Person {
@@ -240,7 +264,11 @@ mod tests {
         .unwrap()
     }
 
-    fn told(state: RequestState, lead: Option<&str>, status: &mut ChangeRequestStatus) -> Vec<String> {
+    fn told(
+        state: RequestState,
+        lead: Option<&str>,
+        status: &mut ChangeRequestStatus,
+    ) -> Vec<(String, Message)> {
         let all: Vec<Person> = ["amir", "bea", "emil", "lena", "max"].map(person).into();
         let [amir, bea, emil, lena, max] = [&all[0], &all[1], &all[2], &all[3], &all[4]];
         let people = People {
@@ -264,41 +292,70 @@ mod tests {
             .collect();
         let evaluation = Evaluation { bindings, ..Evaluation::default() };
         status.state = Some(state);
-        update(&request(), status, &evaluation, &people, Timestamp::UNIX_EPOCH);
-        status.messages.iter().map(|message| message.user.clone().unwrap()).collect()
+        let messages = decide(&request(), status, &evaluation, &people, now());
+        messages.into_iter().map(|message| (message.recipient.user.clone().unwrap(), message)).collect()
+    }
+
+    fn users(told: &[(String, Message)]) -> Vec<&str> {
+        told.iter().map(|(user, _)| user.as_str()).collect()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
     }
 
     #[test]
     fn approvers_are_asked_once_and_never_the_requester() {
         let mut status = ChangeRequestStatus::default();
-        assert_eq!(told(RequestState::Waiting, None, &mut status), ["amir", "bea"]);
-        assert_eq!(told(RequestState::Waiting, None, &mut status).len(), 2);
-        assert!(status.messages[0].text.contains("kubectl mayday approve -n shop chg/v2"));
+        let first = told(RequestState::Waiting, None, &mut status);
+        assert_eq!(users(&first), ["amir", "bea"]);
+        assert_eq!(
+            told(RequestState::Waiting, None, &mut status),
+            first,
+            "the same keys are the same messages"
+        );
+        assert!(first[0].1.text.contains("kubectl mayday approve -n shop chg/v2"));
     }
 
     #[test]
     fn nobody_is_asked_for_a_request_that_was_used() {
         let used = json!([{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z"}]);
         let mut status: ChangeRequestStatus = serde_json::from_value(json!({"used": used})).unwrap();
-        assert_eq!(told(RequestState::Waiting, Some("lena"), &mut status), Vec::<String>::new());
+        assert_eq!(told(RequestState::Waiting, Some("lena"), &mut status), Vec::new());
     }
 
     #[test]
     fn the_lead_who_claimed_is_asked_too_and_no_other() {
-        assert_eq!(
-            told(RequestState::Waiting, Some("lena"), &mut ChangeRequestStatus::default()),
-            ["amir", "bea", "lena"]
-        );
+        let told = told(RequestState::Waiting, Some("lena"), &mut ChangeRequestStatus::default());
+        assert_eq!(users(&told), ["amir", "bea", "lena"]);
     }
 
     #[test]
     fn the_requester_hears_the_decision_and_the_approvers_are_left_alone() {
         let mut status = ChangeRequestStatus::default();
-        told(RequestState::Waiting, None, &mut status);
-        assert_eq!(told(RequestState::Approved, None, &mut status), ["amir", "bea", "emil"]);
-        assert_eq!(status.messages[0].state, MessageState::Superseded);
-        assert_eq!(status.messages[2].state, MessageState::Queued);
-        assert_eq!(status.messages[2].purpose, Purpose::Decision);
+        let asked = told(RequestState::Waiting, None, &mut status);
+        let stored: Vec<Arc<Notification>> =
+            asked.iter().map(|(_, message)| Arc::new(message.about(&Subject::from(&request())))).collect();
+        assert_eq!(no_longer_needed(&status, &stored), []);
+        let decided = told(RequestState::Approved, None, &mut status);
+        assert_eq!(users(&decided), ["emil"]);
+        assert_eq!(decided[0].1.purpose, Purpose::Decision);
+        let ended = no_longer_needed(&status, &stored);
+        assert_eq!(
+            ended,
+            stored.iter().map(|known| (known.name_any(), Settlement::Superseded)).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_decision_of_long_ago_is_not_told_again() {
+        let rejected = |time: &str| -> ChangeRequestStatus {
+            let condition = json!({"type": "Rejected", "status": "True", "reason": "Rejected", "message": "m",
+                "lastTransitionTime": time});
+            serde_json::from_value(json!({"conditions": [condition]})).unwrap()
+        };
+        let count = |time: &str| told(RequestState::Rejected, None, &mut rejected(time)).len();
+        assert_eq!([count("2026-11-21T12:00:01Z"), count("2026-11-21T12:00:00Z")], [1, 0]);
     }
 
     #[test]
@@ -307,31 +364,30 @@ mod tests {
         let decisions = [decision("bea", "Approve"), decision("amir", "Reject")];
         let mut status: ChangeRequestStatus =
             serde_json::from_value(json!({"decisions": decisions})).unwrap();
-        told(RequestState::Rejected, None, &mut status);
-        let text = &status.messages[0].text;
+        let told = told(RequestState::Rejected, None, &mut status);
+        let text = &told[0].1.text;
         assert!(text.starts_with("chg/v2 is rejected by amir (peers): "), "{text}");
     }
 
     #[test]
-    fn a_use_that_was_taken_back_is_told_to_everybody_and_to_the_room_once() {
+    fn a_use_that_was_taken_back_is_told_to_everybody_and_to_the_room() {
         let status = json!({"plan": [{"operation": "Update", "resource": "deployments", "namespace": "shop", "summary": "s",
                 "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}}],
             "used": [{"change": 0, "digest": "d", "by": "emil", "time": "2026-11-22T11:55:00Z",
                 "delta": [{"path": "/spec/replicas", "before": 3, "after": 8}],
                 "restoredTime": "2026-11-22T11:58:00Z", "restoredBy": "emil"}]});
         let mut status: ChangeRequestStatus = serde_json::from_value(status).unwrap();
-        for _ in 0..2 {
-            status.state = Some(RequestState::Spent);
-            let concerned =
-                Audience { people: vec![person("lena")], channels: vec![NameRef { name: "room".into() }] };
-            let people = People { concerned, ..People::default() };
-            update(&request(), &mut status, &Evaluation::default(), &people, Timestamp::UNIX_EPOCH);
-        }
-        let channels: Vec<&str> =
-            status.messages.iter().map(|message| message.channel_ref.name.as_str()).collect();
+        status.state = Some(RequestState::Spent);
+        let concerned =
+            Audience { people: vec![person("lena")], channels: vec![NameRef { name: "room".into() }] };
+        let people = People { concerned, ..People::default() };
+        let told = |now| decide(&request(), &status, &Evaluation::default(), &people, now);
+        let messages = told(now());
+        assert_eq!(told("2026-11-23T11:58:00Z".parse().unwrap()), [], "a day later it is no news");
+        let channels: Vec<&str> = messages.iter().map(|message| message.channel.name.as_str()).collect();
         assert_eq!(channels, ["room", "hook"]);
         assert_eq!(
-            status.messages[0].text,
+            messages[0].text,
             "emil took back at 2026-11-22 11:58:00 UTC what chg/v2 had let through: replicas of deployment/checkout in shop, 8 → 3. \
              That was approved with it, once. Look: kubectl mayday show -n shop chg/v2"
         );

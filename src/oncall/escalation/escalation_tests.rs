@@ -1,7 +1,10 @@
 use super::*;
 use crate::api::incident_status::Stamped;
+use crate::notify::message::Subject;
+use crate::notify::schedule::Outcome;
 use crate::oncall::escalation::recipients::Recipient;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::ops::{Deref, DerefMut};
 
 const ROTATIONS: &str = r#"[
 {"metadata": {"name": "crisis-leads"}, "spec": {"timeZone": "Europe/Berlin",
@@ -31,8 +34,54 @@ fn rotations() -> Vec<Arc<OnCallRotation>> {
     rotations.into_iter().map(Arc::new).collect()
 }
 
-fn incident() -> Incident {
-    serde_json::from_value(serde_json::json!({
+/// An incident, and the Notifications about it.
+struct Outage {
+    incident: Incident,
+    notifications: Vec<Arc<Notification>>,
+}
+
+impl Deref for Outage {
+    type Target = Incident;
+    fn deref(&self) -> &Incident {
+        &self.incident
+    }
+}
+
+impl DerefMut for Outage {
+    fn deref_mut(&mut self) -> &mut Incident {
+        &mut self.incident
+    }
+}
+
+impl Outage {
+    fn stores(&mut self, messages: &[Message]) {
+        let subject = Subject::from(&self.incident);
+        self.notifications.extend(messages.iter().map(|message| Arc::new(message.about(&subject))));
+    }
+
+    fn settles(&mut self, settled: &[(String, Settlement)], minute: i64) {
+        for (name, settlement) in settled {
+            let known = self.notifications.iter_mut().find(|known| known.name_any() == *name).unwrap();
+            assert!(schedule::settle(Arc::make_mut(known), settlement, at(minute)));
+        }
+    }
+
+    /// The outbox tries what is due.
+    fn tries(&mut self, outcome: &Outcome, minute: i64) {
+        for known in &mut self.notifications {
+            if schedule::due(known).is_some_and(|due| due <= at(minute)) {
+                schedule::record(Arc::make_mut(known), outcome, at(minute));
+            }
+        }
+    }
+
+    fn states(&self) -> Vec<NotificationState> {
+        self.notifications.iter().map(|known| known.state()).collect()
+    }
+}
+
+fn incident() -> Outage {
+    let incident = serde_json::from_value(serde_json::json!({
         "apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
         "metadata": {"name": "checkout-x7k2p", "namespace": "shop", "uid": "u-1"},
         "spec": {"title": "checkout is down", "severity": "SEV2"},
@@ -42,7 +91,8 @@ fn incident() -> Incident {
                 "impact": "Customers may be unable to pay", "rotations": {"onCall": {"name": "payments"}}}
         }
     }))
-    .unwrap()
+    .unwrap();
+    Outage { incident, notifications: Vec::new() }
 }
 
 fn at(minute: i64) -> Timestamp {
@@ -53,18 +103,19 @@ fn channels(names: &[&str]) -> Vec<Arc<NotificationChannel>> {
     names.iter().map(|name| Arc::new(NotificationChannel::new(name, Default::default()))).collect()
 }
 
-fn run(incident: &mut Incident, rotations: &[Arc<OnCallRotation>], minute: i64) -> Paging {
+fn run(incident: &mut Outage, rotations: &[Arc<OnCallRotation>], minute: i64) -> Paging {
     run_with(incident, rotations, &channels(&["hook", "mail", "crisis-room"]), minute)
 }
 
 fn run_with(
-    incident: &mut Incident,
+    incident: &mut Outage,
     rotations: &[Arc<OnCallRotation>],
     channels: &[Arc<NotificationChannel>],
     minute: i64,
 ) -> Paging {
     let facts = Facts {
-        incident,
+        incident: &incident.incident,
+        notifications: &incident.notifications,
         rotations,
         overrides: &[],
         channels,
@@ -72,7 +123,9 @@ fn run_with(
         done: "Mayday has changed nothing: no approved runbook fits.",
     };
     let paging = decide(&facts, at(minute));
-    paging.clone().apply(incident.status.as_mut().unwrap());
+    incident.stores(&paging.messages);
+    incident.status.as_mut().unwrap().escalation = paging.escalation.clone();
+    incident.settles(&paging.settle, minute);
     paging
 }
 
@@ -86,8 +139,8 @@ fn whoever_is_on_duty_is_paged_first_and_only_once() {
     let (mut incident, rotations) = (incident(), rotations());
     let paging = run(&mut incident, &rotations, 0);
     assert_eq!(addresses(&paging), ["emil", "emil@shop.example"]);
-    assert_eq!(paging.messages[0].send_time, None);
-    assert_eq!(paging.messages[1].send_time, Some(Time(at(2))));
+    assert_eq!(paging.messages[0].send, None);
+    assert_eq!(paging.messages[1].send, Some(at(2)));
     assert!(paging.messages[0].text.contains("emil, answer by 03:09 or bea and lena are called"));
     assert_eq!(paging.wake, Some(at(5)));
     let again = run(&mut incident, &rotations, 1);
@@ -108,7 +161,7 @@ fn levels_then_rounds_then_the_fallback_and_then_nobody() {
     let escalation = incident.status.as_ref().unwrap().escalation.clone().unwrap();
     assert!(escalation.exhausted && escalation.next_time.is_none());
     assert_eq!(run(&mut incident, &rotations, 600).messages, []);
-    let mut ids: Vec<_> = incident.status.unwrap().messages.into_iter().map(|m| m.id).collect();
+    let mut ids: Vec<_> = incident.notifications.iter().map(|known| known.name_any()).collect();
     let count = ids.len();
     ids.sort();
     ids.dedup();
@@ -128,30 +181,33 @@ fn after_a_long_sleep_no_level_is_left_out() {
 fn the_acknowledgement_stops_every_queued_page() {
     let (mut incident, rotations) = (incident(), rotations());
     run(&mut incident, &rotations, 0);
-    let status = incident.status.as_mut().unwrap();
-    status.messages[0].state = MessageState::Sent;
-    status.acknowledgement = Some(Stamped { user: "emil".to_owned(), time: Time(at(1)) });
+    incident.tries(&Outcome::Sent, 0);
+    let answer = Stamped { user: "emil".to_owned(), time: Time(at(1)) };
+    incident.status.as_mut().unwrap().acknowledgement = Some(answer.clone());
     let paging = run(&mut incident, &rotations, 1);
-    assert_eq!(paging.supersede.len(), 1);
+    let settled: Vec<Settlement> = paging.settle.into_iter().map(|(_, settlement)| settlement).collect();
+    assert_eq!(settled, [Settlement::Superseded, Settlement::Acknowledged(answer.clone())]);
     assert_eq!(paging.wake, None);
-    let status = incident.status.as_ref().unwrap();
-    assert_eq!(status.messages[0].state, MessageState::Sent);
-    assert_eq!(status.messages[1].state, MessageState::Superseded);
-    assert_eq!(run(&mut incident, &rotations, 60).messages, []);
+    assert_eq!(incident.states(), [NotificationState::Sent, NotificationState::Superseded]);
+    let first = incident.notifications[0].status.as_ref().unwrap();
+    assert_eq!(first.acknowledgement, Some(answer), "emil has answered through it");
+    let later = run(&mut incident, &rotations, 60);
+    assert!(later.messages.is_empty() && later.settle.is_empty(), "{later:?}");
 }
 
 #[test]
-fn what_is_written_to_somebody_after_the_answer_is_sent() {
-    let (mut incident, rotations) = (incident(), rotations());
+fn a_page_to_somebody_after_their_answer_is_sent() {
+    let rotations = rotations();
     let emil = Recipient::person(&rotations[1], "emil").unwrap();
     let page = |minute| {
         recipients::messages(std::slice::from_ref(&emil), "u-1/run/r", Purpose::Page, "failed", at(minute))
     };
     let answered = Some(Stamped { user: "emil".to_owned(), time: Time(at(1)) });
     for (minute, superseded) in [(0, 2), (2, 0)] {
-        let status = incident.status.as_mut().unwrap();
-        (status.messages, status.acknowledgement) = (page(minute), answered.clone());
-        assert_eq!(run(&mut incident, &rotations, 3).supersede.len(), superseded);
+        let mut incident = incident();
+        incident.stores(&page(minute));
+        incident.status.as_mut().unwrap().acknowledgement = answered.clone();
+        assert_eq!(run(&mut incident, &rotations, 3).settle.len(), superseded);
     }
 }
 
@@ -160,12 +216,12 @@ fn an_outage_that_is_over_pages_nobody() {
     let (mut incident, rotations) = (incident(), rotations());
     run(&mut incident, &rotations, 0);
     incident.status.as_mut().unwrap().state = Some(IncidentState::FalseAlarm);
-    assert_eq!(run(&mut incident, &rotations, 5).supersede.len(), 2);
+    assert_eq!(run(&mut incident, &rotations, 5).settle.len(), 2);
     assert_eq!(run(&mut incident, &rotations, 10).messages, []);
 }
 
 #[test]
-fn who_is_escalation_restarts_is_paged_once_more_and_one_answer_ends_both() {
+fn a_restart_pages_once_more_and_one_answer_ends_both() {
     let (mut incident, rotations) = (incident(), rotations());
     let first = run(&mut incident, &rotations, 0);
     let status = incident.status.as_mut().unwrap();
@@ -173,10 +229,10 @@ fn who_is_escalation_restarts_is_paged_once_more_and_one_answer_ends_both() {
     status.escalation_restarts = 1;
     let second = run(&mut incident, &rotations, 60);
     assert_eq!(addresses(&second), addresses(&first));
-    assert_ne!(second.messages[0].id, first.messages[0].id);
+    assert_ne!(second.messages[0].key, first.messages[0].key);
     let status = incident.status.as_mut().unwrap();
     status.acknowledgement = Some(Stamped { user: "bea".to_owned(), time: Time(at(60)) });
-    assert_eq!(run(&mut incident, &rotations, 61).supersede.len(), 4);
+    assert_eq!(run(&mut incident, &rotations, 61).settle.len(), 4);
 }
 
 #[test]
@@ -236,36 +292,38 @@ fn who_comes_on_duty_after_a_gap_is_paged_though_nobody_could_be_before() {
 }
 
 #[test]
-fn whose_channel_works_later_is_paged_then_with_the_words_of_then() {
+fn a_page_that_waited_for_its_channel_is_sent_in_the_words_of_then() {
     let (mut incident, rotations) = (incident(), rotations());
     let none = run_with(&mut incident, &rotations, &[], 0);
     assert!(none.escalation.unwrap().people.is_empty());
+    incident.tries(
+        &Outcome::Retry { error: "NotificationChannel hook does not exist".to_owned(), after: None },
+        3,
+    );
     assert_eq!(run_with(&mut incident, &rotations, &[], 30).notes, Vec::<String>::new());
     let back = run(&mut incident, &rotations, 60);
     assert_eq!(back.escalation.unwrap().people, ["emil"]);
     assert_eq!(back.wake, Some(at(65)));
-    let messages = &incident.status.as_ref().unwrap().messages;
-    let emil = messages.iter().find(|message| message.address.as_deref() == Some("emil")).unwrap();
-    assert!(emil.text.contains("emil, answer by 04:09 or bea and lena are called"), "{}", emil.text);
-    assert_eq!(messages.iter().filter(|message| message.address.as_deref() == Some("emil")).count(), 1);
+    let to_emil = incident.notifications.iter().filter(|known| known.spec.address.as_deref() == Some("emil"));
+    let waiting: Vec<_> = to_emil.filter(|known| known.is_queued()).collect();
+    assert_eq!(waiting.len(), 1, "the first one is superseded");
+    let text = &waiting[0].spec.text;
+    assert!(text.contains("emil, answer by 04:09 or bea and lena are called"), "{text}");
 }
 
 #[test]
-fn a_page_that_finds_no_room_is_told() {
+fn a_page_that_is_about_to_be_sent_is_not_replaced() {
     let (mut incident, rotations) = (incident(), rotations());
-    let bea = Recipient::person(&rotations[1], "bea").unwrap();
-    let waiting = (0..MAX_MESSAGES).flat_map(|number| {
-        recipients::messages(
-            std::slice::from_ref(&bea),
-            &format!("{number}"),
-            Purpose::ApprovalNeeded,
-            "t",
-            at(0),
-        )
-    });
-    incident.status.as_mut().unwrap().messages = waiting.collect();
-    let paging = run(&mut incident, &rotations, 0);
-    assert_eq!(paging.notes.last().unwrap(), "2 of these pages are not sent: 100 others still wait");
+    run(&mut incident, &rotations, 0);
+    // As after a crash between storing the pages and the status.
+    incident.status.as_mut().unwrap().escalation = None;
+    let again = run(&mut incident, &rotations, 1);
+    assert_eq!(addresses(&again), ["emil@shop.example"], "this one has time until it is sent");
+    assert_eq!(again.settle.len(), 1);
+    incident.tries(&Outcome::Sent, 1);
+    incident.status.as_mut().unwrap().escalation = None;
+    let to_emil = |paging: &Paging| addresses(paging).iter().filter(|address| **address == "emil").count();
+    assert_eq!(to_emil(&run(&mut incident, &rotations, 2)), 0, "nobody is paged twice");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use kube::ResourceExt;
 use super::recipients::{self, Recipient, stored};
 use crate::api::common::NameRef;
 use crate::api::incident_status::{Escalation, IncidentStatus};
-use crate::api::message::{Message, Purpose};
+use crate::api::notification::Purpose;
 use crate::api::oncall_rotation::{Level, Notify};
 use crate::api::{Duration, OnCallRotation};
+use crate::notify::message::Message;
 use crate::oncall::escalation::page_text::{Page, Then};
 use crate::oncall::escalation::{Facts, NOT_BEGUN, Paging, find, key};
 use crate::oncall::schedule::local_time::LocalClock;
@@ -113,7 +114,7 @@ impl<'a> Ladder<'a> {
                 exhausted: false,
             }),
             wake: Some(stored(until).0),
-            supersede: Vec::new(),
+            settle: Vec::new(),
         }
     }
 

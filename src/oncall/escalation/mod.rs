@@ -16,14 +16,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::incident_status::{Escalation, IncidentState, IncidentStatus, Stamped};
-use crate::api::message::{Message, MessageState, Purpose};
-use crate::api::{Incident, NotificationChannel, OnCallOverride, OnCallRotation};
+use crate::api::notification::{NotificationState, Purpose};
+use crate::api::{Incident, Notification, NotificationChannel, OnCallOverride, OnCallRotation};
+use crate::notify::message::{self, Message};
+use crate::notify::schedule::{self, Settlement};
 
 use crate::oncall::escalation::levels::Ladder;
 use crate::oncall::schedule::local_time::LocalClock;
 
-/// As many as the API takes in an incident.
-const MAX_MESSAGES: usize = 100;
 /// The level of an escalation that has not begun, because its rotation is missing, or nobody of it could be reached.
 pub(super) const NOT_BEGUN: i32 = -1;
 
@@ -31,8 +31,10 @@ pub(super) const NOT_BEGUN: i32 = -1;
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The incident with the status that is about to be written: service copy, acknowledgement, lead, state,
-    /// escalationRestarts, messages, escalation.
+    /// escalationRestarts, escalation.
     pub incident: &'a Incident,
+    /// The Notifications about it.
+    pub notifications: &'a [Arc<Notification>],
     /// Every rotation of its namespace.
     pub rotations: &'a [Arc<OnCallRotation>],
     /// Every override of its namespace.
@@ -48,10 +50,10 @@ pub struct Facts<'a> {
 /// What follows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Paging {
-    /// Messages to append; stored before they are sent.
+    /// Messages to store before the status is written.
     pub messages: Vec<Message>,
-    /// Ids of messages that are no longer needed.
-    pub supersede: Vec<String>,
+    /// Notifications that nobody needs any more, and those through which somebody has answered, by name.
+    pub settle: Vec<(String, Settlement)>,
     /// How far the paging is from now on; replaces what is stored.
     pub escalation: Option<Escalation>,
     /// What happened, for the timeline.
@@ -71,43 +73,27 @@ impl Paging {
         self.notes.extend(next.notes);
         Paging { messages: self.messages, notes: self.notes, ..next }
     }
-
-    /// Carries the decision over into a status. Notes and wake are the caller's.
-    pub fn apply(self, status: &mut IncidentStatus) {
-        for message in &mut status.messages {
-            if self.supersede.contains(&message.id) {
-                message.state = MessageState::Superseded;
-                message.next_attempt_time = None;
-            }
-            // What waited for a channel says what it would say now.
-            let anew = self.messages.iter().find(|new| new.id == message.id);
-            if let Some(anew) = anew.filter(|_| message.state == MessageState::Queued) {
-                message.text.clone_from(&anew.text);
-            }
-        }
-        recipients::append(&mut status.messages, self.messages, MAX_MESSAGES);
-        status.escalation = self.escalation;
-    }
 }
 
 /// Decides who is paged.
 pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
     let Some(status) = &facts.incident.status else { return Paging::default() };
-    let supersede = no_longer_needed(status);
+    let mut settle = no_longer_needed(status, facts.notifications);
+    settle.extend(answered_through(status, facts.notifications));
     let current = status.escalation.clone();
     let answered = status.acknowledgement.is_some() || status.lead.is_some();
     if answered || !is_open(status) {
         let escalation = current.map(|current| Escalation { next_time: None, ..current });
-        return Paging { supersede, escalation, ..Paging::default() };
+        return Paging { settle, escalation, ..Paging::default() };
     }
 
     let rotation_ref = status.service.as_ref().and_then(|s| s.rotations.as_ref()?.on_call.clone());
     let Some(rotation_ref) = rotation_ref else {
-        return cannot_page(current, supersede, "its service names no on-call rotation", now);
+        return cannot_page(current, settle, "its service names no on-call rotation", now);
     };
     let Some(rotation) = find(facts.rotations, &rotation_ref.name) else {
         let reason = format!("rotation {} is missing", rotation_ref.name);
-        return cannot_page(current, supersede, &reason, now);
+        return cannot_page(current, settle, &reason, now);
     };
     // Without a zone nobody is on duty, but whom the levels name, and the fallback, are called all the same.
     let clock = LocalClock::named(&rotation.spec.time_zone).unwrap_or_else(LocalClock::utc);
@@ -124,18 +110,38 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
             },
         },
     };
-    paging.notes.extend(left_out(status, &paging.messages));
-    Paging { supersede, ..paging }
+    let (messages, replaced) = unsaid(paging.messages, facts.notifications, now);
+    settle.extend(replaced);
+    paging.messages = messages;
+    Paging { settle, ..paging }
 }
 
-/// That pages have no room beside those that wait, if it is so.
-fn left_out(status: &IncidentStatus, pages: &[Message]) -> Option<String> {
-    if pages.is_empty() {
-        return None;
+/// The messages that are not stored yet. One that says something else than a stored one takes its place, if that one
+/// still waits for its time or for its channel; one that is about to be sent stays.
+fn unsaid(
+    messages: Vec<Message>,
+    notifications: &[Arc<Notification>],
+    now: Timestamp,
+) -> (Vec<Message>, Vec<(String, Settlement)>) {
+    let (mut unsaid, mut replaced) = (Vec::new(), Vec::new());
+    for mut new in messages {
+        let known: Vec<&Arc<Notification>> =
+            notifications.iter().filter(|known| message::is_same(&known.spec.key, &new.key)).collect();
+        let waits = |known: &Notification| {
+            let is_tried = known.status.as_ref().is_some_and(|status| status.attempts > 0);
+            schedule::due(known).is_some_and(|due| is_tried || due > now)
+        };
+        let waiting: Vec<_> = known.iter().filter(|known| waits(known)).collect();
+        let is_said = known.iter().any(|known| known.is_queued() && known.spec.text == new.text);
+        if !waiting.is_empty() && !is_said {
+            replaced.extend(waiting.iter().map(|known| (known.name_any(), Settlement::Superseded)));
+            new.key = message::reworded(&new.key, &new.text);
+            unsaid.push(new);
+        } else if known.is_empty() {
+            unsaid.push(new);
+        }
     }
-    let mut messages = status.messages.clone();
-    let count = recipients::append(&mut messages, pages.to_vec(), MAX_MESSAGES);
-    (count > 0).then(|| format!("{count} of these pages are not sent: {MAX_MESSAGES} others still wait"))
+    (unsaid, replaced)
 }
 
 fn is_open(status: &IncidentStatus) -> bool {
@@ -144,13 +150,18 @@ fn is_open(status: &IncidentStatus) -> bool {
 
 /// Nobody can be paged; said once, when somebody is due, and tried again whenever something changes: the time at
 /// which the next one is due stays, so it goes on from there.
-fn cannot_page(current: Option<Escalation>, supersede: Vec<String>, reason: &str, now: Timestamp) -> Paging {
+fn cannot_page(
+    current: Option<Escalation>,
+    settle: Vec<(String, Settlement)>,
+    reason: &str,
+    now: Timestamp,
+) -> Paging {
     if let Some(current) = current {
         let next = current.next_time.as_ref().map(|next| next.0);
         let is_due = next.is_some_and(|next| next <= now);
         let notes = (is_due && !current.exhausted).then(|| format!("nobody further can be paged: {reason}"));
         return Paging {
-            supersede,
+            settle,
             wake: next.filter(|_| !is_due),
             notes: notes.into_iter().collect(),
             escalation: Some(Escalation { exhausted: current.exhausted || is_due, ..current }),
@@ -160,39 +171,65 @@ fn cannot_page(current: Option<Escalation>, supersede: Vec<String>, reason: &str
     // Without a rotation: once it is there, it is another matter whether anybody can be reached.
     let escalation = Escalation { level: NOT_BEGUN, exhausted: true, ..Escalation::default() };
     let notes = vec![format!("nobody can be paged: {reason}")];
-    Paging { supersede, escalation: Some(escalation), notes, ..Paging::default() }
+    Paging { settle, escalation: Some(escalation), notes, ..Paging::default() }
 }
 
 /// Pages that nobody needs any more: all levels' once somebody answered, every page for a person who answered after it
 /// was written, and every page once the outage is over.
-fn no_longer_needed(status: &IncidentStatus) -> Vec<String> {
+fn no_longer_needed(
+    status: &IncidentStatus,
+    notifications: &[Arc<Notification>],
+) -> Vec<(String, Settlement)> {
     let open = is_open(status);
-    let answers: Vec<&Stamped> = [&status.acknowledgement, &status.lead].into_iter().flatten().collect();
-    status
-        .messages
+    let answers = answers(status);
+    notifications
         .iter()
-        .filter(|message| message.purpose == Purpose::Page)
-        .filter(|message| matches!(message.state, MessageState::Queued | MessageState::Held))
-        .filter(|message| {
+        .filter(|page| page.spec.purpose == Purpose::Page && page.is_queued())
+        .filter(|page| {
             let theirs = answers.iter().any(|answer| {
-                message.user.as_ref() == Some(&answer.user) && message.created_time.0 < answer.time.0
+                page.spec.recipient.user.as_ref() == Some(&answer.user)
+                    && page.spec.created_time.0 < answer.time.0
             });
-            let of_levels = !answers.is_empty() && is_of_a_level(message);
+            let of_levels = !answers.is_empty() && is_of_a_level(&page.spec.key);
             !open || theirs || of_levels
         })
-        .map(|message| message.id.clone())
+        .map(|page| (page.name_any(), Settlement::Superseded))
         .collect()
 }
 
-/// What the ids of the levels' pages begin with, which differs each time that people are paged anew.
+/// The pages that were sent to a person who has answered since.
+fn answered_through(
+    status: &IncidentStatus,
+    notifications: &[Arc<Notification>],
+) -> Vec<(String, Settlement)> {
+    let answers = answers(status);
+    let answered = |page: &Arc<Notification>| {
+        let stored = page.status.as_ref()?;
+        let is_sent = page.spec.purpose == Purpose::Page && stored.state == NotificationState::Sent;
+        let by = answers.iter().find(|answer| {
+            page.spec.recipient.user.as_ref() == Some(&answer.user)
+                && page.spec.created_time.0 <= answer.time.0
+        })?;
+        let is_new = is_sent && stored.acknowledgement.is_none();
+        is_new.then(|| (page.name_any(), Settlement::Acknowledged((*by).clone())))
+    };
+    notifications.iter().filter_map(answered).collect()
+}
+
+/// Who has answered: the person on it, and the lead.
+fn answers(status: &IncidentStatus) -> Vec<&Stamped> {
+    [&status.acknowledgement, &status.lead].into_iter().flatten().collect()
+}
+
+/// What the keys of the levels' pages begin with; it differs each time that paging begins again at the first level.
 pub(super) fn key(incident: &Incident, status: &IncidentStatus) -> String {
     let uid = incident.metadata.uid.as_deref().unwrap_or_default();
     format!("{uid}/{}.", status.escalation_restarts)
 }
 
-/// Whether a message is a page of a level, of this time or one before.
-fn is_of_a_level(message: &Message) -> bool {
-    let key = message.id.split('/').nth(1).and_then(|key| key.split_once('.'));
+/// Whether the key is that of a page of a level, of this time or one before.
+fn is_of_a_level(key: &str) -> bool {
+    let key = key.split('/').nth(1).and_then(|key| key.split_once('.'));
     key.is_some_and(|(number, _)| number.parse::<i32>().is_ok())
 }
 

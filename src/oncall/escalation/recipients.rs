@@ -5,22 +5,21 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use sha2::{Digest, Sha256};
 
 use crate::api::business_service::ServiceRotations;
 use crate::api::common::{NameRef, stored_time};
 use crate::api::conditions::{ConditionType, find};
-use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::notification::{Purpose, Reader};
 use crate::api::oncall_rotation::{Contact, Person};
 use crate::api::{NotificationChannel, OnCallOverride, OnCallRotation};
+use crate::notify::message::{self, LIFETIME, Message};
+use crate::text::cut;
 
 use crate::oncall::schedule::Schedule;
 use crate::oncall::schedule::overrides;
 
-/// A page of yesterday wakes nobody.
-const LIFETIME: SignedDuration = SignedDuration::from_hours(24);
-/// Longest id that the API takes.
-const MAX_ID: usize = 128;
+/// Longest text that the API takes, in bytes.
+const MAX_TEXT: usize = 4000;
 
 /// A person, or a room, that can be told something.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -119,11 +118,11 @@ pub fn schedule(rotation: &OnCallRotation, overrides: &[Arc<OnCallOverride>]) ->
     Schedule::of_known(&rotation.spec, stand_ins).ok()
 }
 
-/// One message for each way to reach each of them. `key` says what about, such as `<uid>/0.0/1`: with the same
-/// key the same person gets the same ids, so that deciding twice stores nothing twice.
+/// One message for each way to reach each of them. `about` is the first part of the keys, such as `<uid>/0.0/1`: with
+/// the same one the same person gets the same keys, so that deciding twice stores nothing twice.
 pub fn messages(
     recipients: &[Recipient],
-    key: &str,
+    about: &str,
     purpose: Purpose,
     text: &str,
     now: Timestamp,
@@ -132,83 +131,26 @@ pub fn messages(
     for recipient in recipients {
         for (delay, channel, address) in &recipient.contacts {
             let address_part = address.as_deref().unwrap_or_default();
-            let id = id(&[key, recipient.person.as_deref().unwrap_or("-"), &channel.name, address_part]);
-            if messages.iter().any(|message| message.id == id) {
+            let person = recipient.person.as_deref().unwrap_or("-");
+            let key = message::key(&[about, person, &channel.name, address_part]);
+            if messages.iter().any(|message| message.key == key) {
                 continue;
             }
             let send = now.checked_add(*delay).unwrap_or(now);
             messages.push(Message {
-                id,
+                key,
                 purpose,
-                person: recipient.person.clone(),
-                user: recipient.user.clone(),
-                channel_ref: channel.clone(),
-                namespace: None,
+                recipient: Reader { name: recipient.name().to_owned(), user: recipient.user.clone() },
+                channel: channel.clone(),
                 address: address.clone(),
-                text: text.to_owned(),
-                created_time: stored_time(now),
-                send_time: (!delay.is_zero()).then(|| stored_time(send)),
-                deadline: send.checked_add(LIFETIME).ok().map(stored_time),
-                state: MessageState::Queued,
-                attempts: 0,
-                next_attempt_time: None,
-                sent_time: None,
-                error: None,
+                text: cut(text, MAX_TEXT),
+                created: now,
+                send: (!delay.is_zero()).then_some(send),
+                deadline: send.checked_add(LIFETIME).ok(),
             });
         }
     }
     messages
-}
-
-/// The id of a message: its parts joined; where that would be too long, the key and a hash of the whole, so that
-/// it is still seen what it is about.
-pub fn id(parts: &[&str]) -> String {
-    let joined = parts.join("/");
-    if joined.len() <= MAX_ID && joined.is_ascii() {
-        return joined;
-    }
-    let hash: String =
-        Sha256::digest(joined.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}/{hash}", parts.first().copied().unwrap_or_default())
-}
-
-/// Appends the messages whose ids are not there yet. If there are more than `max`, the oldest that are settled go first,
-/// then no more are taken: what waits to be sent is not lost. Only a page makes more room: for it goes first an older one
-/// that waits for the same person by the same channel, and then what waits for stakeholders. Returns how many were left
-/// out.
-pub fn append(messages: &mut Vec<Message>, new: Vec<Message>, max: usize) -> usize {
-    let mut fresh: Vec<Message> =
-        new.into_iter().filter(|message| messages.iter().all(|m| m.id != message.id)).collect();
-    let is_page = |message: &Message| message.purpose == Purpose::Page;
-    fresh.sort_by_key(|message| !is_page(message));
-    let pages: Vec<&Message> = fresh.iter().filter(|message| is_page(message)).collect();
-    let lacks = |messages: &Vec<Message>, wanted: usize| (messages.len() + wanted).saturating_sub(max);
-
-    let waits = |message: &Message| matches!(message.state, MessageState::Queued | MessageState::Held);
-    drop_oldest(messages, lacks(messages, fresh.len()), |message| !waits(message));
-    let replaced = |old: &Message| {
-        let to_the_same = |new: &&Message| {
-            (&new.user, &new.channel_ref, &new.address) == (&old.user, &old.channel_ref, &old.address)
-        };
-        is_page(old) && pages.iter().any(to_the_same)
-    };
-    drop_oldest(messages, lacks(messages, pages.len()), replaced);
-    let can_wait = |message: &Message| message.purpose == Purpose::Stakeholders;
-    drop_oldest(messages, lacks(messages, pages.len()), can_wait);
-
-    let room = max.saturating_sub(messages.len());
-    let left_out = fresh.len().saturating_sub(room);
-    messages.extend(fresh.into_iter().take(room));
-    left_out
-}
-
-/// Drops as many, the oldest first, of those that may go.
-fn drop_oldest(messages: &mut Vec<Message>, mut count: usize, may_go: impl Fn(&Message) -> bool) {
-    messages.retain(|message| {
-        let goes = count > 0 && may_go(message);
-        count -= usize::from(goes);
-        !goes
-    });
 }
 
 /// The instant as the API stores it.

@@ -12,15 +12,19 @@ use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::client::RunClient;
+use super::page::{self, Told};
 use super::state_machine::{self, Move, Pass, RunFacts, Sent};
-use super::{ask, gather, journal, page, permit, prepare, view};
+use super::{ask, gather, journal, permit, prepare, view};
+use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
-use crate::api::{Approval, RunbookRun};
+use crate::api::{Approval, Notification, RunbookRun};
 use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints, status};
+use crate::notify::message::Subject;
+use crate::notify::store;
 use crate::oncall::escalation::responders;
 use crate::runbook::steps::{self, manual};
 
@@ -47,6 +51,9 @@ impl Reconciler for RunbookRunReconciler {
 
     /// Runs that a change of something else may concern.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<RunbookRun>> {
+        if change.kind == Kind::Notification {
+            return store::subject_of(context, change, SubjectKind::RunbookRun);
+        }
         let relevant = match change.kind {
             kind if kind.is_workload() => |run: &RunbookRun, name: &str| {
                 // The snapshot names every object that the run reads.
@@ -78,7 +85,9 @@ impl Reconciler for RunbookRunReconciler {
         let settled =
             cached.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled);
         let held = cached.finalizers().iter().any(|name| name == RUN_FINALIZER);
-        if settled && !held && !page::is_due(&cached, Timestamp::now()) {
+        let notifications = store::about(context, &Subject::from(&*cached));
+        let is_due = page::is_due(&cached, &notifications, Timestamp::now());
+        if settled && !held && !is_due && !page::asks(&cached, &notifications) {
             return Ok(Requeue::Never);
         }
         let namespace = cached.namespace().unwrap_or_default();
@@ -262,10 +271,11 @@ impl<'a> RunPass<'a> {
 
     /// Stores the journal over the version it was decided from.
     async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
-        self.notify(&mut status);
+        let told = self.told(&mut status);
         if journal::has_intent(&status) {
             self.retain().await?;
         }
+        store::create(&self.context, &Subject::from(&self.run), &told.messages).await?;
         let announced = journal::current(&status)
             .is_some_and(|index| status.steps[index].state == StepState::IntentRecorded);
         if let Some(stored) = status::write(self.client(), &self.run, status.clone()).await? {
@@ -278,11 +288,15 @@ impl<'a> RunPass<'a> {
         self.report(&status).await;
         self.status = status;
         self.pass = Pass { sent: if announced { Sent::NotYet } else { Sent::Unknown }, ..Pass::default() };
+        // An act does not wait for it: what fails here is settled with the next store, at the latest at the end.
+        if let Err(error) = store::settle(&self.context, &self.namespace, &told.settle).await {
+            tracing::warn!(run = %self.run.name_any(), namespace = %self.namespace, %error, "messages are not settled yet");
+        }
         Ok(())
     }
 
-    /// Adds the messages that the status calls for.
-    fn notify(&self, status: &mut RunbookRunStatus) {
+    /// The messages that the status calls for, and those that it ends.
+    fn told(&self, status: &mut RunbookRunStatus) -> Told {
         let run = RunbookRun { status: Some(status.clone()), ..self.run.clone() };
         let caches = &self.context.caches;
         let facts = page::Facts {
@@ -291,8 +305,14 @@ impl<'a> RunPass<'a> {
             rotations: &in_namespace(&caches.rotations, &self.namespace),
             overrides: &in_namespace(&caches.overrides, &self.namespace),
             channels: &in_namespace(&caches.channels, &self.namespace),
+            notifications: &self.notifications(),
         };
-        page::update(&facts, status, Timestamp::now());
+        page::decide(&facts, status, Timestamp::now())
+    }
+
+    /// The Notifications about the run.
+    fn notifications(&self) -> Vec<Arc<Notification>> {
+        store::about(&self.context, &Subject::from(&self.run))
     }
 
     /// Releases a settled run, once all its pages are sent.
@@ -300,18 +320,22 @@ impl<'a> RunPass<'a> {
         let now = Timestamp::now();
         let namespace = get_cluster(&self.context.caches.namespaces, &self.namespace);
         let ends = namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some());
-        if ends || !page::is_due(&self.run, now) {
+        let mut status = self.status.clone();
+        let told = self.told(&mut status);
+        if ends || !page::is_due(&self.run, &self.notifications(), now) {
+            store::settle(&self.context, &self.namespace, &told.settle).await?;
             self.release().await?;
             return Ok(Requeue::Never);
         }
-        let mut status = self.status.clone();
-        self.notify(&mut status);
+        // Its pages are about it: it stays until they are sent.
+        if status.paged_time.is_some() {
+            self.retain().await?;
+        }
+        store::create(&self.context, &Subject::from(&self.run), &told.messages).await?;
         if let Some(stored) = status::write(self.client(), &self.run, status).await? {
             self.run = stored;
         }
-        if page::waits(&self.run) {
-            self.retain().await?;
-        }
+        store::settle(&self.context, &self.namespace, &told.settle).await?;
         Ok(now.checked_add(LOOK_AGAIN).ok().into())
     }
 

@@ -6,22 +6,27 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use crate::api::common::stored_time;
 use crate::api::incident_status::Next;
-use crate::api::message::{Message, MessageState, Purpose};
+use crate::api::notification::Purpose;
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
-use crate::api::{BusinessService, NotificationChannel, OnCallOverride, OnCallRotation, RunbookRun};
+use crate::api::{
+    BusinessService, Notification, NotificationChannel, OnCallOverride, OnCallRotation, RunbookRun,
+};
 use crate::command::{Command, Verb};
+use crate::notify::message::Message;
+use crate::notify::schedule::Settlement;
 use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::runbook::run::view;
 use crate::runbook::steps;
 use crate::text::flat;
 
-/// As many as the API takes in a run.
-const MAX_MESSAGES: usize = 32;
-/// Somebody to page is looked for so long after the end of a run.
+/// How long after the end of a run somebody to page is looked for.
 const LOOKED_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// Longest text that the run says itself.
+/// How long after a page the run is kept in any case: the cache may not hold the Notification yet.
+const SETTLING: SignedDuration = SignedDuration::from_mins(1);
+/// Longest text that the run says itself, in bytes.
 const MAX_WHAT: usize = 500;
 
 /// What the messages are decided from, all of the run's namespace.
@@ -37,41 +42,65 @@ pub struct Facts<'a> {
     pub overrides: &'a [Arc<OnCallOverride>],
     /// The channels.
     pub channels: &'a [Arc<NotificationChannel>],
+    /// The Notifications about the run.
+    pub notifications: &'a [Arc<Notification>],
 }
 
-/// Adds the messages that the status asks for, each once by its id, and ends those that are no longer needed.
-pub fn update(facts: &Facts, status: &mut RunbookRunStatus, now: Timestamp) {
+/// Who is told, and what is no longer needed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// Messages to be stored before the status is written.
+    pub messages: Vec<Message>,
+    /// Notifications to be settled once the status is written, by name.
+    pub settle: Vec<(String, Settlement)>,
+}
+
+/// Lists the messages that the status asks for, each once by its key, and ends those that are no longer needed.
+pub fn decide(facts: &Facts, status: &mut RunbookRunStatus, now: Timestamp) -> Told {
     let uid = facts.run.uid().unwrap_or_default();
-    let asked = view::waits_for(facts.run).map(|_| waiting_key(&uid, status));
-    let is_asked = |id: &str| asked.as_ref().is_some_and(|key| id.starts_with(&format!("{key}/")));
-    for message in status.messages.iter_mut().filter(|message| message.state == MessageState::Queued) {
-        if message.id.starts_with(&asked_key(&uid)) && !is_asked(&message.id) {
-            message.state = MessageState::Superseded;
-            message.next_attempt_time = None;
-        }
-    }
+    let asked = view::waits_for(facts.run).map(|_| format!("{}/", waiting_key(&uid, status)));
+    let is_asked = |key: &str| asked.as_ref().is_some_and(|asked| key.starts_with(asked));
+    let is_over = |known: &&Arc<Notification>| {
+        let key = &known.spec.key;
+        known.is_queued() && key.starts_with(&asked_key(&uid)) && !is_asked(key)
+    };
+    let settle = facts.notifications.iter().filter(is_over);
+    let settle = settle.map(|known| (known.name_any(), Settlement::Superseded)).collect();
     let mut messages = waiting(facts, status, now);
-    messages.extend(failed(facts, now));
-    recipients::append(&mut status.messages, messages, MAX_MESSAGES);
+    // Once somebody was paged for the end, nobody else is.
+    if status.paged_time.is_none() {
+        let failed = failed(facts, now);
+        status.paged_time = (!failed.is_empty()).then(|| stored_time(now));
+        messages.extend(failed);
+    }
+    Told { messages, settle }
 }
 
-/// Whether a settled run has still to page somebody, or its pages wait to be sent.
-pub fn is_due(run: &RunbookRun, now: Timestamp) -> bool {
-    let ended = run.status.as_ref().and_then(|status| status.end_time.as_ref());
-    let until = ended.and_then(|ended| ended.0.checked_add(LOOKED_FOR).ok());
-    failure(run).is_some()
-        && (waits(run) || (!pages(run).any(|_| true) && until.is_some_and(|until| now < until)))
+/// Whether somebody is still about to be asked by the run; a settled one asks nobody.
+pub fn asks(run: &RunbookRun, notifications: &[Arc<Notification>]) -> bool {
+    let key = asked_key(&run.uid().unwrap_or_default());
+    notifications.iter().any(|known| known.is_queued() && known.spec.key.starts_with(&key))
+}
+
+/// Whether a settled run must stay: it has still to page somebody, or its pages wait to be sent.
+pub fn is_due(run: &RunbookRun, notifications: &[Arc<Notification>], now: Timestamp) -> bool {
+    let status = run.status.as_ref();
+    let lasts = |from: Option<Timestamp>, length| {
+        from.and_then(|from| from.checked_add(length).ok()).is_some_and(|until| now < until)
+    };
+    let ended = status.and_then(|status| status.end_time.as_ref()).map(|time| time.0);
+    let paged = status.and_then(|status| status.paged_time.as_ref()).map(|time| time.0);
+    let is_due = match paged {
+        Some(paged) => lasts(Some(paged), SETTLING) || waits(run, notifications),
+        None => lasts(ended, LOOKED_FOR),
+    };
+    failure(run).is_some() && is_due
 }
 
 /// Whether pages of the end of a run wait to be sent.
-pub fn waits(run: &RunbookRun) -> bool {
-    pages(run).any(|message| message.state == MessageState::Queued)
-}
-
-fn pages(run: &RunbookRun) -> impl Iterator<Item = &Message> {
+fn waits(run: &RunbookRun, notifications: &[Arc<Notification>]) -> bool {
     let key = format!("{}/", failed_key(run));
-    let messages = run.status.iter().flat_map(|status| &status.messages);
-    messages.filter(move |message| message.id.starts_with(&key))
+    notifications.iter().any(|known| known.is_queued() && known.spec.key.starts_with(&key))
 }
 
 fn failed_key(run: &RunbookRun) -> String {
@@ -99,7 +128,7 @@ fn failed(facts: &Facts, now: Timestamp) -> Vec<Message> {
     let namespace = run.namespace().unwrap_or_default();
     let show = Command::new(Verb::Show).namespace(namespace).on("run", &run.name_any());
     let text = format!("{failure}. It belongs to no incident: {show}");
-    // Whoever is on duty in several rotations gets the same ids, and one message.
+    // A person who is on duty in several rotations gets the same keys, and one message.
     recipients::messages(&who_leads(facts, now), &failed_key(run), Purpose::Page, &text, now)
 }
 

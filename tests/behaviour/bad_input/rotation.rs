@@ -83,11 +83,11 @@ fn with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged() {
     let declare = "kubectl mayday declare 'Customers cannot pay' --service checkout --severity SEV2 --yes";
     admin.types(&format!("{declare} -n {namespace}")).passes();
     let page = eventually("bea is paged", || {
-        let all = admin.reads(&format!("inc -n {namespace}"));
-        all["items"][0]["status"]["messages"].as_array()?.iter().find(|m| m["purpose"] == "Page").cloned()
+        let all = admin.reads(&format!("ntf -n {namespace}"));
+        all["items"].as_array()?.iter().find(|one| one["spec"]["purpose"] == "Page").cloned()
     });
-    assert_eq!(page["person"], "bea");
-    assert!(page["text"].as_str().unwrap().contains(" UTC"), "{page}");
+    assert_eq!(page["spec"]["recipient"]["name"], "bea");
+    assert!(page["spec"]["text"].as_str().unwrap().contains(" UTC"), "{page}");
 }
 
 #[test]

@@ -6,12 +6,59 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{StatusCode, Url, header, redirect};
 use serde::Serialize;
 
-use super::schedule::Outcome;
 use super::signature::SigningKey;
+use super::{Channel, Envelope};
+use crate::api::common::NameRef;
+use crate::api::notification_channel::Webhook;
+use crate::notify::credential::{Credential, CredentialError};
+use crate::notify::schedule::Outcome;
+
+/// The keys of the Secret.
+const URL: &str = "url";
+const SIGNING_KEY: &str = "signingKey";
+
+impl Channel for Webhook {
+    fn secret(&self) -> Option<&NameRef> {
+        Some(&self.secret_ref)
+    }
+
+    fn check(&self, credential: &Credential) -> Result<(), CredentialError> {
+        secrets(credential).map(|_| ())
+    }
+
+    fn send<'a>(
+        &'a self,
+        credential: &'a Credential,
+        envelope: &'a Envelope<'a>,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Outcome> {
+        async move {
+            let (url, key) = match secrets(credential) {
+                Ok(secrets) => secrets,
+                Err(error) => return retry(error.to_string()),
+            };
+            let target =
+                Target { url, key: &key, timeout: envelope.timeout, allow_loopback: envelope.allow_loopback };
+            post(&target, &Body::from(envelope), now).await
+        }
+        .boxed()
+    }
+}
+
+/// URL and signing key.
+fn secrets(credential: &Credential) -> Result<(&str, SigningKey), CredentialError> {
+    let url = credential.text(URL)?;
+    parse(url).map_err(|why| credential.unusable(URL, why))?;
+    let key = credential.text(SIGNING_KEY)?;
+    let key = SigningKey::parse(key).map_err(|why| credential.unusable(SIGNING_KEY, why.to_string()))?;
+    Ok((url, key))
+}
 
 /// The body of a POST. `id` repeats `webhook-id`: whoever has seen it may drop the message.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +87,22 @@ pub struct Body<'a> {
     pub address: Option<&'a str>,
     /// What people read; it ends with the command to type.
     pub text: &'a str,
+}
+
+impl<'a> From<&Envelope<'a>> for Body<'a> {
+    fn from(envelope: &Envelope<'a>) -> Body<'a> {
+        Body {
+            id: envelope.id,
+            type_: envelope.purpose,
+            time: envelope.time,
+            subject: envelope.subject,
+            namespace: envelope.namespace,
+            severity: envelope.severity,
+            person: envelope.person,
+            address: envelope.address,
+            text: envelope.text,
+        }
+    }
 }
 
 /// Where a webhook goes and how it is signed.
