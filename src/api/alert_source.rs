@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 
 use super::common::{Empty, NameRef, Severity};
 use super::duration::Duration;
+use super::one_of::{SET_ONE, exactly_one};
+
+/// The members that say what kind of source it is, as they are written in YAML.
+pub const SOURCE_MEMBERS: &[&str] =
+    &["alertmanager", "grafana", "pagerDuty", "cloudEvents", "generic", "heartbeat", "condition", "query"];
 
 /// One thing that may report: alerts, a heartbeat, a condition of Kubernetes objects, a query.
 /// Exactly one of its members says which.
@@ -34,10 +39,7 @@ use super::duration::Duration;
     printcolumn(name = "Open", type_ = "integer", json_path = ".status.open"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = (
-    "[has(self.alertmanager), has(self.grafana), has(self.pagerDuty), has(self.cloudEvents), has(self.generic), has(self.heartbeat), has(self.condition), has(self.query)].filter(x, x).size() == 1",
-    "set exactly one of alertmanager, grafana, pagerDuty, cloudEvents, generic, heartbeat, condition, query"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, SOURCE_MEMBERS))]
 #[x_kube(validation = (
     "has(self.condition) || has(self.query) || has(self.secretRef)",
     "secretRef is needed: what comes in from outside carries a token, from a Secret of type mayday.dev/credential"
@@ -197,14 +199,14 @@ impl MappedSeverity {
     }
 }
 
+/// The members that say how the service is found, as they are written in YAML.
+pub const SERVICE_RULE_MEMBERS: &[&str] = &["byObject", "ref", "fromLabel"];
+
 /// Which service a signal is about: exactly one of the members.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "[has(self.byObject), has(self.ref), has(self.fromLabel)].filter(x, x).size() == 1",
-    "set exactly one of byObject, ref, fromLabel"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, SERVICE_RULE_MEMBERS))]
 pub struct ServiceRule {
     /// The service that consists of the object the signal is about.
     pub by_object: Option<ByObject>,

@@ -10,6 +10,7 @@ use super::approval::CountedDecision;
 use super::common::{Empty, NameRef, ObjectRef, UidRef, UserRef};
 use super::duration::Duration;
 use super::incident_status::Next;
+use super::one_of::{SET_ONE, exactly_one};
 
 /// One precise change somebody wants to make to production. All of it is fixed when it is created; to change
 /// it, withdraw it and ask again.
@@ -90,14 +91,15 @@ pub enum Partial {
     Forbidden,
 }
 
+/// The members that say what a change does, as they are written in YAML.
+pub const CHANGE_MEMBERS: &[&str] =
+    &["update", "scale", "restart", "create", "delete", "exec", "attach", "debug", "portForward", "evict"];
+
 /// One change: exactly one member besides the target, which everything but `create` needs.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "[has(self.update), has(self.scale), has(self.restart), has(self.create), has(self.delete), has(self.exec), has(self.attach), has(self.debug), has(self.portForward), has(self.evict)].filter(x, x).size() == 1",
-    "set exactly one of update, scale, restart, create, delete, exec, attach, debug, portForward, evict"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, CHANGE_MEMBERS))]
 #[x_kube(validation = (
     "has(self.create) != has(self.target)",
     "set target, and only for create leave it out: the manifest names the object"

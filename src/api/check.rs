@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, ObjectRef};
 use super::duration::Duration;
+use super::one_of::{SET_ONE, exactly_one};
 
 /// The return to service: every check passes, and goes on passing for a while.
 #[serde_with::skip_serializing_none]
@@ -24,14 +25,15 @@ pub struct ReturnToService {
     pub stable_for: Option<Duration>,
 }
 
+/// The members that say what is checked, as they are written in YAML.
+pub const CHECK_MEMBERS: &[&str] =
+    &["alertsCleared", "rollout", "condition", "query", "http", "confirmation"];
+
 /// One check with its name: exactly one of the members says what is looked at.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "[has(self.alertsCleared), has(self.rollout), has(self.condition), has(self.query), has(self.http), has(self.confirmation)].filter(x, x).size() == 1",
-    "set exactly one of alertsCleared, rollout, condition, query, http, confirmation"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, CHECK_MEMBERS))]
 pub struct NamedCheck {
     /// Name of the check, unique in the list.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]

@@ -20,6 +20,7 @@ pub mod notification;
 pub mod notification_channel;
 pub mod oncall_override;
 pub mod oncall_rotation;
+pub mod one_of;
 pub mod review;
 pub mod runbook;
 pub mod runbook_run;

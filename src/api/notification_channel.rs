@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, NameRef};
 use super::duration::Duration;
+use super::one_of::{SET_ONE, exactly_one};
+
+/// The members that say what kind of channel it is, as they are written in YAML.
+pub const CHANNEL_MEMBERS: &[&str] =
+    &["webhook", "email", "slack", "pagerDuty", "teams", "ntfy", "matrix", "twilio", "alertmanager"];
 
 /// One way to reach people. Exactly one of its members says which.
 #[serde_with::skip_serializing_none]
@@ -32,10 +37,7 @@ use super::duration::Duration;
     printcolumn(name = "Last-Sent", type_ = "date", json_path = ".status.lastSentTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = (
-    "[has(self.webhook), has(self.email), has(self.slack), has(self.pagerDuty), has(self.teams), has(self.ntfy), has(self.matrix), has(self.twilio), has(self.alertmanager)].filter(x, x).size() == 1",
-    "set exactly one of webhook, email, slack, pagerDuty, teams, ntfy, matrix, twilio, alertmanager"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, CHANNEL_MEMBERS))]
 #[x_kube(validation = (
     "!has(self.timeout) || duration(self.timeout) <= duration('1m')",
     "timeout: a receiver is waited for 1m at most; what it needs longer for, it does after it has answered"

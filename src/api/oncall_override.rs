@@ -6,6 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, NameRef};
+use super::one_of::{SET_ONE, exactly_one};
+
+/// The members that say what the override does, as they are written in YAML.
+pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove", "clear"];
 
 /// Somebody stands in for somebody, written by people while the rotation lives in Git.
 /// Exactly one of its members says how.
@@ -28,10 +32,7 @@ use super::common::{Empty, NameRef};
     printcolumn(name = "End", type_ = "string", json_path = ".spec.endTime"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state")
 )]
-#[x_kube(validation = (
-    "[has(self.replace), has(self.replaceAll), has(self.add), has(self.remove), has(self.clear)].filter(x, x).size() == 1",
-    "set exactly one of replace, replaceAll, add, remove, clear"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, OVERRIDE_MEMBERS))]
 #[x_kube(validation = ("timestamp(self.startTime) < timestamp(self.endTime)", "endTime must be after startTime"))]
 pub struct OnCallOverrideSpec {
     /// The rotation.

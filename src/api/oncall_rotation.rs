@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Empty, NameRef};
 use super::duration::Duration;
+use super::one_of::{SET_ONE, exactly_one};
 
 /// Who is on duty when, and who is next if nobody answers.
 #[serde_with::skip_serializing_none]
@@ -204,14 +205,14 @@ pub struct Level {
     pub wait: Duration,
 }
 
+/// The members that say whom a level calls, as they are written in YAML.
+pub const NOTIFY_MEMBERS: &[&str] = &["onDuty", "person", "rotation", "channel"];
+
 /// Somebody to be paged: exactly one of the members.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "[has(self.onDuty), has(self.person), has(self.rotation), has(self.channel)].filter(x, x).size() == 1",
-    "set exactly one of onDuty, person, rotation, channel"
-))]
+#[x_kube(validation = exactly_one(SET_ONE, NOTIFY_MEMBERS))]
 pub struct Notify {
     /// Whoever is on duty in this rotation when the page is sent.
     pub on_duty: Option<Empty>,

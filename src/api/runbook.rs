@@ -11,6 +11,7 @@ use super::approval::CountedDecision;
 use super::check::{ConditionCheck, HttpCheck, QueryCheck, RolloutCheck};
 use super::common::{Empty, NameRef, ObjectRef, Severity};
 use super::duration::Duration;
+use super::one_of::exactly_one;
 
 /// Annotation with the JSON list of users who changed what the digest covers since the last approved digest.
 /// Stamped by the guard webhook; what a client writes there is replaced.
@@ -185,14 +186,30 @@ pub struct Precondition {
     pub message: String,
 }
 
+/// The members that say what a step does, as they are written in YAML.
+pub const STEP_MEMBERS: &[&str] = &[
+    "restart",
+    "rollback",
+    "scale",
+    "patch",
+    "deletePod",
+    "cordon",
+    "uncordon",
+    "drain",
+    "job",
+    "http",
+    "prometheus",
+    "wait",
+    "check",
+    "manual",
+    "approval",
+];
+
 /// One step: exactly one of the members says what is done.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "[has(self.restart), has(self.rollback), has(self.scale), has(self.patch), has(self.deletePod), has(self.cordon), has(self.uncordon), has(self.drain), has(self.job), has(self.http), has(self.prometheus), has(self.wait), has(self.check), has(self.manual), has(self.approval)].filter(x, x).size() == 1",
-    "a step does exactly one thing: set one of restart, rollback, scale, patch, deletePod, cordon, uncordon, drain, job, http, prometheus, wait, check, manual, approval"
-))]
+#[x_kube(validation = exactly_one("a step does exactly one thing: set one of", STEP_MEMBERS))]
 pub struct Step {
     /// Name of the step, unique in the Runbook.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]

@@ -119,15 +119,12 @@ pub fn of(spec: &AlertSourceSpec) -> (&'static str, &dyn Source) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::alert_source::SOURCE_MEMBERS;
     use serde_json::{Value, json};
 
     #[test]
     fn the_table_has_every_member_of_the_schema_rule_in_its_order() {
-        let schema = serde_json::to_value(<AlertSource as kube::CustomResourceExt>::crd()).unwrap();
-        let text = schema.to_string();
-        let (_, rule) = text.split_once("set exactly one of alertmanager").unwrap();
-        let rule = format!("alertmanager{}", rule.split('"').next().unwrap());
-        assert_eq!(rule.split(", ").collect::<Vec<_>>(), MEMBERS.map(|(name, _)| name));
+        assert_eq!(SOURCE_MEMBERS, MEMBERS.map(|(name, _)| name));
         let member: Value = json!({"every": "1h", "url": "http://x", "promQL": "up", "above": "1",
             "apiVersion": "apps/v1", "kind": "Deployment", "type": "Available", "status": "False"});
         for (name, _) in MEMBERS {

@@ -101,3 +101,15 @@ fn not_built<M>(member: Option<&M>) -> Option<Member<'_>> {
 pub fn of(spec: &NotificationChannelSpec) -> Option<(&'static str, Member<'_>)> {
     MEMBERS.iter().find_map(|(name, find)| Some((*name, find(spec)?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::notification_channel::CHANNEL_MEMBERS;
+
+    #[test]
+    fn the_table_has_every_member_of_the_schema_rule_in_its_order() {
+        let names: Vec<&str> = MEMBERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(CHANNEL_MEMBERS, names);
+    }
+}
