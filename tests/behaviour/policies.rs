@@ -117,7 +117,7 @@ fn decisions_and_runs_hold_though_the_guard_was_taken_away() {
                  validatingadmissionpolicybindings,clusterroles";
     let left = admin.types(&format!("kubectl get {gates} -o name")).passes();
     assert!(!left.contains("mayday"), "{left}");
-    assert_eq!(admin.types("kubectl get crd -o name").passes().matches("mayday.dev").count(), 12);
+    assert_eq!(admin.types("kubectl get crd -o name").passes().matches("mayday.dev").count(), 13);
     admin.types("kubectl delete chg/release --timeout=30s").passes();
     // The API server forgets a deleted policy a little later.
     eventually("the run goes", || {

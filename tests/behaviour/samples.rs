@@ -86,8 +86,11 @@ fn decides(admin: &Person, who: &Person, subject: &str, line: &str, digest: impl
     let said = who.pipes(&manifest, "kubectl create -o name -f -").passes();
     let name = said.trim().rsplit('/').next().unwrap().to_owned();
     is_ready(admin, &format!("approval/{name}"));
-    let counted = admin.reads(&format!("approval/{name} -n shop"));
-    assert_eq!(condition(&counted, "Counted").unwrap()["status"], "True", "{counted:#}");
+    // It is Ready once it is recorded; its subject counts it a little later.
+    eventually("it counts", || {
+        let counted = admin.reads(&format!("approval/{name} -n shop"));
+        (condition(&counted, "Counted")?["status"] == "True").then_some(())
+    });
 }
 
 #[test]
