@@ -18,7 +18,7 @@ use crate::oncall::schedule::local_time::LocalClock;
 const MAX_PEOPLE: usize = 32;
 
 /// The levels of a rotation, at one instant.
-pub(super) struct Ladder<'a> {
+pub(super) struct Levels<'a> {
     facts: &'a Facts<'a>,
     status: &'a IncidentStatus,
     rotation: &'a OnCallRotation,
@@ -29,14 +29,14 @@ pub(super) struct Ladder<'a> {
     now: Timestamp,
 }
 
-impl<'a> Ladder<'a> {
+impl<'a> Levels<'a> {
     pub(super) fn new(
         facts: &'a Facts<'a>,
         status: &'a IncidentStatus,
         rotation: &'a OnCallRotation,
         clock: &'a LocalClock,
         now: Timestamp,
-    ) -> Ladder<'a> {
+    ) -> Levels<'a> {
         let (levels, rounds, fallback) = match &rotation.spec.escalation {
             Some(escalation) => {
                 (escalation.levels.clone(), escalation.rounds.unwrap_or(1), &escalation.fallback[..])
@@ -46,13 +46,13 @@ impl<'a> Ladder<'a> {
                 (vec![Level { notify: vec![on_duty], wait: Duration::from_secs(300) }], 2, &[][..])
             }
         };
-        Ladder { facts, status, rotation, clock, levels, rounds, fallback, now }
+        Levels { facts, status, rotation, clock, levels, rounds, fallback, now }
     }
 
     /// Tries once more where nobody of the levels has been called so far. What comes of it is said if it is something
     /// else than before.
-    pub(super) fn begin_anew(&self, before: Escalation) -> Paging {
-        let paging = self.climb(0, 0);
+    pub(super) fn restart(&self, before: Escalation) -> Paging {
+        let paging = self.escalate(0, 0);
         if paging.escalation.as_ref() != Some(&before) {
             return paging;
         }
@@ -71,7 +71,7 @@ impl<'a> Ladder<'a> {
     }
 
     /// Pages the first level with somebody who can be reached, from this one on, or the fallback.
-    pub(super) fn climb(&self, level: i32, round: i32) -> Paging {
+    pub(super) fn escalate(&self, level: i32, round: i32) -> Paging {
         let mut skipped = Paging::default();
         let mut place = self.place(level, round);
         // After one whole pass without anybody another one finds nobody either.

@@ -21,7 +21,7 @@ use crate::api::{Incident, Notification, NotificationChannel, OnCallOverride, On
 use crate::notify::message::{self, Message};
 use crate::notify::schedule::{self, Settlement};
 
-use crate::oncall::escalation::levels::Ladder;
+use crate::oncall::escalation::levels::Levels;
 use crate::oncall::schedule::local_time::LocalClock;
 
 /// The level of an escalation that has not begun, because its rotation is missing, or nobody of it could be reached.
@@ -97,12 +97,12 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
     };
     // Without a zone nobody is on duty, but whom the levels name, and the fallback, are called all the same.
     let clock = LocalClock::named(&rotation.spec.time_zone).unwrap_or_else(LocalClock::utc);
-    let ladder = Ladder::new(facts, status, rotation, &clock, now);
+    let levels = Levels::new(facts, status, rotation, &clock, now);
     let mut paging = match current {
-        None => ladder.climb(0, 0),
-        Some(current) if current.level == NOT_BEGUN => ladder.begin_anew(current),
+        None => levels.escalate(0, 0),
+        Some(current) if current.level == NOT_BEGUN => levels.restart(current),
         Some(current) => match &current.next_time {
-            Some(next) if next.0 <= now => ladder.climb(current.level.saturating_add(1), current.round),
+            Some(next) if next.0 <= now => levels.escalate(current.level.saturating_add(1), current.round),
             _ => Paging {
                 wake: current.next_time.as_ref().map(|next| next.0),
                 escalation: Some(current),
