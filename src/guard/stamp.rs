@@ -25,7 +25,7 @@ pub fn user(field: &str, written: Option<&str>, caller: &Caller) -> Result<Patch
     }
 }
 
-/// `spec.by` of a decision: the caller with the groups that say what it may decide. Beyond [`MAX_GROUPS`] the groups
+/// `spec.by` of a decision: the caller with the groups that say what it may decide. Beyond `MAX_GROUPS` the groups
 /// that policies name are kept first.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What follows from the facts of an incident: [`PHASES`], one after the other, over one draft. Pure.
+//! What follows from the facts of an incident: `PHASES`, one after the other, over one draft. Pure.
 //!
 //! Reading the list is reading a reconcile. Each phase is a short function below it that says what it needs from earlier
 //! phases and what it writes; the rules themselves are in the files of this folder.

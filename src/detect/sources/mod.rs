@@ -1,7 +1,7 @@
 //! The kinds of sources, one file each. A kind makes [`Observation`]s of a post or of what it watches; everything
 //! after that is the same for all of them.
 //!
-//! A new kind takes its file here, its line in [`MEMBERS`], and its struct in `api/alert_source.rs`.
+//! A new kind takes its file here, its line in `MEMBERS`, and its struct in `api/alert_source.rs`.
 
 mod alertmanager;
 mod condition;

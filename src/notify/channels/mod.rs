@@ -1,7 +1,7 @@
 //! The ways in which a message leaves, one file each.
 //!
 //! A new channel is a struct in `src/api/notification_channel.rs`, a file here that implements [`Channel`] for it, and
-//! its line in [`MEMBERS`].
+//! its line in `MEMBERS`.
 
 pub mod signature;
 pub mod webhook;

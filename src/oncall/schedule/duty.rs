@@ -13,9 +13,9 @@ const MAX_EDGES: usize = 2_000;
 pub struct OnDuty {
     /// Names in the order of `spec.people`; empty in a gap.
     pub people: Vec<String>,
-    /// Start of the interval; `None` if there is none within [`MAX_EDGES`] edges.
+    /// Start of the interval; `None` if there is none within `MAX_EDGES` edges.
     pub since: Option<Timestamp>,
-    /// End of the interval, exclusive; `None` if there is none within [`MAX_EDGES`] edges.
+    /// End of the interval, exclusive; `None` if there is none within `MAX_EDGES` edges.
     pub until: Option<Timestamp>,
     /// Names of the people on duty from `until` on; empty for nobody, or without `until`.
     pub next: Vec<String>,

@@ -1,7 +1,7 @@
 //! The kinds of steps, one file each. Pure: a kind plans over a live object and proves from it what happened; the
 //! run reads and sends.
 //!
-//! A new kind takes its file here, its line in [`MEMBERS`], and its struct in `api/runbook.rs`.
+//! A new kind takes its file here, its line in `MEMBERS`, and its struct in `api/runbook.rs`.
 
 pub mod check;
 pub mod kind;
