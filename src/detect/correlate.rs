@@ -27,7 +27,7 @@ pub enum Key<'a> {
     Group(&'a str),
 }
 
-/// What becomes of observations.
+/// The decision about observations.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Correlation {
     /// They are merged into the incident of that name: it is open, is reopened, or has signals that have now cleared.
@@ -172,7 +172,7 @@ fn ended(incident: &Incident) -> Option<Timestamp> {
     Some(incident.status.as_ref()?.resolved.as_ref()?.time.0)
 }
 
-/// Whether an incident is about one of the objects, whatever service claims it.
+/// Whether an incident is about one of the objects, under any service.
 fn covers_any(incident: &Incident, seen: &[Observation]) -> bool {
     let affected =
         incident.status.as_ref().map(|status| changes::affected(incident, status)).unwrap_or_default();

@@ -141,7 +141,7 @@ impl IncidentSearch<'_> {
         Ok(is_right.then_some(live))
     }
 
-    /// Creates the incident of a new outage, or finds the one that somebody else has created for it.
+    /// Creates the incident of a new outage, or finds the one that another writer has created for it.
     async fn begin(&mut self, seen: &[Observation], now: Timestamp) -> Result<Begun, Error> {
         let source = self.known.source;
         let (service, name) = match self.known.key {
@@ -211,8 +211,8 @@ async fn create(
     }
 }
 
-/// Merges the observations into an incident's signals. False if somebody else wrote the incident first. `raised` is the
-/// incident whose severity an earlier attempt raised, and to what.
+/// Merges the observations into an incident's signals. False if another writer changed the incident first.
+/// `raised` is the incident whose severity an earlier attempt raised, and the new severity.
 async fn add(
     incidents: &Api<Incident>,
     incident: &Incident,

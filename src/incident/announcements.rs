@@ -11,8 +11,8 @@ const MAX_NAME: usize = 128;
 /// Maximum number of people that are remembered, as the schema allows.
 const MAX_PAGED: usize = 100;
 
-/// Adds the messages of an announcement to those that are to be stored, unless it has been made; returns whether it is
-/// made with this. One that would reach nobody is tried again.
+/// Adds the messages of an announcement to those that are to be stored, unless it has been made before.
+/// Returns whether this call makes it. An announcement without messages is tried again.
 pub fn once(
     status: &mut IncidentStatus,
     outgoing: &mut Vec<Message>,
@@ -27,7 +27,7 @@ pub fn once(
     outgoing.extend(messages);
     status.announced.push(what);
     while status.announced.len() > MAX_ANNOUNCED {
-        // What belongs to an earlier relapse is not asked for any more; all else is, in each look.
+        // Names of an earlier relapse are not asked for any more; all others are, in each reconcile.
         let relapses = status.relapses;
         let is_past = |name: &String| {
             name.split_once('/').and_then(|(of, _)| of.parse::<i32>().ok()).is_some_and(|of| of != relapses)

@@ -62,7 +62,7 @@ impl IncidentFacts {
         self.services.iter().find(named).or_else(|| self.services.iter().find(owns))
     }
 
-    /// Whether a policy governs a namespace. Without one nobody may lead there.
+    /// Whether a policy governs a namespace. Without one no person may lead there.
     pub fn is_governed(&self, namespace: &str) -> bool {
         !policy::covering(&self.policies, namespace, &self.operator_namespace).is_empty()
     }

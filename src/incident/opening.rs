@@ -25,7 +25,7 @@ fn detection(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let detection = incident.spec.detection.as_ref();
     let created = incident.metadata.creation_timestamp.clone().unwrap_or_else(|| stored_time(now));
     let detected = detection.and_then(|detection| detection.time.clone()).unwrap_or(created);
-    // A reporter's clock may be ahead of ours.
+    // A reporter's clock may be ahead of Mayday's.
     let detected = stored_time(detected.0.min(now));
     let method = detection.map(|detection| detection.method).unwrap_or_default();
     let reporter =

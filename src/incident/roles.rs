@@ -48,8 +48,8 @@ fn counting<'a>(said: Option<&'a Commitment>, lapsed: &mut Option<Commitment>) -
     said.map(|person| person.user.as_str())
 }
 
-/// Restarts the escalation if a new signal is worse than the severity people were paged for and nobody leads. `said` is
-/// the severity of the incident before the signal.
+/// Restarts the escalation if a new signal is worse than the severity people were paged for and no person
+/// leads. `said` is the severity of the incident before the signal.
 pub fn worsen(incident: &Incident, status: &mut IncidentStatus, said: Severity, worst: Severity) {
     let known = status.paged_severity.unwrap_or(said);
     if worst.worse_than(known) && !is_led(incident, status) {
@@ -131,7 +131,7 @@ mod tests {
             (spec, status)
         };
         let (mut spec, mut status) = answered(json!({}));
-        // As after a conflict or a crash: the spec was raised, and nobody was paged for it.
+        // As after a conflict or a crash: the spec was raised, and no person was paged for it.
         spec["severity"] = json!("SEV2");
         recorded(spec.clone(), &mut status);
         worsen(&incident(spec.clone()), &mut status, Severity::Sev2, Severity::Sev2);

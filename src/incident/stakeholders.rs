@@ -1,4 +1,5 @@
-//! Messages to stakeholders (rules §10): inside by itself, outside only when a person says so. Pure.
+//! Messages to stakeholders (docs/rules.md#stakeholders-internal, #stakeholders-external). Mayday sends the
+//! internal ones by itself, the external ones only when a person says so. Pure.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -16,12 +17,12 @@ use crate::text::cut;
 
 /// Time until stakeholders hear next, if an update does not say another time.
 const NEXT: SignedDuration = SignedDuration::from_mins(30);
-/// How long a message to stakeholders is of use.
+/// How long a message to stakeholders is useful.
 const OF_USE: SignedDuration = SignedDuration::from_hours(4);
 /// Longest draft in bytes, as the schema allows.
 const MAX_DRAFT: usize = 2000;
 
-/// What is said to stakeholders, under the name by which it is said once.
+/// A message to stakeholders, with the name that keeps it from being sent twice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Announcement {
     /// Its name: `0/open`, `update/3`.
@@ -36,7 +37,7 @@ pub struct Announcement {
     pub messages: Vec<Message>,
 }
 
-/// What stakeholders are told an outage in.
+/// The words in which an outage is described to stakeholders.
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
     start: Timestamp,
@@ -94,7 +95,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// What is to be said now.
+/// The announcements that are due now.
 pub fn decide(
     incident: &Incident,
     facts: &IncidentFacts,
@@ -146,8 +147,8 @@ pub fn decide(
     said.into_iter().map(announcement).collect()
 }
 
-/// What the public could be told, until a person has written to them or the outage is over; absent where nobody outside
-/// is to be told, or no words for them are known.
+/// A draft of the message to the public, until a person has written to them or the outage is over. Absent if
+/// no external stakeholders are to be told, or no words for them are known.
 pub fn draft(
     incident: &Incident,
     facts: &IncidentFacts,
@@ -166,7 +167,7 @@ pub fn draft(
     Some(cut(&text, MAX_DRAFT))
 }
 
-/// What they hear at the end: since when, or that it was no outage of its own.
+/// The message at the end: since when, or that it was no outage of its own.
 fn over(incident: &Incident, status: &IncidentStatus, zone: &TimeZone, now: Timestamp) -> String {
     let title = incident.spec.title.trim_end_matches('.');
     let resolution = incident.resolution(status);

@@ -48,7 +48,8 @@ impl Reconciler for NotificationChannelReconciler {
     ) -> Result<Requeue, Error> {
         let namespace = channel.namespace().unwrap_or_default();
         let secret = match check(context, &namespace, &channel.spec).await {
-            // As long as nothing is known, what was said of the channel stands: pages must not be led past it.
+            // While the Secret cannot be read, the last status of the channel stands: pages must not be led
+            // past it.
             Err(CredentialError::Unreadable(_, source)) if is_passing(&source) => {
                 return Err((*source).into());
             }

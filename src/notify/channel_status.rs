@@ -1,4 +1,4 @@
-//! What a channel's status says. Pure.
+//! The status of a channel. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -35,7 +35,8 @@ pub fn decide<'a>(
     let (sent, trouble) = latest(messages);
     let sent = sent.max(status.last_sent_time.as_ref().map(|time| time.0));
     status.last_sent_time = sent.map(|sent| crate::api::common::stored_time(minute(sent)));
-    // What still waits was not taken, whatever else was since; what was given up is past once another one is.
+    // A queued message was not taken, even if later ones were. A message that was given up is past once a
+    // later one is taken.
     let is_present = |message: &Notification, at: Timestamp| {
         message.is_queued() || sent.is_none_or(|sent| at >= minute(sent))
     };

@@ -6,7 +6,7 @@ use kube::{Api, Client};
 
 use crate::cluster::error::code;
 
-/// The type that a Secret must have; the API server lets nobody change it afterwards.
+/// The type that a Secret must have. The API server refuses to change the type of an existing Secret.
 pub const TYPE: &str = "mayday.dev/credential";
 
 /// Why a credential cannot be used. It never holds a value.
@@ -15,13 +15,13 @@ pub enum CredentialError {
     /// There is no such Secret.
     #[error("Secret {0} does not exist; create it with type mayday.dev/credential")]
     Missing(String),
-    /// It is somebody else's Secret.
+    /// The Secret has another type, so it belongs to something else.
     #[error("Secret {0} is not of type mayday.dev/credential; Mayday reads no other: create a new one")]
     Type(String),
     /// A key is missing or not text.
     #[error("Secret {0} has no usable key {1}")]
     Key(String, &'static str),
-    /// What stands under a key is of no use: which key, and why.
+    /// The value of a key is unusable: which key, and why.
     #[error("Secret {0}: {1}: {2}")]
     Value(String, &'static str, String),
     /// The API server did not let it be read, or did not answer.

@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn deliver(context: &Context, notification: &Notification, now: Timestamp) -> Outcome {
     let spec = &notification.spec;
     let (namespace, name) = (notification.namespace().unwrap_or_default(), &spec.channel_ref.name);
-    // What people can mend is tried again until the deadline: a page is not lost by a slip of the pen.
+    // Mayday retries until the deadline where people can fix the cause, so that a typing error loses no page.
     let Some(channel) = caches::get(&context.caches.channels, &namespace, name) else {
         return later(format!("NotificationChannel {name} does not exist in {namespace}"));
     };

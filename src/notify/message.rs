@@ -11,8 +11,8 @@ use crate::api::common::{NameRef, Severity, stored_time};
 use crate::api::notification::{NotificationSpec, Purpose, Reader, SubjectKind, SubjectRef};
 use crate::api::{ChangePolicy, ChangeRequest, Incident, Notification, RunbookRun};
 
-/// How long a message is of use unless its purpose says otherwise: a page of yesterday wakes nobody. What has caused a
-/// message longer ago is not told any more, so that a Notification that was deleted is never sent a second time.
+/// How long a message is useful unless its purpose sets another time, so that a page from yesterday wakes no
+/// one. Events older than this cause no message, so that a deleted Notification is never sent a second time.
 pub const LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// Longest key that [`key`] makes, in bytes.
 const MAX_KEY: usize = 128;

@@ -29,9 +29,10 @@ use crate::cluster::{Context, Error, SharedContext, failpoints};
 
 /// Maximum number of messages that are under way at once, over all channels.
 const AT_ONCE: u16 = 4096;
-/// When a message is looked at again for which its channel had no room.
+/// How long a message waits for another try if its channel had no room.
 const NO_ROOM: SignedDuration = SignedDuration::from_millis(500);
-/// How long a process that stops waits for what is under way; the next one sends it again, with the same id.
+/// How long a stopping process waits for messages under way; the next process sends them again, with the same
+/// id.
 const LAST: Duration = Duration::from_secs(3);
 /// Maximum number of attempts to record an outcome over a newer version.
 const RECORD_ATTEMPTS: usize = 20;
@@ -59,7 +60,7 @@ impl Reconciler for Outbox {
         &context.caches.notifications
     }
 
-    /// What becomes of a subject is settled by its own controller.
+    /// The controller of a subject settles the Notifications about it.
     fn enqueue_for(&self, _: &Change, _: &Context) -> Vec<ObjectRef<Notification>> {
         Vec::new()
     }
@@ -135,7 +136,7 @@ async fn is_there(context: &Context, notification: &Notification) -> Result<bool
         SubjectKind::Incident => is_stored(context, &caches.incidents, notification).await,
         SubjectKind::ChangeRequest => is_stored(context, &caches.requests, notification).await,
         SubjectKind::RunbookRun => is_stored(context, &caches.runs, notification).await,
-        // What happened under a policy is told even if the policy is gone: then it matters the more.
+        // An event under a policy is reported even if the policy is gone: then it matters the more.
         SubjectKind::ChangePolicy => Ok(true),
     }
 }
@@ -159,7 +160,7 @@ where
     Ok(api.get_metadata_opt(&subject.name).await?.is_some_and(|found| is_it(found.uid())))
 }
 
-/// Writes an outcome into the status of a Notification, whatever else was written meanwhile.
+/// Writes an outcome into the status of a Notification, even if the Notification has changed meanwhile.
 async fn record(api: &Api<Notification>, sent: &Notification, outcome: &Outcome) -> Result<Requeue, Error> {
     let name = sent.name_any();
     let mut stored = sent.clone();

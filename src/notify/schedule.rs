@@ -17,7 +17,7 @@ const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(30);
 /// Longest error that the API takes, in bytes.
 const MAX_ERROR: usize = 500;
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// The channel took it.
@@ -36,14 +36,14 @@ pub enum Outcome {
     },
     /// Its deadline passed before it was tried.
     Expired,
-    /// Its subject is gone, so that nobody needs it any more.
+    /// Its subject is gone, so the message is no longer needed.
     Superseded,
 }
 
-/// What a decision about the subject makes of a Notification.
+/// How a decision about the subject settles a Notification.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settlement {
-    /// Nobody needs it any more; it is not sent if it still waits.
+    /// It is no longer needed; it is not sent if it still waits.
     Superseded,
     /// Its recipient has acknowledged the incident after it was sent.
     Acknowledged(Stamped),

@@ -99,7 +99,7 @@ fn joined(names: &[String]) -> String {
     if names.is_empty() { "nobody".to_owned() } else { cut(&names.join(", "), MAX_NAMES) }
 }
 
-/// The targets of the escalation that do not exist, so that nobody would be paged.
+/// The targets of the escalation that do not exist, so that they would page no one.
 fn dangling(spec: &OnCallRotationSpec, facts: &RotationFacts) -> Vec<String> {
     let RotationFacts { channels, rotations, .. } = facts;
     let Some(escalation) = &spec.escalation else { return Vec::new() };

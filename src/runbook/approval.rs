@@ -102,9 +102,9 @@ fn unlapsed(approvals: &[Arc<Approval>], now: Timestamp) -> Vec<Arc<Approval>> {
     approvals.iter().filter(stands).cloned().collect()
 }
 
-/// Counts the approvals of a Runbook. Incidents do not change the rule: an incident must not void the approval of the
-/// Runbook that answers it. `authors` changed what the digest covers since the last approved digest; `None` means that
-/// they are unknown, so nobody can approve.
+/// Counts the approvals of a Runbook. Incidents do not change the rule: an incident must not void the
+/// approval of the Runbook that answers it. `authors` changed what the digest covers since the last approved
+/// digest; `None` means that they are unknown, so no person can approve.
 pub fn of_runbook(facts: &ApprovalFacts<'_>, authors: Option<&[String]>, now: Timestamp) -> Count {
     let Some(authors) = authors else {
         let message = "nobody knows who wrote it: apply it once more while Mayday is up".to_owned();

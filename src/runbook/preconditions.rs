@@ -19,7 +19,7 @@ const MAX_NESTING: usize = 2;
 const MAX_VALUES: usize = 10_000;
 /// Maximum number of values of an object if comprehensions are nested.
 const MAX_VALUES_NESTED: usize = 1_000;
-/// Maximum length of the part of a compiler error that is told, in bytes.
+/// Maximum length of the quoted part of a compiler error, in bytes.
 const MAX_ERROR: usize = 500;
 /// Name of the one variable.
 const OBJECT: &str = "object";

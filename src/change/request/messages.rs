@@ -1,4 +1,4 @@
-//! Who is told about a request, and what: approvers while it waits, the requester when it is decided. Pure.
+//! Messages about a request: to the approvers while it waits, to the requester when it is decided. Pure.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::oncall::escalation::recipients;
 use crate::oncall::escalation::recipients::Recipient;
 use crate::text::{cut, instant};
 
-/// Maximum number of uses that were taken back that are told at a time.
+/// Maximum number of uses taken back that are announced at a time.
 const RESTORES_TOLD: usize = 3;
 
 /// People who may be told.
@@ -32,9 +32,9 @@ pub struct People<'a> {
     pub approvers: Vec<&'a Person>,
     /// Who may lead.
     pub leads: Vec<&'a Person>,
-    /// Everybody with contacts in the namespace; among them the requester, if known.
+    /// All people with contacts in the namespace; among them the requester, if known.
     pub everybody: Vec<&'a Person>,
-    /// Everybody who hears when something approved is taken back.
+    /// The people who are told when an approved change is taken back.
     pub concerned: Audience,
 }
 
@@ -51,7 +51,8 @@ pub fn decide(
     messages
 }
 
-/// The Notifications about a request that nobody needs any more: nobody is asked for what does not wait.
+/// The Notifications about a request that are no longer needed: those that ask for approval once the request
+/// no longer waits.
 pub fn no_longer_needed(
     status: &ChangeRequestStatus,
     notifications: &[Arc<Notification>],
@@ -115,7 +116,8 @@ fn asked_or_told(
     recipients::messages(&recipients, &format!("{uid}/{key}"), purpose, &text, now)
 }
 
-/// The messages about the latest uses that were taken back: it passed without a new approval, so everybody hears.
+/// The messages about the latest uses that were taken back. Taking back needs no new approval, so all
+/// concerned are told.
 fn taken_back(
     request: &ChangeRequest,
     status: &ChangeRequestStatus,
@@ -159,7 +161,7 @@ fn asked<'a>(
 ) -> Vec<&'a Person> {
     let mut asked: Vec<&Person> = people.approvers.clone();
     for binding in &evaluation.bindings {
-        // A lead who has claimed decides; until then whoever may claim is asked.
+        // A lead who has claimed decides; until then all who may claim are asked.
         let may = |person: &&&Person| binding.lead.as_ref().is_none_or(|lead| *lead == person.user);
         asked.extend(people.leads.iter().filter(may));
     }

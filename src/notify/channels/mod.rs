@@ -64,7 +64,7 @@ pub struct Envelope<'a> {
     pub allow_loopback: bool,
 }
 
-/// What a member of a channel's spec is to this version of Mayday.
+/// Whether this version of Mayday can send through a member of a channel's spec.
 #[derive(Clone, Copy)]
 pub enum Member<'a> {
     /// It sends messages.

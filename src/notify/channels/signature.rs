@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What a signing key begins with.
+/// Prefix of every signing key.
 const PREFIX: &str = "whsec_";
 /// The bytes that the scheme asks for at least, and at most.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;

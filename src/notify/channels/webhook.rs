@@ -60,7 +60,7 @@ fn secrets(credential: &Credential) -> Result<(&str, SigningKey), CredentialErro
     Ok((url, key))
 }
 
-/// The body of a POST. `id` repeats `webhook-id`: whoever has seen it may drop the message.
+/// The body of a POST. `id` repeats `webhook-id`: a receiver that has seen the id may drop the message.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Body<'a> {
@@ -156,7 +156,7 @@ async fn attempt(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Result
     Ok(judge(response.status(), after, now))
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 pub fn judge(status: StatusCode, retry_after: Option<&str>, now: Timestamp) -> Outcome {
     let error = format!("the receiver answered {}", status.as_u16());
     match status.as_u16() {

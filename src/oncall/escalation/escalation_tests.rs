@@ -327,7 +327,7 @@ fn a_page_that_is_about_to_be_sent_is_not_replaced() {
 }
 
 #[test]
-fn whoever_is_alone_is_told_that_they_are_called_again_and_then_that_nobody_else_is() {
+fn a_lone_person_reads_that_they_are_called_again_then_that_no_one_is() {
     let (mut incident, mut rotations) = (incident(), rotations());
     let mut payments = (*rotations[1]).clone();
     payments.spec.escalation = None;
@@ -363,7 +363,7 @@ fn paging_goes_on_where_it_stood_once_a_rotation_that_vanished_is_back() {
 }
 
 #[test]
-fn a_level_whose_channels_do_not_work_holds_up_nobody_and_is_sent_what_is_theirs_later() {
+fn a_level_without_working_channels_is_skipped_and_gets_its_pages_later() {
     let (mut incident, mut rotations) = (incident(), rotations());
     let mut payments = (*rotations[1]).clone();
     payments.spec.people[0].contacts.remove(0);

@@ -14,7 +14,7 @@ use crate::oncall::escalation::page_text::{Page, Then};
 use crate::oncall::escalation::{Facts, NOT_BEGUN, Paging, find, key};
 use crate::oncall::schedule::local_time::LocalClock;
 
-/// As many names as the API takes.
+/// Maximum number of names, as the schema allows.
 const MAX_PEOPLE: usize = 32;
 
 /// The levels of a rotation, at one instant.
@@ -49,8 +49,8 @@ impl<'a> Levels<'a> {
         Levels { facts, status, rotation, clock, levels, rounds, fallback, now }
     }
 
-    /// Tries once more where nobody of the levels has been called so far. What comes of it is said if it is something
-    /// else than before.
+    /// Tries the levels again if none of their people has been called so far. Reports the result only if it
+    /// differs from the last one.
     pub(super) fn restart(&self, before: Escalation) -> Paging {
         let paging = self.escalate(0, 0);
         if paging.escalation.as_ref() != Some(&before) {
@@ -59,7 +59,7 @@ impl<'a> Levels<'a> {
         Paging { escalation: Some(before), wake: paging.wake, ..Paging::default() }
     }
 
-    /// The next instant at which somebody else may be on duty.
+    /// The next instant at which the people on duty may change.
     fn next_edge(&self) -> Option<Timestamp> {
         let notified = self.levels.iter().flat_map(|level| &level.notify).chain(self.fallback);
         let named = notified.filter_map(|target| target.rotation.as_ref());
@@ -70,11 +70,11 @@ impl<'a> Levels<'a> {
             .min()
     }
 
-    /// Pages the first level with somebody who can be reached, from this one on, or the fallback.
+    /// Pages the first level, from this one on, with a person or room that can be reached; else the fallback.
     pub(super) fn escalate(&self, level: i32, round: i32) -> Paging {
         let mut skipped = Paging::default();
         let mut place = self.place(level, round);
-        // After one whole pass without anybody another one finds nobody either.
+        // If one whole pass reaches no one, another one reaches no one either.
         for _ in 0..self.levels.len() {
             let Some((index, round)) = place else { break };
             let Some(level) = self.level(index) else { break };
@@ -122,7 +122,7 @@ impl<'a> Levels<'a> {
         let recipients = self.recipients(self.fallback);
         let people = self.reached(&recipients);
         let lost = self.lost(&recipients).map(|lost| format!("; {lost}")).unwrap_or_default();
-        // The first level is tried first, so whoever comes here from there has found nobody.
+        // Paging starts at the first level, so a fallback from there means that no level reached a person.
         let begun = (level, round) != (0, 0);
         let name = self.name();
         let told = crate::oncall::escalation::page_text::together(&people);
@@ -203,7 +203,7 @@ impl<'a> Levels<'a> {
             .collect()
     }
 
-    /// Whom a list of targets reaches now, each person and room once.
+    /// The people and rooms that a list of targets names now, each once.
     fn recipients(&self, targets: &[Notify]) -> Vec<Recipient> {
         let overrides = self.facts.overrides;
         let mut found: Vec<Recipient> = Vec::new();
@@ -232,7 +232,8 @@ impl<'a> Levels<'a> {
         found
     }
 
-    /// Who is called after a level, as far as can be said now: those of the next one with somebody who can be reached.
+    /// The people called after a level, as far as is known now: those of the next level with a person or room
+    /// that can be reached.
     fn after(&self, level: i32, round: i32) -> Vec<String> {
         let mut place = self.place(level + 1, round);
         for _ in 0..self.levels.len() {

@@ -1,9 +1,10 @@
 //! Paging: who is called now, who is called next, and when it stops. Pure.
 //!
-//! Each level is paged once a round. A level with nobody who can be reached now is skipped at once and recorded; what
-//! is for its people is sent once their channels work. If a whole pass finds nobody, or every round is over, the
-//! fallback is told, and as long as nobody at all was called it begins anew. People are resolved at the moment a level
-//! is paged, so a change of shift moves later levels only. The acknowledgement stops everything.
+//! Each level is paged once a round. A level whose people cannot be reached now is skipped at once and
+//! recorded; their messages are sent once their channels work. If a whole pass reaches no one, or every round
+//! is over, the fallback is told. As long as no level has reached anyone, paging starts again from the first
+//! level. People are resolved at the moment a level is paged, so a change of shift moves later levels only.
+//! The acknowledgement stops everything.
 
 pub mod levels;
 pub mod page_text;
@@ -24,7 +25,8 @@ use crate::notify::schedule::{self, Settlement};
 use crate::oncall::escalation::levels::Levels;
 use crate::oncall::schedule::local_time::LocalClock;
 
-/// The level of an escalation that has not begun, because its rotation is missing, or nobody of it could be reached.
+/// The level of an escalation that has not begun, because its rotation is missing or none of its people could
+/// be reached.
 pub(super) const NOT_BEGUN: i32 = -1;
 
 /// What paging is decided from.
@@ -47,12 +49,12 @@ pub struct Facts<'a> {
     pub done: &'a str,
 }
 
-/// What follows.
+/// The result of the decision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Paging {
     /// Messages to store before the status is written.
     pub messages: Vec<Message>,
-    /// Notifications that nobody needs any more, and those through which somebody has answered, by name.
+    /// Notifications that are no longer needed, and those through which a person has answered, by name.
     pub settle: Vec<(String, Settlement)>,
     /// How far the paging is from now on; replaces what is stored.
     pub escalation: Option<Escalation>,
@@ -67,7 +69,7 @@ impl Paging {
         self.escalation.as_ref().is_some_and(|escalation| !escalation.people.is_empty())
     }
 
-    /// What was skipped, and then this.
+    /// Puts the messages and notes of skipped levels before those of the next result.
     pub(super) fn then(mut self, next: Paging) -> Paging {
         self.messages.extend(next.messages);
         self.notes.extend(next.notes);
@@ -95,7 +97,8 @@ pub fn decide(facts: &Facts, now: Timestamp) -> Paging {
         let reason = format!("rotation {} is missing", rotation_ref.name);
         return cannot_page(current, settle, &reason, now);
     };
-    // Without a zone nobody is on duty, but whom the levels name, and the fallback, are called all the same.
+    // Without a time zone no person is on duty. People named by the levels, and the fallback, are called all
+    // the same.
     let clock = LocalClock::named(&rotation.spec.time_zone).unwrap_or_else(LocalClock::utc);
     let levels = Levels::new(facts, status, rotation, &clock, now);
     let mut paging = match current {
@@ -148,8 +151,8 @@ fn is_open(status: &IncidentStatus) -> bool {
     status.resolved.is_none() && status.state.is_none_or(IncidentState::is_open)
 }
 
-/// Nobody can be paged; said once, when somebody is due, and tried again whenever something changes: the time at
-/// which the next one is due stays, so it goes on from there.
+/// Records that paging is impossible: once, when the next call is due. Mayday tries again on every change.
+/// The time of the next call is kept, so that paging goes on from there.
 fn cannot_page(
     current: Option<Escalation>,
     settle: Vec<(String, Settlement)>,
@@ -168,14 +171,14 @@ fn cannot_page(
             ..Paging::default()
         };
     }
-    // Without a rotation: once it is there, it is another matter whether anybody can be reached.
+    // The rotation is missing. Once it is there, whether its people can be reached is decided separately.
     let escalation = Escalation { level: NOT_BEGUN, exhausted: true, ..Escalation::default() };
     let notes = vec![format!("nobody can be paged: {reason}")];
     Paging { settle, escalation: Some(escalation), notes, ..Paging::default() }
 }
 
-/// Pages that nobody needs any more: all levels' once somebody answered, every page for a person who answered after it
-/// was written, and every page once the outage is over.
+/// Pages that are no longer needed: those of all levels once a person has answered, every page for a person
+/// who answered after it was written, and every page once the outage is over.
 fn no_longer_needed(
     status: &IncidentStatus,
     notifications: &[Arc<Notification>],
@@ -221,7 +224,7 @@ fn answers(status: &IncidentStatus) -> Vec<&Stamped> {
     [&status.acknowledgement, &status.lead].into_iter().flatten().collect()
 }
 
-/// What the keys of the levels' pages begin with; it differs each time that paging begins again at the first level.
+/// Prefix of the keys of the levels' pages; it differs each time that paging begins again at the first level.
 pub(super) fn key(incident: &Incident, status: &IncidentStatus) -> String {
     let uid = incident.metadata.uid.as_deref().unwrap_or_default();
     format!("{uid}/{}.", status.escalation_restarts)

@@ -12,7 +12,7 @@ const MAX_TEXT: usize = 3_500;
 /// Longest part that comes from outside.
 const MAX_PART: usize = 300;
 
-/// Waits below this are told to the second.
+/// Deadlines closer than this are written with seconds.
 const SHORT: SignedDuration = SignedDuration::from_mins(2);
 
 /// A page to one person, or to a room.
@@ -44,18 +44,19 @@ pub struct Page<'a> {
     pub zone: &'a TimeZone,
 }
 
-/// What follows if nobody answers.
+/// The next call if no one answers.
 #[derive(Clone, Copy, Debug)]
 pub enum Then<'a> {
-    /// These are called at that time; where the one who is asked is among them, once more.
+    /// These people are called at that time. The person who is asked may be among them, and is then called
+    /// again.
     Called(Timestamp, &'a [String]),
-    /// Nobody else is left.
+    /// No one else is left to call.
     NobodyElse,
 }
 
 impl Page<'_> {
-    /// Until when to answer. Whole minutes as people read them, which are never later; a minute that may be over when
-    /// it is read is told to the second.
+    /// The time until which to answer, rounded down to the minute. A close deadline has seconds: its minute
+    /// may be over when the page is read.
     fn answer_by(&self, deadline: Timestamp) -> String {
         if deadline.duration_since(self.now) < SHORT {
             return deadline.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
@@ -63,7 +64,8 @@ impl Page<'_> {
         minute(deadline, self.zone)
     }
 
-    /// Who is called next, as the one who is asked is told: `bea and lena are called`, `you are called again`.
+    /// Names the people called next, for the person who reads the page: `bea and lena are called`,
+    /// `you are called again`.
     fn called(&self, next: &[String]) -> String {
         let is_asked = |name: &String| Some(name.as_str()) == self.person;
         if next.iter().all(is_asked) {

@@ -1,4 +1,4 @@
-//! Whom a message reaches, and the messages themselves. Pure.
+//! The recipients of a message, and the messages themselves. Pure.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct Recipient {
     pub person: Option<String>,
     /// Kubernetes user; absent for a room.
     pub user: Option<String>,
-    /// The ways to reach them, each after its delay. Nobody is reached by an empty list.
+    /// The ways to reach them, each after its delay. An empty list reaches no one.
     pub contacts: Vec<(SignedDuration, NameRef, Option<String>)>,
 }
 
@@ -79,7 +79,7 @@ pub fn trouble(channel: &NameRef, channels: &[Arc<NotificationChannel>]) -> Opti
     (ready.status == "False").then(|| format!("NotificationChannel {name} is not Ready"))
 }
 
-/// Everybody on duty in a rotation. Nobody if it cannot be used; its `Ready` condition says why.
+/// The people on duty in a rotation. Empty if the rotation cannot be used; its `Ready` condition says why.
 pub fn on_duty(
     rotation: &OnCallRotation,
     overrides: &[Arc<OnCallOverride>],
@@ -90,8 +90,8 @@ pub fn on_duty(
     names.filter_map(|name| Recipient::person(rotation, &name)).collect()
 }
 
-/// Who is called where a lead is needed: whoever is on duty in the lead's rotation of a service, or where nobody can be
-/// reached there, in its own. Where no channel works, it waits for one of the first.
+/// The people called when a lead is needed: those on duty in the lead rotation of a service or, if none of
+/// them can be reached, in its on-call rotation. If no channel works, the message waits for one of the first.
 pub fn for_a_lead(
     named: &ServiceRotations,
     rotations: &[Arc<OnCallRotation>],

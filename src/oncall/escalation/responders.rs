@@ -1,4 +1,5 @@
-//! Who is asked a question of a check or of a step: one person on duty, or the lead (rules §2). Pure.
+//! The people who may answer a question of a check or of a step: one person on duty, or the lead
+//! (docs/rules.md#questions). Pure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ mod tests {
         let spec = json!({"timeZone": "UTC", "people": [{"name": user, "user": user}, {"name": "ann", "user": "ann"}],
             "layers": [{"name": "l", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
                 "turns": [{"people": [user]}]}]});
-        // What a status says may be of the turn before.
+        // A status may still name the people of the turn before.
         object(
             "OnCallRotation",
             name,

@@ -17,7 +17,7 @@ pub struct OnDuty {
     pub since: Option<Timestamp>,
     /// End of the interval, exclusive; `None` if there is none within `MAX_EDGES` edges.
     pub until: Option<Timestamp>,
-    /// Names of the people on duty from `until` on; empty for nobody, or without `until`.
+    /// Names of the people on duty from `until` on; empty if a gap follows, or without `until`.
     pub next: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ pub fn shift(schedule: &Schedule, at: Timestamp) -> (Option<Timestamp>, Option<T
     extent(schedule, at, |set| *set == now)
 }
 
-/// The intervals between two instants in which nobody is on duty.
+/// The intervals between two instants in which no person is on duty.
 pub fn gaps(schedule: &Schedule, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
     let mut gaps: Vec<(Timestamp, Timestamp)> = Vec::new();
     let mut at = from;

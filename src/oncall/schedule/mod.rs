@@ -151,7 +151,7 @@ impl CompiledLayer {
         Some(CompiledLayer { priority: layer.priority, start, turns, windows, people, never })
     }
 
-    /// The number of the turn and its people; `None` while the layer has nobody on duty.
+    /// The number of the turn and its people; `None` while the layer has no person on duty.
     fn at(&self, clock: &LocalClock, at: Timestamp) -> Option<(i64, &BTreeSet<usize>)> {
         if at < self.start || self.never || !self.windows.open(clock.reading(at)) {
             return None;

@@ -30,7 +30,7 @@ use crate::runbook::steps::{self, manual};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
-/// Interval between two attempts to find somebody to page for a run that has ended.
+/// Interval between two attempts to find a person to page for a run that has ended.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Reconciles RunbookRuns.

@@ -1,5 +1,6 @@
-//! Who is told about a run: whom it waits for, and where it belongs to no incident who is paged when it failed and its
-//! Runbook says so, or nobody can tell what it did. With an incident, that one pages. Pure.
+//! Messages about a run. A run that waits tells the people it waits for. A run without an incident pages
+//! people if it failed and its Runbook says so, or if its effect is unknown. The incident of any other run
+//! does the paging. Pure.
 
 use std::sync::Arc;
 
@@ -22,11 +23,11 @@ use crate::runbook::run::view;
 use crate::runbook::steps;
 use crate::text::flat;
 
-/// How long after the end of a run somebody to page is looked for.
+/// How long after the end of a run Mayday looks for a person to page.
 const LOOKED_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// How long after a page the run is kept in any case: the cache may not hold the Notification yet.
 const SETTLING: SignedDuration = SignedDuration::from_mins(1);
-/// Longest text that the run says itself, in bytes.
+/// Maximum length of the run's own text in a message, in bytes.
 const MAX_WHAT: usize = 500;
 
 /// What the messages are decided from, all of the run's namespace.
@@ -38,7 +39,7 @@ pub struct Facts<'a> {
     pub services: &'a [Arc<BusinessService>],
     /// The rotations.
     pub rotations: &'a [Arc<OnCallRotation>],
-    /// Who stands in for whom.
+    /// The overrides of the rotations.
     pub overrides: &'a [Arc<OnCallOverride>],
     /// The channels.
     pub channels: &'a [Arc<NotificationChannel>],
@@ -46,7 +47,7 @@ pub struct Facts<'a> {
     pub notifications: &'a [Arc<Notification>],
 }
 
-/// Who is told, and what is no longer needed.
+/// The messages to send, and the Notifications that are no longer needed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
     /// Messages to be stored before the status is written.
@@ -67,7 +68,7 @@ pub fn decide(facts: &Facts, status: &mut RunbookRunStatus, now: Timestamp) -> T
     let settle = facts.notifications.iter().filter(is_over);
     let settle = settle.map(|known| (known.name_any(), Settlement::Superseded)).collect();
     let mut messages = waiting(facts, status, now);
-    // Once somebody was paged for the end, nobody else is.
+    // The end of a run is paged once.
     if status.paged_time.is_none() {
         let failed = failed(facts, now);
         status.paged_time = (!failed.is_empty()).then(|| stored_time(now));
@@ -76,13 +77,13 @@ pub fn decide(facts: &Facts, status: &mut RunbookRunStatus, now: Timestamp) -> T
     Told { messages, settle }
 }
 
-/// Whether somebody is still about to be asked by the run; a settled one asks nobody.
+/// Whether a question or request for approval of the run still waits to be sent. A settled run asks no one.
 pub fn asks(run: &RunbookRun, notifications: &[Arc<Notification>]) -> bool {
     let key = asked_key(&run.uid().unwrap_or_default());
     notifications.iter().any(|known| known.is_queued() && known.spec.key.starts_with(&key))
 }
 
-/// Whether a settled run must stay: it has still to page somebody, or its pages wait to be sent.
+/// Whether a settled run must stay: it has still to page a person, or its pages wait to be sent.
 pub fn is_due(run: &RunbookRun, notifications: &[Arc<Notification>], now: Timestamp) -> bool {
     let status = run.status.as_ref();
     let lasts = |from: Option<Timestamp>, length| {
@@ -116,7 +117,7 @@ fn waiting_key(uid: &str, status: &RunbookRunStatus) -> String {
     format!("{}{}", asked_key(uid), super::journal::current(status).unwrap_or_default())
 }
 
-/// What an end is paged for that no incident hears of.
+/// Why the end of a run without an incident is paged; `None` if it is not.
 fn failure(run: &RunbookRun) -> Option<String> {
     view::escalation(run).filter(|_| run.spec.incident_ref.is_none())
 }
@@ -132,7 +133,7 @@ fn failed(facts: &Facts, now: Timestamp) -> Vec<Message> {
     recipients::messages(&who_leads(facts, now), &failed_key(run), Purpose::Page, &text, now)
 }
 
-/// The messages to whom the run waits for.
+/// The messages to the people whom the run waits for.
 fn waiting(facts: &Facts, status: &RunbookRunStatus, now: Timestamp) -> Vec<Message> {
     let run = facts.run;
     let Some(next) = view::waits_for(run) else { return Vec::new() };

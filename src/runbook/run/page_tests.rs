@@ -66,7 +66,7 @@ fn people(state: &str, incident: Value, target: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_run_that_failed_and_belongs_to_no_incident_pages_for_the_service_it_is_about() {
+fn a_failed_run_without_an_incident_pages_for_the_service_it_is_about() {
     let text = "Runbook restart failed (run/r). It belongs to no incident: kubectl mayday show -n shop run/r";
     assert_eq!(paged("Failed", json!(null), "checkout"), [("lena".to_owned(), text.to_owned())]);
     assert_eq!(people("Unknown", json!(null), "till"), ["emil"], "no rotation for leads");
@@ -137,7 +137,7 @@ fn a_person_whom_a_run_waits_for_is_told_once_and_no_more_when_it_goes_on() {
 }
 
 #[test]
-fn a_question_goes_to_those_it_is_for_and_a_missing_lead_is_asked_of_the_rotation() {
+fn a_question_goes_to_those_it_is_for_or_to_the_rotation_of_the_leads() {
     let users = |run: &mut RunbookRun, known: &mut Vec<Arc<Notification>>| -> Vec<String> {
         told(run, known).into_iter().map(|(user, ..)| user).collect()
     };
@@ -157,7 +157,7 @@ fn a_question_goes_to_those_it_is_for_and_a_missing_lead_is_asked_of_the_rotatio
 }
 
 #[test]
-fn a_failed_run_stays_until_somebody_is_paged_for_a_day_and_until_the_page_is_sent() {
+fn a_failed_run_stays_up_to_a_day_for_a_page_and_until_it_is_sent() {
     let run = |paged: Value| -> RunbookRun {
         object(
             "RunbookRun",

@@ -157,7 +157,7 @@ pub fn waits(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Result<Obs
     }
 }
 
-/// A run that a person started begins within 15 minutes or never: later nobody expects it.
+/// A run that a person started begins within 15 minutes or never: later it is no longer expected.
 fn held(obstacle: Obstacle, created: Timestamp, now: Timestamp) -> Result<Obstacle, String> {
     let end = created.checked_add(MAX_WAIT).unwrap_or(Timestamp::MAX);
     if end <= now || obstacle.until.is_some_and(|until| until > end) {

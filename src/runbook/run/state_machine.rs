@@ -84,7 +84,7 @@ pub enum Sent {
     Applied,
     /// The API server has refused it for good, and why.
     Refused(String),
-    /// Somebody changed the object first.
+    /// Another writer changed the object first.
     Conflict,
 }
 

@@ -482,13 +482,13 @@ enum Event {
     Arrive,
     /// The status of the Deployment changes.
     Churn,
-    /// Somebody changes its spec.
+    /// A person changes its spec.
     Edit,
     /// A GitOps tool removes foreign annotations.
     Strip,
     /// Time passes, in seconds.
     Pass(i64),
-    /// Somebody cancels.
+    /// A person cancels.
     Cancel,
 }
 

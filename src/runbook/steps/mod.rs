@@ -83,8 +83,8 @@ pub fn is_workload(target: &ObjectRef) -> bool {
     workloads::is_one(target.group(), &target.kind)
 }
 
-/// The problem of a path that names an object which runs must not read. What a run reads is told in its status,
-/// where many people may read it.
+/// The problem of a path that names an object which runs must not read. The status of a run shows what it
+/// reads, and many people may read that status.
 pub fn unreadable(target: &ObjectRef, path: &str) -> Option<Problem> {
     (target.group().is_empty() && target.kind == "Secret").then(|| Problem {
         path: path.to_owned(),
