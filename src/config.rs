@@ -1,4 +1,5 @@
-//! All settings of the operator: one YAML file, validated as a whole before anything starts.
+//! All settings of the operator. They come from one YAML file, which is validated as a whole before anything
+//! starts.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,31 +8,32 @@ use serde::Deserialize;
 
 use crate::api::duration::Duration;
 
-/// Every setting. Unknown keys are refused, so that a slip of the pen is not silence.
+/// All settings. Unknown keys are refused so that a typing error does not go unnoticed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// The operator's own namespace: its lease, certificates and digests live there.
+    /// The operator's own namespace. It holds the operator's lease, certificates and digests.
     pub namespace: String,
     /// Where the webhooks listen, over TLS.
     pub admission: AdmissionConfig,
-    /// Where alerts are posted to.
+    /// Where senders post alerts.
     pub intake: IntakeConfig,
-    /// Where `/metrics`, `/livez` and `/readyz` are.
+    /// Where `/metrics`, `/livez` and `/readyz` are served.
     pub metrics: MetricsConfig,
-    /// Whether messages may be sent to loopback addresses; for a cluster on one machine.
+    /// Whether messages may be sent to loopback addresses. For a cluster on one machine.
     #[serde(default)]
     pub allow_loopback: bool,
-    /// How a direct login is told from impersonation.
+    /// How Mayday distinguishes a direct login from impersonation.
     #[serde(default)]
     pub direct_login: DirectLogin,
-    /// How long records are kept at least.
+    /// Minimum time for which records are kept.
     #[serde(default)]
     pub retention: Retention,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
-    /// Points at which the process crashes, for tests; only a build with the feature `failpoints` has this setting.
+    /// Points at which the process crashes, for tests. Only a build with the feature `failpoints` has this
+    /// setting.
     #[cfg(feature = "failpoints")]
     #[serde(default)]
     pub testing: TestingConfig,
@@ -43,22 +45,23 @@ pub struct Config {
 pub struct AdmissionConfig {
     /// Address and port.
     pub address: SocketAddr,
-    /// Names and IP addresses that the API server may call it by; the certificate holds all of them.
+    /// Names and IP addresses under which the API server may call the webhooks. The certificate contains all
+    /// of them.
     pub names: Vec<String>,
 }
 
-/// Where alerts are posted to.
+/// Where senders post alerts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IntakeConfig {
     /// Address and port.
     pub address: SocketAddr,
-    /// Base URL that senders use, without a slash at the end; shown in `status.address` of sources.
+    /// Base URL that senders use, without a trailing slash. Shown in `status.address` of AlertSources.
     #[serde(rename = "publicURL")]
     pub public_url: String,
 }
 
-/// Where the operator shows how it is.
+/// Where the operator serves metrics and health.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsConfig {
@@ -66,11 +69,11 @@ pub struct MetricsConfig {
     pub address: SocketAddr,
 }
 
-/// How a direct login is told from impersonation.
+/// How Mayday distinguishes a direct login from impersonation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DirectLogin {
-    /// Key of `userInfo.extra` that the API server sets for a direct login and impersonation does not.
+    /// Key of `userInfo.extra` that the API server sets for a direct login but not for impersonation.
     pub extra_key: String,
 }
 
@@ -80,15 +83,15 @@ impl Default for DirectLogin {
     }
 }
 
-/// How long records are kept at least: what nobody deletes before then.
+/// Minimum time for which records are kept. They cannot be deleted earlier.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// Incidents, from their end on; `0s`: not at all.
+    /// Minimum time for incidents, counted from their end. `0s` means that there is no minimum.
     #[serde(default = "days_30")]
     pub incidents: Duration,
-    /// Notifications, from the end of what they are about on; the operator deletes them then. At least a day after
-    /// their deadline.
+    /// Time for Notifications, counted from the end of their subject, but at least a day after their
+    /// deadline. The operator then deletes them.
     #[serde(default = "days_30")]
     pub notifications: Duration,
 }
@@ -110,7 +113,7 @@ pub struct LogConfig {
     /// Filter such as `info` or `info,mayday::change=debug`.
     #[serde(default = "info")]
     pub level: String,
-    /// One JSON object a line, or text.
+    /// One JSON object per line, or text.
     #[serde(default)]
     pub format: LogFormat,
 }
@@ -125,10 +128,10 @@ impl Default for LogConfig {
     }
 }
 
-/// Shape of log lines.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[default]
     Json,
     /// Text for people.
@@ -140,12 +143,12 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TestingConfig {
-    /// Names of points at which the process kills itself.
+    /// Names of the points at which the process crashes.
     #[serde(default)]
     pub crash_at: Vec<String>,
 }
 
-/// Why the settings cannot be used.
+/// The reason why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -153,21 +156,21 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file is not what is expected; the message names the line.
+    /// The file is not a valid configuration. The message names the line.
     #[error("{path} is not a configuration of Mayday: {message}")]
     Parse {
         /// The file.
         path: String,
-        /// Where and what.
+        /// What is wrong, and where.
         message: String,
     },
-    /// A value makes no sense.
+    /// A value is invalid.
     #[error("{field}: {message}")]
     Invalid {
-        /// Which setting.
+        /// Path of the setting.
         field: &'static str,
         /// What is wrong.
         message: String,
@@ -178,7 +181,7 @@ impl Config {
     /// Reads and validates a file.
     ///
     /// # Errors
-    /// When the file cannot be read, has an unknown key or a value that makes no sense.
+    /// When the file cannot be read, or has an unknown key or an invalid value.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path)
@@ -186,10 +189,10 @@ impl Config {
         Config::parse(&text, &shown)
     }
 
-    /// Reads and validates a text; `path` is for messages.
+    /// Reads and validates a text. `path` appears in error messages.
     ///
     /// # Errors
-    /// When the text has an unknown key or a value that makes no sense.
+    /// When the text has an unknown key or an invalid value.
     pub fn parse(text: &str, path: &str) -> Result<Config, ConfigError> {
         let config: Config = serde_saphyr::from_str(text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;

@@ -10,8 +10,9 @@ use axum::routing::get;
 
 use crate::cluster::SharedContext;
 
-/// The routes. `/livez` says that the process answers; `/readyz` that it serves: every cache is synced, and the webhooks
-/// listen. Holding the lease is no part of it, or a standby would not serve webhooks.
+/// The routes. `/livez` succeeds while the process answers. `/readyz` succeeds while the process serves:
+/// every cache is synced and the webhooks listen. Readiness does not require the lease, because a standby
+/// must serve webhooks too.
 pub fn router(context: SharedContext) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

@@ -1,11 +1,11 @@
-//! Something wrong with what a person wrote: where it is, and how to mend it.
+//! Errors in a manifest that a person wrote: which field is wrong and how to correct it.
 
-/// One thing that is wrong.
+/// One error in a manifest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
     /// Path of the field, as in the manifest: `spec.layers[0].start`.
     pub path: String,
-    /// What is wrong, and what to write instead.
+    /// Says what is wrong and what to write instead.
     pub message: String,
 }
 
@@ -16,7 +16,7 @@ impl Problem {
     }
 }
 
-/// Several problems in one line, separated by semicolons.
+/// Joins several problems into one line, separated by semicolons.
 pub fn join(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

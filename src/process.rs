@@ -1,7 +1,7 @@
-//! The process as a whole: what starts in which order, and how it ends.
+//! Starts the parts of the process in order and stops them.
 //!
-//! Every process serves; the one that holds the lease also runs the controllers. Whatever part ends
-//! unexpectedly ends the process, so that a half-dead operator is never ready.
+//! Every process serves; the one that holds the lease also runs the controllers. If any part ends
+//! unexpectedly, the process ends, so that a half-dead operator is never ready.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,17 +40,17 @@ use crate::service::controller::BusinessServiceReconciler;
 use crate::telemetry::metrics::Metrics;
 use crate::{admission, detect, health, webhook};
 
-/// How long a sender may take for the head of a request.
+/// How long a sender may take to send the head of a request.
 const HEADERS: Duration = Duration::from_secs(10);
-/// How long requests under way have at the end.
+/// How long open requests may take to finish when the process stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until a signal stops it.
 ///
 /// # Errors
-/// When it cannot start, or a part of it ended unexpectedly.
+/// When the operator cannot start, or a part of it ends unexpectedly.
 pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let signalled = signalled();
@@ -90,7 +90,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     ended
 }
 
-/// What every process does, holder of the lease or not.
+/// Starts the servers that every process runs, with or without the lease.
 fn serving(
     context: &SharedContext,
     parts: &mut JoinSet<Result<&'static str, Failure>>,
@@ -102,7 +102,8 @@ fn serving(
     parts.spawn(serve("intake", context.config.intake.address, intake, stop.clone()));
 }
 
-/// Starts everything that only the holder of the lease does; each part goes on until `stop` of the parts.
+/// Starts all parts that only the holder of the lease runs. Each runs until the token in `parts` is
+/// cancelled.
 fn controllers(parts: &mut Parts) {
     let probes = Arc::new(ProbeResults::default());
     parts.task("admission", admission::controller::run);
@@ -141,7 +142,7 @@ impl Parts {
         self.task(R::NAME, |context, stop| controller::run(reconciler, context, stop));
     }
 
-    /// Starts a part that is no controller.
+    /// Starts a part that is not a controller.
     fn task<F>(&mut self, name: &'static str, run: impl FnOnce(SharedContext, CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -169,13 +170,14 @@ async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'st
         idle.clone(),
     ));
     let ended = while_held(&context, held, &stop).await;
-    // Given back only now, so that whoever takes it is alone at work.
+    // The lease is released only after the controllers have ended, so that the next holder works alone.
     idle.cancel();
     lease.await?;
     ended.map(|()| "lease")
 }
 
-/// Starts the controllers each time the lease is held, and stops them when it is lost, until `stop`.
+/// Starts the controllers each time this process gets the lease and stops them when it loses the lease. Runs
+/// until `stop`.
 async fn while_held(
     context: &SharedContext,
     mut held: watch::Receiver<bool>,
@@ -209,7 +211,7 @@ async fn while_held(
     Ok(())
 }
 
-/// Serves plain HTTP until `stop`, then answers what is under way, for a while.
+/// Serves plain HTTP until `stop`, then gives open requests up to [`DRAIN`] to finish.
 async fn serve(
     name: &'static str,
     address: SocketAddr,
@@ -218,12 +220,12 @@ async fn serve(
 ) -> Result<&'static str, Failure> {
     let handle = Handle::new();
     let mut server = axum_server::bind(address).handle(handle.clone());
-    // Who connects and says nothing is not waited for.
+    // A client that connects and sends nothing is disconnected.
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
     let draining = async {
         stop.cancelled().await;
         handle.graceful_shutdown(Some(DRAIN));
-        // The server ends when it is drained, not when it is told to.
+        // The server ends only when it is drained, so this future never completes.
         futures::future::pending::<()>().await;
     };
     tracing::info!(%address, "{name} listens");
@@ -236,7 +238,8 @@ async fn serve(
     Ok(name)
 }
 
-/// Ends when the process is told to stop. Heard from this call on, not only once it is waited for.
+/// Completes when the process receives SIGTERM or SIGINT. Signals are caught from this call on, even before
+/// the future is awaited.
 fn signalled() -> impl Future<Output = ()> {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| match signal(kind) {
         Ok(signal) => Some(signal),

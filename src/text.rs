@@ -1,26 +1,28 @@
-//! Texts that are stored or shown: bounded, and where other people wrote them, harmless. Pure.
+//! Makes texts safe to store and show. Limits their length and replaces control characters in foreign texts.
+//! Pure.
 
 use jiff::Timestamp;
 
-/// An instant as it is told, to the second and with its date: `2026-11-22 02:04:10 UTC`.
+/// An instant for people, with its date and to the second: `2026-11-22 02:04:10 UTC`.
 pub fn instant(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// A text of somebody else on one line: control characters and runs of white space become single spaces, and it
+/// A foreign text on one line. Control characters and runs of white space become single spaces, and the text
 /// is cut to `max` bytes on a character boundary.
 pub fn flat(text: &str, max: usize) -> String {
     let spaced: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
     cut(&spaced.split_whitespace().collect::<Vec<_>>().join(" "), max)
 }
 
-/// Neither a control character nor one that turns the direction of the text around it.
+/// Whether a character is neither a control character nor one that changes the direction of the text around
+/// it.
 pub fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Cuts a text to at most `max` bytes on a character boundary, with `…` at the end where something is missing.
+/// Cuts a text to at most `max` bytes on a character boundary. A text that was cut ends with `…`.
 pub fn cut(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
@@ -32,7 +34,7 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}…", &text[..end])
 }
 
-/// A word as a shell takes it literally.
+/// Quotes a word, where needed, so that a shell takes it literally.
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,5 +1,6 @@
-//! Removes what must go before the release does: the webhooks, which would refuse requests without an operator to
-//! answer, and then the finalizers of runs, which would keep their namespaces from being deleted.
+//! Removes the objects that must go before the release is uninstalled. First the webhooks, which would refuse
+//! requests once no operator answers; then the finalizers of runs, which would block the deletion of their
+//! namespaces.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -15,16 +16,17 @@ use crate::cluster::Error;
 
 /// The chart's mutating webhook configuration.
 const MUTATING: &str = "mayday-guard-stamp";
-/// The chart's validating webhook configurations; the gate first, since it blocks the most.
+/// The chart's validating webhook configurations. The gate comes first because it blocks the most.
 const VALIDATING: [&str; 2] = ["mayday-change-gate", "mayday-guard"];
-/// Maximum number of attempts to release a run: the operator may write it at the same time.
+/// Maximum number of attempts to release a run. Attempts can fail because the operator may write the run at
+/// the same time.
 const ATTEMPTS: usize = 10;
 
-/// Removes webhooks, cancels runs and releases them. What is already gone is fine, so it may be run again.
-/// Returns what was done, one line each.
+/// Removes the webhooks, cancels the runs and releases them. Objects that are already gone are skipped, so
+/// this may run again. Returns one line per action.
 ///
 /// # Errors
-/// When the API server refuses or does not answer. What was done until then stays done.
+/// When the API server refuses or does not answer. Actions before that stay in effect.
 pub async fn run(client: &Client) -> Result<Vec<String>, Error> {
     let mut done = Vec::new();
     for name in VALIDATING {
@@ -69,7 +71,8 @@ async fn let_go(client: &Client, mut run: RunbookRun) -> Result<Option<String>, 
     Err(Error::Conflict(format!("run {name} in {namespace}")))
 }
 
-/// The patch that cancels a run and takes its finalizer away, both or neither; nothing if it is not held.
+/// The patch that cancels an unsettled run and removes its finalizer in one write. `None` if the run has no
+/// finalizer.
 fn release(run: &RunbookRun) -> Option<Value> {
     if !run.finalizers().iter().any(|finalizer| finalizer == RUN_FINALIZER) {
         return None;

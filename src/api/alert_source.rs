@@ -10,7 +10,7 @@ use super::common::{Empty, NameRef, Severity};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 
-/// The members that say what kind of source it is, as they are written in YAML.
+/// YAML names of the members that select the kind of source.
 pub const SOURCE_MEMBERS: &[&str] =
     &["alertmanager", "grafana", "pagerDuty", "cloudEvents", "generic", "heartbeat", "condition", "query"];
 
@@ -186,7 +186,7 @@ pub enum MappedSeverity {
 }
 
 impl MappedSeverity {
-    /// The severity; none for Ignore.
+    /// The severity; `None` for `Ignore`.
     pub fn severity(self) -> Option<Severity> {
         match self {
             MappedSeverity::Sev1 => Some(Severity::Sev1),
@@ -199,7 +199,7 @@ impl MappedSeverity {
     }
 }
 
-/// The members that say how the service is found, as they are written in YAML.
+/// YAML names of the members that select how the service is found.
 pub const SERVICE_RULE_MEMBERS: &[&str] = &["byObject", "ref", "fromLabel"];
 
 /// Which service a signal is about: exactly one of the members.

@@ -90,7 +90,7 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// Short name of the kind, as people write it: `chg`.
+    /// Short name of the kind that people type: `chg`.
     pub fn short(self) -> &'static str {
         match self {
             SubjectKind::ChangeRequest => "chg",

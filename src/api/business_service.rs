@@ -1,4 +1,5 @@
-//! BusinessService: what can break, whom it hurts, who answers, when it counts as healthy.
+//! BusinessService: describes something that can break, whom that hurts, who answers, and when it counts as
+//! healthy.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

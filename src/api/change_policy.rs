@@ -1,4 +1,5 @@
-//! ChangePolicy: what counts as production, who approves, who may lead, how far automation may go.
+//! ChangePolicy: defines what counts as production, who approves, who may lead, and how far automation may
+//! go.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
@@ -279,7 +280,7 @@ pub enum AutomationStart {
 }
 
 impl AutomationStart {
-    /// Whether a runbook may start that way.
+    /// Whether the policy lets a runbook start in this way.
     pub fn allows(self, start: Start) -> bool {
         match self {
             AutomationStart::Disabled => false,

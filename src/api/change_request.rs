@@ -1,4 +1,4 @@
-//! ChangeRequest: one precise change somebody wants to make to production.
+//! ChangeRequest: one precise change that a person wants to make to production.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -71,7 +71,7 @@ pub struct ChangeRequestSpec {
 }
 
 impl ChangeRequestSpec {
-    /// Whether each use may be taken back once without another approval.
+    /// Whether each use may be rolled back once without another approval.
     pub fn allows_rollback(&self) -> bool {
         self.rollback.as_ref().is_some_and(|rollback| rollback.restore_previous.is_some())
     }
@@ -91,7 +91,7 @@ pub enum Partial {
     Forbidden,
 }
 
-/// The members that say what a change does, as they are written in YAML.
+/// YAML names of the members that select what a change does.
 pub const CHANGE_MEMBERS: &[&str] =
     &["update", "scale", "restart", "create", "delete", "exec", "attach", "debug", "portForward", "evict"];
 
@@ -139,7 +139,7 @@ pub struct DeleteChange {
 }
 
 impl DeleteChange {
-    /// Whether what the object owns stays.
+    /// Whether the objects that the deleted object owns are kept.
     pub fn orphans(&self) -> bool {
         self.propagation_policy == Some(PropagationPolicy::Orphan)
     }
@@ -352,7 +352,7 @@ pub enum RequestState {
 }
 
 impl RequestState {
-    /// Whether nothing can be decided or carried out any more.
+    /// Whether the request is final: nothing can be decided or applied any more.
     pub fn is_over(self) -> bool {
         !matches!(self, RequestState::Planning | RequestState::Waiting | RequestState::Approved)
     }

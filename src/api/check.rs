@@ -1,4 +1,4 @@
-//! Checks: what must be seen before a service counts as healthy, or a step as done.
+//! Checks that must pass before a service counts as healthy or a step as done.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ pub struct ReturnToService {
     pub stable_for: Option<Duration>,
 }
 
-/// The members that say what is checked, as they are written in YAML.
+/// YAML names of the members that select what is checked.
 pub const CHECK_MEMBERS: &[&str] =
     &["alertsCleared", "rollout", "condition", "query", "http", "confirmation"];
 

@@ -1,4 +1,4 @@
-//! Shapes that several kinds share.
+//! Types that several kinds share.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -43,24 +43,24 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
-    /// The API group, empty for the core group.
+    /// The API group; empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// Whether an object can have that name, as the schema has it.
+    /// Whether the schema allows an object with this name.
     pub fn takes_name(name: &str) -> bool {
         let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let all = name.chars().all(|c| is_inner(c) || matches!(c, '-' | '.' | ':'));
         all && name.len() <= 253 && name.starts_with(is_inner) && name.ends_with(is_inner)
     }
 
-    /// Whether both name the same object, whatever the version.
+    /// Whether both refer to the same object. The API version is ignored.
     pub fn same_object(&self, other: &ObjectRef) -> bool {
         self.group() == other.group() && self.kind == other.kind && self.name == other.name
     }
 
-    /// As people write it: `deployment/checkout`.
+    /// The form that people write: `deployment/checkout`.
     pub fn display(&self) -> String {
         format!("{}/{}", self.kind.to_lowercase(), self.name)
     }
@@ -106,7 +106,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// As it is written: `SEV2`.
+    /// The name as written in manifests: `SEV2`.
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Sev1 => "SEV1",
@@ -157,13 +157,13 @@ pub struct PlainStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What every status can be asked and told, whatever the kind.
+/// Conditions and observed generation, which every status has.
 pub trait Conditioned {
-    /// The conditions as stored.
+    /// The stored conditions.
     fn conditions(&self) -> &[Condition];
-    /// The conditions, to be changed.
+    /// The conditions, for changes.
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
-    /// Records the generation that the conditions speak of.
+    /// Records the generation that the conditions describe.
     fn set_observed_generation(&mut self, generation: i64);
 }
 
@@ -189,24 +189,26 @@ macro_rules! conditioned {
 
 conditioned!(PlainStatus);
 
-/// An instant as it is stored: whole seconds, so that a status read back equals the one written.
+/// Rounds an instant down to whole seconds, as it is stored, so that a status read back equals the one
+/// written.
 pub fn stored_time(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
-/// Whether both are the same instant to the second, which is all that is stored of an instant.
+/// Whether both are the same instant to the second. Instants are stored without fractions of a second.
 pub fn same_second(one: Option<&Time>, other: Option<&Time>) -> bool {
     one.map(|time| time.0.as_second()) == other.map(|time| time.0.as_second())
 }
 
-/// Schema of a conditions list: a map keyed by type, so that several writers can own their own.
+/// Schema of a conditions list: a map keyed by type, so that each of several writers can own its conditions.
 pub fn conditions(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let mut schema = generator.subschema_for::<Vec<Condition>>();
     schema.insert("description".into(), "What is true of the object now.".into());
     schema.insert("x-kubernetes-list-type".into(), "map".into());
     schema.insert("x-kubernetes-list-map-keys".into(), Value::from(vec!["type"]));
     schema.insert("maxItems".into(), 16.into());
-    // What is not bounded here is written as Mayday writes it: types and reasons are words, statuses are three.
+    // Only Mayday writes these fields, so small limits are enough: types and reasons are words, and there are
+    // three statuses.
     for (field, longest) in [("type", 63), ("reason", 128), ("status", 8)] {
         if let Some(Value::Object(field)) = schema.pointer_mut(&format!("/items/properties/{field}")) {
             field.insert("maxLength".to_owned(), longest.into());

@@ -1,8 +1,8 @@
-//! The types of conditions and the reasons for them: what `kubectl get` and `kubectl wait --for=condition=…` see.
+//! The types and reasons of conditions, as `kubectl get` and `kubectl wait --for=condition=…` see them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Writes an enum whose variants are stored by their own name.
+/// Defines an enum whose variants are stored by their name.
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])+ $variant:ident,)+ }) => {
         $(#[$doc])*
@@ -12,7 +12,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// As it is stored.
+            /// The value as stored.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $($name::$variant => stringify!($variant),)+
@@ -301,12 +301,12 @@ names! {
     }
 }
 
-/// The condition of that type.
+/// The condition with this type.
 pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
-/// Whether the condition of that type is `True`.
+/// Whether the condition with this type is `True`.
 pub fn is_true(conditions: &[Condition], kind: ConditionType) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }

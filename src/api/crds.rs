@@ -1,22 +1,23 @@
-//! The CustomResourceDefinitions as they are written to `crds/`.
+//! Generates the CustomResourceDefinitions for `crds/`.
 //!
-//! kube derives them from the types. What is added here holds for every field alike: a maximum where the
-//! type names none (the API server refuses CEL rules over unbounded fields, and an unbounded status can
-//! outgrow etcd), and no `nullable`, so that a null is refused with a clear error instead of meaning
-//! something.
+//! kube derives them from the types. This module adds two rules for every field. A field without its own
+//! limit gets a maximum, because the API server refuses CEL rules over unbounded fields and an unbounded
+//! status can outgrow etcd. `nullable` is removed, so that a null is refused with a clear error and never
+//! gets a meaning.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, Resource};
 use serde_json::{Map, Value};
 
-/// Longest text where the type says nothing.
+/// Maximum length of a text in characters, unless the type sets its own.
 const MAX_LENGTH: u32 = 1024;
-/// Longest list where the type says nothing.
+/// Maximum number of items in a list, unless the type sets its own.
 const MAX_ITEMS: u32 = 64;
-/// Largest map where the type says nothing.
+/// Maximum number of entries in a map, unless the type sets its own.
 const MAX_PROPERTIES: u32 = 64;
-/// An instant as RFC 3339 has it. The format alone lets through what no reader takes, such as an offset of 99 hours, an
-/// `x` before the fraction or words behind it; it only sees to it that the day exists.
+/// Pattern of an RFC 3339 instant. The format `date-time` alone only ensures that the day exists. It accepts
+/// values that no reader accepts, such as an offset of 99 hours, an `x` before the fraction or words after
+/// it.
 const INSTANT: &str = concat!(
     "^([1-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]",
     "([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
@@ -25,7 +26,7 @@ const INSTANT: &str = concat!(
 /// Every kind's CRD as JSON, in the order of their names.
 ///
 /// # Errors
-/// When a derived CRD cannot be written as JSON, which would be a defect of the types.
+/// When a derived CRD cannot be written as JSON, which would be a defect in the types.
 pub fn all() -> Result<Vec<Value>, serde_json::Error> {
     [
         super::AlertSource::crd(),
@@ -68,14 +69,15 @@ fn bounded(crd: &CustomResourceDefinition) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// The sentence about the kind stands on its spec's type; `kubectl explain` shows it for the kind too.
+/// Copies the description of the spec's type to the kind, so that `kubectl explain` shows it for the kind
+/// too.
 fn describe(schema: &mut Value) {
     if let Some(sentence) = schema.pointer("/properties/spec/description").cloned() {
         schema["description"] = sentence;
     }
 }
 
-/// A kind whose state has a default is in it from its creation on, before anybody writes its status.
+/// Gives each new object the default state of its kind at creation, before the operator writes a status.
 fn start(schema: &mut Value) {
     if let Some(state) = schema.pointer("/properties/status/properties/state/default").cloned() {
         schema["properties"]["status"]["default"] = serde_json::json!({"state": state});
@@ -88,7 +90,7 @@ fn bound(schema: &mut Value) {
     match schema.get("type").and_then(Value::as_str) {
         Some("string") => bound_string(schema),
         Some("array") => {
-            // schemars writes lengths of lists and texts alike; kube keeps both spellings.
+            // schemars spells the limits of lists and texts alike, and kube keeps both spellings.
             schema.entry("maxItems").or_insert(MAX_ITEMS.into());
         }
         Some("object") if schema.contains_key("additionalProperties") => {
@@ -108,7 +110,7 @@ fn bound(schema: &mut Value) {
 
 fn bound_string(schema: &mut Map<String, Value>) {
     if let Some(format) = schema.get("format").and_then(Value::as_str) {
-        // The only formats in use are instants; the longest has nine digits of a second and an offset.
+        // Instants are the only format in use. The longest has nine fractional digits and an offset.
         debug_assert_eq!(format, "date-time");
         schema.entry("maxLength").or_insert(40.into());
         schema.entry("pattern").or_insert(INSTANT.into());
@@ -117,7 +119,7 @@ fn bound_string(schema: &mut Map<String, Value>) {
     }
 }
 
-/// A CRD as a YAML file, with a line that says where it comes from.
+/// A CRD as a YAML file, with a first line that names its source.
 ///
 /// # Errors
 /// When the value cannot be written as YAML.

@@ -1,4 +1,4 @@
-//! Freeze: stop the line until a time.
+//! Freeze: stops changes, automation or both in the scope of a policy until a time.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};

@@ -105,9 +105,9 @@ pub struct IncidentSpec {
     pub review: Option<Review>,
 }
 
-/// The rule that to a list of at most `most` items only others are added, behind them. It looks at each place once:
-/// the API server charges a search of a list by its text, and an object that is too dear to check can never be written
-/// again.
+/// CEL rule for an append-only list of at most `most` items. It compares each index once, because the API
+/// server charges a search of a list by its text, and an object whose check costs too much can never be
+/// written again.
 fn appended(list: &str, most: usize) -> String {
     let places: Vec<String> = (0..most).map(|place| place.to_string()).collect();
     format!(
@@ -118,32 +118,32 @@ fn appended(list: &str, most: usize) -> String {
 }
 
 impl Incident {
-    /// Whether the outage still goes on as far as anybody has said. One that the operator has not looked at yet is open:
-    /// missing data is not health.
+    /// Whether the incident is open: its stored state comes before `Resolved`. An incident without a state is
+    /// open, because missing data does not mean health.
     pub fn is_open(&self) -> bool {
         self.status.as_ref().and_then(|status| status.state).is_none_or(IncidentState::is_open)
     }
 
-    /// User name of the person who leads the incident now; none until somebody claims the lead.
+    /// User name of the person who leads the incident now; `None` until a person claims the lead.
     pub fn lead(&self) -> Option<&str> {
         Some(self.spec.roles.as_ref()?.lead.as_ref()?.user.as_str())
     }
 
-    /// Whether a person has acknowledged. Claiming the lead acknowledges.
+    /// Whether a person has acknowledged the incident. Claiming the lead also acknowledges it.
     pub fn is_answered(&self) -> bool {
         self.lead().is_some()
             || self.spec.acknowledgement.is_some()
             || self.status.as_ref().is_some_and(|status| status.acknowledgement.is_some())
     }
 
-    /// Whether Mayday has seen the outage itself, by the status given. An outage that only a person reported, and that
-    /// no source or check has noticed, is not over because those go on seeing nothing.
+    /// Whether Mayday itself has seen the outage, according to `status`. If only a person reported the outage
+    /// and no source or check has noticed it, clear sources and checks do not prove that it is over.
     pub fn is_noticed(&self, status: &IncidentStatus) -> bool {
         let reported = self.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
         reported.is_by_a_source() || !status.signals.is_empty() || status.noticed_time.is_some()
     }
 
-    /// The resolution in the spec, unless the outage has come back after it, by the status given.
+    /// The resolution in the spec, unless the outage has come back since, according to `status`.
     pub fn resolution(&self, status: &IncidentStatus) -> Option<&Resolution> {
         let lapsed = status.lapsed_resolution.as_ref();
         self.spec.resolution.as_ref().filter(|said| lapsed.is_none_or(|lapsed| !said.repeats(lapsed)))
@@ -185,7 +185,7 @@ pub enum DetectionMethod {
 }
 
 impl DetectionMethod {
-    /// Whether one of the sources found it, and no person.
+    /// Whether a source found the outage and not a person.
     pub fn is_by_a_source(self) -> bool {
         use DetectionMethod::{Alert, Condition, Heartbeat, Query};
         matches!(self, Alert | Heartbeat | Condition | Query)

@@ -1,4 +1,4 @@
-//! What the operator knows of an incident.
+//! Status of an Incident, written by the operator.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -175,18 +175,18 @@ pub enum IncidentState {
 
 /// Actor of a timeline entry: Mayday itself.
 pub const MAYDAY: &str = "mayday";
-/// Actor of a timeline entry: several people who agreed, or people where nobody leads.
+/// Actor of a timeline entry: several people who agreed, or people in an incident without a lead.
 pub const PEOPLE: &str = "people";
 
 impl IncidentStatus {
-    /// Since when service is out: since it came back, or else since the outage began.
+    /// When the current outage began: at the last relapse, or else at the start of the incident.
     pub fn out_since(&self) -> Option<&Time> {
         self.returned_time.as_ref().or(self.start_time.as_ref())
     }
 }
 
 impl IncidentState {
-    /// Whether the outage still goes on as far as anybody has said.
+    /// Whether the incident is open: the state comes before `Resolved`.
     pub fn is_open(self) -> bool {
         self < IncidentState::Resolved
     }

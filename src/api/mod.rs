@@ -1,7 +1,8 @@
-//! The kinds of the group `mayday.dev`, one file each: types, schema rules and printer columns, nothing else.
+//! The kinds of the group `mayday.dev`, one file each. The files contain only types, schema rules and printer
+//! columns.
 //!
-//! Every string, list and map is bounded: by an attribute where the field needs its own limit,
-//! otherwise by [`crds`], which fills in the common one when it writes the manifests.
+//! Every string, list and map is bounded. A field that needs its own limit has an attribute; [`crds`] gives
+//! all other fields the common limit when it writes the manifests.
 
 pub mod alert_source;
 pub mod approval;

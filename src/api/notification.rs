@@ -129,7 +129,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// As receivers, metrics and the names of Notifications have it: `approval-needed`.
+    /// The form used by receivers, metrics and names of Notifications: `approval-needed`.
     pub fn as_str(self) -> &'static str {
         match self {
             Purpose::Page => "page",
@@ -189,17 +189,17 @@ pub enum NotificationState {
 }
 
 impl Notification {
-    /// How far it is; one without a status waits.
+    /// The stored state. A Notification without a status is queued.
     pub fn state(&self) -> NotificationState {
         self.status.as_ref().map(|status| status.state).unwrap_or_default()
     }
 
-    /// Whether it waits to be sent.
+    /// Whether the Notification waits to be sent.
     pub fn is_queued(&self) -> bool {
         self.state() == NotificationState::Queued
     }
 
-    /// Whether it is about the object of that kind and UID.
+    /// Whether the Notification is about the object with this kind and UID.
     pub fn is_about(&self, kind: SubjectKind, uid: &str) -> bool {
         self.spec.subject_ref.kind == kind && self.spec.subject_ref.uid == uid
     }

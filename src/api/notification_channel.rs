@@ -9,7 +9,7 @@ use super::common::{Empty, NameRef};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 
-/// The members that say what kind of channel it is, as they are written in YAML.
+/// YAML names of the members that select the kind of channel.
 pub const CHANNEL_MEMBERS: &[&str] =
     &["webhook", "email", "slack", "pagerDuty", "teams", "ntfy", "matrix", "twilio", "alertmanager"];
 

@@ -1,4 +1,4 @@
-//! OnCallOverride: somebody stands in for somebody.
+//! OnCallOverride: changes for a while who is on duty, such as one person standing in for another.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{Empty, NameRef};
 use super::one_of::{SET_ONE, exactly_one};
 
-/// The members that say what the override does, as they are written in YAML.
+/// YAML names of the members that select what the override does.
 pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove", "clear"];
 
 /// Somebody stands in for somebody, written by people while the rotation lives in Git.

@@ -1,4 +1,4 @@
-//! OnCallRotation: who is on duty when, and who is next if nobody answers.
+//! OnCallRotation: defines who is on duty when, and who is called next if no one answers.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -205,7 +205,7 @@ pub struct Level {
     pub wait: Duration,
 }
 
-/// The members that say whom a level calls, as they are written in YAML.
+/// YAML names of the members that select whom a level calls.
 pub const NOTIFY_MEMBERS: &[&str] = &["onDuty", "person", "rotation", "channel"];
 
 /// Somebody to be paged: exactly one of the members.

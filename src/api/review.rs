@@ -1,4 +1,4 @@
-//! What is written after an outage, before its incident is closed.
+//! The review that people write after an outage, before its incident is closed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Runbook: typed steps that answer a symptom, usable without asking once approved.
+//! Runbook: typed steps that answer a symptom. Once approved, it may run without a further approval.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -13,8 +13,8 @@ use super::common::{Empty, NameRef, ObjectRef, Severity};
 use super::duration::Duration;
 use super::one_of::exactly_one;
 
-/// Annotation with the JSON list of users who changed what the digest covers since the last approved digest.
-/// Stamped by the guard webhook; what a client writes there is replaced.
+/// Annotation with the JSON list of users who changed content under the digest since the last approved
+/// digest. The guard webhook stamps it and replaces any value that a client writes.
 pub const AUTHORS_ANNOTATION: &str = "mayday.dev/authors";
 
 /// Typed steps that answer a symptom, usable without asking once approved. An edit of anything but the
@@ -186,7 +186,7 @@ pub struct Precondition {
     pub message: String,
 }
 
-/// The members that say what a step does, as they are written in YAML.
+/// YAML names of the members that select what a step does.
 pub const STEP_MEMBERS: &[&str] = &[
     "restart",
     "rollback",
@@ -432,15 +432,16 @@ pub struct RunbookStatus {
 crate::conditioned!(RunbookStatus);
 
 impl Runbook {
-    /// Users who changed what the digest covers since the last approved digest, as the guard webhook stamps them.
-    /// `None` if the annotation is missing or unreadable: then the authors are unknown, and nobody may approve.
+    /// Users who changed content under the digest since the last approved digest, as stamped by the guard
+    /// webhook. `None` if the annotation is missing or unreadable: the authors are then unknown, and no one
+    /// may approve.
     pub fn authors(&self) -> Option<Vec<String>> {
         serde_json::from_str(self.metadata.annotations.as_ref()?.get(AUTHORS_ANNOTATION)?).ok()
     }
 }
 
 impl RunbookStatus {
-    /// Who rejected the content of a digest, if anybody has.
+    /// The user who rejected the content with this digest, if any.
     pub fn rejected_by(&self, digest: &str) -> Option<&str> {
         let rejection = self.rejections.iter().find(|rejection| rejection.digest == digest);
         rejection.map(|rejection| rejection.by.as_str())

@@ -10,7 +10,7 @@ use super::approval::CountedDecision;
 use super::common::{NameRef, ObjectRef, ParameterValue, UidRef, UserRef};
 use super::incident_status::{Next, Stamped};
 
-/// Finalizer of a run from its first intent until it is settled.
+/// Finalizer that a run has from its first intent until it is settled.
 pub const RUN_FINALIZER: &str = "mayday.dev/settle";
 
 /// One execution of a Runbook: a journal that survives any crash.
@@ -59,7 +59,7 @@ pub struct RunbookRunSpec {
 }
 
 impl RunbookRun {
-    /// Whether it was started for an incident of that name.
+    /// Whether the run was started for the incident with this name.
     pub fn is_for(&self, incident: &str) -> bool {
         self.spec.incident_ref.as_ref().is_some_and(|named| named.name == incident)
     }
@@ -154,7 +154,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// Whether nothing more will happen.
+    /// Whether the run has ended for good.
     pub fn is_settled(self) -> bool {
         matches!(
             self,

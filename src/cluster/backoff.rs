@@ -1,4 +1,5 @@
-//! How long to wait after an error: per object, longer each time, forgotten after a success.
+//! Backoff after errors. The pause doubles with each failure of an object and starts again from the first
+//! after a success.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +9,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Failures in a row of each object.
+/// Counts the consecutive failures of each object.
 #[derive(Debug)]
 pub struct Backoff<K> {
     first: Duration,
@@ -16,7 +17,7 @@ pub struct Backoff<K> {
     failures: Mutex<HashMap<K, u32>>,
 }
 
-/// For failures: from a second to some minutes.
+/// Backoff for failures. The pauses grow from one second to five minutes.
 impl<K: Eq + Hash> Default for Backoff<K> {
     fn default() -> Backoff<K> {
         Backoff::between(FIRST, LONGEST)
@@ -24,12 +25,12 @@ impl<K: Eq + Hash> Default for Backoff<K> {
 }
 
 impl<K: Eq + Hash> Backoff<K> {
-    /// From one pause to another.
+    /// A backoff whose pauses grow from `first` to `longest`.
     pub fn between(first: Duration, longest: Duration) -> Backoff<K> {
         Backoff { first, longest, failures: Mutex::new(HashMap::new()) }
     }
 
-    /// Counts a failure, and says how long to wait.
+    /// Counts a failure and returns how long to wait before the next attempt.
     pub fn failed(&self, key: K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key).or_insert(0);
@@ -38,7 +39,7 @@ impl<K: Eq + Hash> Backoff<K> {
         wait
     }
 
-    /// Forgets the failures.
+    /// Resets the failure count of the object.
     pub fn succeeded(&self, key: &K) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }

@@ -1,7 +1,8 @@
-//! Caches of the objects in the API server, one watch a kind, and the channel that announces every change.
+//! Caches of the objects in the API server, filled by one watch per kind, and the channel that announces
+//! every change.
 //!
-//! Controllers listen to the channel and read the caches, so that a kind which five controllers look at is still watched
-//! once.
+//! Controllers listen to the channel and read the caches, so a kind that five controllers use is still
+//! watched only once.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -27,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 /// Number of changes that a slow listener may be behind before it gets [`Missed`].
 const BACKLOG: usize = 4096;
 
-/// Something was added, updated or deleted.
+/// An object was added, updated or deleted.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Change {
     /// Kind of the object.
@@ -40,7 +41,7 @@ pub struct Change {
 
 macro_rules! caches {
     ($($(#[$doc:meta])* $field:ident: $kind:ty = $name:ident),+ $(,)?) => {
-        /// A kind that is cached.
+        /// A cached kind.
         #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
         pub enum Kind {
             $($(#[$doc])* $name,)+
@@ -58,7 +59,7 @@ macro_rules! caches {
             }
         }
 
-        /// The caches, one a kind.
+        /// The caches, one per kind.
         pub struct Caches {
             changes: broadcast::Sender<Change>,
             unsynced: watch::Sender<BTreeSet<Kind>>,
@@ -66,7 +67,7 @@ macro_rules! caches {
         }
 
         impl Caches {
-            /// Starts one watch a kind on `tasks`; each goes on until the process ends.
+            /// Starts one watch per kind on `tasks`. The watches run until the process ends.
             pub fn start(client: &Client, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Caches {
                 let (changes, _) = broadcast::channel(BACKLOG);
                 let unsynced = watch::Sender::new(BTreeSet::from_iter(Kind::ALL.iter().copied()));
@@ -121,7 +122,7 @@ caches! {
 }
 
 impl Kind {
-    /// Whether it runs an application: Deployment, StatefulSet or DaemonSet.
+    /// Whether the kind runs applications: Deployment, StatefulSet or DaemonSet.
     pub fn is_workload(self) -> bool {
         matches!(self, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet)
     }
@@ -134,18 +135,19 @@ impl std::fmt::Display for Kind {
 }
 
 impl Caches {
-    /// The kinds whose first list is not complete yet; empty once the process may serve.
+    /// The kinds whose first list is not complete yet. The process may serve once this is empty.
     pub fn unsynced(&self) -> Vec<Kind> {
         self.unsynced.borrow().iter().copied().collect()
     }
 
     /// Returns once the first list of every kind is complete.
     pub async fn synced(&self) {
-        // The sender lives as long as `self`, so that the wait cannot fail.
+        // The wait cannot fail because `self` keeps the sender alive.
         let _ = self.unsynced.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 
-    /// Every change from now on. A listener that is too far behind gets [`Missed`] once instead.
+    /// Every change from now on. A listener that is too far behind gets one [`Missed`] in place of the
+    /// changes it lost.
     pub fn changes(&self) -> impl Stream<Item = Result<Change, Missed>> + Send + use<> {
         let receiver = self.changes.subscribe();
         futures::stream::unfold(receiver, |mut receiver| async move {
@@ -158,12 +160,12 @@ impl Caches {
     }
 }
 
-/// Some changes were missed: the listener must look at everything.
+/// The listener missed some changes and must look at every object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("some changes were missed")]
 pub struct Missed;
 
-/// The object of that name.
+/// The object with this name.
 pub fn get<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -171,7 +173,7 @@ where
     store.get(&ObjectRef::new(name).within(namespace))
 }
 
-/// The cluster-scoped object of that name.
+/// The cluster-scoped object with this name.
 pub fn get_cluster<K>(store: &Store<K>, name: &str) -> Option<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -179,7 +181,7 @@ where
     store.get(&ObjectRef::new(name))
 }
 
-/// All objects in a namespace, ordered by name, so that decisions do not depend on the order of the cache.
+/// All objects in a namespace, sorted by name so that decisions do not depend on the order of the cache.
 pub fn in_namespace<K>(store: &Store<K>, namespace: &str) -> Vec<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -189,7 +191,7 @@ where
     objects
 }
 
-/// All objects as the API server has them now, not as the cache does.
+/// All objects, listed from the API server and not from the cache.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -204,8 +206,8 @@ where
     Ok(list.items.into_iter().filter_map(|object| read(object, cache, |_| ())).map(Arc::new).collect())
 }
 
-/// The object, or the cached state of one that cannot be read. So an unreadable object stops only itself, and its last
-/// readable state remains in force.
+/// The object, or its cached state if it cannot be read. An unreadable object therefore affects only itself,
+/// and its last readable state remains in force.
 fn read<K>(object: DeserializeGuard<K>, cache: &Store<K>, mut tell: impl FnMut(&InvalidObject)) -> Option<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -222,7 +224,7 @@ where
     )
 }
 
-/// Keeps a cache as the API server has it, and announces what changed.
+/// Keeps a cache in step with the API server and announces the changes.
 async fn keep<K>(
     api: Api<DeserializeGuard<K>>,
     mut writer: Writer<K>,
@@ -248,8 +250,8 @@ async fn keep<K>(
                 let read = |object| read(object, &writer.as_reader(), tell);
                 let Some(event) = readable_event(event, read) else { continue };
                 let relisted = matches!(event, watcher::Event::InitDone);
-                // A new list replaces the cache only when it is complete. Objects that were in the cache and are not in
-                // the list were deleted meanwhile, so both sides are announced.
+                // A new list replaces the cache only when it is complete. Objects that are in the cache but
+                // not in the list were deleted in the meantime, so both sides are announced.
                 let mut touched =
                     if relisted { cached(kind, &writer.as_reader()) } else { touched(kind, &event) };
                 writer.apply_watcher_event(&event);
@@ -258,7 +260,8 @@ async fn keep<K>(
                     unsynced.send_if_modified(|unsynced| unsynced.remove(&kind));
                 }
                 for change in touched {
-                    // Without listeners the send fails, which is right: only the lease holder listens.
+                    // The send fails when there are no listeners. That is expected: only the lease holder
+                    // listens.
                     let _ = changes.send(change);
                 }
             }
@@ -269,7 +272,7 @@ async fn keep<K>(
     }
 }
 
-/// The event with its object, if that can be read.
+/// The event with its object; `None` if the object cannot be read.
 fn readable_event<K>(
     event: watcher::Event<DeserializeGuard<K>>,
     mut read: impl FnMut(DeserializeGuard<K>) -> Option<K>,
@@ -283,7 +286,7 @@ fn readable_event<K>(
     })
 }
 
-/// The objects that a single event changes.
+/// The objects that one event changes.
 fn touched<K>(kind: Kind, event: &watcher::Event<K>) -> BTreeSet<Change>
 where
     K: Resource<DynamicType = ()>,

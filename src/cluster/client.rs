@@ -1,4 +1,4 @@
-//! Clients: the operator's own, and ones that act as somebody else.
+//! Clients that act as the operator itself, and clients that impersonate ServiceAccounts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use kube::{Client, Config};
 
 use super::Error;
 
-/// No single call takes longer: a lease or an admission review waits behind it.
+/// Timeout of one call. It is short because a lease renewal or an admission review may wait for the call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where the API server is, and who the operator is there.
+/// Loads the address of the API server and the operator's credentials for it.
 ///
 /// # Errors
 /// When neither the file nor the pod's ServiceAccount can be used.
@@ -26,10 +26,11 @@ pub async fn load(kubeconfig: Option<&Path>) -> Result<Config, Box<dyn std::erro
     }
 }
 
-/// How long a watch lasts before it is begun anew, in seconds: a connection that died without a word is noticed so soon.
+/// How long a watch lasts before it is restarted, in seconds. A connection that died silently is noticed
+/// within this time.
 pub const WATCH: u32 = 45;
 
-/// A client for watches and the lists that they begin with; a watch may be silent as long as it lasts.
+/// A client for watches and their initial lists. A watch may stay silent for its whole duration.
 ///
 /// # Errors
 /// When the configuration cannot be used for TLS.
@@ -42,7 +43,7 @@ pub fn watching(config: &Config) -> Result<Client, kube::Error> {
     Client::try_from(config)
 }
 
-/// A client for calls: each ends in time, and none is repeated behind the caller's back.
+/// A client for calls. Each call has a timeout, and the client never retries a call on its own.
 ///
 /// # Errors
 /// When the configuration cannot be used for TLS.
@@ -56,10 +57,10 @@ pub fn calling(config: &Config) -> Result<Client, kube::Error> {
     Client::try_from(config)
 }
 
-/// Extra of the user info that marks the acts of a run; only the operator may set it.
+/// Key of the user info's extra that marks requests made by a run. Only the operator may set it.
 pub const RUN_EXTRA: &str = "mayday.dev/run";
 
-/// Makes clients that act as ServiceAccounts. Nothing else is ever impersonated.
+/// Makes clients that impersonate ServiceAccounts. Mayday impersonates no other kind of user.
 #[derive(Clone)]
 pub struct Impersonator {
     config: Config,
@@ -72,21 +73,21 @@ impl Impersonator {
         Impersonator { config, operator_namespace: operator_namespace.to_owned() }
     }
 
-    /// A client that acts as a Runbook's ServiceAccount, with the mark of the run.
+    /// A client that acts as a Runbook's ServiceAccount and marks its requests with the run.
     ///
     /// # Errors
-    /// When a name cannot stand in a header.
+    /// When a name is not a valid header value.
     pub fn run(&self, namespace: &str, service_account: &str, run_uid: &str) -> Result<Client, Error> {
         // The slash of the key must be escaped in a header name.
         let mark = (HeaderName::from_static("impersonate-extra-mayday.dev%2frun"), value(run_uid)?);
         self.client(namespace, service_account, vec![mark])
     }
 
-    /// A client that plans: it reads, and writes only dry runs, which a ValidatingAdmissionPolicy of the chart
-    /// makes sure of.
+    /// A client that plans. It reads, and its writes are dry runs only; a ValidatingAdmissionPolicy in the
+    /// chart enforces this.
     ///
     /// # Errors
-    /// When the operator's namespace cannot stand in a header.
+    /// When the operator's namespace is not a valid header value.
     pub fn planner(&self) -> Result<Client, Error> {
         self.client(&self.operator_namespace, "mayday-planner", Vec::new())
     }

@@ -1,26 +1,26 @@
-//! Sets conditions in a status without touching those that have not changed. Pure.
+//! Sets conditions in a status and leaves unchanged ones alone. Pure.
 
 use crate::api::common::{Conditioned, stored_time};
 use crate::api::conditions::{ConditionType, Reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Longest message that is stored; longer ones are cut on a character boundary.
+/// Maximum length of a stored message in bytes. Longer messages are cut on a character boundary.
 const MAX_MESSAGE: usize = 1024;
 
-/// The state of a condition.
+/// The status of a condition: True, False or Unknown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// It holds.
+    /// The condition holds.
     True,
-    /// It does not hold.
+    /// The condition does not hold.
     False,
-    /// It is not known.
+    /// It is not known whether the condition holds.
     Unknown,
 }
 
 impl State {
-    /// As it is stored.
+    /// The value as stored.
     pub fn as_str(self) -> &'static str {
         match self {
             State::True => "True",
@@ -36,7 +36,7 @@ impl From<bool> for State {
     }
 }
 
-/// Sets a condition. The transition time moves only when the state does, and stored times have whole seconds.
+/// Sets a condition. The transition time changes only when the state changes, and is stored in whole seconds.
 pub fn set(
     conditions: &mut Vec<Condition>,
     kind: ConditionType,
@@ -74,23 +74,23 @@ pub fn clear(conditions: &mut Vec<Condition>, kind: ConditionType) {
     conditions.retain(|condition| condition.type_ != kind.as_str());
 }
 
-/// Why an object is not ready.
+/// The reason why an object is not ready.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NotReady {
-    /// The object must be changed: reason and message. kstatus sees it as failed.
+    /// A person must change the object first. Holds reason and message. kstatus reports it as failed.
     Stalled(Reason, String),
-    /// Something else must come first: reason and message. kstatus sees it as in progress.
+    /// Something else must happen first. Holds reason and message. kstatus reports it as in progress.
     Waiting(Reason, String),
 }
 
 impl NotReady {
-    /// The message alone.
+    /// The message without the reason.
     pub fn message(&self) -> &str {
         let (NotReady::Stalled(_, message) | NotReady::Waiting(_, message)) = self;
         message
     }
 
-    /// These fields are set, and no controller acts on them yet.
+    /// For an object that sets fields on which no controller acts yet.
     pub fn not_implemented(fields: &[String]) -> NotReady {
         let fields = fields.join(", ");
         NotReady::Stalled(
@@ -100,7 +100,7 @@ impl NotReady {
     }
 }
 
-/// Sets `Ready`, and `Reconciling` or `Stalled` beside it, and the observed generation.
+/// Sets the observed generation, `Ready` and, if the object is not ready, either `Reconciling` or `Stalled`.
 pub fn ready<S: Conditioned>(
     status: &mut S,
     generation: i64,

@@ -1,4 +1,4 @@
-//! Runs a controller: which object is reconciled when, and what follows from a failure.
+//! Runs a controller. Decides when each object is reconciled and how failures are handled.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,14 +19,15 @@ use crate::cluster::caches::{Change, Missed};
 
 /// Maximum number of objects of a kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
-/// Longest time between two reconciles of an object, even if nothing changes and nothing is planned.
+/// Maximum interval between two reconciles of an object, even if nothing changes and no requeue is planned.
 const RESYNC: Duration = Duration::from_secs(600);
-/// A failure becomes an Event on the object once the pause before the next attempt has grown to this.
+/// A failure becomes an Event on the object once the pause before the next attempt reaches this length.
 const EVENT_FROM: Duration = Duration::from_secs(4);
-/// Shortest and longest pause after a write conflict. It grows, so that many writers of one object do not keep it busy.
+/// Shortest and longest pause after a write conflict. The pause grows so that many writers of one object do
+/// not keep it busy.
 const CONFLICT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
-/// When to look at an object again, if nothing changes before.
+/// When to reconcile an object again if nothing changes before then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Requeue {
     /// At this instant.
@@ -41,7 +42,7 @@ impl From<Option<Timestamp>> for Requeue {
     }
 }
 
-/// A loop that keeps the objects of one kind as they should be. `process.rs` has the list of all.
+/// Reconciles the objects of one kind. `process.rs` lists all reconcilers.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind in lower case, singular: the value of the metric label `controller`.
     const NAME: &'static str;
@@ -55,17 +56,18 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The cache of the kind.
     fn cache(context: &Context) -> &Store<Self::Kind>;
 
-    /// The objects to reconcile because another object changed. An object's own changes always reconcile it; it need
-    /// not be named.
+    /// The objects to reconcile because another object changed. A change of an object always reconciles that
+    /// object, so it need not be included.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<Self::Kind>>;
 
-    /// Brings one object up to date and says when to look at it again.
+    /// Brings one object up to date and returns when to reconcile it again.
     ///
-    /// Own status writes enqueue the object once more; that ends when a reconcile has nothing to write.
+    /// A status write by the reconciler enqueues the object once more. This ends when a reconcile has nothing
+    /// to write.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses, or when another writer was faster. The class of the error
-    /// decides when the object is tried again.
+    /// When the API server does not answer or refuses, or when another writer was faster. The class of the
+    /// error decides when the object is retried.
     fn reconcile(
         &self,
         object: Arc<Self::Kind>,
@@ -73,8 +75,8 @@ pub trait Reconciler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Requeue, Error>> + Send;
 }
 
-/// Reconciles every object of a kind now, and again whenever it changes, another change enqueues it, or its time
-/// comes; until `stop`.
+/// Reconciles every object of a kind now, and again when the object changes, another change enqueues it, or
+/// its requeue time comes. Runs until `stop`.
 pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: CancellationToken) {
     let reconciler = Arc::new(reconciler);
     let store = R::cache(&context).clone();
@@ -82,7 +84,7 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
         let store = store.clone();
         move || all(&store)
     };
-    // Listen first, then list: a change in between is reconciled twice, never missed.
+    // Listen first, then list. A change in between is then reconciled twice and never missed.
     let changes = context.caches.changes();
     let at_first = everything();
     let mapper = (Arc::clone(&reconciler), Arc::clone(&context));
@@ -139,8 +141,8 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
                 let wait = backoff.failed(key.clone());
                 let causes = super::error::chain(error);
                 tracing::warn!(controller = R::NAME, object = %key, error = causes, ?wait, "trying again");
-                // Persistent API errors become an Event on the object. Connection failures do not: they concern no
-                // particular object.
+                // Persistent API errors become an Event on the object. Connection failures do not: they
+                // concern no particular object.
                 if error.code().is_some() && wait >= EVENT_FROM {
                     tokio::spawn(async move {
                         let note =

@@ -1,39 +1,39 @@
-//! What can go wrong between the operator and the API server, and what follows from it.
+//! Errors of calls to the API server and of reconciles, and how they are retried.
 
 use std::fmt::Write as _;
 
-/// What can go wrong in a reconcile.
+/// An error of a reconcile.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
     #[error("{}", said(.0))]
     Api(#[source] Box<kube::Error>),
-    /// Somebody wrote first; read again and decide again.
+    /// Another writer changed the object first. Read the object and decide again.
     #[error("{0} was changed by somebody else meanwhile")]
     Conflict(String),
-    /// Something that must be there first is not there yet.
+    /// Something that the object depends on does not exist yet.
     #[error("{0}")]
     Waiting(String),
-    /// Trying again changes nothing; the object must be changed.
+    /// A retry would fail again. A person must change the object.
     #[error("{0}")]
     Terminal(String),
 }
 
-/// What follows from an error.
+/// How an error is retried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Class {
-    /// Try again, each time later.
+    /// Retry with a growing pause.
     Transient,
-    /// Try again soon, without noise.
+    /// Retry soon, without a log line.
     Conflict,
-    /// Wait for a change of something else.
+    /// Wait until another object changes.
     Waiting,
-    /// Wait for a change of the object.
+    /// Wait until the object changes.
     Terminal,
 }
 
 impl Error {
-    /// What follows from it.
+    /// The class of the error, which decides how it is retried.
     pub fn class(&self) -> Class {
         match self {
             Error::Api(_) => Class::Transient,
@@ -43,7 +43,7 @@ impl Error {
         }
     }
 
-    /// A word for metrics; bounded.
+    /// The class as a metric label. The set of values is fixed.
     pub fn label(&self) -> &'static str {
         match self.class() {
             Class::Transient => "transient",
@@ -53,7 +53,7 @@ impl Error {
         }
     }
 
-    /// The HTTP status the API server answered with, if it answered.
+    /// The HTTP status with which the API server answered, if it answered.
     pub fn code(&self) -> Option<u16> {
         match self {
             Error::Api(error) => code(error),
@@ -64,8 +64,9 @@ impl Error {
 }
 
 impl Error {
-    /// Whether the API server refuses the content itself, by a field of it or as a whole: the same again would be refused
-    /// again. What a policy of somebody's refuses may be taken later.
+    /// Whether the API server refuses the content itself, as a whole or because of one field. The same
+    /// content would be refused again. Content refused by an admission policy may be accepted later, so it
+    /// does not count.
     pub fn is_about_the_content(&self) -> bool {
         let Error::Api(error) = self else { return false };
         let kube::Error::Api(status) = &**error else { return false };
@@ -93,7 +94,7 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// The HTTP status of an answer of the API server, if it answered.
+/// The HTTP status with which the API server answered, if it answered.
 pub fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
@@ -101,7 +102,7 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// An error with all its causes, in one line. An answer of the API server is its message alone.
+/// An error with all its causes, in one line. An answer of the API server contributes only its message.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
@@ -113,14 +114,15 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         } else if !text.contains(&cause) {
             let _ = write!(text, ": {cause}");
         }
-        // What is below an answer is the same answer again, in other words.
+        // The sources below an answer only repeat that answer in other words.
         let is_answer = answer.is_some_and(|error| matches!(error, kube::Error::Api(_)));
         next = error.source().filter(|_| !is_answer);
     }
     text.replace('\n', " ")
 }
 
-/// The error of the client in an error, which may be ours around it or a box.
+/// Finds the client's error in `error`, which may be the client's error itself, a box of it, or
+/// [`Error::Api`].
 fn answer<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::Error> {
     let boxed = || error.downcast_ref::<Box<kube::Error>>().map(|error| &**error);
     let ours = || match error.downcast_ref::<Error>() {
@@ -130,7 +132,7 @@ fn answer<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::
     error.downcast_ref::<kube::Error>().or_else(boxed).or_else(ours)
 }
 
-/// An error of the client as a person reads it: `kube` prints the whole status of an answer twice.
+/// Formats an error of the client for people. The text from `kube` would contain the whole status twice.
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.message.is_empty() => {

@@ -1,4 +1,4 @@
-//! Events on objects: they mirror what happened for `kubectl describe`; the truth is in the status.
+//! Events on objects. They show in `kubectl describe` what happened; the status is authoritative.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -6,25 +6,26 @@ use kube::{Client, Resource};
 
 use crate::text::cut;
 
-/// The API server refuses longer notes.
+/// Maximum length of a note in bytes. The API server refuses longer notes.
 const MAX_NOTE: usize = 1024;
-/// An Event is named after its object, with a dot and up to 16 digits behind; no name has more than 253 characters.
+/// Maximum number of characters of the object's name in an Event's name. A dot and up to 16 digits follow it,
+/// and a name may have 253 characters.
 const MAX_NAME: usize = 253 - 17;
 
-/// Writes events; one for the whole process, so that repeats fold into a series.
+/// Writes events. The process has one writer so that repeated events are folded into a series.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
 }
 
 impl Events {
-    /// A recorder that reports as `mayday`, with the process's own name as instance.
+    /// A writer that reports as `mayday`, with the name of the process as instance.
     pub fn new(client: Client, identity: &str) -> Events {
         let reporter = Reporter { controller: "mayday".to_owned(), instance: Some(cut(identity, 128)) };
         Events { recorder: Recorder::new(client, reporter) }
     }
 
-    /// Something normal happened. A failure to write it is logged, never more: events are a mirror.
+    /// Writes a normal event. A failed write is only logged because the status is authoritative.
     pub async fn normal<K>(&self, object: &K, reason: &str, note: &str)
     where
         K: Resource<DynamicType = ()>,
@@ -32,7 +33,7 @@ impl Events {
         self.publish(object.object_ref(&()), EventType::Normal, reason, note).await;
     }
 
-    /// Something happened that a person should see.
+    /// Writes a warning: an event that a person should see. A failed write is only logged.
     pub async fn warning<K>(&self, object: &K, reason: &str, note: &str)
     where
         K: Resource<DynamicType = ()>,
@@ -55,7 +56,7 @@ impl Events {
     }
 }
 
-/// The name, or as much of it as an Event can be named after; the UID still says which object is meant. Names are ASCII.
+/// The name, cut to [`MAX_NAME`] characters. The UID still identifies the object. Names are ASCII.
 fn short(name: &str) -> String {
     let head: String = name.chars().take(MAX_NAME).collect();
     head.trim_end_matches(['-', '.']).to_owned()

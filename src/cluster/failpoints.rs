@@ -1,7 +1,7 @@
-//! Points at which a test lets the process crash, to see that nothing is lost or done twice.
+//! Points at which a test makes the process crash, to check that nothing is lost or done twice.
 //!
-//! Only a build with the feature `failpoints` has them. In every other build a point does nothing, and the setting that
-//! names points is refused as unknown.
+//! Only a build with the feature `failpoints` has them. In every other build a point does nothing, and the
+//! setting that names the points is refused as unknown.
 
 use crate::config::Config;
 

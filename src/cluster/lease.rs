@@ -1,5 +1,6 @@
-//! One process holds the lease and runs the controllers. Safety never depends on it: names, preconditions
-//! and compare-and-swap do that. It only keeps the processes from doing the same work.
+//! Leader election: one process holds the lease and runs the controllers. Safety does not depend on the
+//! lease; names, preconditions and compare-and-swap provide it. The lease only keeps processes from doing the
+//! same work twice.
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +15,23 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 
 const NAME: &str = "mayday";
-/// A holder that has not renewed for so long has lost it.
+/// A holder that has not renewed the lease for this long has lost it.
 const DURATION: Duration = Duration::from_secs(15);
-/// The holder gives up by itself before anybody else may take it.
+/// The holder gives up the lease after this time without renewal. Shorter than [`DURATION`], so that it stops
+/// before another process may take the lease.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// How often it is renewed, or looked at.
+/// Interval at which the holder renews the lease and the others look at it.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What was last seen of the lease, by this process's own clock: other machines' clocks are not trusted.
+/// The version of the lease that was last seen, and since when by this process's own clock. Clocks of other
+/// machines are not trusted.
 #[derive(Clone, Debug)]
 struct Observed {
     version: Option<String>,
     since: Instant,
 }
 
-/// What to do with a lease. Pure.
+/// The next action of this process on the lease. Pure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Create,
@@ -51,7 +54,8 @@ fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) -> Ste
     }
 }
 
-/// Tries for the lease until `stop`; `holding` says whether this process has it. At the end it is given back.
+/// Tries to acquire and renew the lease until `stop`, then releases it. `holding` tells whether this process
+/// has it.
 pub async fn run(
     client: Client,
     namespace: String,
@@ -63,7 +67,8 @@ pub async fn run(
     let mut observed = Observed { version: None, since: Instant::now() };
     let mut renewed: Option<Instant> = None;
     loop {
-        // Counted from before the question: the answer may come long after others saw the lease renewed.
+        // The time counts from before the request. The answer may come long after other processes saw the
+        // renewal.
         let asked = Instant::now();
         let attempt = tokio::time::timeout(GIVE_UP / 2, turn(&api, &identity, &mut observed)).await;
         let held = match attempt {
@@ -91,7 +96,8 @@ pub async fn run(
     }
 }
 
-/// From when the lease is this process's, if it is: `held` says what came of asking, or that nobody knows. Pure.
+/// When this process last renewed the lease, if it has it. `held` is the result of the attempt at `asked`;
+/// `None` means that the result is unknown. Pure.
 fn renewed_at(before: Option<Instant>, asked: Instant, held: Option<bool>) -> Option<Instant> {
     match held {
         Some(true) => Some(asked),
@@ -100,12 +106,13 @@ fn renewed_at(before: Option<Instant>, asked: Instant, held: Option<bool>) -> Op
     }
 }
 
-/// Whether a process that renewed then may still act. Pure.
+/// Whether a process that last renewed the lease at `renewed` may still act. Pure.
 fn holds(renewed: Option<Instant>, now: Instant) -> bool {
     renewed.is_some_and(|at| now.saturating_duration_since(at) < GIVE_UP)
 }
 
-/// One look at the lease; whether this process holds it afterwards.
+/// Reads the lease once and creates, renews or takes it if possible. Returns whether this process then holds
+/// it.
 async fn turn(api: &Api<Lease>, identity: &str, observed: &mut Observed) -> Result<bool, Error> {
     let lease = api.get_opt(NAME).await?;
     let version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
@@ -116,7 +123,7 @@ async fn turn(api: &Api<Lease>, identity: &str, observed: &mut Observed) -> Resu
     let written = match step {
         Step::Wait => return Ok(false),
         Step::Create => api.create(&PostParams::default(), &held(None, identity)).await,
-        // The resourceVersion goes with the write: of two that take, one gets a conflict.
+        // The write carries the resourceVersion, so if two processes take the lease, one gets a conflict.
         Step::Renew | Step::Take => api.replace(NAME, &PostParams::default(), &held(lease, identity)).await,
     };
     match written {
@@ -143,7 +150,7 @@ fn held(lease: Option<Lease>, identity: &str) -> Lease {
     lease
 }
 
-/// Lets the next one take it at once.
+/// Releases the lease so that another process can take it at once.
 async fn release(api: &Api<Lease>, identity: &str) {
     let Ok(Some(mut lease)) = api.get_opt(NAME).await else { return };
     let Some(spec) = lease.spec.as_mut() else { return };

@@ -20,13 +20,13 @@ use crate::telemetry::metrics::Metrics;
 
 pub use error::Error;
 
-/// What every part of the process shares. Cheap to clone behind an `Arc`.
+/// State that all parts of the process share. Cheap to clone behind an `Arc`.
 pub struct Context {
-    /// Calls as the operator's own ServiceAccount, each with a timeout.
+    /// Client for calls as the operator's own ServiceAccount, each with a timeout.
     pub client: kube::Client,
-    /// Reads and dry runs as the planner, whose rights teams widen for their own kinds.
+    /// Client for reads and dry runs as the planner. Teams extend the planner's rights for their own kinds.
     pub planner: kube::Client,
-    /// Makes clients that act as others.
+    /// Makes clients that act as other ServiceAccounts.
     pub impersonate: client::Impersonator,
     /// The settings.
     pub config: Config,
@@ -42,5 +42,5 @@ pub struct Context {
     pub is_admitting: AtomicBool,
 }
 
-/// The context as it is passed around.
+/// The shared context as functions receive it.
 pub type SharedContext = Arc<Context>;

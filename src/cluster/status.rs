@@ -1,4 +1,4 @@
-//! Writing a status: only if it differs, and only over the version it was decided from.
+//! Writes a status only if it differs, and only over the version of the object that it was computed from.
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::PostParams;
@@ -10,7 +10,8 @@ use std::fmt::Debug;
 
 use super::Error;
 
-/// Writes the status of a namespaced object, if it differs from the one in `object`.
+/// Writes the status of a namespaced object if it differs from the one in `object`. Returns the stored
+/// object, or `None` if nothing was written.
 ///
 /// # Errors
 /// [`Error::Conflict`] if the stored object is no longer the one that was decided from.
@@ -28,7 +29,7 @@ where
     replace(&api, object, status).await
 }
 
-/// The same for any scope, through an API the caller chose.
+/// Like [`write()`], but for any scope, through an API that the caller chooses.
 ///
 /// # Errors
 /// [`Error::Conflict`] if the stored object is no longer the one that was decided from.
@@ -42,7 +43,8 @@ where
     }
     let mut next = object.clone();
     *next.status_mut() = Some(status);
-    // resourceVersion stays as it was read: the API server refuses the write if somebody was faster.
+    // The resourceVersion stays as it was read, so the API server refuses the write if another writer was
+    // faster.
     let stored = api.replace_status(&object.name_any(), &PostParams::default(), &next).await?;
     Ok(Some(stored))
 }

@@ -1,4 +1,4 @@
-//! Deployments, StatefulSets and DaemonSets: what runs an application, and is kept in a cache each.
+//! Workloads run applications: Deployments, StatefulSets and DaemonSets. Each kind has a cache.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use serde_json::Value;
 
 use crate::cluster::caches::{Caches, get, in_namespace};
 
-/// Their API group.
+/// API group of workloads.
 pub const GROUP: &str = "apps";
-/// Their kinds.
+/// Kinds of workloads.
 pub const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 
-/// Whether a kind is one of them.
+/// Whether a kind is a workload.
 pub fn is_one(group: &str, kind: &str) -> bool {
     group == GROUP && KINDS.contains(&kind)
 }
 
-/// The workloads of a kind in a namespace as the API server has them, by name; none for any other kind.
+/// The workloads of a kind in a namespace as JSON, sorted by name. Empty if the kind is not a workload.
 ///
 /// # Errors
-/// When one cannot be written as JSON.
+/// When a workload cannot be written as JSON.
 pub fn all(caches: &Caches, namespace: &str, kind: &str) -> Result<Vec<Value>, serde_json::Error> {
     fn of<K>(store: &Store<K>, namespace: &str) -> Result<Vec<Value>, serde_json::Error>
     where
@@ -38,7 +38,7 @@ pub fn all(caches: &Caches, namespace: &str, kind: &str) -> Result<Vec<Value>, s
     }
 }
 
-/// The workload of that kind and name.
+/// The workload with this kind and name, as JSON. `None` if it does not exist or the kind is not a workload.
 ///
 /// # Errors
 /// When it cannot be written as JSON.

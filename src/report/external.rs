@@ -1,4 +1,4 @@
-//! The report for the public: no person, object, image or digest. Pure.
+//! The report for the public. It names no person, object, image or digest. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,14 @@ use crate::api::incident::Audience;
 use crate::api::incident_status::{MAYDAY, PEOPLE};
 use crate::text::instant;
 
-/// Longest summary in bytes; escaping makes it at most five times as long, and the API refuses 8192 characters.
+/// Maximum length of the summary in bytes. Escaping makes it at most five times as long, and the API refuses
+/// 8192 characters.
 const MAX: usize = 1_200;
-/// What the public reads in any case.
+/// Neutral sentence that every public report contains.
 const NEUTRAL: &str = "a service was not available as usual.";
 
-/// The report for the public, in Markdown. A public summary that names a person, an object, an image or a digest
-/// is left out as a whole: a sentence with holes says more than none.
+/// The report for the public, in Markdown. A public summary that names a person, an object, an image or a
+/// digest is left out completely, because a sentence with gaps would reveal more than no sentence.
 pub fn report(facts: &Facts<'_>) -> String {
     let incident = facts.incident;
     match super::instead(incident) {
@@ -33,7 +34,7 @@ pub fn report(facts: &Facts<'_>) -> String {
         && !secret.iter().any(|name| names(summary, name));
     let span = span::of(incident);
     let mut report = format!("# Outage report\n\n{}, {NEUTRAL}\n", span.words());
-    // It was written while the outage went on, or before; whether the public heard it was for a person to decide.
+    // The summary was written before or during the outage. A person decided whether it was published.
     if publishable {
         let is_told = incident.spec.updates.iter().any(|update| update.audience == Audience::External);
         let what = if is_told { "What we said then" } else { "As known while it lasted" };
@@ -49,7 +50,7 @@ pub fn report(facts: &Facts<'_>) -> String {
     report
 }
 
-/// Every name of a person, object or image that the facts hold.
+/// Every name of a person, object or image in the facts.
 pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     let incident = facts.incident;
     let mut found = BTreeSet::new();
@@ -80,7 +81,7 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
         status.timeline.iter().for_each(|entry| add(&entry.who));
         for change in &status.changes {
             add(&change.by);
-            // An image is what holds a colon or a slash: `shop/checkout:v1`.
+            // A word with a colon or a slash counts as an image: `shop/checkout:v1`.
             change.what.split_whitespace().filter(|word| word.contains([':', '/'])).for_each(|word| {
                 add(word.trim_matches(|c: char| !c.is_alphanumeric()));
             });

@@ -10,14 +10,14 @@ use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
 use crate::text::{cut, instant};
 
-/// Longest report in characters; the API refuses more than 32768.
+/// Maximum length of the report in bytes. The API refuses more than 32768 characters.
 const MAX: usize = 32_000;
-/// Longest single part that comes from outside, in bytes.
+/// Maximum length of one text that comes from outside, in bytes.
 const PART: usize = 300;
 
-/// The report for the organisation, in Markdown: what happened to whom from when to when, how it was found, what
-/// was changed and decided by whom. It names the last change before the outage and calls it no cause: that is for
-/// the review to say.
+/// The report for the organisation, in Markdown. It tells what happened, when and to whom, how the outage was
+/// found, and who changed and decided what. It names the last change before the outage but does not call it
+/// the cause: the review decides that.
 pub fn report(facts: &Facts<'_>) -> String {
     let incident = facts.incident;
     let empty = IncidentStatus::default();
@@ -46,12 +46,12 @@ pub fn report(facts: &Facts<'_>) -> String {
     section(&mut report, "Contributing causes", causes.map(|cause| escaped(cause, PART)).collect());
     let room = MAX.saturating_sub(report.len());
     section(&mut report, "Timeline (UTC)", timeline(status, room));
-    // Escaping makes hostile text longer: whatever it holds, the report can be stored.
+    // Escaping makes hostile text longer. The cut ensures that the report can always be stored.
     cut(&report, MAX)
 }
 
-/// One sentence on the outage, one on how it was found, one on the outage that it is a relapse of, one on the last
-/// change before it, one on the last change before service returned, one on how it ended.
+/// One sentence each on the outage, how it was found, the outage that it is a relapse of, the last change
+/// before it, the last change before service returned, and how it ended.
 fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     let incident = facts.incident;
     if let Some(instead) = super::instead(incident) {
@@ -86,7 +86,7 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     if let (Some(healthy), Some(proved)) = (&status.healthy_since_time, &status.restored_time) {
         text.push_str(&format!(" Proved healthy for {}.", span::length(healthy.0, proved.0)));
     }
-    // One of before a relapse is not how it ended.
+    // A resolution from before a relapse does not tell how the outage ended.
     if let Some(resolution) = incident.resolution(status) {
         let reason =
             resolution.reason.as_deref().map(|r| format!(": {}", clause(r, PART))).unwrap_or_default();
@@ -95,7 +95,7 @@ fn summary(facts: &Facts<'_>, status: &IncidentStatus) -> String {
     text
 }
 
-/// By what or whom it was found: `by an alert (alertmanager)`.
+/// How the outage was found, and by whom: `by an alert (alertmanager)`.
 fn found_by(incident: &Incident) -> String {
     let detection = incident.spec.detection.as_ref();
     let how = match detection.map(|detection| detection.method).unwrap_or_default() {
@@ -111,7 +111,7 @@ fn found_by(incident: &Incident) -> String {
     reporter.map_or_else(|| how.to_owned(), |reporter| format!("{how} ({})", escaped(reporter, PART)))
 }
 
-/// What a false alarm and a repeated incident say of themselves: no length, no impact, no cause.
+/// The summary of a false alarm or a duplicate. It tells no duration, impact or cause.
 fn no_outage(incident: &Incident, status: &IncidentStatus, instead: &Instead) -> String {
     let resolution = incident.spec.resolution.as_ref();
     let reason = resolution.and_then(|resolution| resolution.reason.as_deref());
@@ -130,7 +130,7 @@ fn no_outage(incident: &Incident, status: &IncidentStatus, instead: &Instead) ->
     }
 }
 
-/// The newest change that is not younger than an instant.
+/// The newest change at or before an instant.
 fn last_before(status: &IncidentStatus, instant: Timestamp) -> Option<&KnownChange> {
     status.changes.iter().filter(|change| change.time.0 <= instant).max_by_key(|change| change.time.0)
 }
@@ -166,7 +166,7 @@ fn changed(facts: &Facts<'_>, change: &KnownChange) -> String {
     format!("{} ({})", clause(&change.what, PART), said.join(", "))
 }
 
-/// The stored instants, and how long after the start each was.
+/// The stored times, each with the time elapsed since the start.
 fn times(incident: &Incident, status: &IncidentStatus) -> Vec<String> {
     let start = span::of(incident).start();
     let stamped = |who: &crate::api::incident_status::Stamped| {
@@ -211,7 +211,7 @@ fn runs(facts: &Facts<'_>, status: &IncidentStatus) -> Vec<String> {
     .collect()
 }
 
-/// The timeline within `room` bytes; what does not fit is counted, never silently lost.
+/// The timeline, cut to `room` bytes. A last line counts the entries that are left out.
 fn timeline(status: &IncidentStatus, room: usize) -> Vec<String> {
     let (mut lines, mut used) = (Vec::new(), 200);
     for entry in &status.timeline {
@@ -235,7 +235,7 @@ fn timeline(status: &IncidentStatus, room: usize) -> Vec<String> {
     lines
 }
 
-/// A heading with a list; nothing if there is nothing to list.
+/// Appends a heading with a list, or nothing if the list is empty.
 fn section(report: &mut String, title: &str, lines: Vec<String>) {
     if !lines.is_empty() {
         report.push_str(&format!("\n## {title}\n\n- {}\n", lines.join("\n- ")));

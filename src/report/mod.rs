@@ -1,4 +1,4 @@
-//! What is left behind: the outage reports. All of it is pure: stored facts in, Markdown out.
+//! Outage reports. The whole module is pure: stored facts in, Markdown out.
 
 pub mod external;
 pub mod internal;
@@ -13,20 +13,21 @@ use crate::api::incident_status::{IncidentState, Reports};
 use crate::api::review::Review;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
 
-/// What a report is made of. Nothing is looked up, nothing is guessed.
+/// The input of a report. A report looks up and guesses nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The incident, with the status as it is stored or about to be.
+    /// The incident, with the status that is stored or about to be stored.
     pub incident: &'a Incident,
-    /// Requests of the incident's namespace; those that the incident's changes name are explained.
+    /// Requests in the incident's namespace. The report explains those that the incident's changes name.
     pub requests: &'a [Arc<ChangeRequest>],
-    /// Runs of the incident's namespace; those that belong to the incident are listed.
+    /// Runs in the incident's namespace. The report lists those that belong to the incident.
     pub runs: &'a [Arc<RunbookRun>],
 }
 
-/// The reports of an outage that is over. What they are made of may be deleted later; that must take no name out of the
-/// one, nor bring one into the other. So what is stored stays once something that it names is gone, and the public report
-/// stays unless people have written something since.
+/// The reports of an outage that is over. Their inputs may be deleted later. A deletion must not remove a
+/// name from the internal report, nor let one into the public report. So both stored reports stay once an
+/// object that the incident names is gone. The public report also stays unless people have edited the
+/// incident since (`is_edited`).
 pub fn reports(facts: &Facts<'_>, stored: Option<Reports>, is_edited: bool) -> Reports {
     let is_whole = is_whole(facts);
     let stored = stored.unwrap_or_default();
@@ -39,7 +40,7 @@ pub fn reports(facts: &Facts<'_>, stored: Option<Reports>, is_edited: bool) -> R
     }
 }
 
-/// Whether all the requests and runs that the incident names are there.
+/// Whether all requests and runs that the incident names still exist.
 fn is_whole(facts: &Facts<'_>) -> bool {
     let status = facts.incident.status.iter();
     let mut changes = status.clone().flat_map(|status| &status.changes);
@@ -50,16 +51,17 @@ fn is_whole(facts: &Facts<'_>) -> bool {
     }) && runs.all(|known| facts.runs.iter().any(|run| run.name_any() == known.name))
 }
 
-/// What an incident was instead of an outage of its own: nothing, or the same as another one.
+/// Why an incident was not an outage of its own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Instead {
     /// There was no outage.
     FalseAlarm,
-    /// The incident with this name, if it is known, is about the same outage.
+    /// Another incident is about the same outage. Holds its name, if known.
     Duplicate(Option<String>),
 }
 
-/// Whether an incident was said to be no outage of its own. By the name of the other, or by what was resolved.
+/// Why the incident is not an outage of its own; `None` if it is one. The other incident's name comes from
+/// the status or else from the resolution.
 pub fn instead(incident: &Incident) -> Option<Instead> {
     let status = incident.status.as_ref()?;
     let resolution = incident.spec.resolution.as_ref();
@@ -71,7 +73,7 @@ pub fn instead(incident: &Incident) -> Option<Instead> {
     }
 }
 
-/// The fields of a review that this version keeps and does not act on: it reports owner and causes alone.
+/// The fields of a review that this version stores but does not act on. It reports only owner and causes.
 pub fn not_implemented(review: &Review) -> Vec<String> {
     let Review {
         owner: _,

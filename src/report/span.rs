@@ -1,4 +1,4 @@
-//! From when to when an outage was, by the stored instants. Pure.
+//! Start and end of an outage, from the stored times. Pure.
 
 use jiff::Timestamp;
 
@@ -6,16 +6,17 @@ use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
 use crate::text::instant;
 
-/// Service was out from then to then. An end that is not stored is not known.
+/// One period without service. An end that is not stored is not known.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Outage {
-    /// When it began, as far as is known.
+    /// When it began, if known.
     pub start: Option<Timestamp>,
-    /// When people could work again: since then every check passed. Without proof, when it was said to be over.
+    /// When people could work again: every check passed from then on. Without such proof, when a person
+    /// resolved the incident.
     pub end: Option<Timestamp>,
 }
 
-/// The outage in time: first how it was before it came back, if it did, and last how it was then.
+/// The periods of an outage: those before each relapse, and the last one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Span {
     past: Vec<Outage>,
@@ -33,10 +34,10 @@ pub fn of(incident: &Incident) -> Span {
     Span { past: past.collect(), last: last(incident, &status) }
 }
 
-/// The outage since it came back last, or since it began.
+/// The period since the last relapse, or since the outage began if there was no relapse.
 pub fn last(incident: &Incident, status: &IncidentStatus) -> Outage {
     let start = status.out_since().or(incident.spec.start_time.as_ref());
-    // Checks that never noticed the outage do not know its end.
+    // Checks that never noticed the outage cannot prove its end.
     let proves = status.restored_time.is_some() && incident.is_noticed(status);
     let proved = status.healthy_since_time.as_ref().filter(|_| proves);
     let said = status.resolved.as_ref().map(|resolved| &resolved.time);
@@ -44,24 +45,24 @@ pub fn last(incident: &Incident, status: &IncidentStatus) -> Outage {
 }
 
 impl Span {
-    /// When it began first, as far as is known.
+    /// When the first period began, if known.
     pub fn start(&self) -> Option<Timestamp> {
         self.past.first().unwrap_or(&self.last).start
     }
 
-    /// When it ended last, as far as is known.
+    /// When the last period ended, if known.
     pub fn end(&self) -> Option<Timestamp> {
         self.last.end
     }
 
-    /// How long service was out in all, if all of it is known.
+    /// The total time without service, if every start and end is known.
     pub fn length(&self) -> Option<String> {
         let outages = self.past.iter().chain([&self.last]);
         let all: Option<Vec<i64>> = outages.map(|outage| Some(seconds(outage.start?, outage.end?))).collect();
         Some(in_words(all?.into_iter().sum()))
     }
 
-    /// `For 22 min 2 s, from 02:04:10 to 02:26:12 UTC`, or what of it is known; and how it came back.
+    /// `For 22 min 2 s, from 02:04:10 to 02:26:12 UTC`, as far as known, followed by the relapses.
     pub fn words(&self) -> String {
         let (first, again) = match self.past.split_first() {
             None => (&self.last, &[] as &[Outage]),

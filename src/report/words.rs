@@ -1,8 +1,8 @@
-//! Text of others inside Markdown. Pure.
+//! Embeds text that other people wrote in Markdown. Pure.
 
 use crate::text::flat;
 
-/// A text of somebody else on one line, cut to `max` bytes, in which nothing acts as Markdown or HTML.
+/// A foreign text on one line, cut to `max` bytes before its Markdown and HTML characters are escaped.
 pub fn escaped(text: &str, max: usize) -> String {
     let mut safe = String::new();
     for c in flat(text, max).chars() {
@@ -17,12 +17,12 @@ pub fn escaped(text: &str, max: usize) -> String {
     safe
 }
 
-/// The same without a full stop at its end, to stand inside a sentence.
+/// Like [`escaped`], but without a full stop at the end, for use inside a sentence.
 pub fn clause(text: &str, max: usize) -> String {
     escaped(text.trim().trim_end_matches('.'), max)
 }
 
-/// Whether `name` stands in `text` as a whole name: not as a part of a longer one. Case does not matter.
+/// Whether `text` contains `name` as a whole name and not as part of a longer one. Ignores case.
 pub fn names(text: &str, name: &str) -> bool {
     let (text, name) = (text.to_lowercase(), name.to_lowercase());
     let part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);

@@ -6,10 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging to standard error, once in a process.
+/// Starts logging to standard error. Call it once per process.
 ///
 /// # Errors
-/// When the filter cannot be read, or logging was started before.
+/// When the filter is invalid, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(&config.level)?;
     let builder = tracing_subscriber::fmt()

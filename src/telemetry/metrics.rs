@@ -1,4 +1,4 @@
-//! Counters and gauges. Labels are bounded: no names of objects, people or alerts.
+//! Counters and gauges. Label values are bounded: they never contain names of objects, people or alerts.
 
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Which controller, and how it went.
+/// Labels of a reconcile.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct ReconcileLabels {
     /// The controller.
@@ -20,39 +20,39 @@ pub struct ReconcileLabels {
     pub result: &'static str,
 }
 
-/// Which webhook, and what it said.
+/// Labels of an admission review.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct ReviewLabels {
     /// `guard-stamp`, `guard`, `gate` or `break-glass`.
     pub webhook: &'static str,
-    /// `allowed`, `refused`, or `failed` where it could not be judged.
+    /// `allowed`, `refused`, or `failed` if the webhook could not decide.
     pub verdict: &'static str,
 }
 
-/// Which kind of object.
+/// Labels of an object that cannot be read.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct KindLabels {
     /// The kind.
     pub kind: &'static str,
 }
 
-/// What came in, and what became of it.
+/// Labels of a post to the intake.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct IntakeLabels {
     /// HTTP status of the answer.
     pub code: u16,
 }
 
-/// A message, and what became of it.
+/// Labels of an attempt to send a message.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct MessageLabels {
-    /// What the message is for.
+    /// The purpose of the message.
     pub purpose: &'static str,
     /// `sent`, `retry` or `failed`.
     pub result: &'static str,
 }
 
-/// Everything that is counted.
+/// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -72,7 +72,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing has been counted yet.
+    /// Metrics that all start at zero.
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("mayday");
         let reconciles = Family::<ReconcileLabels, Counter>::default();
@@ -103,42 +103,42 @@ impl Metrics {
         Metrics { registry, reconciles, reconcile_seconds, reviews, intake, messages, unreadable, leader }
     }
 
-    /// A reconcile ended.
+    /// Counts a finished reconcile and records how long it took.
     pub fn reconciled(&self, controller: &'static str, result: &'static str, took: Duration) {
         let labels = ReconcileLabels { controller, result };
         self.reconciles.get_or_create(&labels).inc();
         self.reconcile_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A review was answered.
+    /// Counts an answered review.
     pub fn reviewed(&self, webhook: &'static str, verdict: &'static str) {
         self.reviews.get_or_create(&ReviewLabels { webhook, verdict }).inc();
     }
 
-    /// A post of alerts was answered.
+    /// Counts an answered post of alerts.
     pub fn received(&self, code: u16) {
         self.intake.get_or_create(&IntakeLabels { code }).inc();
     }
 
-    /// A message was tried.
+    /// Counts an attempt to send a message.
     pub fn messaged(&self, purpose: &'static str, result: &'static str) {
         self.messages.get_or_create(&MessageLabels { purpose, result }).inc();
     }
 
-    /// What counts the objects of a kind that cannot be read.
+    /// The counter of objects of a kind that cannot be read.
     pub fn unreadable(&self, kind: &'static str) -> Counter {
         self.unreadable.get_or_create_owned(&KindLabels { kind })
     }
 
-    /// Whether this process runs the controllers.
+    /// Records whether this process runs the controllers.
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// All of it, as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// When a metric cannot be written as text, which would be a defect of it.
+    /// When a metric cannot be written as text, which would be a defect in Mayday.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

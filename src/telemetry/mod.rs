@@ -1,4 +1,4 @@
-//! Logs, metrics, and the server that shows them.
+//! Logs and metrics.
 
 pub mod logging;
 pub mod metrics;
