@@ -3,7 +3,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${MAYDAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mayday}
-# Whatever cargo is set to elsewhere: the scripts and the tests look for the binaries here.
+# The scripts and the tests look for the binaries here, so this overrides every other setting of cargo.
 export CARGO_TARGET_DIR=$root/target
 
 die() {
@@ -63,7 +63,7 @@ build_all() {
   local control_plane
   "$root/dev/build" &
   control_plane=$!
-  # shellcheck disable=SC2064 # this process, whatever comes later
+  # shellcheck disable=SC2064 # this process, even if the variable changes later
   trap "kill $control_plane 2>/dev/null || true; wait" EXIT
   trap 'exit 130' INT TERM
   build_product
@@ -98,7 +98,7 @@ tell_phases() {
 
 # --- processes: DIR/pids/NAME holds the pid and the start time, so that a pid used again is not ours ---
 
-# Empty for a dead process, also for one that nobody has reaped yet (Z): it still has its old start time.
+# Empty for a dead process, also for one that is not reaped yet (Z), which still has its old start time.
 start_time() {
   local stat fields
   read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
@@ -121,7 +121,8 @@ launch() { # DIR NAME COMMAND... ; does nothing if it is alive
   is_alive "$dir" "$name" && return 0
   mkdir -p "$dir/pids" "$dir/logs"
   rm -f "$dir/pids/$name" "$dir/pids/$name.new"
-  # A session of its own and no inherited pipes: whoever started us may end, or wait for our output to close.
+  # A session of its own and no inherited pipes: the caller may end, or wait for this script's output to
+  # close.
   setsid --fork bash -c 'echo $$ >"$1"; shift; exec "$@"' launch "$dir/pids/$name.new" "$@" \
     </dev/null >>"$dir/logs/$name.log" 2>&1 8>&- 9>&-
   until [ -s "$dir/pids/$name.new" ]; do

@@ -1,4 +1,4 @@
-//! A step that did not come out as it must.
+//! A step with an unexpected result.
 
 use std::fmt;
 

@@ -36,7 +36,7 @@ impl Inbox {
         self.receiver.messages().into_iter().skip(mark).collect()
     }
 
-    /// Waits until somebody (a room: nobody by name) reads a text like the pattern, and shows it.
+    /// Waits until a person, or a room (which has no user name), reads a text like the pattern, and shows it.
     pub fn hears(&self, mark: usize, who: &str, pattern: &str) -> Result {
         let whom = if who.is_empty() { "the crisis room" } else { who };
         let message = until(&format!("{whom} reads: {pattern}"), || {
@@ -50,7 +50,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// What arrived since this was last asked must be what was heard, and no message more.
+    /// The messages since the last call must be those that the story has heard, and no others.
     pub fn nothing_else(&self) -> Result {
         let mark = self.accounted.get();
         let arrived = self.since(mark);

@@ -14,7 +14,7 @@ pub const ALERT: &str = "CheckoutDown";
 /// An Alertmanager that posts to Mayday.
 pub struct Monitoring<'a> {
     scene: &'a Scene,
-    /// Whoever looks after monitoring, on this machine.
+    /// The person who looks after monitoring, on this machine.
     person: Person,
 }
 

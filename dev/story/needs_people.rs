@@ -45,7 +45,7 @@ fn release(scene: &Scene) -> Result<String> {
     Ok(request)
 }
 
-/// Nobody monitors it, no runbook fits, and emil does not answer.
+/// No monitoring sees it, no runbook fits, and emil does not answer.
 fn paged(scene: &Scene) -> Result<String> {
     println!("\nThe release was ready. Ten seconds later it fails; no monitoring says so, Mayday sees it.");
     let mark = scene.inbox.mark();
@@ -175,7 +175,7 @@ struct Asks<'a> {
     must: &'a str,
 }
 
-/// emil asks for an image; whoever must approve hears of it. Gives the name of the request.
+/// emil asks for an image, and the approvers hear of it. Gives the name of the request.
 fn ask(scene: &Scene, image: &str, why: &str, flag: &str, asks: &Asks<'_>) -> Result<String> {
     let (namespace, app) = (&scene.namespace, &scene.app);
     let mark = scene.inbox.mark();

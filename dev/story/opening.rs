@@ -53,7 +53,7 @@ pub fn play(scene: &Scene) -> Result {
     approve_runbook(scene)
 }
 
-/// Name of the namespace that nobody protects.
+/// Name of the namespace that no policy protects.
 pub fn playground(scene: &Scene) -> String {
     scene.namespace.replace("shop", "play")
 }

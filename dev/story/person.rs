@@ -9,7 +9,7 @@ use crate::failed::{Failed, Result};
 use crate::reader;
 use crate::wording::indented;
 
-/// Somebody with a kubeconfig, or somebody on the machine without one.
+/// A person with a kubeconfig, or a person on the machine without one.
 #[derive(Clone, Debug)]
 pub struct Person {
     pub name: &'static str,
@@ -20,7 +20,7 @@ pub struct Person {
     pub folder: PathBuf,
 }
 
-/// What came of a command.
+/// The result of a command.
 pub struct Said {
     command: String,
     success: bool,

@@ -73,7 +73,8 @@ pub fn page(scene: &Scene, incident: &str, since: &str, who: &str, then: &str) -
     )
 }
 
-/// What the room reads at the end: over since the checks began to pass, and not since somebody said so.
+/// The room reads at the end that the outage was over when the checks began to pass, not when a person said
+/// so.
 pub fn over_since(scene: &Scene, over: &Value) -> String {
     let healthy = over["status"]["healthySinceTime"].as_str().unwrap_or_default();
     format!("Over since *:{} *: {} is down. Proved healthy.", minutes_and_seconds(healthy), scene.app)

@@ -44,7 +44,7 @@ fn span(scene: &Scene, incident: &str) -> Result<String> {
     Ok(format!("For {length}, from {} to {} UTC", day(from), day(to)))
 }
 
-/// Every word that is nobody's business outside: people, objects, images, digests.
+/// Every word that must not appear outside: people, objects, images, digests.
 fn secrets(scene: &Scene, incident: &str) -> Result<Vec<String>> {
     let people = [&scene.emil, &scene.amir, &scene.bea, &scene.lena].map(|person| person.name);
     let mut secrets: Vec<String> = [&people[..], &[&scene.app, &scene.namespace, incident, "sha256"]]

@@ -5,7 +5,7 @@ use std::fs;
 use crate::failed::{Failed, Result};
 use crate::scene::Scene;
 
-/// How long somebody has to answer a page.
+/// How long a person has to answer a page.
 const ANSWER: &str = "15s";
 /// How long a Deployment must be out before it counts.
 const HOLD: &str = "5s";

@@ -31,7 +31,7 @@ pub struct Scene {
     pub namespace: String,
     /// Name of the application, its Deployment and its service.
     pub app: String,
-    /// The image that works, the release that breaks, and one that nobody approved.
+    /// The image that works, the release that breaks, and an unapproved one.
     pub good: String,
     pub broken: String,
     pub other: String,
@@ -80,7 +80,7 @@ impl Scene {
         })
     }
 
-    /// Whether this is left out; says so, and what is waited for next is not waited for long.
+    /// Whether this is left out. If so, prints it and shortens the next waits.
     pub fn leaves_out(&self, act: LeaveOut, what: &str) -> bool {
         let leaves_out = self.leave_out == Some(act);
         if leaves_out {

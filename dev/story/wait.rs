@@ -9,7 +9,7 @@ use crate::reader;
 /// How many seconds anything may take before the demo gives up.
 static PATIENCE: AtomicU64 = AtomicU64::new(60);
 
-/// From now on nothing that is waited for is expected to come.
+/// From now on the demo expects its waits to fail.
 pub fn expect_nothing() {
     PATIENCE.store(15, Ordering::Relaxed);
 }

@@ -1,7 +1,7 @@
 //! Keeps certificates and webhook configurations as they must be, on the lease holder.
 //!
-//! The order at the start is what keeps a cluster writable: this process serves, then the API servers learn
-//! whom to trust and what to ask about, then the probe shows whether it works.
+//! The order at the start keeps a cluster writable: this process serves, then the API servers learn whom to
+//! trust and what to ask about, then the probe shows whether it works.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
                 (None, RETRY)
             }
         };
-        // A status that was written asks for the same gate.
+        // A write to the status of a policy does not change the gate.
         let needed =
             |wake: Option<Wake>| wake != Some(Wake::Policies) || filled.as_ref() != Some(&wanted(&context));
         let woken = async { while !needed(wakes.next().await) {} };
@@ -76,13 +76,13 @@ pub async fn run(context: SharedContext, stop: CancellationToken) {
     }
 }
 
-/// What the gate must be asked about, by the policies.
+/// What the API server must ask the gate about, according to the policies.
 fn wanted(context: &SharedContext) -> [Filled; 2] {
     let policies = context.caches.policies.state();
     rules::gate(policies.iter().map(|policy| &**policy), &context.config.namespace)
 }
 
-/// Brings everything up to date; what the gate is asked about now.
+/// Brings everything up to date. Returns what the API server asks the gate about now.
 async fn turn(
     context: &SharedContext,
     store: &CertificateStore,

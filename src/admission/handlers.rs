@@ -53,7 +53,7 @@ async fn broken(context: &SharedContext, request: &Request) -> Verdict {
     Verdict::Allow { warnings: vec![told], audit }
 }
 
-/// The audit log keeps that it took a quorum.
+/// The audit log records that the change took a quorum.
 fn by_quorum(mut verdict: Verdict) -> Verdict {
     if let Verdict::Allow { audit, .. } = &mut verdict {
         audit.insert("quorum".to_owned(), "approved".to_owned());

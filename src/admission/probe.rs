@@ -1,9 +1,9 @@
 //! Shows whether an unapproved change is really refused: a change that is never allowed is tried as a dry run in every
 //! protected namespace, and must be refused with the words of this build.
 //!
-//! It is sent as the planner, who may create and only as a dry run, and whose probe is the one plan that the
-//! gate is asked about. So a deleted webhook, a selector or a failure policy that somebody changed, or an
-//! expired certificate is seen within a turn.
+//! The planner sends it. The planner may create objects, but only as a dry run, and its probe is the one plan
+//! that the API server asks the gate about. So one turn reveals a deleted webhook, an edited selector or
+//! failure policy, or an expired certificate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,7 +100,7 @@ async fn turn(context: &SharedContext, results: &ProbeResults) -> bool {
         let mut result = Ok(());
         let all = policy::namespaces(&protecting, &context.config.namespace);
         let exists = |namespace: &&str| get_cluster(&context.caches.namespaces, namespace).is_some();
-        // One that is not there yet is told by Ready, and says nothing about the others.
+        // The Ready condition reports a missing namespace. Its absence says nothing about the others.
         let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
         for namespace in if existing.is_empty() { all } else { existing } {
             let sent = send(&context.planner, namespace).await;

@@ -35,7 +35,7 @@ pub fn stamp(context: &SharedContext, request: &Request) -> Result<Patch, Verdic
 /// The ruling on a write to an object of a guarded kind.
 ///
 /// # Errors
-/// The refusal when the object cannot be read, or what is to be looked up cannot be.
+/// The refusal when the object cannot be read, or a look-up fails.
 pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, Verdict> {
     let lookup = Lookup::new(context, request);
     if request.operation == Operation::Delete && lookup.is_namespace_deletion() {

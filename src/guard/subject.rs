@@ -1,4 +1,4 @@
-//! What a decision is about, as deciding needs to know it. Pure.
+//! The facts about the subject of a decision that the rules need. Pure.
 
 use crate::api::approval::SubjectRef;
 use crate::api::conditions::{ConditionType, is_true};

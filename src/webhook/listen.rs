@@ -13,12 +13,12 @@ use super::certificates::{serving, store::CertificateStore};
 use crate::cluster::error::chain;
 use crate::cluster::{Error, SharedContext};
 
-/// How long reviews under way have at the end; longer than any of them may take.
+/// Time that reviews under way have at the end; longer than any review may take.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Between tries to get a certificate at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Serves until `stop`, then answers what is under way.
+/// Serves until `stop`, then answers the reviews under way.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the certificate cannot be shown.
@@ -67,7 +67,7 @@ pub async fn run(
     let server = axum_server::bind_rustls(address, shown).handle(handle).serve(router.into_make_service());
     let background = async {
         tokio::join!(draining, following, listening);
-        // The server ends when it is drained, not when it is told to.
+        // The server ends when it is drained, not at `stop`.
         futures::future::pending::<()>().await;
     };
     tokio::select! {

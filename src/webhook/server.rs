@@ -1,5 +1,6 @@
 //! The HTTPS server that the API server calls. It answers every review it can read, in time, and allows
-//! nothing by accident: what cannot be read, takes too long, or breaks, is refused with a sentence.
+//! nothing by accident: it refuses a review that it cannot read, that takes too long or that fails, with a
+//! sentence.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -39,7 +40,7 @@ pub trait ReviewHandler: Send + Sync + 'static {
     fn guard<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
     /// `/gate`: whether a protected object may be changed so.
     fn gate<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
-    /// `/break-glass`: records who broke the glass; its refusal would be ignored.
+    /// `/break-glass`: records who broke the glass. The API server would ignore its refusal.
     fn break_glass<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Verdict>;
     /// Whether the request is the probe of Mayday itself, whose refusal is expected.
     fn is_probe(&self, request: &Request) -> bool;
@@ -171,7 +172,7 @@ fn span(webhook: &'static str, request: &Request) -> Span {
     )
 }
 
-/// `expected`: a refusal that shows that all is well is no news.
+/// `expected`: the refusal shows that all is well, so it is no news.
 fn record(span: &Span, verdict: &Verdict, expected: bool) {
     span.record("allowed", verdict.is_allowed());
     match verdict {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 pub enum Verdict {
     /// The request passes.
     Allow {
-        /// What the client is shown all the same; each at most 120 characters where possible.
+        /// Warnings that the client sees although the request passes; each at most 120 characters where
+        /// possible.
         warnings: Vec<String>,
-        /// What the audit log keeps: key (without prefix) and value.
+        /// Annotations for the audit log: key (without prefix) and value.
         audit: BTreeMap<String, String>,
     },
     /// The request is refused.

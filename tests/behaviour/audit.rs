@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The cluster's own controllers and its node: what they do for what people made is nobody's change. Any other account,
-/// also one of the system, has to be expected by the story.
+/// The cluster's own controllers and its node. Their writes follow from objects that people made, so they
+/// count as no change. A story must expect the writes of every other account, also of one of the system.
 const CONTROLLERS: &[&str] = &[
     "system:serviceaccount:kube-system:deployment-controller",
     "system:serviceaccount:kube-system:replicaset-controller",
@@ -34,8 +34,8 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// The verdict: every write in a namespace and of the Namespace itself that took effect, whatever it was, but for those
-/// of the controllers and those of Mayday's own kinds.
+/// The verdict: every write in a namespace and of the Namespace itself that took effect, of any verb and
+/// kind, except those of the controllers and those of Mayday's own kinds.
 pub fn changes(entries: &[Value], namespace: &str) -> Vec<Change> {
     let is_there = |entry: &&Value| {
         let object = &entry["objectRef"];
@@ -60,14 +60,14 @@ pub fn changes(entries: &[Value], namespace: &str) -> Vec<Change> {
 }
 
 #[allow(dead_code, reason = "the demo reads it once, from the beginning")]
-/// Where the log ends now, in bytes; the last line may be half written, and is not counted then.
+/// Where the log ends now, in bytes. A half-written last line is not counted.
 pub fn end(dir: &Path) -> std::io::Result<usize> {
     let log = std::fs::read(dir.join("audit.log"))?;
     Ok(log.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1))
 }
 
-/// The log from an end that it had before, one entry for each request that was answered. It is long: what was before is
-/// not parsed.
+/// The log from an earlier end on, one entry for each answered request. The part before is long, so it is not
+/// parsed.
 pub fn read(dir: &Path, from: usize) -> std::io::Result<Vec<Value>> {
     let log = std::fs::read(dir.join("audit.log"))?;
     let lines = log.get(from..).unwrap_or_default().split(|byte| *byte == b'\n');

@@ -19,15 +19,15 @@
 //! | an Approval edited or deleted afterwards | `change::approvals::a_decision_is_never_edited_and_only_its_author_withdraws_it` |
 //! | a Reject deleted afterwards | `change::approvals::a_rejection_is_final` |
 //! | decisions, with the guard taken away | `policies::decisions_and_runs_hold_though_the_guard_was_taken_away` |
-//! | somebody else's acknowledgement | `people::the_next_level_is_paged_until_a_person_answers_and_only_leads_lead` |
+//! | an acknowledgement in another person's name | `people::the_next_level_is_paged_until_a_person_answers_and_only_leads_lead` |
 //! | the same while Mayday is down | `without_mayday::nobody_answers_leads_or_ends_for_somebody_else` |
-//! | somebody else's lead; a handoff without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
+//! | a claim of the lead in another person's name; a handoff without nomination; what the lead may | `bad_input::incident::the_lead_is_handed_over_by_the_lead_to_one_person` |
 //! | an incident lowered, shrunk, proved by less, begun later or in the future, ended or deleted to escape; what a quorum may | `bad_input::incident::an_incident_is_made_milder_by_nobody_alone` |
 //! | an incident with as many words as it may hold, and more | `bad_input::incident::an_incident_that_is_full_of_words_can_still_be_worked_on` |
-//! | an instant that nobody can read, now and stored before | `bad_input::incident::an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_stops_nothing_else` |
+//! | an unreadable instant, now and stored before | `bad_input::incident::an_unreadable_instant_is_refused_and_a_stored_one_stops_nothing_else` |
 //! | a rollback, a compensation or a timeout that means nothing, two checks of one name | `kinds::a_field_without_meaning_or_with_two_meanings_is_refused` |
 //! | a status that the API server does not take | `bad_input::incident::what_mayday_cannot_write_is_told_where_people_look` |
-//! | an override that another one hides | `bad_input::rotation::an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone` |
+//! | an override that another one hides | `bad_input::rotation::an_override_has_effect_except_while_a_younger_one_hides_it` |
 //! | a policy naming a namespace that does not exist | `bad_input::policy::a_namespace_that_does_not_exist_is_said_and_the_others_are_protected` |
 //! | a policy loosened by whom it binds; an approved loosening | `bad_input::policy::whom_a_policy_binds_loosens_it_only_with_its_approvals` |
 
@@ -47,7 +47,7 @@ fn namespace() -> String {
     name
 }
 
-/// An object of ours, as it is written into a file.
+/// An object of a Mayday kind, as it is written into a file.
 fn stored(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "mayday.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }

@@ -15,7 +15,7 @@ fn rendered(options: &[&str]) -> std::process::Output {
 
 #[test]
 fn the_api_server_takes_all_of_the_chart() {
-    // As it is installed where there are images; the other tests install it without.
+    // With the Deployment, as in a cluster with images; the other tests install the chart without it.
     let output = rendered(&[]);
     let mut manifests = String::from_utf8(output.stdout).unwrap();
     // Those that are there lead to a process, and cannot lead to a Service besides.
@@ -62,7 +62,7 @@ const OURS: [&str; 13] = [
     "runbooks",
 ];
 
-/// Of all that somebody might do in a namespace, what they may, as the API server says: `create incidents`.
+/// The rights of a user in a namespace, as the API server says: `create incidents`.
 fn rights(admin: &Person, user: &str, groups: &[&str], namespace: &str) -> BTreeSet<String> {
     let groups = [&["system:authenticated"], groups].concat();
     let verbs = ["get", "create", "patch", "delete"];
@@ -99,7 +99,7 @@ fn rights(admin: &Person, user: &str, groups: &[&str], namespace: &str) -> BTree
         .collect()
 }
 
-/// Whether somebody may read a kind by now.
+/// Whether a user may read a kind by now.
 fn may_read(admin: &Person, user: &str, what: &str) -> Option<()> {
     admin.types(&format!("kubectl auth can-i get {what} --as {user}")).succeeded().then_some(())
 }
@@ -158,7 +158,7 @@ fn each_role_of_people_may_what_it_says_and_no_more() {
     let freezes = ["get changepolicies", "get freezes", "create freezes", "patch freezes", "delete freezes"];
     assert_eq!(of(&user), freezes.map(str::to_owned).into());
 
-    // What makes pods here is a kubelet, and no more.
+    // The account that runs the pods here has the rights of a kubelet, and no more.
     let kubelet = rights(&admin, "system:node:kwok-0", &["system:nodes"], &namespace);
     let pods = |right: &String| right.contains(" pods");
     assert!(kubelet.contains("patch pods/status") && kubelet.iter().all(pods), "{kubelet:?}");

@@ -10,7 +10,7 @@ use crate::support::{Cluster, http, is_alive, root};
 const PARTS: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "mayday-0"];
 
-/// Of them those that are killed in between.
+/// The parts that the test kills in between.
 const KILLED: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kwok", "mayday-0"];
 
 #[test]
@@ -65,7 +65,7 @@ fn done_twice_make_up_mends_what_died_and_make_down_leaves_nothing() {
     assert!(!cluster.file("").exists(), "its state is left");
 }
 
-/// A helm that was killed in the middle blocks nothing, and what runs with older settings is started again.
+/// A helm that was killed in the middle blocks nothing, and parts with older settings are started again.
 fn mends_what_was_interrupted_and_takes_new_settings(cluster: &Cluster) {
     let before = PARTS.map(|part| pid(cluster, part));
     let admin = cluster.admin();

@@ -1,5 +1,5 @@
-//! The demo proves something only if it fails when something is left out, and right there. Each has a cluster of its
-//! own, of which nothing is left running.
+//! The demo proves something only if it fails right where something is left out. Each test has a cluster of
+//! its own and leaves nothing running.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so by failing")]
 
@@ -30,7 +30,8 @@ fn play(folder: &str, options: &[&str]) -> Played {
     }
 }
 
-/// The command lines of processes that work with a folder; what ended and was reaped by nobody yet has none.
+/// The command lines of processes that work with a folder. A process that ended and is not reaped yet has
+/// none.
 fn running(folder: &Path) -> Vec<String> {
     let folder = format!("{}/", folder.display());
     let lines = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
@@ -77,7 +78,7 @@ fn it_passes() {
     assert!(seconds.parse::<f64>().unwrap() >= 0.0, "{cost}");
     assert!(calls.strip_suffix(" API calls.").unwrap().parse::<u32>().unwrap() > 0, "{cost}");
 
-    // Whatever is done is a command that somebody types.
+    // Every act of the demo is a command that a person types.
     let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase());
     let typed_by = |line: &str| line.split('$').next().filter(is_name).map(str::to_owned);
     let commands: Vec<String> =

@@ -120,7 +120,7 @@ fn the_next_level_is_paged_until_a_person_answers_and_only_leads_lead() {
     carl.types(&update).passes();
     eventually("the public hears it", || (public() > 0).then_some(()));
 
-    // Nobody was paged although every level would have been due by now.
+    // Mayday paged no person, although every level would have been due by now.
     let stopped = jiff::Timestamp::now();
     eventually("twice the longest wait is over", || {
         (jiff::Timestamp::now().duration_since(stopped).as_secs() > 20).then_some(())

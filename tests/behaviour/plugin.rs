@@ -1,4 +1,4 @@
-//! The plugin on a real API server: what it shows, and that nothing is written unless somebody said so.
+//! The plugin on a real API server: what it shows, and that it writes nothing unless a person said so.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn who_shows_who_is_on_duty() {
     let shop = Shop::unprotected();
     let rotations = sample("20-oncall.yaml")
         .replace("namespace: shop", &format!("namespace: {}", shop.namespace))
-        // emil's dentist is another day than that of the test.
+        // emil sees his dentist on another day than that of the test.
         .replace("\"2026-11-24T", "\"2096-11-24T");
     shop.admin().applies(&rotations).passes();
     let duty = eventually("it is computed", || {
@@ -57,7 +57,7 @@ fn a_trial_of_a_runbook_says_what_would_happen_and_does_nothing() {
 }
 
 #[test]
-fn a_restart_is_asked_for_and_what_is_approved_is_carried_out_by_whoever_waits_for_it() {
+fn a_restart_and_a_waiting_change_are_carried_out_once_approved() {
     let shop = Shop::open();
     let emil = shop.emil();
     let ask =
@@ -130,7 +130,7 @@ fn without_yes_each_command_shows_its_effect_and_writes_nothing() {
     )
     .passes();
 
-    // Whatever people may write in them; their status is the operator's.
+    // Only the fields that people may write; the operator writes the status.
     let written = || {
         let all = admin.reads(&format!("inc,chg,run,appr,rb -n {}", shop.namespace));
         let items = all["items"].as_array().unwrap().iter();

@@ -1,5 +1,5 @@
-//! What the admission policies of the chart hold when the guard was taken away: decisions, runs, and Mayday's
-//! own accounts.
+//! The admission policies of the chart still protect decisions, runs and Mayday's own accounts when the guard
+//! was taken away.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -97,7 +97,7 @@ fn decisions_and_runs_hold_though_the_guard_was_taken_away() {
     assert!(said.contains("Refused: only Mayday adds or removes the finalizer"), "borrowed: {said}");
     cluster.mayday().types(hold).passes();
 
-    // What is to be done before an uninstall, twice: it may be repeated.
+    // The step before an uninstall, twice: people may repeat it.
     for expected in ["cancelled run run in default and let it go", ""] {
         let output = Command::new(env!("CARGO_BIN_EXE_mayday"))
             .args(["uninstall", "--kubeconfig"])
@@ -111,7 +111,7 @@ fn decisions_and_runs_hold_though_the_guard_was_taken_away() {
     let run = admin.reads("run run");
     assert_eq!(run["spec"]["cancel"], true);
     assert_eq!(run["metadata"]["finalizers"], Value::Null);
-    // Then the chart goes, and what people wrote stays, held by nothing.
+    // Then the chart goes. The objects that people wrote stay, and nothing holds them.
     cluster.script("uninstall", &[cluster.path()]);
     let gates = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,\
                  validatingadmissionpolicybindings,clusterroles";

@@ -39,7 +39,7 @@ fn the_lease_goes_over_when_its_holder_stops_or_dies() {
     assert_eq!(cluster.operator(1).get("/readyz").0, 200, "a standby is ready too: it serves webhooks");
 
     cluster.operator(0).stop();
-    // It does not lapse: whoever stops gives it back.
+    // The lease does not lapse: a process that stops gives it back.
     assert_ne!(holder().unwrap(), "mayday-0");
     eventually("it was given back, and taken", || holder().filter(|name| name == "mayday-1"));
     assert!(cluster.operator(0).log().contains("stopping"));
@@ -81,7 +81,7 @@ fn it_stops_in_order_before_it_has_read_anything() {
          intake: {{address: '{anywhere}', publicURL: 'http://127.0.0.1'}}\nmetrics: {{address: '{anywhere}'}}\n"
     );
     fs::write(&settings, text).unwrap();
-    // Nobody answers there.
+    // No server answers at that address.
     let nowhere = serde_json::json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
         "users": [{"name": "u", "user": {}}],

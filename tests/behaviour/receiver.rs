@@ -60,7 +60,7 @@ impl Receiver {
         Receiver { port, received, unanswered }
     }
 
-    /// From now on what is for this address arrives and is never answered.
+    /// From now on messages for this address arrive and are never answered.
     #[allow(dead_code, reason = "the demo's receiver always answers")]
     pub fn hangs_for(&self, address: &str) {
         self.unanswered.lock().unwrap().insert(address.to_owned());

@@ -1,4 +1,4 @@
-//! What stops a run before it acts: an approval that is missing, a precondition that does not hold, and a person.
+//! A missing approval, a failed precondition, or a person stops a run before it acts.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -21,7 +21,7 @@ fn runbook(name: &str, change: &Value) -> String {
     runbook.to_string()
 }
 
-/// emil starts it; the name of the run, which is told also where it comes to nothing.
+/// emil starts it. Returns the name of the run, which the plugin prints even if the run comes to nothing.
 fn starts(shop: &Shop<'_>, runbook: &str) -> String {
     let said = shop.emil.types(&format!("kubectl mayday run -n shop {runbook} --yes"));
     let told = if said.succeeded() { said.passes() } else { said.is_refused() };
@@ -47,7 +47,7 @@ fn becomes(shop: &Shop<'_>, namespace: &str, runbook: &str, kind: &str, status: 
 #[test]
 fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let cluster = Cluster::start("runs");
-    // Once the shop is protected, nobody is given a token of its accounts; this one is older.
+    // A protected shop gives out no tokens of its accounts; this token is older.
     cluster.admin().types("kubectl create namespace shop").passes();
     cluster.admin().types("kubectl create serviceaccount -n shop checkout-runbooks").passes();
     let thief = cluster.service_account("shop", "checkout-runbooks");
@@ -60,7 +60,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let standing = json!({"spec": {"approval": "Standing"}});
     let limited = json!({"spec": {"approval": "Standing", "limits": {"runs": {"max": 1, "per": "1h"}},
         "steps": [{"name": "pause", "wait": {"duration": "1s"}}]}});
-    // Where nothing is protected, an account comes later than the Runbook that acts as it.
+    // In an unprotected namespace, the account may come later than the Runbook that acts as it.
     shop.admin.types("kubectl create namespace depot").passes();
     let late = json!({"metadata": {"namespace": "depot"}, "spec": {"serviceAccountName": "late"}});
     let named = [
@@ -82,7 +82,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         "namespace": "depot", "labels": {"mayday.dev/runbook-identity": "true"}}});
     shop.admin.applies(&account.to_string()).passes();
 
-    // Before it is approved nothing is read as its account, for a dry run neither.
+    // Before the approval Mayday reads nothing as the Runbook's account, not even for a dry run.
     let dry = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
         "metadata": {"name": "dry", "namespace": "shop"},
         "spec": {"runbookRef": {"name": "conditional"}, "dryRun": true}});
@@ -102,12 +102,12 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         becomes(&shop, "shop", name, "Approved", "True");
     }
 
-    // Once it is approved, a dry run tells what would stop it.
+    // After the approval a dry run tells what would stop the run.
     let dry = comes_to(&shop, "dry", "DryRunComplete");
     let said = dry["status"]["steps"][0]["message"].as_str().unwrap();
     assert!(said.contains("fewer than six replicas"), "{said}");
 
-    // Whoever holds the token of the runbooks' account, and not the mark of a run, changes nothing.
+    // The token of the runbooks' account without the mark of a run changes nothing.
     let before = shop.admin.reads("deploy/checkout -n shop")["metadata"]["generation"].clone();
     for command in [
         "kubectl rollout restart -n shop deploy/checkout",
@@ -132,7 +132,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         shop.pages().contains(&("lena".to_owned(), told.clone())).then_some(())
     });
 
-    // Each run waits for one person other than who started it, and says who.
+    // Each run waits for one person other than its starter, and says for whom.
     let run = starts(&shop, "careful");
     let waiting = comes_to(&shop, &run, "WaitingForApproval");
     assert_eq!(waiting["status"]["next"]["who"], "one of amir, bea");
@@ -157,13 +157,13 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let acts = || shop.writes().into_iter().filter(|(_, user)| user == RUNBOOKS).count();
     assert_eq!(acts(), 0, "{:?}", shop.writes());
 
-    // Approved and answered, the next one does.
+    // The next run acts once it is approved and answered.
     let run = starts(&shop, "careful");
     comes_to(&shop, &run, "WaitingForApproval");
     shop.bea.types(&format!("kubectl mayday approve -n shop run/{run} --yes")).passes();
     let asks = comes_to(&shop, &run, "WaitingForPerson");
     assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
-    // What it began with is what it ends with, though the Runbook is gone by now.
+    // A run ends with the content that it began with, although the Runbook is gone by now.
     shop.admin.types("kubectl delete -n shop rb/careful").passes();
     let answer = asks["status"]["next"]["command"].as_str().unwrap();
     shop.emil.types(&format!("{answer} --yes")).passes();
@@ -177,7 +177,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
 
     becomes(&shop, "depot", "late", "Ready", "True");
 
-    // What a limit counts is not forgotten with the runs.
+    // A limit still counts runs that were deleted.
     let run = starts(&shop, "limited");
     comes_to(&shop, &run, "Succeeded");
     shop.admin.types(&format!("kubectl delete -n shop run/{run} --timeout=60s")).passes();
@@ -185,7 +185,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let why = condition(&held, "Succeeded").unwrap()["message"].as_str().unwrap();
     assert!(why.starts_with("it ran 1 times within 1h; its limit is 1"), "{why}");
 
-    // While somebody leads, what was approved beforehand waits for the lead, also where it names no incident.
+    // While an incident has a lead, a pre-approved run waits for the lead, even if it names no incident.
     let declare =
         "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV2 --yes";
     shop.emil.types(declare).passes();
@@ -197,7 +197,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.emil.pipes(&aside.to_string(), "kubectl create -f -").passes();
     assert_eq!(comes_to(&shop, "aside", "WaitingForApproval")["status"]["next"]["who"], "lena (lead)");
     shop.lena.types("kubectl mayday approve -n shop run/aside --yes").passes();
-    // Its question is for whoever is on duty: it names no incident that anybody leads.
+    // The person on duty answers its question, because the run names no incident with a lead.
     let asks = comes_to(&shop, "aside", "WaitingForPerson");
     assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
     let answer = format!("{} --yes", asks["status"]["next"]["command"].as_str().unwrap());
@@ -205,7 +205,8 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.emil.types(&answer).passes();
     comes_to(&shop, "aside", "Succeeded");
 
-    // A run of the incident that fails is told to who leads, though all else stopped when she answered.
+    // Mayday tells the lead of a failed run of the incident, though all other messages stopped when she
+    // answered.
     let failing = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
         "metadata": {"name": "failing", "namespace": "shop"},
         "spec": {"runbookRef": {"name": "conditional"}, "incidentRef": {"name": incident}}});

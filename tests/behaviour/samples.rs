@@ -1,4 +1,5 @@
-//! The examples as they are: each applies, and each object says whether it is accepted or which field nobody acts on yet.
+//! The examples as they are. Each applies, and each object says that it is accepted or which field has no
+//! effect yet.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -22,7 +23,7 @@ const READY: &[&str] = &[
     "rb/restart-checkout",
 ];
 
-/// Objects that are not, and the field that this version does not act on.
+/// Objects that are not `Ready`, and the field that this version does not act on.
 const NOT_YET: &[(&str, &str)] = &[
     ("frz/year-end", "spec.stops"),
     ("chan/oncall-mail", "spec.email"),
@@ -40,7 +41,7 @@ fn is(admin: &Person, what: &str, status: &str) -> Value {
         let ready = condition(&object, "Ready").filter(|ready| ready["status"] == status)?;
         let generation = &object["metadata"]["generation"];
         let current = |observed: &Value| observed == generation;
-        // Else it would be a word about an older spec.
+        // Otherwise the condition would describe an older spec.
         (current(&ready["observedGeneration"]) && current(&object["status"]["observedGeneration"]))
             .then_some(object)
     })
@@ -122,7 +123,7 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     let run = run.trim().rsplit('/').next().unwrap();
     is_ready(admin, &format!("run/{run}"));
     let run = admin.reads(&format!("run/{run} -n shop"));
-    // It asks nothing yet, so that there is nothing to answer.
+    // It asks nothing yet, so there is nothing to answer.
     let answer = with("70-approvals.yaml", "kind: RunbookRun")
         .replace("<run>", run["metadata"]["name"].as_str().unwrap())
         .replace("<metadata.uid>", run["metadata"]["uid"].as_str().unwrap())

@@ -11,7 +11,7 @@ use crate::audit;
 use crate::receiver::Receiver;
 use crate::support::{Cluster, Person, condition, eventually, sample};
 
-/// Whom the restarts of the samples are done as.
+/// The account that does the restarts of the samples.
 pub const RUNBOOKS: &str = "system:serviceaccount:shop:checkout-runbooks";
 /// The token of the sample's intake.
 pub const TOKEN: &str = "a-long-random-token";
@@ -45,7 +45,7 @@ impl<'a> Shop<'a> {
         ];
         let mut samples: Vec<String> = files.map(|name| sample(&format!("{name}.yaml"))).to_vec();
         let url = receiver.url();
-        // emil's dentist is another day than that of the test.
+        // emil sees his dentist on another day than that of the test.
         let fixed = [("http://127.0.0.1:18080/pages", url.as_str()), ("\"2026-11-24T", "\"2096-11-24T")];
         for (old, new) in [&fixed, edits].concat() {
             let found = samples.iter().any(|sample| sample.contains(old));
@@ -109,7 +109,7 @@ impl<'a> Shop<'a> {
         self.admin.reads("inc -n shop")["items"].as_array().unwrap().clone()
     }
 
-    /// The only incident, once there is one of which that holds.
+    /// The only incident, once there is one and it meets the condition.
     #[track_caller]
     pub fn incident(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || {
@@ -158,7 +158,7 @@ impl<'a> Shop<'a> {
         audit::changes(&entries, "shop")
     }
 
-    /// Restarted once by the runbook, and nobody else changed anything in the shop.
+    /// The runbook restarted checkout once, and no other account changed anything in the shop.
     #[track_caller]
     pub fn was_restarted_exactly_once(&self) {
         assert_eq!(self.changes(), [format!("{RUNBOOKS}: patch deployments/checkout")]);

@@ -32,7 +32,7 @@ static PATH: LazyLock<String> = LazyLock::new(|| {
     format!("{}:{}", plugin.display(), std::env::var("PATH").unwrap_or_default())
 });
 
-/// What clusters begin with where `dev/test` has made it; without it they begin with nothing.
+/// The snapshot that clusters begin with, if `dev/test` has made one; otherwise they begin with nothing.
 fn snapshot() -> Option<String> {
     std::env::var("MAYDAY_SNAPSHOT").ok()
 }
@@ -122,7 +122,7 @@ impl Cluster {
         Person { kubeconfig: self.file("kubeconfig") }
     }
 
-    /// Somebody who logs in with a client certificate.
+    /// A person who logs in with a client certificate.
     pub fn person(&self, name: &str, groups: &[&str]) -> Person {
         let path = self.script("user", &[&[name], groups].concat());
         Person { kubeconfig: PathBuf::from(path.trim()) }
@@ -145,7 +145,7 @@ impl Cluster {
         Person { kubeconfig: self.file("users/mayday") }
     }
 
-    /// The operator, once started again, dies no more at a point that `config.testing.crashAt` names.
+    /// After its next start the operator no longer dies at a point that `config.testing.crashAt` names.
     pub fn mends(&self, point: &str) {
         let settings = fs::read_to_string(self.file("mayday.yaml")).unwrap();
         let mended = settings.replace(&format!("- {point}"), "- nowhere");
@@ -237,7 +237,7 @@ pub fn http(address: &str, request: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// Somebody with a kubeconfig.
+/// A person with a kubeconfig.
 #[derive(Clone)]
 pub struct Person {
     kubeconfig: PathBuf,
@@ -298,7 +298,7 @@ impl Person {
     }
 }
 
-/// What came of a command.
+/// The result of a command.
 pub struct Output {
     command: String,
     success: bool,
@@ -314,7 +314,7 @@ impl Output {
         self.out
     }
 
-    /// What it printed, whatever came of it.
+    /// Everything it printed, whether it worked or not.
     pub fn shows(&self) -> &str {
         &self.out
     }
@@ -355,7 +355,8 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// Looks until there is something to see, again whenever something changes that a look has read; panics with what was waited for after a minute.
+/// Looks until there is something to see, again after each change of an object that a look has read. After a
+/// minute it panics and says what it waited for.
 #[track_caller]
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
@@ -379,7 +380,7 @@ pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Optio
     seen
 }
 
-/// Whether a process runs; what has ended and was reaped by nobody yet does not.
+/// Whether a process runs. One that has ended and is not reaped yet does not.
 pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))

@@ -1,5 +1,5 @@
-//! The beginning and the end of an installation: not ready before every kind can be read, and nothing is held once it is
-//! gone.
+//! The beginning and the end of an installation: the operator is not ready before it can read every kind, and
+//! nothing is held once Mayday is gone.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::shop::Shop;
 use crate::support::{Cluster, condition, eventually, root};
 
 #[test]
-fn it_is_ready_once_every_kind_is_there_and_a_living_system_is_uninstalled() {
+fn the_operator_waits_for_every_kind_and_a_living_system_is_uninstalled() {
     let cluster = Cluster::without_operator("uninstall", &["--set", "config.log.format=Json"]);
     becomes_ready_with_its_kinds(&cluster);
     let shop = Shop::open(&cluster, &[]);
@@ -21,7 +21,7 @@ fn it_is_ready_once_every_kind_is_there_and_a_living_system_is_uninstalled() {
     let gates = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,\
                  validatingadmissionpolicybindings,clusterroles,clusterrolebindings";
     let left = admin.types(&format!("kubectl get {gates} -o name")).passes();
-    // What the samples bind is the team's.
+    // The bindings of the samples belong to the team.
     let ours = left.lines().filter(|name| name.contains("mayday")).collect::<Vec<_>>();
     assert_eq!(ours, Vec::<&str>::new());
     let run = admin.reads(&format!("run/{run} -n shop"));

@@ -1,4 +1,4 @@
-//! What holds while no Mayday answers: what needs no look-up works, what needs one is refused with the name of
+//! While no Mayday answers, writes without a look-up work, writes that need one are refused with the name of
 //! the webhook, the application heals, and everything else is left alone.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -61,7 +61,7 @@ fn an_incident_is_declared_acknowledged_and_written_to() {
         emil.types(&patch(&namespace, "inc/plain", spec)).passes();
     }
     amir.types(&patch(&namespace, "inc/plain", r#"{"acknowledgement":{"user":"amir"}}"#)).passes();
-    // Where no service is named, the first object that is takes none away.
+    // If the incident names no service, naming its first object takes no object away.
     let bare = incident(&namespace, "bare", "").replace(", serviceRefs: [{name: checkout}]", "");
     emil.pipes(&bare, "kubectl create -f -").passes();
     let affected = r#"{"affected":[{"apiVersion":"v1","kind":"Pod","name":"checkout"}]}"#;
@@ -90,7 +90,7 @@ fn nobody_answers_leads_or_ends_for_somebody_else() {
     let again = r#"{"acknowledgement":{"time":"2026-11-22T02:09:00Z"}}"#;
     let said = cluster.person("amir", &[]).types(&patch(&namespace, "inc/one", again)).is_refused();
     assert!(said.contains("Refused: acknowledgement is for oneself, and you are amir"), "{said}");
-    // Only what monitoring has seen may end by itself.
+    // Only an incident that monitoring has seen may end by itself.
     let seen = r#"{"detection":{"method":"Alert"}}"#;
     let said = emil.types(&patch(&namespace, "inc/one", seen)).is_refused();
     assert!(said.contains("Refused: spec.detection.method stays Staff"), "{said}");
@@ -120,7 +120,7 @@ fn what_needs_a_look_up_is_refused_with_the_guards_name() {
         let said = emil.types(&patch(&namespace, "inc/one", spec)).is_refused();
         assert!(said.contains(GUARD), "{spec}: {said}");
     }
-    // Not by a way round either: to name nothing, and then only what is healthy.
+    // There is no way round either, such as to name nothing first, and then only a healthy object.
     emil.types(&patch(&namespace, "inc/one", r#"{"affected":[]}"#)).passes();
     let healthy = r#"{"affected":[{"apiVersion":"v1","kind":"Pod","name":"healthy"}]}"#;
     let said = emil.types(&patch(&namespace, "inc/one", healthy)).is_refused();
@@ -263,13 +263,15 @@ fn the_application_heals_people_are_refused_and_an_upgrade_opens_nothing() {
     let said = admin.types(&format!("kubectl patch -n shop {pod} {away}")).is_refused();
     assert!(said.contains(GATE), "a pod leaves its Service through its status: {said}");
     admin.types("kubectl create configmap elsewhere -n default").passes();
-    // What alerts and messages need is Mayday's own affair, and may have to be mended before Mayday is back.
+    // Credentials of alerts and messages are Mayday's own, and people may have to mend them before Mayday is
+    // back.
     let credential = "hook -n shop --from-literal=token=x --type=mayday.dev/credential";
     emil.types(&format!("kubectl create secret generic {credential}")).passes();
     emil.types("kubectl label secret -n shop hook a=b").passes();
     emil.types("kubectl delete secret -n shop hook").passes();
 
-    // Only what is filled in is the operator's, so an upgrade keeps it, and changes what is the chart's.
+    // The operator owns only the fields that it fills in. An upgrade keeps them, and changes those of the
+    // chart.
     let path = cluster.file("");
     cluster.script("install", &[path.to_str().unwrap(), "--set", "webhook.timeoutSeconds=5"]);
     let after = admin.reads("validatingwebhookconfiguration/mayday-change-gate");

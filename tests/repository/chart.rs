@@ -61,7 +61,7 @@ fn nobody_writes_secrets_outside_the_operators_namespace() {
 }
 
 #[test]
-fn every_kind_may_be_read_by_the_operator_and_by_people_and_its_status_be_written() {
+fn roles_let_people_and_operator_read_every_kind_and_write_its_status() {
     for crd in crds::all().unwrap() {
         let plural = crd["spec"]["names"]["plural"].as_str().unwrap();
         for file in ["rbac/operator.yaml", "rbac/people.yaml"] {

@@ -1,4 +1,4 @@
-//! What is generated is current, and what `kubectl explain` shows is complete.
+//! The generated files are current, and the texts that `kubectl explain` shows are complete.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so by failing")]
 
@@ -106,7 +106,7 @@ fn look(path: &str, schema: &Value, problems: &mut Vec<String>) {
 /// Most bytes that a status may take. etcd refuses an object of 1.5 MiB, and the spec is beside the status.
 const STATUS: usize = 1 << 20;
 
-/// Bounds that the code keeps and a schema cannot say: the field, its bytes, and the code.
+/// Bounds that the code keeps and a schema cannot express: the field, its bytes, and the code.
 const KEPT_BY_CODE: &[(&str, usize, &str)] = &[
     (
         "Incident.status.signals[].labels",

@@ -1,4 +1,5 @@
-//! What needs the library and the files of the repository, and no cluster: one executable, so that it links once.
+//! Tests that need the library and the files of the repository, and no cluster. One executable, so that it
+//! links once.
 
 mod chart;
 mod generated;

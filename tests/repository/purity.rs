@@ -55,7 +55,7 @@ const ENDS: &[&str] = &[
     "service/controller.rs",
 ];
 
-/// What a pure file does not say.
+/// Words that a pure file does not contain.
 const IMPURE: &[&str] = &[
     "&'a Context",
     "&Context",

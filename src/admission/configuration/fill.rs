@@ -1,5 +1,5 @@
-//! Writes what depends on policies and certificates into the webhook configurations, by server-side apply:
-//! the operator owns just that, and the chart everything else, so an upgrade takes nothing away.
+//! Writes the fields that depend on policies and certificates into the webhook configurations, by server-side
+//! apply. The operator owns only these fields and the chart all others, so an upgrade removes none of them.
 
 use std::fmt::Debug;
 
@@ -55,11 +55,11 @@ impl Webhooks {
         Ok(bundles.iter().all(|held| held.as_ref().is_some_and(|held| held.0 == bundle.as_bytes())))
     }
 
-    /// Fills in the bundle everywhere and the rules of the gate. Writing what is there already changes nothing. The
-    /// others are filled though one fails.
+    /// Fills in the bundle everywhere and the rules of the gate. Writing the same values again changes
+    /// nothing. If one configuration fails, the others are still filled.
     ///
     /// # Errors
-    /// The first: when the API server refuses, or a configuration is missing, as it comes with the chart.
+    /// The first failure: the API server refuses, or a configuration, which the chart installs, is missing.
     pub async fn fill(&self, bundle: &str, gate: &[Filled]) -> Result<(), Error> {
         let (stamping, validating) = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration");
         let stamp = patch(&self.mutating, STAMP, &body(stamping, STAMP, bundle, &[])).await;
@@ -69,7 +69,7 @@ impl Webhooks {
     }
 }
 
-/// Owns what is filled into a configuration that the chart has made. The operator may not make one.
+/// Owns the filled-in fields of a configuration that the chart has created. The operator may not create one.
 async fn patch<K>(api: &Api<K>, name: &str, body: &Value) -> Result<(), Error>
 where
     K: Clone + Debug + DeserializeOwned,

@@ -1,4 +1,5 @@
-//! The webhook configurations: what of them depends on policies and certificates is kept by the lease holder.
+//! The webhook configurations. The lease holder keeps the fields that depend on policies and certificates up
+//! to date.
 
 pub mod fill;
 pub mod rules;

@@ -70,8 +70,8 @@ fn covered<'a>(
     covered
 }
 
-/// Everything in the namespaces, and their own Namespace objects; what is not to be judged of it is in the
-/// match conditions.
+/// Everything in the namespaces, and their own Namespace objects. The match conditions leave out the requests
+/// that the gate does not judge.
 fn rules(any: bool) -> Value {
     if !any {
         return json!([]);

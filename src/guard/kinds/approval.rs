@@ -57,11 +57,11 @@ pub struct Subject {
     pub digest: Option<String>,
     /// Whether it asks a question, which is answered by Confirm or Deny.
     pub question: bool,
-    /// Who does not count, and as what: the requester, an author, who started it.
+    /// Who does not count, and as what: the requester, an author, the person who started it.
     pub excluded: Vec<(String, &'static str)>,
     /// Every incident that binds, which an Approve must name.
     pub incidents: Vec<UidRef>,
-    /// Why nothing is to be decided any more.
+    /// Why no decision is possible any more.
     pub over: Option<String>,
 }
 
@@ -152,7 +152,7 @@ fn subject(facts: &Facts<'_>) -> Ruling {
 }
 
 fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
-    // A rejection counts from everybody who could approve, and from the requester.
+    // The requester, and everybody who could approve, may reject.
     if facts.approval.spec.decision != Decision::Approve {
         return Ruling::Allow;
     }
@@ -265,7 +265,7 @@ pub fn delete(old: &Approval, caller: &Caller, by_operator: bool, orphaned: bool
     }
 }
 
-/// What is done where a decision stays that one would rather not have.
+/// What a person can do instead about a decision that is final.
 fn instead(subject: &SubjectRef, namespace: &str) -> String {
     let name = format!("{}/{}", subject.kind.short(), subject.name);
     match subject.kind {

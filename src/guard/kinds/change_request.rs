@@ -34,8 +34,8 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
-/// Whether the content of a request may be stored in that namespace under those policies now. Checks what can be
-/// checked without reading its targets.
+/// Whether the content of a request may be stored in that namespace under those policies now. Does not read
+/// the targets of the request.
 pub fn content(
     spec: &ChangeRequestSpec,
     namespace: &str,
@@ -54,7 +54,7 @@ pub fn content(
     })
 }
 
-/// Whether the request may be created by who asks.
+/// Whether the caller may create the request.
 pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     let caller = facts.caller;
     Ruling::require(stamp::requester(&new.spec) == Some(caller.user.as_str()), || {
@@ -94,7 +94,7 @@ pub fn create(new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     })
 }
 
-/// Whether the request may be changed: only withdrawn, once, by its requester or an approver.
+/// Whether the request may be changed. The only change is one withdrawal, by its requester or an approver.
 pub fn update(old: &ChangeRequest, new: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     if old.spec == new.spec {
         return Ruling::Allow;

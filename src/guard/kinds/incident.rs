@@ -1,7 +1,7 @@
 //! Who may change what of an Incident. Pure.
 //!
-//! Making an incident milder, or ending it, frees changes and sends people home, so it takes the lead, or the
-//! quorum that a change of the same place takes. Making it worse, and adding to it, is for everybody.
+//! Making an incident milder, or ending it, frees changes and sends people home. So it needs the lead, or the
+//! quorum that a change in the same place needs. Making it worse, and adding to it, is for everybody.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -60,8 +60,8 @@ pub fn update(change: &Change<'_>) -> Ruling {
     }
 }
 
-/// Whether the incident may be deleted: not while it is open, not before what was learnt is written, and not before it
-/// was kept for as long as is set.
+/// Whether the incident may be deleted: not while it is open, not before its lessons are written, and not
+/// before its configured retention is over.
 pub fn delete(old: &Incident, kept_for: SignedDuration, now: Timestamp) -> Ruling {
     let name = address(old);
     match old.status.as_ref().and_then(|status| status.state).unwrap_or(IncidentState::Open) {

@@ -200,7 +200,7 @@ fn checks_that_nobody_wrote_are_weakened_like_others() {
 
 #[test]
 fn stricter_checks_are_for_everybody() {
-    // None of one's own are those that Mayday makes: also of the objects.
+    // An incident without checks of its own gets the checks that Mayday makes, also of the objects.
     let none = json!({"returnToService": {"checks": [], "stableFor": "30s"}});
     assert_eq!(by("emil", none), Ruling::Allow);
     let more = json!({"returnToService": {

@@ -13,7 +13,7 @@ use crate::guard::ruling::Ruling;
 pub struct Facts<'a> {
     /// Who starts it.
     pub caller: &'a Caller,
-    /// Whether the operator starts it: what starts by itself.
+    /// Whether the operator starts it, without a person.
     pub by_operator: bool,
     /// The Runbook, if there is one of that name.
     pub runbook: Option<Arc<Runbook>>,

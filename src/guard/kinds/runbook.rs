@@ -5,8 +5,8 @@ use crate::runbook::validate;
 
 use crate::guard::ruling::Ruling;
 
-/// Whether the Runbook may be stored so. What must exist beside it, such as its ServiceAccount, is a
-/// condition and no refusal: GitOps tools apply in any order.
+/// Whether the Runbook may be stored so. A missing object that it needs, such as its ServiceAccount, leads to
+/// a condition and no refusal: GitOps tools apply in any order.
 pub fn write(new: &Runbook) -> Ruling {
     let problems: Vec<String> =
         validate::problems(&new.spec).iter().map(|problem| problem.to_string()).collect();

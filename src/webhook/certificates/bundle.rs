@@ -38,7 +38,7 @@ impl Certificates {
         [self.old_ca.as_deref(), Some(&self.ca.certificate), next].into_iter().flatten().collect()
     }
 
-    /// What deciding needs to know.
+    /// The facts that deciding needs.
     ///
     /// # Errors
     /// When one of them is not a certificate.
@@ -53,7 +53,7 @@ impl Certificates {
         })
     }
 
-    /// Carries out a plan; what it does not speak of stays.
+    /// Carries out a plan. Everything that the plan does not mention stays.
     ///
     /// # Errors
     /// When a certificate cannot be made.

@@ -61,7 +61,7 @@ pub fn ca(now: Timestamp) -> Result<Pair, CertificateError> {
 pub fn leaf(now: Timestamp, ca: &Pair, names: &[String]) -> Result<Pair, CertificateError> {
     let issuer = Issuer::from_ca_cert_pem(&ca.certificate, KeyPair::from_pem(&ca.key)?)?;
     let mut params = params(now, LEAF_LIFETIME, "Mayday webhooks")?;
-    // Told apart by rcgen: what parses as an IP address becomes one.
+    // rcgen tells names from addresses: a text that parses as an IP address becomes one.
     params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

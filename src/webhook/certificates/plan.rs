@@ -1,6 +1,6 @@
 //! When a certificate is made, renewed or dropped. Pure.
 //!
-//! The order is what matters: API servers must trust a new CA before any replica serves a certificate of it,
+//! The order matters: API servers must trust a new CA before any replica serves a certificate of it,
 //! and must trust the old one until every replica has let go of it. So a CA is replaced in three steps, each
 //! stored before the next: the next CA joins the bundle, it takes over, the old one leaves the bundle.
 
@@ -37,7 +37,7 @@ impl Validity {
     }
 }
 
-/// What is stored, as far as deciding needs it.
+/// The facts about the stored certificates that deciding needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Facts {
     /// The CA that signs.

@@ -1,4 +1,4 @@
-//! What the server shows: swapped while it serves, without a connection lost.
+//! The certificate that the server shows. It is swapped while the server runs, and no connection is lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::make::Pair;
 use super::store::CertificateStore;
 use crate::cluster::error::chain;
 
-/// How often a replica looks whether another certificate is to be shown; far less than the overlap of two CAs.
+/// Interval at which a replica looks for a new certificate; far shorter than the overlap of two CAs.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// TLS settings that show a certificate.
@@ -21,7 +21,8 @@ pub async fn config(leaf: &Pair) -> std::io::Result<RustlsConfig> {
     RustlsConfig::from_pem(leaf.certificate.clone().into_bytes(), leaf.key.clone().into_bytes()).await
 }
 
-/// Shows every new certificate soon after it is stored, until `stop`. What is shown stays if there is trouble.
+/// Shows every new certificate soon after it is stored, until `stop`. After a failure the server keeps the
+/// certificate that it shows.
 pub async fn follow(store: CertificateStore, shown: RustlsConfig, first: Pair, stop: CancellationToken) {
     let mut leaf = first;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {

@@ -27,7 +27,7 @@ pub struct CertificateStore {
 }
 
 impl CertificateStore {
-    /// `names`: what the API server may call the webhooks by.
+    /// `names`: the names under which the API server may call the webhooks.
     pub fn new(client: Client, namespace: &str, names: &[String]) -> CertificateStore {
         CertificateStore { api: Api::namespaced(client, namespace), names: names.to_vec() }
     }

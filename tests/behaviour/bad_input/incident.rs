@@ -1,5 +1,5 @@
-//! Ways out of an incident: milder, smaller, proved by less, over or gone. Taken by the lead, or agreed to, or not
-//! at all.
+//! Ways out of an incident: milder, smaller, proved by less, over or gone. Only the lead takes them, or
+//! people agree to them, or they are refused.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::{is_one_sentence, stored};
 use crate::change::shop::Shop;
 use crate::support::{Output, Person, eventually};
 
-/// An incident that is declared so.
+/// Declares an incident about checkout and basket.
 fn declared(shop: &Shop, name: &str) {
     let object = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
     let rollout = |name: &str| json!({"name": name, "rollout": {"target": object(name)}});
@@ -94,7 +94,7 @@ fn an_incident_is_made_milder_by_nobody_alone() {
     is_one_sentence(&said, "Refused: spec.startTime: an outage began before it was declared");
     assert_eq!(read(&shop, "one")["spec"], before, "nothing is half done");
 
-    // The quorum: asked for like any other change, and then exactly that.
+    // A quorum may agree: the change is asked for like any other, and exactly that change passes.
     let ask = r#"kubectl mayday ask -n NS inc/one --patch '{"spec":{"severity":"SEV3"}}' --name milder --why 'few orders' --yes"#;
     shop.types(&emil, ask).passes();
     shop.approves(&shop.amir(), "milder").passes();
@@ -148,7 +148,7 @@ fn the_lead_is_handed_over_by_the_lead_to_one_person() {
     shop.types(&zoe, claim).passes();
     eventually("zoe leads", || (read(&shop, "one")["status"]["lead"]["user"] == "zoe").then_some(()));
 
-    // What the lead of before may no longer, the lead may: all of it but saying that it never was.
+    // The former lead may do none of this any more. The new lead may do all of it but call it a false alarm.
     for (spec, what) in milder() {
         let said = patches(&shop, &lena, "one", &spec).is_refused();
         is_one_sentence(&said, &format!("Refused: in inc/one, {what} is for zoe, who leads"));
@@ -221,7 +221,7 @@ fn patches_the_kind(shop: &Shop, operation: &Value) {
 }
 
 #[test]
-fn an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_stops_nothing_else() {
+fn an_unreadable_instant_is_refused_and_a_stored_one_stops_nothing_else() {
     let shop = Shop::open();
     let emil = shop.emil();
     let with = |field: &str, value: Value| {
@@ -246,7 +246,7 @@ fn an_instant_that_nobody_can_read_is_refused_and_one_that_was_stored_before_sto
         shop.creates(&emil, &in_shop(stored("Incident", name, spec))).passes();
     }
 
-    // As it was before the schema said so.
+    // As it was before the schema had that rule.
     let crd = shop.admin().reads("crd incidents.mayday.dev");
     let pattern = crd.pointer(PATTERN).unwrap().clone();
     patches_the_kind(&shop, &json!({"op": "remove", "path": PATTERN}));
@@ -305,7 +305,7 @@ fn what_mayday_cannot_write_is_told_where_people_look() {
         (!tried.succeeded() && tried.is_refused().contains("the disk is full")).then_some(())
     });
 
-    // What is noted belongs into the timeline, which cannot be written.
+    // The note belongs into the timeline, which Mayday cannot write.
     shop.types(&shop.emil(), &format!("kubectl mayday note -n NS inc/{name} 'no till works' --yes")).passes();
     let event = eventually("an Event says it", || {
         let events = shop.admin().reads(&format!("events -n {}", shop.namespace));

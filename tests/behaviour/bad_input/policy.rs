@@ -1,4 +1,4 @@
-//! Policies that name what is not there, or are loosened by whom they bind.
+//! Policies that name missing objects, and policies that the people they bind try to loosen.
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn a_namespace_that_does_not_exist_is_said_and_the_others_are_protected() {
     assert!(said.contains("spec.scope.namespaces.names[0]"), "{said}");
     let said = shop.types(&shop.emil(), IMAGE).is_refused();
     assert!(said.contains("Refused: image of deployment/checkout"), "{said}");
-    // Nobody has approved anything under it yet: the slip of the pen is simply mended.
+    // No approval has counted under it yet, so the mistake can simply be undone.
     patches(&admin, &shop, &names(json!([shop.namespace]))).passes();
     assert_eq!(told(&what, "Ready", "True"), "accepted");
     assert_eq!(shop.image(), "shop/checkout:v1");
@@ -81,7 +81,8 @@ fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
     assert_eq!(spec(&shop), before);
     patches(&emil, &shop, &json!({"limits": {"maxUses": 5}})).passes();
 
-    // The command that the refusal names: the policy as it is to be, asked for, approved by two, and no other.
+    // The command that the refusal names asks for the policy as it is to be. Two approve it, and no other
+    // passes.
     let file = shop.cluster.file(&format!("{policy}.yaml"));
     let mut milder = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangePolicy", "metadata": {"name": policy},
         "spec": spec(&shop)});

@@ -1,4 +1,4 @@
-//! Rotations that name what does not exist: said in a condition, and as many as can be are on duty all the same.
+//! Rotations that name missing objects: a condition says so, and everybody who can be on duty still is.
 
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ fn with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged() {
 }
 
 #[test]
-fn an_override_changes_nothing_while_a_younger_one_hides_it_and_something_once_that_is_gone() {
+fn an_override_has_effect_except_while_a_younger_one_hides_it() {
     let admin = Cluster::shared().admin();
     let namespace = namespace();
     let apply = |object: Value| {

@@ -1,4 +1,4 @@
-//! Runbooks that could not act, and runs with what a Runbook does not take.
+//! Runbooks that could not act, and runs with values that a Runbook does not take.
 
 use serde_json::{Value, json};
 
@@ -34,13 +34,13 @@ fn a_runbook_that_could_not_act_is_refused_with_what_and_where() {
     let apply = format!("kubectl apply -n {namespace} -f -");
     let step = |step: Value| json!({"steps": [step]});
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
-    // Its shape, by the schema.
+    // The schema checks its shape.
     let both = step(json!({"name": "both", "wait": {"duration": "1s"}, "manual": {"instructions": "x"}}));
     let shapeless = [
         (json!({"serviceAccountName": ""}), "spec.serviceAccountName: Invalid value"),
         (both, "spec.steps[0]: Invalid value: a step does exactly one thing: set one of restart"),
     ];
-    // What it says, by the guard, with the next command.
+    // The guard checks its content, and names the next command.
     let number =
         json!({"name": "scale", "scale": {"target": target, "replicasFrom": {"parameter": "number"}}});
     let senseless = [

@@ -1,5 +1,5 @@
-//! Reads objects as `kubectl get -o json` prints them, by a client that stays connected, and waits for changes by
-//! watches: a new process for each look costs more than what is looked for.
+//! Reads objects as `kubectl get -o json` prints them, with a client that stays connected, and waits for
+//! changes with watches. A new process for each look would cost more than the look itself.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,12 +15,12 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// What answers when somebody asks which resources there are, with their short names.
+/// Media type of the answer that lists the resources of the API server, with their short names.
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// Between two looks at what has no watch.
+/// Interval between two looks at something without a watch.
 const UNWATCHED: Duration = Duration::from_millis(100);
-/// The longest time between two looks at what has one.
+/// Longest interval between two looks at something with a watch.
 const WATCHED: Duration = Duration::from_millis(250);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -106,8 +106,8 @@ pub fn begin() {
     SEEN.with_borrow_mut(Vec::clear);
 }
 
-/// Returns once something changes that this thread has read since it began, and in any case after a while: a look may
-/// be at more than objects.
+/// Returns once an object changes that this thread has read since it began, and after a while in any case: a
+/// look may concern more than objects.
 pub fn wait_for_a_change() {
     let seen = SEEN.take();
     if seen.is_empty() {

@@ -33,8 +33,8 @@ pub async fn append(
     }
 }
 
-/// The incident as it is stored. A typed one would write the instants of other people's entries in its own way,
-/// and what was written must stay as it is.
+/// The incident as it is stored. A typed one would format the instants of other people's entries in its own
+/// way, and their entries must not change.
 async fn stored(session: &Session, name: &str) -> Result<DynamicObject, Failure> {
     let resource = ApiResource::erase::<Incident>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(session.client.clone(), &session.namespace, &resource);

@@ -16,7 +16,7 @@ pub struct Failure {
     pub reason: Reason,
 }
 
-/// What a caller may want to answer otherwise than by printing the failure.
+/// Failures that a caller may handle in another way than by printing them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
     /// Another writer was faster, so the object that was read is out of date.
@@ -32,7 +32,7 @@ impl Failure {
         Failure { sentence: sentence.into(), next: None, code: 1, reason: Reason::Other }
     }
 
-    /// Asked for in a way that makes no sense: exit code 2.
+    /// The command line makes no sense: exit code 2.
     pub fn usage(sentence: impl Into<String>) -> Failure {
         Failure { code: 2, ..Failure::new(sentence) }
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What was tried when the API server refused.
+/// The attempt that the API server refused.
 #[derive(Clone, Debug)]
 pub struct Attempt<'a> {
     /// In words: `approve chg/back-to-v1`.

@@ -35,7 +35,7 @@ pub fn documents(text: &str, file: &str) -> Result<Vec<Value>, Failure> {
     Ok(documents)
 }
 
-/// What a list holds, as `kubectl get -o yaml` writes one; anything else is itself.
+/// The items of a list as `kubectl get -o yaml` writes one; any other value unchanged.
 fn items(mut document: Value) -> Vec<Value> {
     let is_list = document["apiVersion"] == "v1" && document["kind"] == "List";
     match document.get_mut("items").filter(|_| is_list).map(Value::take) {
@@ -78,7 +78,7 @@ pub fn target(manifest: &Value, namespace: &str) -> Result<ObjectRef, Failure> {
 /// What applying the manifest would change of the object that is there; none if nothing. `live` is that object.
 pub fn update(target: ObjectRef, mut manifest: Value, live: &Value) -> Result<Option<Change>, Failure> {
     keep_content(&mut manifest);
-    // What is applied always has annotations: that of what was applied last.
+    // An applied object always has annotations: kubectl records the last applied manifest there.
     if live.pointer("/metadata/annotations").is_some() && manifest["metadata"]["annotations"].is_null() {
         manifest["metadata"]["annotations"] = json!({});
     }
@@ -94,7 +94,8 @@ pub fn update(target: ObjectRef, mut manifest: Value, live: &Value) -> Result<Op
     Ok(Some(Change { target: Some(target), update: Some(update), ..Change::default() }))
 }
 
-/// The manifest that was applied last, as `kubectl apply` notes it: what it holds and the new one does not, goes.
+/// The last applied manifest, as `kubectl apply` records it. Fields that it has and the new one lacks are
+/// removed.
 fn last_applied(live: &Value) -> Option<Value> {
     let noted = live.pointer("/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration")?;
     let mut last = serde_json::from_str(noted.as_str()?).ok()?;
@@ -102,7 +103,7 @@ fn last_applied(live: &Value) -> Option<Value> {
     Some(last)
 }
 
-/// Takes away what is no content of an object.
+/// Removes the fields that are no content of an object.
 fn keep_content(manifest: &mut Value) {
     if let Some(fields) = manifest.as_object_mut() {
         fields.remove("status");
@@ -112,8 +113,8 @@ fn keep_content(manifest: &mut Value) {
     }
 }
 
-/// A patch of the object that is there: strategic where its kind knows that, a merge patch elsewhere. What is null in
-/// it goes.
+/// A patch of the existing object: strategic where its kind supports that, a merge patch elsewhere. A field
+/// that is null in it is removed.
 pub fn patch(target: ObjectRef, mut patch: Value) -> Result<Change, Failure> {
     let remove = patch::take_nulls(&mut patch);
     let is_empty = patch.as_object().is_none_or(serde_json::Map::is_empty);

@@ -1,5 +1,5 @@
-//! The object as it would be once a manifest is applied: what the manifest says, without what the one before it said
-//! and this one does not, and everything else as it is. Pure.
+//! The object after a manifest is applied: it gets the fields of the manifest, loses the fields that only the
+//! manifest before had, and keeps all others. Pure.
 
 use mayday::change::diff;
 use serde_json::{Map, Value};
@@ -54,8 +54,8 @@ fn fields(
     merged
 }
 
-/// The elements of a list in the order of the new one; what only the live one has stays where it stands. None if an
-/// element has no key.
+/// The elements of a list in the order of the new one. Elements that only the live list has keep their place.
+/// None if an element has no key.
 fn elements(list: &str, keys: &[&str], last: &[Value], new: &[Value], live: &[Value]) -> Option<Vec<Value>> {
     let named = |items: &[Value]| -> Option<Vec<String>> {
         items.iter().map(|item| diff::element(keys, item)).collect()
@@ -70,7 +70,7 @@ fn elements(list: &str, keys: &[&str], last: &[Value], new: &[Value], live: &[Va
     let mut merged = Vec::new();
     for (item, name) in new.iter().zip(&new_names) {
         let at = place(&live_names, name);
-        // What only the live list has comes before what stands behind it there, or is new.
+        // An element that only the live list has comes before its live successors and before new elements.
         while let Some(other) = others.next_if(|other| at.is_none_or(|at| *other < at)) {
             merged.push(live[other].clone());
         }

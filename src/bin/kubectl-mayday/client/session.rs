@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::client::failure::{Attempt, Failure, explain, role};
 use crate::text;
 
-/// Who writes, in `metadata.managedFields`.
+/// The name of the writer in `metadata.managedFields`.
 pub const FIELD_MANAGER: &str = "kubectl-mayday";
 
 /// A namespaced kind of Mayday, with the words people use for it.
@@ -121,7 +121,7 @@ impl Session {
             Failure::new(format!("The kubeconfig cannot be used: {error}."))
                 .then("kubectl config get-contexts")
         })?;
-        // A repeat of a create with a generated name would be a second object.
+        // Repeating a create with a generated name would make a second object.
         config.default_retry = false;
         let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)
@@ -149,7 +149,7 @@ impl Session {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// What is tried, for the words of a refusal.
+    /// The attempt, for the words of a refusal.
     pub fn attempt<'a>(&'a self, what: &'a str, role: &'static str) -> Attempt<'a> {
         let next = self.command(Verb::Show).into();
         Attempt { what, role: Some(role), namespace: &self.namespace, flags: &self.flags, next }

@@ -10,7 +10,7 @@ use mayday::command::Verb;
 use crate::client::failure::{Failure, explain, role};
 use crate::client::session::{Named, Session};
 
-/// How long the operator is waited for: it looks within a moment, unless it is down.
+/// How long a command waits for the operator, which answers within a moment unless it is down.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How the waiting ended.
@@ -48,7 +48,7 @@ pub async fn until<K: Named>(
         match change {
             Some(Ok(Some(object))) if done(&object) => return Ok(Waited::Done(object)),
             Some(Ok(Some(object))) => last = Some(object),
-            // The watch begins with what is there; afterwards nothing means that it went.
+            // The watch begins with the stored object; a later absence means that it was deleted.
             Some(Ok(None)) => {
                 return Err(Failure::new(format!("{}/{name} is gone: somebody deleted it.", K::SHORT))
                     .then(session.command(Verb::Show)));

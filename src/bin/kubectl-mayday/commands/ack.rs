@@ -36,7 +36,7 @@ pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     let stored: Incident = session.patch(&args.incident, &patch(&me.user, session.now()), &what).await?;
     let is_seen =
         |incident: &Incident| incident.status.as_ref().is_some_and(|status| status.acknowledgement.is_some());
-    // Mayday may be down; that it cannot be followed from here is no failure.
+    // Mayday may be down. The answer is stored, so failing to follow it is no failure of the command.
     let waited = until::<Incident>(session, &args.incident, Some(PATIENCE), is_seen).await;
     let paging = match waited {
         Ok(Waited::Done(_)) => "the paging stops",
@@ -70,7 +70,7 @@ pub fn over(incident: &Incident) -> Option<String> {
     (!state.is_open()).then(|| format!("{state:?}"))
 }
 
-/// What the acknowledgement writes. Its time makes it another one than that of before a relapse.
+/// The patch of the acknowledgement. Its time tells it from the acknowledgement before a relapse.
 fn patch(user: &str, now: Timestamp) -> Value {
     json!({"spec": {"acknowledgement": {"user": user, "time": whole_seconds(now)}}})
 }

@@ -66,7 +66,7 @@ fn approved(request: &ChangeRequest) -> bool {
     is_true(conditions, ConditionType::Approved) && over(request).is_none()
 }
 
-/// Why nothing more comes of the request.
+/// The state of a request that is over; none before.
 fn over(request: &ChangeRequest) -> Option<RequestState> {
     request.status.as_ref()?.state.filter(|state| state.is_over())
 }
@@ -109,7 +109,7 @@ async fn act(
     summary: &str,
 ) -> Result<(), Failure> {
     let what = format!("carry out chg/{name} ({summary})");
-    // What belongs to no namespace no role of one allows.
+    // No role of a namespace allows a change of a cluster-scoped object.
     let role = planned.is_none_or(|planned| planned.namespace.is_some()).then_some("edit");
     let next = session.command(Verb::Show).on("chg", name);
     let attempt = Attempt { role, next: next.into(), ..session.attempt(&what, "edit") };

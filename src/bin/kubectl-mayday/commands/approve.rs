@@ -38,7 +38,7 @@ pub enum Verdict {
     Reject,
 }
 
-/// The subject as it was shown: what the Approval binds to.
+/// The subject as the person saw it. The Approval binds to it.
 struct Shown {
     text: String,
     with_rollback: bool,
@@ -124,7 +124,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
     Ok(Shown { text, with_rollback, spec })
 }
 
-/// What an Approval binds to: what was shown, if that is what the operator keeps.
+/// The content that an Approval binds to: the shown one, if the operator keeps the same.
 fn bound(shown: Option<String>, kept: Option<String>) -> Result<String, String> {
     match (shown, kept) {
         (_, None) => {
@@ -140,7 +140,7 @@ fn bound(shown: Option<String>, kept: Option<String>) -> Result<String, String> 
     }
 }
 
-/// The digest of a run, as far as it shows what it is made of: the Runbook that it took along, and its own values.
+/// The digest of a run, if the run shows its parts: its copy of the Runbook, and its own values.
 fn of_run(run: &RunbookRun, status: &RunbookRunStatus) -> Result<String, change::diff::digest::DigestError> {
     let snapshot = status.snapshot.clone().unwrap_or_default();
     let runbook = change::diff::digest::runbook(&serde_json::from_value(snapshot.spec)?)?;
@@ -148,7 +148,7 @@ fn of_run(run: &RunbookRun, status: &RunbookRunStatus) -> Result<String, change:
     runbook::digest::run(uid_of(run), &runbook, incident, &run.spec)
 }
 
-/// The Runbook once the operator has looked at what it says now, which it does within a moment of an edit.
+/// The Runbook once the operator has read its latest version, which it does within a moment of an edit.
 async fn seen(session: &Session, name: &str) -> Result<Runbook, Failure> {
     let runbook: Runbook = session.get(name).await?;
     let is_seen = |runbook: &Runbook| {
@@ -164,7 +164,8 @@ async fn seen(session: &Session, name: &str) -> Result<Runbook, Failure> {
     }
 }
 
-/// The request with its plan and who is missing, as the operator says within a moment of its creation.
+/// The request with its plan and the missing approvers, which the operator adds within a moment of its
+/// creation.
 pub async fn planned(session: &Session, name: &str) -> Result<ChangeRequest, Failure> {
     let request: ChangeRequest = session.get(name).await?;
     let is_planned = |request: &ChangeRequest| {

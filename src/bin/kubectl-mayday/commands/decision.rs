@@ -1,4 +1,4 @@
-//! A decision once it is made: it is stored, and whether it counts is followed.
+//! Stores a decision, and follows whether it counts.
 
 use mayday::api::approval::ApprovalSpec;
 use mayday::api::change_request::RequestState;
@@ -36,7 +36,7 @@ pub async fn tell_if_counted(
     let name = name_of(approval);
     say(&format!("Stored as appr/{name}."));
     let next = session.command(Verb::Show).word(subject.to_string());
-    // It is stored; that it cannot be followed from here is no failure.
+    // The decision is stored, so failing to follow it is no failure of the command.
     let Ok(waited) = until::<Approval>(session, name, Some(PATIENCE), |seen| counted(seen).is_some()).await
     else {
         say(&format!("Next: {next}"));

@@ -1,5 +1,5 @@
-//! `declare`: a person reports an outage. The name is the one that monitoring would use, so one outage is one
-//! object, whoever is first.
+//! `declare`: a person reports an outage. It uses the name that monitoring would use, so one outage
+//! is one object, whether a person or monitoring is first.
 
 use clap::{Args, ValueEnum};
 use jiff::Zoned;
@@ -73,7 +73,8 @@ pub async fn run(session: &Session, args: DeclareArgs) -> Result<(), Failure> {
         Ok(created) => {
             let address = format!("inc/{}", name_of(&created));
             say(&format!("Declared {address}."));
-            // Mayday may be down; that it cannot be followed from here is no failure.
+            // Mayday may be down. The incident is stored, so failing to follow it is no failure of the
+            // command.
             let waited = until::<Incident>(session, name_of(&created), Some(PATIENCE), is_seen).await;
             let who = session.command(Verb::Who).word(&args.service).to_string();
             let paged = match &waited {
@@ -144,7 +145,7 @@ async fn tell_known(session: &Session, known: &Incident, severity: Severity) -> 
     Ok(())
 }
 
-/// How to say that an incident is worse than it is said to be, if that is so.
+/// The command that raises the severity, if the person reports a worse one than the incident has.
 fn raise(known: &Incident, severity: Severity, namespace: &str) -> Option<String> {
     let patch = format!(r#"{{"spec":{{"severity":"{severity}"}}}}"#);
     severity
@@ -152,7 +153,7 @@ fn raise(known: &Incident, severity: Severity, namespace: &str) -> Option<String
         .then(|| format!("kubectl patch -n {namespace} inc/{} --type merge -p '{patch}'", name_of(known)))
 }
 
-/// The Incident that a report becomes.
+/// The Incident for a person's report.
 fn build(
     args: &DeclareArgs,
     name: String,

@@ -81,18 +81,18 @@ fn is_reachable(rotations: &[OnCallRotation], user: &str) -> bool {
     people.any(|person| person.user == user && !person.contacts.is_empty())
 }
 
-/// What claiming the lead writes. It acknowledges too, and its time makes it another claim than that of before a
+/// The patch that claims the lead. It acknowledges too, and its time tells it from the claim before a
 /// relapse.
 fn claim(user: &str, now: Timestamp) -> Value {
     json!({"spec": {"roles": {"lead": {"user": user, "time": whole_seconds(now)}}}})
 }
 
-/// What a handoff writes; it counts when that person claims the lead.
+/// The patch of a handoff. It counts when that person claims the lead.
 fn nomination(user: &str) -> Value {
     json!({"spec": {"roles": {"nominatedLead": {"user": user}}}})
 }
 
-/// What stands before a claim.
+/// Who leads, or led, before a claim.
 #[derive(Clone, Copy, Debug)]
 enum Leading<'a> {
     Nobody,

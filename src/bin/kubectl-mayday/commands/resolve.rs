@@ -93,7 +93,7 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is written. Its time makes it another resolution than that of before a relapse.
+/// The resolution to write. Its time tells it from the resolution before a relapse.
 fn resolution(args: &ResolveArgs, now: Timestamp) -> Result<Value, Failure> {
     if args.outcome != Outcome::Restored && args.reason.is_none() {
         return Err(Failure::usage(format!("--outcome {} needs --reason: why?", typed(args.outcome))));
@@ -111,7 +111,7 @@ fn resolution(args: &ResolveArgs, now: Timestamp) -> Result<Value, Failure> {
     Ok(resolution)
 }
 
-/// Nothing of an earlier resolution, which a merge would leave, stays beside it.
+/// The resolution with null for each absent field, so that the merge keeps nothing of an earlier resolution.
 fn alone(mut resolution: Value) -> Value {
     for field in ["reason", "duplicateOf"] {
         if resolution.get(field).is_none() {
@@ -121,7 +121,7 @@ fn alone(mut resolution: Value) -> Value {
     resolution
 }
 
-/// The same once more, as a request.
+/// The command that asks for the same resolution by a request.
 fn asking(resolve: Command, args: &ResolveArgs) -> Command {
     let mut command = resolve.on("inc", &args.incident).flag(Flag::Outcome, typed(args.outcome));
     if let Some(reason) = &args.reason {
@@ -133,7 +133,8 @@ fn asking(resolve: Command, args: &ResolveArgs) -> Command {
     command.switch(Flag::Ask)
 }
 
-/// The request to the people whose agreement the resolution needs. What an earlier one holds and this does not, goes.
+/// The request to the people whose agreement the resolution needs. It removes the fields that only an earlier
+/// resolution has.
 fn request(
     args: &ResolveArgs,
     resolution: Value,

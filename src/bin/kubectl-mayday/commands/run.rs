@@ -70,7 +70,7 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
             None => say(&format!("Now {}.\nNext: {next}", begun(&run))),
         },
         Ok(Waited::TimeOver(_)) => say(&format!("It begins once the operator has seen it.\nNext: {next}")),
-        // It is stored; that it cannot be followed from here is no failure.
+        // The run is stored, so failing to follow it is no failure of the command.
         Err(_) => say(&format!("Next: {next}")),
     }
     Ok(())
@@ -87,7 +87,7 @@ fn said(run: &RunbookRun, kind: ConditionType) -> String {
     condition.map(|condition| condition.message.trim_end_matches('.').to_owned()).unwrap_or_default()
 }
 
-/// Why nothing has come of a run, if that is so.
+/// Why a run came to nothing; none otherwise.
 fn failed(run: &RunbookRun) -> Option<String> {
     let what = match state(run)? {
         RunState::Cancelled => "came to nothing",

@@ -104,7 +104,7 @@ fn entry(audience: Audience, text: Option<&str>, next: Option<jiff::Timestamp>) 
     entry
 }
 
-/// Where the person writes nothing the public reads the summary, if there is one.
+/// If the person writes no text, the public reads the summary, if there is one.
 fn is_summed_up(session: &Session, incident: &Incident) -> Result<(), Failure> {
     let copy = incident.status.as_ref().and_then(|status| status.service.as_ref());
     if incident.spec.public_summary.is_some() || copy.is_some_and(|copy| copy.public_summary.is_some()) {

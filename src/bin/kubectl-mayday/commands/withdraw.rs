@@ -1,4 +1,4 @@
-//! `withdraw`: a request no longer lets anything through, for good.
+//! `withdraw`: ends a request for good, so that it lets no change through any more.
 
 use clap::Args;
 use mayday::api::ChangeRequest;

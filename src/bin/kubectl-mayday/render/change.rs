@@ -11,7 +11,7 @@ use super::{Here, next};
 use crate::client::session::name_of;
 use crate::text::{indent, yaml};
 
-/// The request in words. Nothing of the change is left out: it is what people approve.
+/// The request in words. It leaves out nothing of the change, because people approve exactly that.
 pub fn describe(request: &ChangeRequest, here: &Here) -> String {
     let none = ChangeRequestStatus::default();
     let status = request.status.as_ref().unwrap_or(&none);
@@ -30,7 +30,7 @@ pub fn describe(request: &ChangeRequest, here: &Here) -> String {
 
 fn changes(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
     if status.plan.is_empty() {
-        // Without a plan the effect is not known; what was asked for is.
+        // Without a plan the effect is not known, so the text shows the change as it was asked for.
         return format!("Changes, not planned\n{}", indent(&yaml(&request.spec.changes), 2));
     }
     let used =

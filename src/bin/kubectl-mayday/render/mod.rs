@@ -1,5 +1,5 @@
-//! Objects as text: where something stands, who must do what next, and with which command. Pure but for
-//! [`terminal`].
+//! Objects as text: their state, who must do what next, and with which command. Everything but [`terminal`]
+//! is pure.
 
 pub mod change;
 pub mod incident;

@@ -10,7 +10,7 @@ use crate::client::session::name_of;
 use crate::text::{indent, yaml};
 use mayday::command::{Flag, Verb};
 
-/// The runbook in words, with its whole spec: that is what people approve.
+/// The runbook in words, with its whole spec, because people approve exactly that.
 pub fn describe(runbook: &Runbook, here: &Here) -> String {
     let name = name_of(runbook);
     let spec = &runbook.spec;

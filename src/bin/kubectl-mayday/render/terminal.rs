@@ -41,8 +41,8 @@ pub fn confirm(yes: bool, about_to: &str) -> Result<(), Failure> {
     }
 }
 
-/// Texts of alerts and people are printed, not obeyed: control characters could rewrite the screen above a
-/// question that somebody is about to answer.
+/// The terminal prints texts of alerts and people and does not obey them: control characters could rewrite
+/// the screen above a question that a person is about to answer.
 fn harmless(text: &str) -> String {
     text.chars().map(|c| if matches!(c, '\n' | '\t') || is_harmless(c) { c } else { '\u{FFFD}' }).collect()
 }

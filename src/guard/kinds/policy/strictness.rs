@@ -1,7 +1,7 @@
 //! Whether an edit of a ChangePolicy loosens it. Pure.
 //!
-//! A tightening is whatever provably lets nobody do more than before; everything else counts as a loosening,
-//! so that a field that is added here too late errs on the safe side.
+//! An edit tightens if provably no person may do more after it than before. Every other edit counts as a
+//! loosening, so a field that this comparison does not know yet errs on the safe side.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::api::runbook::RunApproval;
 /// Which fields are looser in `new`, in words; empty if none is.
 pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
     let mut found = Vec::new();
-    // Taken apart without `..`: a field that is added does not compile until it is compared.
+    // Destructured without `..`: a new field does not compile until it is compared.
     let ChangePolicySpec {
         scope,
         enforcement: _,
@@ -68,7 +68,7 @@ fn namespaces(old: &NamespaceScope, new: &NamespaceScope, found: &mut Vec<String
                 found.push(format!("spec.scope.namespaces.names (without {})", gone.join(", ")));
             }
         }
-        // What a selector will select cannot be known.
+        // The namespaces that a selector will select cannot be known.
         _ if old != new => found.push("spec.scope.namespaces".to_owned()),
         _ => {}
     }
@@ -124,7 +124,7 @@ fn approvals(old: &ApprovalRule, new: &ApprovalRule, found: &mut Vec<String>) {
     if !new.pipelines.iter().all(|pipeline| old.pipelines.contains(pipeline)) {
         found.push("spec.approval.pipelines".to_owned());
     }
-    // Also one more: who is one person with the requester, or with the lead, is not needed any more.
+    // An added alias loosens too: a user who is the same person as the requester or lead is no longer needed.
     if aliases(old) != aliases(new) {
         found.push("spec.approval.aliases".to_owned());
     }

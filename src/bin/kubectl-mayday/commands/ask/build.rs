@@ -1,4 +1,4 @@
-//! The ChangeRequest that a person's words become. Pure.
+//! Builds the ChangeRequest from the person's words. Pure.
 
 use kube::api::ObjectMeta;
 use mayday::api::ChangeRequest;
@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 60;
 /// The request, ready to be created. `rollback` says whether taking each use back is approved with it.
 pub fn request(args: &AskArgs, changes: Vec<Change>, namespace: &str, rollback: bool) -> ChangeRequest {
     let name = args.name.clone().unwrap_or_else(|| name(args, &changes));
-    // Taking back makes sense where there was something before, and a restart leaves nothing to take back.
+    // A rollback needs an object that was there before, and a restart leaves nothing to take back.
     let restorable = changes.iter().all(|change| change.update.is_some() || change.scale.is_some());
     let spec = ChangeRequestSpec {
         reason: args.why.clone(),

@@ -1,4 +1,4 @@
-//! `ask`: one precise change, asked for as the commands that would make it are typed.
+//! `ask`: asks for one precise change, with words like those of the commands that would make it.
 
 mod build;
 
@@ -106,8 +106,8 @@ pub async fn run(session: &Session, args: AskArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether no incident is open here. During one the rollback leads to what is broken, so it is not approved
-/// unsaid; nor where incidents cannot be read.
+/// Whether no incident is open here. During an incident a rollback leads back to the broken state, so it is
+/// approved only if the person says so. The same holds if the person cannot read incidents.
 async fn is_calm(session: &Session, args: &AskArgs) -> bool {
     args.incident.is_none()
         && session.list::<Incident>().await.is_ok_and(|incidents| !incidents.iter().any(Incident::is_open))
@@ -139,7 +139,7 @@ pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> R
     Ok(name)
 }
 
-/// Why a request cannot be carried out as it is written, if so.
+/// Why the request as written cannot be carried out; none if it can.
 fn never(request: &ChangeRequest) -> Option<&str> {
     let status = request.status.as_ref().filter(|status| status.state == Some(RequestState::Invalid))?;
     let ready = find(&status.conditions, ConditionType::Ready)?;
@@ -180,7 +180,8 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
     Ok(changes)
 }
 
-/// A manifest updates the object that is there, and otherwise creates it; none, and said, if nothing would change.
+/// A manifest updates an existing object and creates a missing one. None, with a message, if nothing would
+/// change.
 async fn of_manifest(session: &Session, document: Value) -> Result<Option<Change>, Failure> {
     let target = manifest::target(&document, &session.namespace)?;
     let (resource, capabilities) = target::served(session, &target).await?;
@@ -207,7 +208,7 @@ async fn create(
     let mut number = 1;
     loop {
         match session.create(&request, "ask for a change", role::RESPONDER).await {
-            // The name is only ours to choose where the person gave none.
+            // The command chooses the name only if the person gave none.
             Err(failure) if failure.reason == Reason::AlreadyExists && !named && number < NAMES => {
                 number += 1;
                 request.metadata.name = Some(format!("{base}-{number}"));

@@ -20,7 +20,7 @@ pub fn bare(command: &[String]) -> Result<&[String], Failure> {
         Some((first, rest)) if first == "kubectl" => rest,
         _ => command,
     };
-    // What stands behind `--` is what the command runs somewhere, such as in a container.
+    // The words after `--` are a command that kubectl runs elsewhere, such as in a container.
     let mut words = bare.iter().take_while(|word| *word != "--");
     let given = |flags: &[&str], word: &str| {
         flags.iter().any(|flag| word == *flag || word.starts_with(&format!("{flag}=")))
@@ -69,8 +69,8 @@ pub fn namespace_in(command: &[String]) -> Option<&str> {
     None
 }
 
-/// What is done to what, as it is written down for everybody who may read incidents: never a value, which may be a
-/// password, and so nothing behind the first flag.
+/// The action and its object, as everybody who may read incidents sees them. The text holds no value, which
+/// may be a password, and so nothing after the first flag.
 pub fn told(command: &[String]) -> String {
     let mut words = command.iter().map(String::as_str).peekable();
     let mut told = vec!["kubectl"];

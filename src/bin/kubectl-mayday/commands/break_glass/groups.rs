@@ -44,8 +44,8 @@ pub fn granted(policies: &[ChangePolicy], namespace: &str, flags: &str) -> Resul
     Ok(over.into_iter().map(of).collect())
 }
 
-/// Of what the policies grant, the groups to take: one that the person may take and every policy grants; without one, a
-/// group of each. None if the person may not take them.
+/// The groups to take: one group that the person may take and every policy grants, else one group of each
+/// policy. None if the person may not take them.
 pub fn choose(granted: &[Vec<String>], may_take: &[String]) -> Option<Vec<String>> {
     let mine = |groups: &[String]| -> Vec<String> {
         groups.iter().filter(|group| may_take.contains(group)).cloned().collect()

@@ -83,7 +83,7 @@ pub async fn run(session: &Session, args: BreakGlassArgs) -> Result<(), Failure>
     )))
 }
 
-/// Of these groups, those that the person may take for one command.
+/// Those of the groups that the person may take for one command.
 async fn may_take(session: &Session, groups: &[String]) -> Result<Vec<String>, Failure> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(session.client.clone());
     let mut allowed = Vec::new();
