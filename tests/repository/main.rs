@@ -6,3 +6,4 @@ mod generated;
 mod layers;
 mod oncall_vectors;
 mod purity;
+mod sources;

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::sources::files;
 
 /// Rooms in which everything is pure, but their ends.
 const ROOMS: &[&str] =
@@ -118,18 +120,4 @@ fn impure_lines(text: &str) -> Vec<&str> {
         .map(str::trim)
         .filter(|line| !line.starts_with("//") && IMPURE.iter().any(|word| line.contains(word)))
         .collect()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
