@@ -1,4 +1,4 @@
-//! AlertSource: one thing that may report.
+//! AlertSource: one source of signals (docs/rules.md#alerts).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -14,8 +14,8 @@ use super::one_of::{SET_ONE, exactly_one};
 pub const SOURCE_MEMBERS: &[&str] =
     &["alertmanager", "grafana", "pagerDuty", "cloudEvents", "generic", "heartbeat", "condition", "query"];
 
-/// One thing that may report: alerts, a heartbeat, a condition of Kubernetes objects, a query.
-/// Exactly one of its members says which.
+/// One source of signals: alerts, a heartbeat, a condition of Kubernetes objects, or a query. Exactly one
+/// member that selects the kind of source is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,44 +45,47 @@ pub const SOURCE_MEMBERS: &[&str] =
     "secretRef is needed: what comes in from outside carries a token, from a Secret of type mayday.dev/credential"
 ))]
 pub struct AlertSourceSpec {
-    /// Prometheus Alertmanager posts here (webhook version 4).
+    /// Alerts that Prometheus Alertmanager posts (webhook version 4).
     pub alertmanager: Option<Empty>,
-    /// Grafana posts here.
+    /// Alerts that Grafana posts.
     pub grafana: Option<Empty>,
-    /// Senders of the PagerDuty Events v2 format post here.
+    /// Alerts that are posted in the PagerDuty Events v2 format.
     pub pager_duty: Option<Empty>,
-    /// Senders of CloudEvents post here.
+    /// Alerts that are posted as CloudEvents.
     pub cloud_events: Option<Empty>,
-    /// Senders of any JSON post here.
+    /// Alerts that are posted as any JSON.
     pub generic: Option<Empty>,
-    /// Something posts here at intervals; silence is the signal.
+    /// A heartbeat: a sender posts at intervals, and a missing post is the signal.
     pub heartbeat: Option<Heartbeat>,
-    /// Mayday watches a condition of Kubernetes objects in this namespace.
+    /// A condition of Kubernetes objects in this namespace, which Mayday watches.
     pub condition: Option<ObjectCondition>,
-    /// Mayday asks Prometheus at intervals.
+    /// A Prometheus query, which Mayday runs at intervals.
     pub query: Option<Query>,
-    /// Secret of type `mayday.dev/credential` whose key `token` senders carry as bearer.
+    /// Secret of type `mayday.dev/credential`. Its key `token` holds the bearer token that senders must send.
+    /// Needed unless `condition` or `query` is set.
     pub secret_ref: Option<NameRef>,
-    /// Which severity a signal has.
+    /// Severity of a signal.
     pub severity: SeverityRule,
-    /// Title of the incident; default: made of the signal.
+    /// Title of the incident. Default: made from the signal.
     #[schemars(length(max = 200), regex(pattern = r"\S"))]
     pub title: Option<String>,
-    /// Which service a signal is about; none found: the source's own group of alerts.
+    /// Service that a signal is about. Signals for which no service is found are grouped by the source's own
+    /// group.
     pub service: Option<ServiceRule>,
-    /// How long after a resolution the same outage is the same incident. Default 10m.
+    /// How long after the resolution an outage that comes back reopens the same incident; later it becomes a
+    /// new one. Default 10m.
     pub reopen_within: Option<Duration>,
-    /// How long a signal must be clear before it counts as cleared. Default 0s.
+    /// How long a signal must stay clear before it counts as cleared. Default 0s.
     pub resolve_after: Option<Duration>,
 }
 
-/// Something that must report at intervals.
+/// A heartbeat that must arrive at intervals.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Heartbeat {
-    /// The interval.
+    /// Interval between two heartbeats.
     pub every: Duration,
-    /// How late it may be. Default 0s.
+    /// How late a heartbeat may be. Default 0s.
     pub grace: Option<Duration>,
 }
 
@@ -97,7 +100,7 @@ pub struct ObjectCondition {
     /// Kind of the objects: `Deployment`.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
-    /// Labels the objects have; `{}` selects all of them.
+    /// Labels of the objects; `{}` selects all of them.
     #[serde(default)]
     pub selector: Selector,
     /// Type of the condition: `Available`.
@@ -107,20 +110,20 @@ pub struct ObjectCondition {
     /// Status that means trouble: "True", "False" or "Unknown".
     #[schemars(regex(pattern = "^(True|False|Unknown)$"), length(max = 8))]
     pub status: String,
-    /// How long it must be so. Default 0s.
+    /// How long the condition must have this status before it is a signal. Default 0s.
     pub hold_for: Option<Duration>,
 }
 
-/// Labels that objects have, all of them.
+/// Labels of objects. An object is selected if it has all of them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
-    /// Every label with its value.
+    /// Labels with their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// A Prometheus query with a limit.
+/// A Prometheus query with a limit. Exactly one of `above` and `below` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,7 +132,7 @@ pub struct Query {
     /// Base URL of Prometheus.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
-    /// The query.
+    /// Query in PromQL.
     #[serde(rename = "promQL")]
     #[schemars(length(min = 1, max = 4096))]
     pub prom_ql: String,
@@ -139,40 +142,41 @@ pub struct Query {
     /// A value below this decimal number is a signal.
     #[schemars(length(min = 1, max = 32))]
     pub below: Option<String>,
-    /// How long it must be so. Default 0s.
+    /// How long the value must be beyond the limit before it is a signal. Default 0s.
     pub hold_for: Option<Duration>,
-    /// How often to ask. Default 30s.
+    /// Interval between two queries. Default 30s.
     pub every: Option<Duration>,
 }
 
-/// Which severity a signal has: fixed, or from a label.
+/// Severity of a signal: fixed, or read from a label. Exactly one of `fixed` and `fromLabel` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.fixed) != has(self.fromLabel)", "set exactly one of fixed, fromLabel"))]
 pub struct SeverityRule {
-    /// Always this one.
+    /// Severity of every signal.
     pub fixed: Option<Severity>,
-    /// The label that says it.
+    /// Label that holds the severity.
     #[schemars(length(min = 1, max = 200))]
     pub from_label: Option<String>,
-    /// What each value of the label means.
+    /// Severity for each value of the label.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, MappedSeverity>,
-    /// For a value that the map lacks, and for a signal without the label. Default SEV2: unknown goes up, not down.
+    /// Severity of a signal that lacks the label or has a value that `map` lacks. Default SEV2: an unknown
+    /// severity is rated too high rather than too low.
     pub default: Option<Severity>,
 }
 
-/// A severity, or not worth an incident.
+/// A severity, or `Ignore` for a signal that is no incident.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum MappedSeverity {
     /// People cannot do what the service is for, or data is at risk.
     #[serde(rename = "SEV1")]
     Sev1,
-    /// Some cannot, or it is badly slow.
+    /// Some people cannot, or it is badly slow.
     #[serde(rename = "SEV2")]
     Sev2,
-    /// A nuisance with a way round.
+    /// A nuisance with a workaround.
     #[serde(rename = "SEV3")]
     Sev3,
     /// Small.
@@ -181,7 +185,7 @@ pub enum MappedSeverity {
     /// Worth knowing.
     #[serde(rename = "SEV5")]
     Sev5,
-    /// Not an incident.
+    /// The signal is no incident.
     Ignore,
 }
 
@@ -202,22 +206,23 @@ impl MappedSeverity {
 /// YAML names of the members that select how the service is found.
 pub const SERVICE_RULE_MEMBERS: &[&str] = &["byObject", "ref", "fromLabel"];
 
-/// Which service a signal is about: exactly one of the members.
+/// Service that a signal is about. Exactly one member is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = exactly_one(SET_ONE, SERVICE_RULE_MEMBERS))]
 pub struct ServiceRule {
-    /// The service that consists of the object the signal is about.
+    /// The service whose objects include the object of the signal.
     pub by_object: Option<ByObject>,
-    /// Always this service.
+    /// The service of every signal.
     pub r#ref: Option<NameRef>,
-    /// The label that names the service.
+    /// Label that holds the name of the service.
     #[schemars(length(min = 1, max = 200))]
     pub from_label: Option<String>,
 }
 
-/// How a signal names an object. For a condition it is the object itself: `{}`.
+/// How a signal names an object. For a condition it is `{}`: the signal is about the object that has the
+/// condition.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -232,33 +237,33 @@ pub struct ByObject {
     /// Kind of the object: `Deployment`.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: Option<String>,
-    /// The label that holds its name.
+    /// Label that holds the name of the object.
     #[schemars(length(min = 1, max = 200))]
     pub name_from_label: Option<String>,
 }
 
-/// What the operator knows of a source.
+/// Status of the source. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertSourceStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Receiving.
+    /// Conditions: Ready, Receiving.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Which member is set, for the column.
+    /// Name of the member that is set, for the column.
     #[serde(rename = "type")]
     #[schemars(length(max = 32))]
     pub type_: Option<String>,
-    /// Where senders post, for sources that are posted to.
+    /// URL to which senders post. Absent for a source that receives no posts.
     #[schemars(length(max = 2048))]
     pub address: Option<String>,
-    /// When it last reported, to the minute.
+    /// When the source last reported, to the minute.
     pub last_received_time: Option<Time>,
-    /// How many of its signals fire in open incidents.
+    /// Number of signals of this source that fire in open incidents.
     #[serde(default)]
     pub open: i32,
 }

@@ -1,4 +1,4 @@
-//! Approval: one person's immutable decision on one subject's exact content.
+//! Approval: one person's immutable decision on the exact content of one subject (docs/rules.md#approvals).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::common::UidRef;
 
-/// One person's immutable decision on one subject's exact content: a change, a Runbook, a run, a question.
-/// Created, never edited.
+/// One person's immutable decision on the exact content of one subject: a change, a Runbook, a run or a
+/// question. It is created and never edited.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,27 +34,27 @@ use super::common::UidRef;
 )]
 #[x_kube(validation = ("self == oldSelf", "a decision is never edited: delete your own Approve, or create another"))]
 pub struct ApprovalSpec {
-    /// What is decided on.
+    /// Object that is decided on.
     pub subject_ref: SubjectRef,
-    /// The subject's digest, as its status shows it.
+    /// Digest of the subject, as the subject's status shows it.
     #[schemars(length(min = 1, max = 80), regex(pattern = "^v1:sha256:[0-9a-f]{64}$"))]
     pub digest: String,
-    /// Every incident that binds, as the request's `status.incidents` lists them.
+    /// Every incident that binds the change, as `status.incidents` of the request lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub incident_refs: Vec<UidRef>,
-    /// The decision: Approve or Reject; for questions Confirm or Deny.
+    /// Approve or Reject; for a question Confirm or Deny.
     pub decision: Decision,
-    /// Why, for whoever reads it later.
+    /// Reason for the decision, for later readers.
     #[schemars(length(max = 1000))]
     pub comment: Option<String>,
-    /// Until when it counts, for a Runbook. Default 180 days.
+    /// The decision counts until this time. Default for a Runbook: 180 days after the Approval was created.
     pub not_after: Option<Time>,
-    /// Who decides; stamped from the authenticated user.
+    /// Who decides. Mayday stamps the authenticated user.
     pub by: Option<By>,
 }
 
-/// What is decided on, exactly.
+/// The exact object that is decided on.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = ("!has(self.step) || self.kind == 'RunbookRun'", "step belongs to a RunbookRun"))]
@@ -68,15 +68,15 @@ pub struct SubjectRef {
     /// `metadata.uid` of the subject.
     #[schemars(length(min = 1, max = 64))]
     pub uid: String,
-    /// The step of a run that asks; absent: the run as a whole.
+    /// Step of a run that asks a question. Absent: the decision is about the run as a whole.
     #[schemars(length(min = 1, max = 63))]
     pub step: Option<String>,
-    /// The check of an incident that asks.
+    /// Check of an incident that asks a question.
     #[schemars(length(min = 1, max = 63))]
     pub check: Option<String>,
 }
 
-/// Kinds that are decided on.
+/// Kinds of subjects.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum SubjectKind {
     /// A change.
@@ -90,7 +90,7 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// Short name of the kind that people type: `chg`.
+    /// Short name of the kind, as people type it: `chg`.
     pub fn short(self) -> &'static str {
         match self {
             SubjectKind::ChangeRequest => "chg",
@@ -107,16 +107,16 @@ impl std::fmt::Display for SubjectKind {
     }
 }
 
-/// The decision.
+/// A decision on a subject (docs/rules.md#reject-is-final, #questions).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Decision {
     /// Yes.
     Approve,
-    /// No, for good.
+    /// No. This is final.
     Reject,
-    /// The question is answered with yes.
+    /// The answer to the question is yes.
     Confirm,
-    /// The question is answered with no.
+    /// The answer to the question is no.
     Deny,
 }
 
@@ -126,21 +126,21 @@ pub struct By {
     /// User name.
     #[schemars(length(min = 1, max = 253))]
     pub user: String,
-    /// Groups, which say what the person may decide.
+    /// Groups of the user. They determine what the user may decide.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub groups: Vec<String>,
 }
 
-/// What the operator knows of an approval.
+/// Status of the Approval. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Counted.
+    /// Conditions: Ready, Counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
@@ -151,7 +151,7 @@ pub struct ApprovalStatus {
 
 crate::conditioned!(ApprovalStatus);
 
-/// A decision that counts, copied into its subject's status.
+/// A decision that counts, copied into the status of its subject.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CountedDecision {
     /// Name of the Approval.
@@ -165,9 +165,9 @@ pub struct CountedDecision {
     pub by: String,
     /// The decision.
     pub decision: Decision,
-    /// As what it counts: `lead`, or the name of the required entry.
+    /// Role in which the decision counts: `lead`, or the name of the required entry.
     #[schemars(length(max = 253))]
     pub role: String,
-    /// When it was made.
+    /// When the decision was made.
     pub time: Time,
 }

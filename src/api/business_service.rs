@@ -1,4 +1,4 @@
-//! BusinessService: describes something that can break, whom that hurts, who answers, and when it counts as
+//! BusinessService: something that can break, whom an outage hurts, who is on call, and when it counts as
 //! healthy.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -10,8 +10,8 @@ use super::check::ReturnToService;
 use super::common::{NameRef, ObjectRef};
 use super::incident::Audience;
 
-/// What can break, said once: what it consists of, whom it hurts, who answers, when it counts as healthy.
-/// At most one incident is open for a service at a time.
+/// Something that can break: the objects it consists of, whom an outage hurts, who is on call, and when it
+/// counts as healthy. At most one incident is open for a service at a time.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,22 +36,23 @@ use super::incident::Audience;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct BusinessServiceSpec {
-    /// The service's name for people.
+    /// Name of the service for people.
     #[schemars(length(min = 1, max = 200))]
     pub title: String,
-    /// The objects it consists of, in this namespace. An alert about one of them is about the service.
+    /// Objects that the service consists of, in this namespace. An alert about one of them is about the
+    /// service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub objects: Vec<ObjectRef>,
     /// Whom an outage hurts, and how: `Customers may be unable to pay`.
     #[schemars(length(max = 1000))]
     pub impact: Option<String>,
-    /// What the public may read during an outage.
+    /// Text that the public may read during an outage.
     #[schemars(length(max = 1000))]
     pub public_summary: Option<String>,
-    /// Who answers.
+    /// Rotations of the people to page or to ask.
     pub rotations: Option<ServiceRotations>,
-    /// Who is told.
+    /// Who is kept informed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub stakeholders: Vec<Stakeholder>,
@@ -61,26 +62,26 @@ pub struct BusinessServiceSpec {
     pub return_to_service: Option<ReturnToService>,
 }
 
-/// The rotations that answer for a service.
+/// Rotations of the people to page or to ask about a service.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRotations {
-    /// Who is paged first.
+    /// Rotation that is paged first.
     pub on_call: Option<NameRef>,
-    /// Whom to page for a lead; who may claim it is the policy's.
+    /// Rotation that is paged when a lead is needed. The policy decides who may claim the lead.
     pub lead: Option<NameRef>,
-    /// Whom to reach when a request waits for approval.
+    /// Rotation that is asked when a request waits for approval.
     pub approval: Option<NameRef>,
 }
 
-/// Somebody who is told.
+/// One audience that is kept informed, and its channel.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stakeholder {
-    /// Inside or outside. What goes outside waits for the communications lead.
+    /// Internal or External. A message to External waits until the lead or the communications lead sends it.
     pub audience: Audience,
-    /// The channel that reaches them.
+    /// Channel that reaches the audience.
     pub channel_ref: NameRef,
 }
 
@@ -88,33 +89,34 @@ pub struct Stakeholder {
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Bridge {
-    /// The call.
+    /// URL of the call.
     #[serde(rename = "callURL")]
     #[schemars(length(max = 2048))]
     pub call_url: Option<String>,
-    /// The chat.
+    /// URL of the chat.
     #[serde(rename = "chatURL")]
     #[schemars(length(max = 2048))]
     pub chat_url: Option<String>,
-    /// The shared screen.
+    /// URL of the shared screen.
     #[serde(rename = "screenURL")]
     #[schemars(length(max = 2048))]
     pub screen_url: Option<String>,
 }
 
-/// What the operator knows of a service.
+/// Status of the service. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BusinessServiceStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Healthy.
+    /// Conditions: Ready, Healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Counts the outages that are incidents of their own; part of the name of the next one.
+    /// Counter from which the name of the next incident is made. It rises when a later relapse becomes a new
+    /// incident.
     #[serde(default)]
     pub episode: i64,
     /// The open incident.

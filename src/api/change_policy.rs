@@ -1,5 +1,5 @@
-//! ChangePolicy: defines what counts as production, who approves, who may lead, and how far automation may
-//! go.
+//! ChangePolicy: what counts as production, who approves, who may lead, and how far automation may go
+//! (docs/rules.md#write-changepolicy).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
@@ -10,8 +10,8 @@ use super::common::{ObjectRef, Severity};
 use super::duration::Duration;
 use super::runbook::{RunApproval, Start};
 
-/// What counts as production, who approves, who may lead, how far automation may go. Where several policies
-/// cover an object, every one must be satisfied.
+/// Rules of production: what is protected, who approves changes, who may lead, and how far automation may go.
+/// Where several policies cover an object, every one must be satisfied.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,72 +36,73 @@ use super::runbook::{RunApproval, Start};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct ChangePolicySpec {
-    /// What is protected.
+    /// Objects that the policy protects.
     pub scope: Scope,
-    /// What happens to a change that nobody approved. Default Deny.
+    /// What happens to a change without an approval. Default Deny.
     #[serde(default)]
     pub enforcement: Enforcement,
     /// When changes need an approval. Default Always.
     #[serde(default)]
     pub activation: Activation,
-    /// Who approves.
+    /// Who approves changes.
     pub approval: ApprovalRule,
-    /// What an incident changes.
+    /// Who may lead, and which incidents bind changes.
     pub incident: Option<IncidentRule>,
-    /// exec, attach, debug and port-forward.
+    /// What happens to exec, attach, debug and port-forward.
     #[serde(default)]
     pub interactive: InteractiveRule,
-    /// Evictions. Default WithinBudget.
+    /// What happens to evictions. Default WithinBudget.
     #[serde(default)]
     pub evictions: Evictions,
-    /// Who may break the glass.
+    /// Groups whose members may break the glass.
     pub break_glass: Option<Groups>,
-    /// The most that runbooks in scope may do.
+    /// Upper limits for runbooks in scope.
     #[serde(default)]
     pub automation: Automation,
-    /// The most that a request may ask for.
+    /// Upper limits for requests.
     #[serde(default)]
     pub limits: RequestLimits,
-    /// Third-party controllers that may write certain things without a request, where they log in themselves: whoever
-    /// may impersonate their account is not exempt.
+    /// Third-party controllers that may write certain objects without a request. The exemption covers only
+    /// the controller's own login, not a user who impersonates its account.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub exempt_actors: Vec<ExemptActor>,
 }
 
-/// What is protected.
+/// Objects that a policy protects (docs/rules.md#scope).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Scope {
-    /// The namespaces, themselves included.
+    /// Protected namespaces. Their Namespace objects are protected too.
     pub namespaces: NamespaceScope,
-    /// The kinds; default: everything in the namespaces, never Events, Leases and the kinds of `mayday.dev`.
+    /// Protected kinds. Default: every kind in the namespaces. Events, Leases and the kinds of `mayday.dev`
+    /// are never protected.
     pub resources: Option<ResourceScope>,
 }
 
-/// Which namespaces: exactly one of the members.
+/// Namespaces, by name or by label. Exactly one of `names` and `selector` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = ("has(self.names) != has(self.selector)", "set exactly one of names, selector"))]
 pub struct NamespaceScope {
-    /// These.
+    /// Names of the namespaces.
     #[schemars(
         length(min = 1, max = 100),
         inner(length(max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
     )]
     pub names: Option<Vec<String>>,
-    /// Those with these labels; resolved to names in the status.
+    /// Labels of the namespaces. The status lists the selected names.
     pub selector: Option<LabelSelector>,
 }
 
-/// Which kinds.
+/// Kinds to protect.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ResourceScope {
-    /// Only these; default: all.
+    /// Only these kinds are protected. Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub include: Vec<ResourceRule>,
-    /// But not these.
+    /// These kinds are not protected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub exclude: Vec<ResourceRule>,
@@ -111,15 +112,15 @@ pub struct ResourceScope {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceRule {
-    /// API groups; `""` is the core group, `*` all.
+    /// API groups: `""` is the core group, `*` means all.
     #[schemars(length(min = 1, max = 32))]
     pub api_groups: Vec<String>,
-    /// Plural names such as `deployments`; `*` all.
+    /// Plural names such as `deployments`; `*` means all.
     #[schemars(length(min = 1, max = 32))]
     pub resources: Vec<String>,
 }
 
-/// What happens to a change that nobody approved.
+/// What happens to a change without an approval.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Enforcement {
     /// It is refused.
@@ -141,18 +142,18 @@ pub enum Activation {
     DuringIncident,
 }
 
-/// Who approves.
+/// Who approves changes (docs/rules.md#quorum).
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ApprovalRule {
-    /// All of them; the requester never counts. Empty means nobody can approve.
+    /// Entries that must all be satisfied. The requester never counts. Empty: nobody can approve.
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub required: Vec<RequiredApproval>,
-    /// Service accounts that may ask.
+    /// Service accounts that may ask for changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub pipelines: Vec<super::common::UserRef>,
-    /// Users that are one person: of each list at most one counts.
+    /// User names that belong to one person. Of each list at most one counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub aliases: Vec<Alias>,
@@ -161,71 +162,71 @@ pub struct ApprovalRule {
 /// Several user names of one person.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Alias {
-    /// The user names.
+    /// User names of the person.
     #[schemars(length(min = 2, max = 8))]
     pub users: Vec<String>,
 }
 
-/// So many of these groups.
+/// A number of approvals from members of certain groups.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RequiredApproval {
     /// Name of the entry, for messages.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Members of any of them are eligible. Empty means nobody.
+    /// Groups whose members are eligible. Empty: nobody is eligible.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub groups: Vec<String>,
-    /// How many persons.
+    /// Number of people who must approve.
     #[schemars(range(min = 1, max = 10))]
     pub count: i32,
 }
 
-/// What an incident changes.
+/// Who may lead, and which incidents bind changes (docs/rules.md#binding-incidents).
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentRule {
-    /// Who may claim the lead. Empty means nobody.
+    /// Groups whose members may claim the lead. Empty: nobody may.
     #[serde(default)]
     pub leads: Groups,
-    /// Severities whose incidents bind changes to the lead. Empty means none.
+    /// Severities of the incidents that bind changes to the lead. Empty: no incident binds.
     #[serde(default)]
     #[schemars(length(max = 5))]
     pub severities: Vec<Severity>,
-    /// From when on an incident binds. Default Acknowledged.
+    /// When an incident begins to bind changes. Default Acknowledged.
     #[serde(default)]
     pub binds_from: BindsFrom,
 }
 
-/// From when on an incident binds.
+/// When an incident begins to bind changes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum BindsFrom {
-    /// From its creation.
+    /// When it is created.
     Detected,
-    /// From the first answer of a person.
+    /// When a person acknowledges it.
     #[default]
     Acknowledged,
-    /// From the claim of a lead.
+    /// When a person claims the lead.
     LeadClaimed,
 }
 
 /// Groups of users.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Groups {
-    /// Names of groups as the API server authenticates them. Empty means nobody.
+    /// Names of groups, as the API server authenticates them. Empty: nobody.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub groups: Vec<String>,
 }
 
-/// exec, attach, debug and port-forward.
+/// What happens to exec, attach, debug and port-forward.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InteractiveRule {
-    /// While no incident binds. Default Approve.
+    /// While no incident binds changes. Default Approve.
     #[serde(default)]
     pub normally: Interactive,
-    /// While an incident binds. Default Approve.
+    /// While an incident binds changes. Default Approve.
     #[serde(default)]
     pub during_incident: Interactive,
 }
@@ -252,17 +253,18 @@ pub enum Evictions {
     Approve,
 }
 
-/// The most that runbooks in scope may do.
+/// Upper limits for runbooks in scope.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Automation {
-    /// Who may start one. Default Disabled.
+    /// Who may start a runbook. Default Disabled.
     #[serde(default)]
     pub start: AutomationStart,
-    /// Which approval is the least. Default PerRun.
+    /// Least approval that a run needs. Standing: the Runbook's own approval is enough. PerRun: each run needs
+    /// one of its own. Default PerRun.
     #[serde(default)]
     pub approval: RunApproval,
-    /// Which approval is the least once a lead has claimed. Default PerRun.
+    /// Least approval that a run needs once a lead has claimed. Default PerRun.
     #[serde(default)]
     pub after_lead_claimed: RunApproval,
 }
@@ -290,16 +292,16 @@ impl AutomationStart {
     }
 }
 
-/// The most that a request may ask for.
+/// Upper limits for requests.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestLimits {
-    /// Uses of each change. Default 10.
+    /// Maximum number of uses of each change. Default 10.
     #[serde(default = "ten")]
     #[schemars(range(min = 1, max = 100))]
     pub max_uses: i32,
-    /// Length of the window. Default 8h.
+    /// Maximum length of the window. Default 8h.
     #[serde(default = "eight_hours")]
     pub max_window: Duration,
 }
@@ -318,33 +320,33 @@ impl Default for RequestLimits {
     }
 }
 
-/// A third-party controller that may write certain things without a request.
+/// A third-party controller that may write certain objects without a request.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ExemptActor {
-    /// User name, byte for byte.
+    /// User name of the controller, compared byte for byte.
     #[schemars(length(min = 1, max = 253))]
     pub user: String,
-    /// What it may write.
+    /// Writes that the controller may make.
     #[schemars(length(min = 1, max = 16))]
     pub rules: Vec<ExemptRule>,
 }
 
-/// What an exempt actor may write.
+/// Writes that an exempt actor may make.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExemptRule {
     /// API groups; `""` is the core group.
     #[schemars(length(min = 1, max = 16))]
     pub api_groups: Vec<String>,
-    /// Plural names with subresource, such as `deployments/scale`.
+    /// Plural names, with a subresource if there is one, such as `deployments/scale`.
     #[schemars(length(min = 1, max = 16))]
     pub resources: Vec<String>,
-    /// Operations.
+    /// Operations that the controller may perform.
     #[schemars(length(min = 1, max = 4))]
     pub operations: Vec<Operation>,
 }
 
-/// What a request does, as admission names it.
+/// Operation of a write, as admission names it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Operation {
@@ -354,15 +356,15 @@ pub enum Operation {
     Connect,
 }
 
-/// What the operator knows of a policy.
+/// Status of the policy. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangePolicyStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Enforced.
+    /// Conditions: Ready, Enforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
@@ -370,12 +372,14 @@ pub struct ChangePolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub namespaces: Vec<String>,
-    /// How many incidents bind changes under it.
+    /// Number of incidents that bind changes under this policy.
     #[serde(default)]
     pub incidents: i32,
-    /// When an approval first counted under it. From then on a loosening is itself a protected change.
+    /// When an approval first counted under this policy. From then on, loosening the policy is itself a
+    /// protected change.
     pub in_force_since_time: Option<Time>,
-    /// Changes that nobody approved: break-glass and changes by nobody known; newest first.
+    /// Unauthorized changes, newest first: by break-glass, by an unknown user, or under a policy that does
+    /// not deny.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub unauthorized: Vec<UnauthorizedChange>,
@@ -383,12 +387,12 @@ pub struct ChangePolicyStatus {
 
 crate::conditioned!(ChangePolicyStatus);
 
-/// A change that nobody approved.
+/// A change that was made without an approval.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnauthorizedChange {
-    /// Deterministic identity.
+    /// Identity of the change. The same change always has the same identity.
     #[schemars(length(max = 128))]
     pub id: String,
     /// Namespace of the object.
@@ -396,25 +400,26 @@ pub struct UnauthorizedChange {
     pub namespace: String,
     /// The object.
     pub object: ObjectRef,
-    /// What was done, in words.
+    /// The change in words.
     #[schemars(length(max = 500))]
     pub what: String,
-    /// Who, as admission saw it; absent for a change that was only found later. Then the audit log knows.
+    /// User who made the change, as admission saw it. Absent if Mayday only found the change later; then the
+    /// audit log shows the user.
     #[schemars(length(max = 253))]
     pub by: Option<String>,
-    /// When it was seen.
+    /// When Mayday saw the change.
     pub time: Time,
-    /// How it was seen.
+    /// How Mayday saw the change.
     pub kind: UnauthorizedKind,
 }
 
-/// How an unapproved change was seen.
+/// How an unauthorized change was seen.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum UnauthorizedKind {
-    /// Somebody broke the glass while Mayday lived.
+    /// A user broke the glass while Mayday was running.
     BreakGlass,
-    /// Mayday found the object changed, by nobody it knows.
+    /// Mayday found the object changed and knows nothing that explains the change.
     FoundLater,
-    /// Enforcement is Warn or Audit, so it passed.
+    /// The change passed, because enforcement is Warn or Audit.
     NotEnforced,
 }

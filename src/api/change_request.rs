@@ -1,4 +1,5 @@
-//! ChangeRequest: one precise change that a person wants to make to production.
+//! ChangeRequest: one precise change that a person wants to make to production
+//! (docs/rules.md#what-a-request-asks-for).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -12,7 +13,7 @@ use super::duration::Duration;
 use super::incident_status::Next;
 use super::one_of::{SET_ONE, exactly_one};
 
-/// One precise change somebody wants to make to production. All of it is fixed when it is created; to change
+/// One precise change somebody wants to make to production. A request is fixed when it is created; to change
 /// it, withdraw it and ask again.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -40,32 +41,32 @@ use super::one_of::{SET_ONE, exactly_one};
 ))]
 #[x_kube(validation = ("!oldSelf.withdrawn || self.withdrawn", "a withdrawn request stays withdrawn: ask again"))]
 pub struct ChangeRequestSpec {
-    /// Why.
+    /// Reason for the change.
     #[schemars(length(min = 1, max = 500))]
     pub reason: String,
-    /// Who asks; stamped from the authenticated user.
+    /// Who asks. Mayday stamps the authenticated user.
     pub requester: Option<UserRef>,
-    /// Who may carry it out; default: the requester.
+    /// Users who may carry out the request. Default: the requester.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub actors: Vec<UserRef>,
-    /// The incident that explains it. Which incidents must agree is computed.
+    /// Incident that explains the request. It decides nothing: Mayday computes which incidents must agree.
     pub incident_ref: Option<NameRef>,
-    /// The changes; each may be used on its own, in any order.
+    /// The changes. Each may be used on its own, in any order.
     #[schemars(length(min = 1, max = 32))]
     pub changes: Vec<Change>,
     /// Whether a part of an update may be applied. Default Allowed.
     #[serde(default)]
     pub partial: Partial,
-    /// When it may be carried out. Default: for one hour from the last approval.
+    /// When the request may be carried out. Default: for one hour from the last approval.
     pub window: Option<Window>,
-    /// How often each change may be used. Default 1.
+    /// Maximum number of uses of each change. Default 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub max_uses: i32,
-    /// Approved with it: taking back what was used.
+    /// Rollback that is approved together with the request.
     pub rollback: Option<Rollback>,
-    /// The request no longer stands; one way.
+    /// Whether the request is withdrawn. A withdrawn request stays withdrawn.
     #[serde(default)]
     pub withdrawn: bool,
 }
@@ -81,13 +82,13 @@ fn one() -> i32 {
     1
 }
 
-/// Whether a part of an update may be applied.
+/// Whether a part of an update may be applied (docs/rules.md#partial).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Partial {
     /// A part may be applied.
     #[default]
     Allowed,
-    /// All of it at once, or nothing.
+    /// The update is applied as a whole, or not at all.
     Forbidden,
 }
 
@@ -95,7 +96,7 @@ pub enum Partial {
 pub const CHANGE_MEMBERS: &[&str] =
     &["update", "scale", "restart", "create", "delete", "exec", "attach", "debug", "portForward", "evict"];
 
-/// One change: exactly one member besides the target, which everything but `create` needs.
+/// One change. Exactly one member is set besides `target`, which every change but `create` needs.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,36 +106,36 @@ pub const CHANGE_MEMBERS: &[&str] =
     "set target, and only for create leave it out: the manifest names the object"
 ))]
 pub struct Change {
-    /// The object; for exec and the like a pod, or a workload whose pods are meant.
+    /// Object to change. For access to pods, such as `exec`: a pod, or a workload, which stands for its pods.
     pub target: Option<ObjectRef>,
-    /// A patch.
+    /// Patches the object, removes values, or both.
     pub update: Option<UpdateChange>,
-    /// Another number of replicas.
+    /// Sets the number of replicas.
     pub scale: Option<ScaleChange>,
-    /// What `kubectl rollout restart` does: only its annotation.
+    /// Restarts a workload, as `kubectl rollout restart` does: only its annotation changes.
     pub restart: Option<Empty>,
-    /// A new object.
+    /// Creates an object.
     pub create: Option<CreateChange>,
-    /// The object goes.
+    /// Deletes the object.
     pub delete: Option<DeleteChange>,
-    /// A command in a pod.
+    /// Runs a command in a pod.
     pub exec: Option<ExecChange>,
-    /// Attaching to a pod.
+    /// Attaches to a pod.
     pub attach: Option<ContainerChange>,
-    /// A debug container in a pod.
+    /// Starts a debug container in a pod.
     pub debug: Option<ContainerChange>,
-    /// Forwarding ports of a pod.
+    /// Forwards ports of a pod.
     pub port_forward: Option<PortForwardChange>,
-    /// Evicting a pod beyond its budget.
+    /// Evicts a pod beyond its disruption budget.
     pub evict: Option<Empty>,
 }
 
-/// The object goes.
+/// Deletes an object.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteChange {
-    /// What becomes of the objects that it owns. Default: they go too.
+    /// What happens to the objects that the deleted object owns. Default: they are deleted too.
     pub propagation_policy: Option<PropagationPolicy>,
 }
 
@@ -145,35 +146,35 @@ impl DeleteChange {
     }
 }
 
-/// What becomes of the objects that a deleted one owns, as `kubectl delete --cascade` has it.
+/// What happens to the objects that a deleted object owns, as with `kubectl delete --cascade`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum PropagationPolicy {
-    /// They go afterwards.
+    /// They are deleted afterwards.
     Background,
-    /// They go first.
+    /// They are deleted first.
     Foreground,
     /// They stay, without an owner.
     Orphan,
 }
 
-/// A patch, what is to go, or both. (That one of them is set is checked by the guard: CEL cannot see a field
-/// that may be of any type.)
+/// A patch, values to remove, or both. The guard checks that one of them is set, because a CEL rule cannot
+/// see a field of any type.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateChange {
-    /// How the patch is meant. Default Strategic.
+    /// Type of the patch. Default Strategic.
     #[serde(default)]
     pub patch_type: PatchType,
-    /// The patch, without nulls: what is to go stands in `remove`.
+    /// Patch without nulls. Values to remove are listed in `remove`.
     #[serde(default)]
     #[schemars(schema_with = "super::common::free_value")]
     pub patch: Option<Value>,
-    /// JSON pointers of what is to go.
+    /// JSON pointers to the values to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub remove: Vec<String>,
-    /// For Secrets instead of content: keyed digests of it.
+    /// Keyed digests of the values of a Secret, instead of the values themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub content_digests: Vec<ContentDigest>,
@@ -182,15 +183,15 @@ pub struct UpdateChange {
 /// Keyed digest of one value of a Secret.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ContentDigest {
-    /// Key in the Secret.
+    /// Key of the value in the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
-    /// The keyed digest.
+    /// Keyed digest of the value.
     #[schemars(length(min = 1, max = 128))]
     pub hmac: String,
 }
 
-/// How a patch is meant.
+/// Type of a patch.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum PatchType {
     /// Strategic merge patch.
@@ -203,30 +204,30 @@ pub enum PatchType {
     Json,
 }
 
-/// Another number of replicas.
+/// Sets the number of replicas.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ScaleChange {
-    /// How many.
+    /// New number of replicas.
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: i32,
 }
 
-/// A new object.
+/// Creates an object.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CreateChange {
-    /// The object as it would be applied.
+    /// The object, as it would be applied.
     #[schemars(schema_with = "super::common::free_object")]
     pub manifest: Value,
 }
 
-/// A command in a pod.
+/// Runs a command in a pod.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ExecChange {
-    /// The container; default: the pod's only one.
+    /// Name of the container. Default: the only container of the pod.
     #[schemars(length(max = 63))]
     pub container: Option<String>,
-    /// The command, word by word.
+    /// The command and its arguments, one per item.
     #[schemars(length(min = 1, max = 32))]
     pub command: Vec<String>,
 }
@@ -235,10 +236,10 @@ pub struct ExecChange {
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ContainerChange {
-    /// The container.
+    /// Name of the container.
     #[schemars(length(max = 63))]
     pub container: Option<String>,
-    /// The image of a debug container.
+    /// Image of the debug container.
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 }
@@ -246,13 +247,13 @@ pub struct ContainerChange {
 /// Ports of a pod.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct PortForwardChange {
-    /// The ports.
+    /// Port numbers.
     #[schemars(length(min = 1, max = 16))]
     pub ports: Vec<i32>,
 }
 
-/// When a request may be carried out: a length from the last approval or from `notBefore`, whichever is later; or until
-/// an instant.
+/// When a request may be carried out: for `duration` from the last approval or from `notBefore`, whichever is
+/// later, or until `notAfter`. Exactly one of `duration` and `notAfter` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -261,66 +262,66 @@ pub struct PortForwardChange {
     "set duration or notAfter, one of them (and notBefore, if it does not begin at once)"
 ))]
 pub struct Window {
-    /// So long from the last approval, or from `notBefore` if that is later.
+    /// Length of the window, from the last approval or from `notBefore`, whichever is later.
     pub duration: Option<Duration>,
-    /// Not before then.
+    /// The request may not be carried out before this time.
     pub not_before: Option<Time>,
-    /// Not after then.
+    /// The request may not be carried out after this time.
     pub not_after: Option<Time>,
 }
 
-/// Taking back what was used.
+/// Rollback that is approved together with a request (docs/rules.md#rollback).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.restorePrevious)", "set restorePrevious, or leave rollback out"))]
 pub struct Rollback {
-    /// Once for each use, while the window lasts.
+    /// Lets the previous values be written back, once for each use, while the window lasts.
     pub restore_previous: Option<Empty>,
 }
 
-/// What the operator knows of a request.
+/// Status of the request. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeRequestStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Approved, Rejected, Expired, Stale, Spent.
+    /// Conditions: Ready, Approved, Rejected, Expired, Stale, Spent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Where it stands; for people and columns.
+    /// State of the request, for people and the column.
     pub state: Option<RequestState>,
-    /// Whose approval is missing, for the column.
+    /// Who must still approve, for the column.
     #[schemars(length(max = 253))]
     pub missing: Option<String>,
-    /// Uses of all changes, for the column: `1/2`.
+    /// Uses so far and uses in all, for the column: `1/2`.
     #[schemars(length(max = 32))]
     pub uses: Option<String>,
     /// Who must do what next.
     pub next: Option<Next>,
-    /// What each change does, computed once and never again.
+    /// What each change does. Mayday computes it once and never again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub plan: Vec<PlannedChange>,
-    /// Digest of the spec and the plan; what an Approval must name.
+    /// Digest of the spec and the plan. An Approval must name it.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
-    /// Every incident that binds now; what an Approval must name.
+    /// Every incident that binds now. An Approval must name them all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub incidents: Vec<UidRef>,
-    /// The decisions that count.
+    /// Decisions that count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub decisions: Vec<CountedDecision>,
-    /// When the approvals were complete.
+    /// When the approvals became complete.
     pub approved_time: Option<Time>,
-    /// Until when it may be carried out.
+    /// The request may be carried out until this time.
     pub expires_time: Option<Time>,
-    /// What was used, stored before it was let through.
+    /// Uses so far. Each is stored before its write passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub used: Vec<Use>,
@@ -328,26 +329,26 @@ pub struct ChangeRequestStatus {
 
 crate::conditioned!(ChangeRequestStatus);
 
-/// Where a request stands.
+/// State of a request.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RequestState {
-    /// What it does has not been computed yet.
+    /// Mayday has not computed the plan yet.
     Planning,
     /// Approvals are missing.
     Waiting,
-    /// It may be carried out.
+    /// The request may be carried out.
     Approved,
-    /// Somebody said no, for good.
+    /// An approver rejected the request, for good.
     Rejected,
-    /// Whoever asked wants it no more.
+    /// The request was withdrawn.
     Withdrawn,
-    /// Its time is over.
+    /// The window has ended.
     Expired,
-    /// Its target has changed since it was asked for.
+    /// A target has changed since the request was planned.
     Stale,
-    /// Everything was used as often as was asked for.
+    /// Every change was used as often as the request allows.
     Spent,
-    /// It can never be planned.
+    /// The request cannot be planned; the condition Ready says why.
     Invalid,
 }
 
@@ -364,17 +365,17 @@ impl std::fmt::Display for RequestState {
     }
 }
 
-/// What one change does.
+/// Plan of one change.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedChange {
-    /// What is done, as admission names it: Create, Update, Delete, Connect.
+    /// Operation, as admission names it: Create, Update, Delete or Connect.
     #[schemars(length(max = 16))]
     pub operation: String,
-    /// The object.
+    /// Object that changes.
     pub target: ObjectRef,
-    /// Plural name of its kind, as policies name it: `deployments`.
+    /// Plural name of the object's kind, as policies name it: `deployments`.
     #[serde(default)]
     #[schemars(length(max = 253))]
     pub resource: String,
@@ -384,7 +385,7 @@ pub struct PlannedChange {
     /// UID of the object; absent for create.
     #[schemars(length(max = 64))]
     pub uid: Option<String>,
-    /// What changes.
+    /// Values that change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub delta: Vec<Delta>,
@@ -393,18 +394,19 @@ pub struct PlannedChange {
     pub summary: String,
 }
 
-/// One value that changes. A list element with a known key is named by it: `/spec/containers/[name=app]/image`.
+/// One value that changes. A list element with a known key is named by that key:
+/// `/spec/containers/[name=app]/image`.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Delta {
-    /// Where.
+    /// Path of the value.
     #[schemars(length(max = 1024))]
     pub path: String,
-    /// The value before; absent: there was none.
+    /// Value before the change. Absent: there was none.
     #[serde(default)]
     #[schemars(schema_with = "super::common::free_value")]
     pub before: Option<Value>,
-    /// The value after; absent: it goes.
+    /// Value after the change. Absent: the value is removed.
     #[serde(default)]
     #[schemars(schema_with = "super::common::free_value")]
     pub after: Option<Value>,
@@ -415,28 +417,30 @@ pub struct Delta {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Use {
-    /// Index in `changes`.
+    /// Index of the change in `changes`.
     pub change: i32,
-    /// Digest of what was really let through: object and delta. A repeat of it is not counted again.
+    /// Digest of the write that passed: its object and its delta. A retry of the same write is not counted
+    /// again.
     #[schemars(length(max = 80))]
     pub digest: String,
-    /// Version of the object right before it was let through, or taken back: its generation, where it has one, else
-    /// its resourceVersion. While the object is still that version, what was let through was not stored, and only then
-    /// the same again is a repeat; a resourceVersion, which any write moves, is taken for the same for ten seconds.
+    /// Version of the object right before the write or its rollback: the generation if the write raises it,
+    /// else the resourceVersion. The same write counts as a retry only while the object still has this
+    /// version, because the first write was then not stored. Every write changes a resourceVersion, so where
+    /// it decides, the same user may also retry for ten seconds.
     #[schemars(length(max = 64))]
     pub version: Option<String>,
-    /// Who used it.
+    /// User who made the write.
     #[schemars(length(max = 253))]
     pub by: String,
-    /// When.
+    /// When the write passed.
     pub time: Time,
-    /// What was let through, with the values before, which is what a restore brings back.
+    /// Values of the write, before and after. A rollback writes back the values before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub delta: Vec<Delta>,
-    /// When it was taken back.
+    /// When the use was rolled back.
     pub restored_time: Option<Time>,
-    /// Who took it back.
+    /// User who rolled the use back.
     #[schemars(length(max = 253))]
     pub restored_by: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Checks that must pass before a service counts as healthy or a step as done.
+//! Checks that must pass before a service counts as healthy, or a step as done.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use super::common::{Empty, ObjectRef};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 
-/// The return to service: every check passes, and goes on passing for a while.
+/// Return to service: every check passes, and keeps passing for a while (docs/rules.md#outcome-restored).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,7 +17,7 @@ use super::one_of::{SET_ONE, exactly_one};
     "checks: each has a name of its own"
 ))]
 pub struct ReturnToService {
-    /// All of them must pass. Missing data is not health.
+    /// Checks that must all pass. Missing data does not count as health.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub checks: Vec<NamedCheck>,
@@ -29,7 +29,7 @@ pub struct ReturnToService {
 pub const CHECK_MEMBERS: &[&str] =
     &["alertsCleared", "rollout", "condition", "query", "http", "confirmation"];
 
-/// One check with its name: exactly one of the members says what is looked at.
+/// One named check. Exactly one member is set besides `name`.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,15 +40,15 @@ pub struct NamedCheck {
     pub name: String,
     /// Passes when every signal of the incident has cleared and none was lost.
     pub alerts_cleared: Option<Empty>,
-    /// Passes when a workload runs its newest template on all its replicas.
+    /// Passes when a workload runs its newest template on all its replicas and all are available.
     pub rollout: Option<RolloutCheck>,
-    /// Passes when an object has a condition with that status.
+    /// Passes when a condition of an object has the given status.
     pub condition: Option<ConditionCheck>,
     /// Passes when a Prometheus query is within its limit.
     pub query: Option<QueryCheck>,
-    /// Passes when a URL answers as expected.
+    /// Passes when a URL answers with the expected status.
     pub http: Option<HttpCheck>,
-    /// Passes when a person on duty, or the lead, confirms it.
+    /// Passes when a person on duty or the lead confirms it.
     pub confirmation: Option<ConfirmationCheck>,
 }
 
@@ -59,7 +59,7 @@ pub struct RolloutCheck {
     pub target: ObjectRef,
 }
 
-/// An object has a condition with a status.
+/// A condition of an object, with the status that it must have.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ConditionCheck {
     /// The object.
@@ -68,7 +68,7 @@ pub struct ConditionCheck {
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 316))]
     pub type_: String,
-    /// Status it must have: "True", "False" or "Unknown". Default "True".
+    /// Status that the condition must have: "True", "False" or "Unknown". Default "True".
     #[serde(default = "yes")]
     #[schemars(regex(pattern = "^(True|False|Unknown)$"), length(max = 8))]
     pub status: String,
@@ -78,7 +78,8 @@ fn yes() -> String {
     "True".to_owned()
 }
 
-/// A Prometheus query with a limit. An empty, partial or invalid answer does not pass.
+/// A Prometheus query with a limit. Exactly one of `above` and `below` is set. An empty, partial or invalid
+/// answer does not pass.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,7 +88,7 @@ pub struct QueryCheck {
     /// Base URL of Prometheus.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
-    /// The query; it must give one value.
+    /// Query in PromQL. It must return one value.
     #[serde(rename = "promQL")]
     #[schemars(length(min = 1, max = 4096))]
     pub prom_ql: String,
@@ -99,10 +100,10 @@ pub struct QueryCheck {
     pub below: Option<String>,
 }
 
-/// A URL that must answer.
+/// A URL that must answer with a status.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct HttpCheck {
-    /// The URL to GET; redirects are not followed.
+    /// URL for a GET request. Redirects are not followed.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
     /// HTTP status that counts as healthy. Default 200.
@@ -115,10 +116,10 @@ fn ok() -> i32 {
     200
 }
 
-/// A question to a person.
+/// A question to a person (docs/rules.md#questions).
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ConfirmationCheck {
-    /// The question; answered by an Approval with decision Confirm or Deny.
+    /// The question. A person answers it with an Approval whose decision is Confirm or Deny.
     #[schemars(length(min = 1, max = 500))]
     pub question: String,
 }

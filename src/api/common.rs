@@ -19,7 +19,7 @@ pub struct NameRef {
     pub name: String,
 }
 
-/// A person, by the user name the API server knows.
+/// A person, by the user name that the API server authenticates.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct UserRef {
     /// User name as the API server authenticates it; compared byte for byte.
@@ -66,7 +66,7 @@ impl ObjectRef {
     }
 }
 
-/// The name and UID of an object in the same namespace: exactly that object, not a later one of the same name.
+/// Exactly one object in the same namespace, by name and UID. A later object of the same name does not match.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct UidRef {
     /// Name of the object, in the same namespace.
@@ -77,10 +77,10 @@ pub struct UidRef {
     pub uid: String,
 }
 
-/// How bad it is.
+/// Severity of an incident (docs/rules.md#severities).
 ///
-/// SEV1: people cannot do what the service is for, or data is at risk. SEV2: some cannot, or it is badly
-/// slow. SEV3: a nuisance with a way round. SEV4: small. SEV5: worth knowing.
+/// SEV1: people cannot do what the service is for, or data is at risk. SEV2: some people cannot, or it is
+/// badly slow. SEV3: a nuisance with a workaround. SEV4: small. SEV5: worth knowing.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -90,11 +90,12 @@ pub enum Severity {
     /// People cannot do what the service is for, or data is at risk.
     #[serde(rename = "SEV1")]
     Sev1,
-    /// Some cannot, or it is badly slow. Also what an unknown severity counts as: up, not down.
+    /// Some people cannot, or it is badly slow. An unknown severity counts as SEV2: it is rated too high
+    /// rather than too low.
     #[default]
     #[serde(rename = "SEV2")]
     Sev2,
-    /// A nuisance with a way round.
+    /// A nuisance with a workaround.
     #[serde(rename = "SEV3")]
     Sev3,
     /// Small.
@@ -129,7 +130,7 @@ impl std::fmt::Display for Severity {
     }
 }
 
-/// One named parameter value: exactly one of the typed members.
+/// Value of one parameter. Exactly one of `integer` and `string` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = ("has(self.integer) != has(self.string)", "set exactly one of integer, string"))]
@@ -148,20 +149,20 @@ pub struct ParameterValue {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlainStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true of the object now; `Ready` means accepted and working.
+    /// Conditions of the object. `Ready` means accepted and working.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// Conditions and observed generation, which every status has.
+/// A status with conditions and an observed generation. Every status has them.
 pub trait Conditioned {
     /// The stored conditions.
     fn conditions(&self) -> &[Condition];
-    /// The conditions, for changes.
+    /// The stored conditions, to change them.
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
     /// Records the generation that the conditions describe.
     fn set_observed_generation(&mut self, generation: i64);

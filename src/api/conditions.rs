@@ -1,4 +1,5 @@
-//! The types and reasons of conditions, as `kubectl get` and `kubectl wait --for=condition=…` see them.
+//! The types and reasons of conditions (docs/rules.md#conditions-and-columns), as `kubectl get` and
+//! `kubectl wait --for=condition=…` show them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -29,82 +30,90 @@ macro_rules! names {
 }
 
 names! {
-    /// The type of a condition. A condition that is absent has not been judged, or does not apply.
+    /// The type of a condition. An absent condition has not been evaluated yet, or does not apply.
     ConditionType {
-        /// Every kind. True: Mayday accepts the object and acts on it. False: the message says what to change or
-        /// what must come first.
+        /// Every kind. True: Mayday accepts the object and acts on it. False: the message says what to
+        /// change, or what must happen first.
         Ready,
-        /// Every kind, only while `Ready` is False. True: something else must come first; the object is right.
+        /// Every kind, only while `Ready` is False. True: the object is right, but something else must happen
+        /// first.
         Reconciling,
-        /// Every kind, only while `Ready` is False. True: the object must be changed.
+        /// Every kind, only while `Ready` is False. True: a person must change the object first.
         Stalled,
-        /// ChangeRequest, Runbook. True: enough people have approved this content. False: approvals are missing, or
-        /// one approver rejected it.
+        /// ChangeRequest, Runbook. True: enough people have approved this content. False: approvals are
+        /// missing, or an approver rejected it.
         Approved,
-        /// ChangeRequest. True: an approver rejected it, for good.
+        /// ChangeRequest, only if True. An approver rejected it. This is final.
         Rejected,
-        /// ChangeRequest. True: every change in it was used as often as was asked for, for good.
+        /// ChangeRequest, only if True. Every change in it was used as often as the request allows. This is
+        /// final.
         Spent,
-        /// ChangeRequest. True: its time window is over, for good.
+        /// ChangeRequest, only if True. Its window has ended. This is final.
         Expired,
-        /// ChangeRequest. True: a target has changed since the request was planned.
+        /// ChangeRequest, only while True. A target has changed since the request was planned.
         Stale,
-        /// ChangePolicy. True: the probe, an unapproved change, was refused within the last minute. False: it was
-        /// not refused. Unknown: no recent result.
+        /// ChangePolicy. True: the gate refused the probe within the last minute. False: the gate did not
+        /// refuse it. Unknown: there is no result of the last minute.
         Enforced,
         /// Freeze, OnCallOverride. True: it is in force now.
         Active,
         /// Approval. True: the decision counts for its subject. False: it does not, and the message says why.
-        /// Unknown: the subject has not been looked at since.
+        /// Unknown: Mayday has not evaluated it with its subject yet.
         Counted,
-        /// Runbook. True: `spec.suspend` is set, so that nothing starts.
+        /// Runbook. True: `spec.suspend` is set, and no run starts.
         Suspended,
-        /// RunbookRun. True: something stands in the way of the run. Absent while it runs and once it has ended.
+        /// RunbookRun, only while True. The run waits: an approval is missing, or an obstacle is in its way.
+        /// Absent while the run works and after it has ended.
         Blocked,
-        /// RunbookRun, once it has ended. True: every step succeeded, or the dry run is complete.
+        /// RunbookRun, after it has ended. True: every step succeeded, or the dry run is complete. False: the
+        /// reason says how it ended.
         Succeeded,
-        /// RunbookRun. True: it ended before its first or next step because that was asked for or was necessary.
+        /// RunbookRun, only if True. It was cancelled before its next step, and the message says why.
         Cancelled,
-        /// Incident. True: a person has answered. Notification: its recipient has answered after it was sent.
+        /// Incident. True: a person has acknowledged it. Notification, only for a page. True: its recipient
+        /// has acknowledged the incident after the page was sent.
         Acknowledged,
         /// Incident. True: every check passes now.
         Mitigated,
-        /// Incident. True: every check has passed for as long as it must.
+        /// Incident. True: every check has passed without a break for `stableFor`.
         Restored,
         /// Incident. True: the outage is over.
         Resolved,
-        /// Incident. True: no review is needed any more.
+        /// Incident. True: the review is complete, or not needed.
         Reviewed,
-        /// Incident. True: the checks turn between passing and failing, so that the incident does not resolve by
-        /// itself until they hold.
+        /// Incident. True: the checks turned from failing to passing or back six times within 30 minutes. The
+        /// incident does not resolve by itself until they hold.
         Flapping,
-        /// Incident. True: a signal that fires has not been repeated for so long that nothing may ever clear it.
+        /// Incident. True: a signal fires that nothing will clear: its source or its object is gone, or the
+        /// source has been silent.
         SignalStale,
-        /// NotificationChannel. True: the last message was taken. False: one waits or was given up. Unknown: nothing
-        /// was sent yet.
+        /// NotificationChannel. True: the channel took the last message. False: a message waits after a
+        /// failed attempt, or was given up. Unknown: no message was sent yet.
         Delivering,
-        /// Notification. True: the channel took it. False: it will not be sent any more. Unknown: it waits.
+        /// Notification. True: the channel took it. False: it will not be sent. Unknown: it waits to be sent.
         Delivered,
-        /// AlertSource. True: signals arrive, or the objects are watched. False: none can. Unknown: none has yet.
+        /// AlertSource. True: a signal has arrived, or Mayday watches the objects. False: no signal can
+        /// arrive. Unknown: no signal has arrived yet.
         Receiving,
         /// BusinessService. True: no incident is open about it.
         Healthy,
         /// OnCallRotation. True: every person has a contact whose channel is Ready.
         Reachable,
-        /// OnCallRotation. True: somebody is on duty at every instant of the next 30 days.
+        /// OnCallRotation. True: a person is on duty at every instant of the next 30 days.
         Covered,
     }
 }
 
 names! {
-    /// Why a condition is as it is: one word that stays the same while the message may change.
+    /// The reason of a condition: one word that stays the same while the message may change. Each comment
+    /// begins with the conditions that have the reason.
     Reason {
         // Ready, Reconciling and Stalled.
         /// Ready: nothing is wrong.
         Accepted,
         /// Ready, Active, Receiving: a field is set that this version does not act on.
         NotImplemented,
-        /// Ready, Covered: the spec contradicts itself, beyond what the schema can refuse.
+        /// Ready, Covered: the spec contradicts itself or a limit, in a way that the schema cannot refuse.
         Invalid,
         /// Ready of a ChangeRequest: the API server refused the dry run of a change.
         CannotPlan,
@@ -118,7 +127,7 @@ names! {
         UnknownNamespace,
         /// Ready of a NotificationChannel, Ready and Receiving of an AlertSource: its Secret is missing or unusable.
         CredentialUnusable,
-        /// Ready of a NotificationChannel: no member is set.
+        /// Ready of a NotificationChannel: no member is set that selects the kind of channel.
         NoMember,
         /// Ready of a BusinessService: a rotation or channel that it names does not exist.
         NotFound,
@@ -130,7 +139,7 @@ names! {
         RotationNotFound,
         /// Ready of an OnCallOverride: its rotation is not Ready.
         RotationNotReady,
-        /// Ready of an OnCallOverride: it names a person whom the rotation does not have.
+        /// Ready of an OnCallOverride: it names a person who is not in the rotation.
         UnknownPerson,
 
         // Approved, Rejected, Spent, Expired and Stale.
@@ -146,25 +155,25 @@ names! {
         Rejected,
         /// Spent: every use is spent.
         Spent,
-        /// Expired: the time window is over. Delivering, Delivered: the message passed its deadline.
+        /// Expired: the window has ended. Delivering, Delivered: the message passed its deadline.
         Expired,
-        /// Stale: a target has changed since the plan.
+        /// Stale: a target has changed since the request was planned.
         TargetChanged,
 
         // Enforced.
-        /// Enforced: the probe was not sent, or not within the last minute.
+        /// Enforced: Mayday has not sent the probe, or not within the last minute.
         NotTried,
-        /// Enforced: the probe was refused, as it must be.
+        /// Enforced: the gate refused the probe, as it must.
         ProbeRefused,
-        /// Enforced: the probe was not refused by the gate. Restored: the checks have not passed for long enough.
+        /// Enforced: the gate did not refuse the probe. Restored: the checks have not passed for `stableFor`.
         NotProved,
 
         // Active.
-        /// Active: its time has not come.
+        /// Active: the time of the override has not begun.
         Scheduled,
-        /// Active: it is in force.
+        /// Active: the override is in force.
         Active,
-        /// Active: its time has passed. Resolved: the outage is over.
+        /// Active: the time of the override has passed. Resolved: the outage is over.
         Over,
         /// Active of an OnCallOverride: the same people are on duty with and without it.
         ChangesNothing,
@@ -172,33 +181,33 @@ names! {
         NotReady,
 
         // Counted.
-        /// Counted: it counts.
+        /// Counted: the decision counts.
         Counted,
-        /// Counted: its subject is not in the cache yet.
+        /// Counted: the subject is not in the cache yet.
         NoSubject,
-        /// Counted: the subject's controller has not read it yet.
+        /// Counted: the controller of the subject has not read the decision yet.
         NotRead,
-        /// Counted: another person answered first. Acknowledged: a person has answered.
+        /// Counted: another person answered the question first. Acknowledged: a person has acknowledged.
         Answered,
-        /// Counted: it is a decision on other content of the subject.
+        /// Counted: the decision is about other content of the subject.
         OtherContent,
-        /// Counted: a service account made it.
+        /// Counted: a service account made the decision.
         ServiceAccount,
-        /// Counted: it was made with the break-glass group.
+        /// Counted: the decision was made with the break-glass group.
         BreakGlass,
-        /// Counted: whoever asked, wrote or started the subject made it.
+        /// Counted: the decision was made by the requester, an author or the starter of the subject.
         Requester,
-        /// Counted: the person is in no group that may approve.
+        /// Counted: the person is not in a group that may approve.
         NotEligible,
-        /// Counted: no policy protects the subject.
+        /// Counted: no policy covers the subject.
         NoPolicy,
-        /// Counted: it does not name every incident that binds.
+        /// Counted: the decision does not name every incident that binds.
         OtherIncidents,
-        /// Counted: its own `spec.notAfter` has passed.
+        /// Counted: `spec.notAfter` of the decision has passed.
         Lapsed,
-        /// Counted: it is being deleted.
+        /// Counted: the decision is being deleted.
         Withdrawn,
-        /// Counted: it answers a question, and its subject asks none.
+        /// Counted: the decision answers a question, and the subject asks none.
         NoQuestion,
 
         // Suspended, Blocked, Succeeded and Cancelled.
@@ -212,35 +221,35 @@ names! {
         RunbookNotReady,
         /// Blocked: the Runbook is not approved.
         NotApproved,
-        /// Blocked: the ServiceAccount of the Runbook may not be used.
+        /// Blocked: the run may not act as the ServiceAccount of the Runbook.
         AccountNotUsable,
-        /// Blocked: a policy switches such runs off.
+        /// Blocked: a policy does not allow such runs.
         NotAllowed,
-        /// Blocked: the Runbook has run as often as it may within an hour.
+        /// Blocked: the Runbook has reached `limits.runs`.
         LimitReached,
-        /// Blocked: the Runbook has run a short time ago.
+        /// Blocked: the cooldown of the Runbook has not passed.
         CoolingDown,
         /// Blocked: another run acts on the same target.
         TargetBusy,
         /// Succeeded: every step succeeded.
         Succeeded,
-        /// Succeeded: the dry run has said what every step would do.
+        /// Succeeded: the dry run is complete, and the steps say what they would do.
         DryRunComplete,
         /// Succeeded: a step failed, or the run was stopped.
         Failed,
         /// Succeeded, Cancelled: the run was cancelled.
         Cancelled,
-        /// Succeeded: an act was begun and its outcome cannot be proved.
+        /// Succeeded: an act was announced, and its outcome cannot be proved.
         Unknown,
 
         // Conditions of an Incident.
-        /// Acknowledged: no person has answered.
+        /// Acknowledged: no person has acknowledged.
         Unanswered,
         /// Mitigated: every check passes.
         ChecksPass,
         /// Mitigated: a check does not pass.
         ChecksFail,
-        /// Restored: the checks have passed for long enough.
+        /// Restored: the checks have passed for `stableFor`.
         Proved,
         /// Resolved: the outage goes on.
         GoesOn,
@@ -248,27 +257,27 @@ names! {
         NotNeeded,
         /// Reviewed: the review is not written.
         NotReviewed,
-        /// Flapping: the checks turn again and again.
+        /// Flapping: the checks keep turning between failing and passing.
         Unsteady,
         /// Flapping: the checks hold.
         Steady,
-        /// SignalStale: a signal is not repeated any more.
+        /// SignalStale: nothing will clear a firing signal.
         NotRepeated,
-        /// SignalStale: every signal is repeated, or watched.
+        /// SignalStale: every firing signal is still repeated or watched.
         Fresh,
 
         // Delivering.
-        /// Delivering, Delivered: the message was taken.
+        /// Delivering, Delivered: the channel took the message.
         Delivered,
         /// Delivering: no message was sent yet.
         NothingSent,
         /// Delivering, Delivered: the receiver refused the message for good.
         Refused,
-        /// Delivered: it waits to be sent.
+        /// Delivered: the message waits to be sent.
         Queued,
-        /// Delivered: nobody needed it any more before it was sent.
+        /// Delivered: the message was no longer needed before it was sent.
         Superseded,
-        /// Delivering, Delivered: a message is tried again.
+        /// Delivering, Delivered: an attempt failed, and another one follows.
         Retrying,
 
         // Receiving.
@@ -276,7 +285,7 @@ names! {
         Received,
         /// Receiving: no signal has arrived yet.
         NothingYet,
-        /// Receiving: the objects are watched.
+        /// Receiving: Mayday watches the objects.
         Watching,
 
         // Healthy.
@@ -292,11 +301,11 @@ names! {
         NoChannel,
         /// Reachable: the escalation names a rotation or channel that does not exist.
         UnknownTarget,
-        /// Covered: somebody is always on duty.
+        /// Covered: a person is on duty at every instant of the next 30 days.
         Covered,
         /// Covered: nobody is on duty now.
         UncoveredNow,
-        /// Covered: nobody will be on duty for some time within the next 30 days.
+        /// Covered: at some time within the next 30 days nobody is on duty.
         UncoveredLater,
     }
 }

@@ -1,4 +1,5 @@
-//! Freeze: stops changes, automation or both in the scope of a policy until a time.
+//! Freeze: stops changes, automation or both in the scope of a policy until a time
+//! (docs/rules.md#write-freeze).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::common::NameRef;
 use super::oncall_rotation::Weekday;
 
-/// Stop the line: no changes, or nothing by itself, until a time. Written by people, or by Git for planned freezes.
+/// Stops changes, automation or both in the scope of a policy until a time. People write it, or Git for
+/// planned freezes.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,65 +44,65 @@ use super::oncall_rotation::Weekday;
 pub struct FreezeSpec {
     /// The ChangePolicy whose scope is frozen.
     pub policy_ref: NameRef,
-    /// What is stopped.
+    /// What the freeze stops.
     #[schemars(length(min = 1, max = 2))]
     pub stops: Vec<Stops>,
-    /// Why.
+    /// Reason for the freeze.
     #[schemars(length(min = 1, max = 500))]
     pub reason: String,
-    /// From then on; default: at once.
+    /// When the freeze begins. Default: at once.
     pub start_time: Option<Time>,
-    /// Until then.
+    /// When the freeze ends.
     pub end_time: Option<Time>,
-    /// Every week.
+    /// A freeze that repeats every week. It replaces `startTime` and `endTime`.
     pub schedule: Option<FreezeSchedule>,
 }
 
 /// What a freeze stops.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Stops {
-    /// Changes need a lead and a peer.
+    /// A change needs a lead and a peer.
     Changes,
-    /// Nothing starts by itself.
+    /// No run starts by itself.
     Automation,
 }
 
-/// A freeze of every week.
+/// A freeze that repeats every week.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FreezeSchedule {
-    /// IANA time zone.
+    /// IANA time zone of both times: `Europe/Berlin`.
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,
-    /// From then on.
+    /// When the freeze begins.
     pub from: WeeklyTime,
-    /// Until then.
+    /// When the freeze ends.
     pub until: WeeklyTime,
 }
 
-/// A time of the week.
+/// A local time on a day of the week.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct WeeklyTime {
-    /// The day.
+    /// Day of the week.
     pub day: Weekday,
-    /// The local time: `16:00`.
+    /// Local time: `16:00`.
     #[schemars(length(max = 5), regex(pattern = r"^([01]\d|2[0-3]):[0-5]\d$"))]
     pub time: String,
 }
 
-/// What the operator knows of a freeze.
+/// Status of the freeze. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FreezeStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Active.
+    /// Conditions: Ready, Active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Until when it is active, or the end of the next time.
+    /// When the freeze ends; while it is not active, when the next one ends.
     pub until_time: Option<Time>,
 }
 

@@ -1,4 +1,4 @@
-//! Incident: one outage, from first signal to closed review.
+//! Incident: one outage, from the first signal to the closed review (docs/rules.md#write-incident).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -10,8 +10,8 @@ use super::common::{NameRef, ObjectRef, Severity, UserRef, same_second};
 use super::incident_status::{IncidentState, IncidentStatus};
 use super::review::Review;
 
-/// One outage, from first signal to closed review. Monitoring, `kubectl mayday declare` and people create it;
-/// the operator keeps its state, and `status.next` always says who must do what.
+/// One outage, from the first signal to the closed review. Monitoring, `kubectl mayday declare` or a person
+/// creates it. The operator keeps its state, and `status.next` says who must do what next.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,52 +62,55 @@ pub struct IncidentSpec {
     /// What is wrong, in a few words: `checkout is down`.
     #[schemars(length(min = 1, max = 200))]
     pub title: String,
-    /// How bad it is. Raising is for everybody, lowering for the lead.
+    /// How bad it is, from SEV1 to SEV5. Everyone who may edit the incident may raise it. Lowering it takes
+    /// the lead or a quorum.
     pub severity: Severity,
-    /// The services that are out. Impact, people and checks come from the first of them when the incident opens.
+    /// Services that are out. Impact, people and checks are copied from the first one when the incident
+    /// opens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub service_refs: Vec<NameRef>,
-    /// The objects that are out; default: the objects of the services. All in this namespace.
+    /// Objects that are out, in this namespace. Default: the objects of the services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub affected: Vec<ObjectRef>,
-    /// Whom it hurts and how; default: the service's.
+    /// Whom the outage hurts, and how. Default: the impact of the service.
     #[schemars(length(max = 1000))]
     pub impact: Option<String>,
-    /// What the public may read; default: the service's.
+    /// Text that the public may read. Default: the public summary of the service.
     #[schemars(length(max = 1000))]
     pub public_summary: Option<String>,
-    /// When it began, as exactly as is known; default: the first signal.
+    /// When the outage began, as exactly as it is known. Default: the start of the first signal.
     pub start_time: Option<Time>,
-    /// How that instant is known: `first failed payment in the gateway log`.
+    /// How that time is known: `first failed payment in the gateway log`.
     #[schemars(length(max = 500))]
     pub start_time_source: Option<String>,
-    /// How it was found; absent in a manifest by hand means that staff reported it.
+    /// How the outage was found. Absent: staff reported it.
     pub detection: Option<Detection>,
-    /// The person who answers. Everybody may put only themselves; the operator keeps the first in the status.
+    /// Who acknowledges the incident. People may name only themselves. The status keeps who acknowledged
+    /// first.
     pub acknowledgement: Option<Commitment>,
-    /// Who leads and who speaks.
+    /// Who leads, and who speaks to stakeholders.
     pub roles: Option<Roles>,
-    /// Texts that belong to the incident, such as what somebody has seen. Anybody who may edit may add.
+    /// Notes, such as what a person has seen. Everyone who may edit the incident may add one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub notes: Vec<Note>,
-    /// Messages to stakeholders, by the lead or the communications lead. Each is sent once.
+    /// Messages to stakeholders, written by the lead or the communications lead. Each is sent once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub updates: Vec<Update>,
-    /// What proves the return to service; default: the service's.
+    /// Checks that prove the return to service. Default: the checks of the service.
     pub return_to_service: Option<ReturnToService>,
-    /// How it ended, said by the lead.
+    /// How the outage ended, as the lead or a quorum says.
     pub resolution: Option<Resolution>,
-    /// What was learnt; needed to close an incident of SEV1 or SEV2.
+    /// Lessons from the outage. Needed to close an incident of SEV1 or SEV2.
     pub review: Option<Review>,
 }
 
-/// CEL rule for an append-only list of at most `most` items. It compares each index once, because the API
-/// server charges a search of a list by its text, and an object whose check costs too much can never be
-/// written again.
+/// CEL rule for an append-only list of at most `most` items. It compares each index once. The API server
+/// charges a search of a list by the length of its text, and an object whose rule costs too much could never
+/// be written again.
 fn appended(list: &str, most: usize) -> String {
     let places: Vec<String> = (0..most).map(|place| place.to_string()).collect();
     format!(
@@ -155,16 +158,16 @@ impl Incident {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Detection {
-    /// By what or whom.
+    /// What or who found the outage.
     pub method: DetectionMethod,
-    /// The source or the person: `support ticket 4711`.
+    /// Name of the source or the person: `support ticket 4711`.
     #[schemars(length(max = 253))]
     pub reporter: Option<String>,
-    /// When Mayday, or the person, knew.
+    /// When Mayday or the person learned of the outage.
     pub time: Option<Time>,
 }
 
-/// By what or whom an outage was found.
+/// What or who found an outage.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum DetectionMethod {
     /// An alert of a monitoring system.
@@ -175,11 +178,11 @@ pub enum DetectionMethod {
     Condition,
     /// A query over its limit.
     Query,
-    /// A customer said so.
+    /// A customer reported it.
     Customer,
-    /// A stakeholder said so.
+    /// A stakeholder reported it.
     Stakeholder,
-    /// Somebody of the staff said so.
+    /// A member of staff reported it.
     #[default]
     Staff,
 }
@@ -192,7 +195,7 @@ impl DetectionMethod {
     }
 }
 
-/// A person who takes something on, and when they said so.
+/// A person who takes on a task, and when the person said so.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -200,51 +203,51 @@ pub struct Commitment {
     /// User name as the API server authenticates it; compared byte for byte.
     #[schemars(length(min = 1, max = 253))]
     pub user: String,
-    /// When they said so, in whole seconds. After the outage has come back only what is said anew counts, so whoever
-    /// says the same again gives another time; `kubectl mayday` always gives it.
+    /// When the person said so, in whole seconds. A statement from before a relapse no longer counts. To
+    /// repeat it, write another time; `kubectl mayday` always writes one.
     pub time: Option<Time>,
 }
 
 impl Commitment {
-    /// Whether nothing was said anew since the other.
+    /// Whether both are the same statement, so that this one says nothing new.
     pub fn repeats(&self, other: &Commitment) -> bool {
         self.user == other.user && same_second(self.time.as_ref(), other.time.as_ref())
     }
 }
 
-/// Who leads and who speaks.
+/// Who leads, and who speaks to stakeholders (docs/rules.md#write-lead, #write-updates).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Roles {
-    /// Who leads. Everybody may put only themselves, and only if the policy lets them lead.
+    /// Who leads the incident. People may name only themselves, and only if the policy lets them lead.
     pub lead: Option<Commitment>,
-    /// Whom the lead hands over to; it counts when that person claims the lead.
+    /// Person to whom the lead hands over. The handoff takes effect when that person claims the lead.
     pub nominated_lead: Option<UserRef>,
-    /// The one voice to stakeholders; put by the lead.
+    /// The communications lead: the one voice to stakeholders. Set by the lead or the communications lead.
     pub communications: Option<UserRef>,
 }
 
-/// A text that belongs to the incident.
+/// A note about the incident.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Note {
-    /// What somebody saw, did or thinks.
+    /// What a person saw, did or thinks.
     #[schemars(length(min = 1, max = 2000))]
     pub text: String,
-    /// When it was so; default: when it was written.
+    /// Time that the note is about. Default: when it was written.
     pub time: Option<Time>,
-    /// Who wrote it. Everybody may put only themselves; `kubectl mayday note` does.
+    /// Who wrote the note. People may name only themselves; `kubectl mayday note` does so.
     pub by: Option<UserRef>,
 }
 
-/// Whom a message to stakeholders is for.
+/// Audience of a message to stakeholders.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Audience {
     /// Inside the organisation.
     #[default]
     Internal,
-    /// The public. Never sent without a person.
+    /// The public. Only a person sends a message to it.
     External,
 }
 
@@ -253,12 +256,12 @@ pub enum Audience {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Update {
-    /// Whom it is for.
+    /// Audience of the message.
     pub audience: Audience,
-    /// What they read; absent for External: the public summary.
+    /// Text of the message. Absent: Mayday writes it, for External from the public summary.
     #[schemars(length(max = 2000))]
     pub text: Option<String>,
-    /// When they hear next.
+    /// When the next message is promised.
     pub next_update_time: Option<Time>,
 }
 
@@ -267,32 +270,32 @@ pub struct Update {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolution {
-    /// What is claimed. Restored needs the proof in the status.
+    /// Claimed outcome. Restored needs the proof in the status.
     pub outcome: Outcome,
-    /// Why; needed for Unproved, FalseAlarm and Duplicate.
+    /// Reason for the outcome. Needed for Unproved, FalseAlarm and Duplicate.
     #[schemars(length(min = 1, max = 1000))]
     pub reason: Option<String>,
-    /// The incident that this one repeats; for Duplicate.
+    /// For Duplicate: the other incident about the same outage.
     pub duplicate_of: Option<NameRef>,
-    /// When it was said, in whole seconds. After the outage has come back only what is said anew counts, so whoever
-    /// says the same again gives another time; `kubectl mayday` always gives it.
+    /// When the resolution was stated, in whole seconds. A statement from before a relapse no longer counts.
+    /// To repeat it, write another time; `kubectl mayday` always writes one.
     pub time: Option<Time>,
 }
 
 impl Resolution {
-    /// Whether nothing was said anew since the other.
+    /// Whether both are the same statement, so that this one says nothing new.
     pub fn repeats(&self, other: &Resolution) -> bool {
         let words = |said: &Resolution| (said.outcome, said.reason.clone(), said.duplicate_of.clone());
         words(self) == words(other) && same_second(self.time.as_ref(), other.time.as_ref())
     }
 }
 
-/// How an outage may end.
+/// How an outage may end (docs/rules.md#how-an-incident-ends).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Outcome {
-    /// Service has returned, proved by the checks.
+    /// The service has returned, and the checks prove it.
     Restored,
-    /// Service has returned, but the checks cannot prove it: the lead and one peer say so.
+    /// The service has returned, but the checks cannot prove it. This takes the lead and one peer.
     Unproved,
     /// There was no outage.
     FalseAlarm,

@@ -1,4 +1,4 @@
-//! Status of an Incident, written by the operator.
+//! Status of an Incident, written by the operator (docs/rules.md#states).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -9,112 +9,118 @@ use super::check::ReturnToService;
 use super::common::{NameRef, ObjectRef, Severity, UidRef};
 use super::incident::{Commitment, Resolution};
 
-/// What the operator knows of an incident. Conditions are the facts, `state` is derived from them.
+/// Status of the incident. Only the operator writes it. The conditions hold the facts, and `state` is derived
+/// from them.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Acknowledged, Mitigated, Restored, Resolved, Reviewed, Flapping, SignalStale.
+    /// Conditions: Ready, Acknowledged, Mitigated, Restored, Resolved, Reviewed, Flapping, SignalStale.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Where the incident stands, for people and columns; derived from the conditions.
+    /// State of the incident, for people and the column. Derived from the conditions.
     pub state: Option<IncidentState>,
     /// Who must do what next, with the command.
     pub next: Option<Next>,
     /// `next` in a few words, for the column.
     #[schemars(length(max = 253))]
     pub waiting_on: Option<String>,
-    /// When it began, as far as is known.
+    /// When the outage began, as far as it is known.
     pub start_time: Option<Time>,
-    /// When Mayday knew.
+    /// When Mayday learned of the outage.
     pub detected_time: Option<Time>,
-    /// Who answered first, and when.
+    /// Who acknowledged first, and when.
     pub acknowledgement: Option<Stamped>,
     /// Who leads now, and since when.
     pub lead: Option<Stamped>,
-    /// Everybody who led before, oldest first.
+    /// Who led before, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub former_leads: Vec<Stamped>,
-    /// Since when the incident binds changes; absent while it does not.
+    /// Since when the incident binds changes. Absent while it binds none.
     pub binds_since_time: Option<Time>,
-    /// What was taken from the service when the incident opened.
+    /// Copy of the service, made when the incident opened.
     pub service: Option<ServiceCopy>,
-    /// What monitoring says, newest states of at most 50 signals.
+    /// Signals of the incident, each in its newest state. At most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub signals: Vec<Signal>,
-    /// How many signals that fire did not fit into the list; more than 500 stay so, as nobody knows which have cleared.
+    /// Number of firing signals that did not fit into `signals`. Above 500 it no longer changes, because
+    /// Mayday then cannot tell which of them have cleared.
     #[serde(default)]
     pub signals_left_out: i32,
-    /// Short hashes of those, by which it is known when they clear.
+    /// Short hashes of the signals that did not fit. Mayday recognises the signals by them when they clear.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500), inner(length(max = 16)))]
     pub left_out_signals: Vec<String>,
-    /// How each check stands: of 16 at most that somebody wrote, or one for each workload that is out and one for alerts.
+    /// Result of each check: at most 16 checks that people wrote, or by default one for each affected
+    /// workload and one for the alerts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 65))]
     pub checks: Vec<CheckStatus>,
-    /// When a check was first seen not to pass. Until then the checks have not noticed the outage, and do not prove
-    /// its end by themselves.
+    /// When a check first did not pass. Until then the checks have not noticed the outage, so they alone do
+    /// not prove that it is over.
     pub noticed_time: Option<Time>,
     /// Since when every check passes without a break.
     pub healthy_since_time: Option<Time>,
-    /// When the checks began or ceased to pass, the newest last: whoever comes and goes is not well.
+    /// Times at which the checks turned from failing to passing or back, newest last. Six within 30 minutes
+    /// set Flapping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub check_transition_times: Vec<Time>,
     /// When the return to service was proved.
     pub restored_time: Option<Time>,
-    /// When the incident was resolved, and by whom (`mayday` by itself).
+    /// Who resolved the incident, and when. The user is `mayday` if it resolved by itself.
     pub resolved: Option<Stamped>,
-    /// The older open incident about the same outage, if there is one: this one is a duplicate.
+    /// The older open incident about the same outage. If it is set, this incident is a duplicate.
     pub duplicate_of: Option<NameRef>,
-    /// Younger incidents about the same outage that this one has taken over, newest last.
+    /// Younger incidents about the same outage that this incident has taken over, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub duplicates: Vec<UidRef>,
-    /// A resolution in the spec that no longer counts, since the outage came back after it.
+    /// Resolution in the spec that no longer counts, because the outage came back after it.
     pub lapsed_resolution: Option<Resolution>,
-    /// The acknowledgement that stood in the spec when the outage came back after it was resolved. It does not count
-    /// for the new outage, so people are paged; absent once somebody says so anew.
+    /// Acknowledgement in the spec that no longer counts, because the outage came back or a worse signal
+    /// arrived after it. People are paged again. Absent once a person acknowledges again.
     pub lapsed_acknowledgement: Option<Commitment>,
-    /// The lead that stood in the spec when the outage came back, likewise. Changes stay bound to that lead's approval
-    /// until somebody claims the lead anew, which the same person may, and whoever else is entitled.
+    /// Lead in the spec who no longer counts, for the same reason. Changes still need this lead's approval
+    /// until a person claims the lead. The same person may claim it again, and so may everyone else who may
+    /// lead.
     pub lapsed_lead: Option<Commitment>,
-    /// How often it came back after it was resolved.
+    /// Number of times that the outage came back after it was resolved.
     #[serde(default)]
     pub relapses: i32,
-    /// From when to when service was out before it came back, oldest first; of many the newest.
+    /// Earlier outages of this incident, oldest first. Only the newest 50 are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub past_outages: Vec<PastOutage>,
-    /// When it came back last.
+    /// When the outage last came back.
     pub returned_time: Option<Time>,
-    /// How bad it was when people were last paged from the first level, or answered. A signal that is worse pages them
-    /// anew.
+    /// Severity when people were last paged from the first level, or when a person acknowledged. A signal
+    /// that is worse pages people again.
     pub paged_severity: Option<Severity>,
-    /// How often paging began again at its first level: after a relapse, or because a signal was worse.
+    /// Number of times that paging restarted at its first level, after a relapse or a worse signal.
     #[serde(default)]
     pub escalation_restarts: i32,
-    /// The incident that came before, if this is a relapse of it after its time.
+    /// Earlier incident of the same outage, which came back too late to reopen it.
     pub relapse_of: Option<NameRef>,
-    /// The paging of people: which level, until when.
+    /// State of the paging: the level, and when the next one follows.
     pub escalation: Option<Escalation>,
-    /// Everybody for whom a message about this incident was, by name in the rotation, the first one first.
+    /// People to whom messages about this incident were addressed, by name in the rotation, earliest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub paged: Vec<String>,
-    /// When stakeholders were promised to hear next; absent if nothing is promised.
+    /// When the next message to stakeholders is promised. Absent if none is promised.
     pub next_update_time: Option<Time>,
-    /// What the public could be told, until a person writes to them: `kubectl mayday update --external`.
+    /// Draft of a message to the public, until a person writes one: `kubectl mayday update --external`.
     #[schemars(length(max = 2000))]
     pub public_draft: Option<String>,
-    /// Announcements that were made, by name, such as `0/open` or `update/3`. They outlive their Notifications.
+    /// Names of the announcements that were made, such as `0/open` or `update/3`. They outlive their
+    /// Notifications.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 128)))]
     pub announced: Vec<String>,
@@ -126,20 +132,20 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub runbooks: Vec<MatchingRunbook>,
-    /// The last changes to what is affected, newest first.
+    /// Last changes to the affected objects, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub changes: Vec<KnownChange>,
-    /// Who did what, when; the oldest and the newest are kept.
+    /// Timeline: who did what, and when. A full timeline drops entries from its middle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub timeline: Vec<TimelineEntry>,
-    /// How many entries were left out of the middle of the timeline.
+    /// Number of entries that were dropped from the middle of the timeline.
     #[serde(default)]
     pub timeline_left_out: i32,
-    /// The severity that the timeline has told of.
+    /// Severity that the timeline last recorded.
     pub announced_severity: Option<Severity>,
-    /// How many of the notes stand in the timeline.
+    /// Number of notes that the timeline holds already.
     #[serde(default)]
     pub notes_announced: i32,
     /// The outage reports, in Markdown.
@@ -148,24 +154,24 @@ pub struct IncidentStatus {
 
 crate::conditioned!(IncidentStatus);
 
-/// Where an incident stands. Of the rows that hold, the lowest wins.
+/// State of an incident (docs/rules.md#states). Of the states that apply, the last one in this list wins.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum IncidentState {
-    /// Nobody has answered.
+    /// Nobody has acknowledged.
     Open,
-    /// A person is on it, no lead.
+    /// A person has acknowledged, and nobody leads.
     Acknowledged,
     /// A run is acting.
     Remediating,
-    /// A lead has claimed.
+    /// A person has claimed the lead.
     Crisis,
-    /// All checks pass, the time of proof is running.
+    /// Every check passes, and `stableFor` is running.
     Monitoring,
-    /// Proved healthy.
+    /// The return to service is proved.
     Restored,
-    /// Over; people told.
+    /// The outage is over, and people have been informed.
     Resolved,
-    /// Review complete, or not needed at this severity.
+    /// The review is complete, or not needed at this severity.
     Closed,
     /// There was no outage.
     FalseAlarm,
@@ -198,14 +204,14 @@ impl std::fmt::Display for IncidentState {
     }
 }
 
-/// From when to when service was out before it came back.
+/// One earlier outage of an incident.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PastOutage {
-    /// When it began, as far as is known.
+    /// When the outage began, as far as it is known.
     pub start_time: Option<Time>,
-    /// When it ended.
+    /// When the outage ended.
     pub end_time: Time,
 }
 
@@ -213,99 +219,100 @@ pub struct PastOutage {
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Next {
-    /// Who: names, or a group in words; `nobody` while only time must pass.
+    /// Names of people, or a group in words; `nobody` while only time must pass.
     #[schemars(length(max = 253))]
     pub who: String,
-    /// What.
+    /// What they must do.
     #[schemars(length(max = 500))]
     pub what: String,
-    /// The command that does it.
+    /// Command that does it.
     #[schemars(length(max = 500))]
     pub command: Option<String>,
 }
 
-/// A person and an instant.
+/// A person and a time.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Stamped {
     /// User name as the API server authenticated it.
     #[schemars(length(max = 253))]
     pub user: String,
-    /// When.
+    /// When the person did it.
     pub time: Time,
 }
 
-/// What an incident takes from its service when it opens. Later edits of the service do not reach it.
+/// Copy of a service, made when an incident opens. Later edits of the service do not reach it
+/// (docs/rules.md#service-copy).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceCopy {
     /// The service.
     pub r#ref: UidRef,
-    /// Its title.
+    /// Title of the service.
     #[schemars(length(max = 200))]
     pub title: String,
-    /// Its objects.
+    /// Objects of the service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub objects: Vec<ObjectRef>,
-    /// Whom it hurts.
+    /// Whom an outage hurts, and how.
     #[schemars(length(max = 1000))]
     pub impact: Option<String>,
-    /// What the public may read.
+    /// Text that the public may read.
     #[schemars(length(max = 1000))]
     pub public_summary: Option<String>,
-    /// Who answers.
+    /// Rotations of the people to page or to ask.
     pub rotations: Option<ServiceRotations>,
-    /// Who is told.
+    /// Who is kept informed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub stakeholders: Vec<Stakeholder>,
-    /// Where people meet.
+    /// Where people meet during a crisis.
     pub bridge: Option<Bridge>,
-    /// What proves the return to service.
+    /// Checks that prove the return to service.
     pub return_to_service: Option<ReturnToService>,
 }
 
-/// What one source says of one thing.
+/// One signal, as its source reports it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Signal {
-    /// The AlertSource.
+    /// AlertSource that reports the signal.
     pub source_ref: NameRef,
-    /// The source's identity of the signal: a fingerprint, or an object.
+    /// Identity of the signal at its source: a fingerprint, or an object.
     #[schemars(length(max = 128))]
     pub id: String,
-    /// The alert's name, or the condition.
+    /// Name of the alert, or the condition.
     #[schemars(length(max = 200))]
     pub name: String,
-    /// What the source says happened, in a few words.
+    /// What happened, in a few words of the source.
     #[schemars(length(max = 500))]
     pub summary: Option<String>,
-    /// Its severity after the source's map.
+    /// Severity of the signal, by the rule of the source.
     pub severity: Severity,
-    /// When it began, by the source.
+    /// When the signal began, as the source says.
     pub start_time: Time,
-    /// When it cleared; absent while it fires.
+    /// When the signal cleared. Absent while it fires.
     pub end_time: Option<Time>,
-    /// When the source last spoke of it.
+    /// When the source last reported the signal.
     pub last_seen_time: Time,
-    /// The source's group that it belongs to. What is in one group and about no service is one outage.
+    /// Group of the signal at its source. Signals of one group that are about no service are one outage.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
     pub group: String,
-    /// Labels that runbooks match; at most 32, each cut to 253 characters, and about 6000 in all.
+    /// Labels that runbooks match. At most 32, each cut to 253 characters, and about 6000 bytes in all.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     #[schemars(extend(
         "maxProperties" = 32,
         "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 253})
     ))]
     pub labels: std::collections::BTreeMap<String, String>,
-    /// The object it is about, if the source says so.
+    /// Object that the signal is about, if the source names one.
     pub object: Option<ObjectRef>,
 }
 
-/// How a check stands.
+/// Result of one check.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -313,54 +320,54 @@ pub struct CheckStatus {
     /// Name of the check.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// What was seen.
+    /// Result of the check.
     pub result: CheckResult,
-    /// What was seen, in words.
+    /// What the check saw, in words.
     #[schemars(length(max = 500))]
     pub message: String,
-    /// Since when the result is so.
+    /// Since when the check has this result.
     pub since_time: Time,
-    /// For a question: what an answer must name.
+    /// For a question: digest that an answer must name.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
-    /// For a question: who answered, when.
+    /// For a question: who answered, and when.
     pub answered: Option<Stamped>,
 }
 
-/// What a check has seen. Missing data is not health.
+/// Result of a check. Missing data is Unknown, never Passing.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum CheckResult {
     /// As it should be.
     Passing,
     /// Not as it should be.
     Failing,
-    /// Not known; does not count as health.
+    /// It is not known. This does not count as health.
     Unknown,
 }
 
-/// How far the paging is.
+/// State of the paging.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Escalation {
-    /// The rotation whose levels are used; absent where there is none.
+    /// Rotation whose levels are used. Absent if there is none.
     pub rotation_ref: Option<NameRef>,
-    /// The level that was paged last, from 0; -1 as long as nobody of any could be.
+    /// Level that was paged last, from 0; -1 while no level has reached anyone.
     pub level: i32,
-    /// The round, from 0.
+    /// Round of the levels, from 0.
     pub round: i32,
     /// Who was paged at this level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 253)))]
     pub people: Vec<String>,
-    /// When the next level is paged if nobody answers; absent once there is none.
+    /// When the next level is paged if nobody acknowledges. Absent if none follows.
     pub next_time: Option<Time>,
     /// Whether every level and the fallback were tried.
     #[serde(default)]
     pub exhausted: bool,
 }
 
-/// A Runbook that matches.
+/// A Runbook that matches the incident.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -368,40 +375,40 @@ pub struct MatchingRunbook {
     /// Name of the Runbook.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// What it does.
+    /// What the Runbook does, in one line.
     #[schemars(length(max = 253))]
     pub summary: String,
-    /// Whether it starts by itself.
+    /// Whether the Runbook starts by itself.
     pub automatic: bool,
-    /// Why it does not start, or did not; absent while nothing stands in its way.
+    /// Why the Runbook does not start, or did not. Absent while nothing prevents it.
     #[schemars(length(max = 500))]
     pub blocked: Option<String>,
 }
 
-/// A change to what is affected, that Mayday knows of.
+/// A known change to an affected object.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KnownChange {
-    /// The ChangeRequest or run it belongs to; absent for break-glass and unknown changes.
+    /// ChangeRequest or run that the change belongs to. Absent for break-glass and unexplained changes.
     #[schemars(length(max = 253))]
     pub subject: Option<String>,
-    /// What was changed, in words: `image of deployment/checkout: shop/checkout:v1 → shop/checkout:v2`.
+    /// The change in words: `image of deployment/checkout: shop/checkout:v1 → shop/checkout:v2`.
     #[schemars(length(max = 500))]
     pub what: String,
-    /// Who applied it.
+    /// Who made the change.
     #[schemars(length(max = 253))]
     pub by: String,
-    /// When.
+    /// When the change was made.
     pub time: Time,
 }
 
-/// Who did what, when.
+/// One entry of the timeline.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct TimelineEntry {
-    /// When.
+    /// When it happened.
     pub time: Time,
-    /// The person, the source, or `mayday`.
+    /// Person or source that did it; `mayday` for Mayday itself, `people` for several people who agreed.
     #[schemars(length(max = 253))]
     pub who: String,
     /// What happened.
@@ -416,7 +423,7 @@ pub struct Reports {
     /// For the organisation.
     #[schemars(length(max = 32768))]
     pub internal: Option<String>,
-    /// For the public: no person, object, image or digest.
+    /// For the public. It names no person, object, image or digest.
     #[schemars(length(max = 8192))]
     pub external: Option<String>,
 }

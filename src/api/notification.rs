@@ -1,4 +1,4 @@
-//! Notification: one message to one recipient by one channel (`docs/rules.md#notifications`).
+//! Notification: one message to one recipient by one channel (docs/rules.md#notifications).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::common::{NameRef, Severity};
 use super::incident_status::Stamped;
 
-/// One message that Mayday sends to one recipient by one channel. Mayday writes it before it sends the message; people
-/// only read it.
+/// One message to one recipient by one channel. Mayday stores the message before sending it; people only read
+/// it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,31 +39,34 @@ pub struct NotificationSpec {
     pub subject_ref: SubjectRef,
     /// Severity of the incident when the message was written; absent if it is about no incident.
     pub severity: Option<Severity>,
-    /// What the message is for.
+    /// Purpose of the message. Page: a person must acknowledge. ApprovalNeeded: approvers must decide.
+    /// Decision: the requester learns the decision. Stakeholders: news of an outage. Alarm: something
+    /// unusual, such as break-glass.
     pub purpose: Purpose,
-    /// Who reads it.
+    /// Person or room that the message is for.
     pub recipient: Reader,
     /// The NotificationChannel that delivers it.
     pub channel_ref: NameRef,
-    /// What the channel needs: a number, a mailbox, a member; absent: the channel's own.
+    /// Address that the channel needs: a phone number, a mailbox or a member. Absent: the channel's own
+    /// address.
     #[schemars(length(max = 253))]
     pub address: Option<String>,
-    /// What people read.
+    /// Text of the message.
     #[schemars(length(max = 4000))]
     pub text: String,
-    /// Identity of the message. The name of the object is made from it, and receivers see a hash of it as `webhook-id`,
-    /// by which they may drop repeats.
+    /// Identity of the message. The name of this object is made from it. Receivers get a hash of it as
+    /// `webhook-id`, so that they can drop repeats.
     #[schemars(length(min = 1, max = 160))]
     pub key: String,
-    /// When the message was decided on.
+    /// When Mayday decided to send the message.
     pub created_time: Time,
-    /// The message is not sent before this time; absent: it is sent at once.
+    /// The message is not sent before this time. Absent: it is sent at once.
     pub send_time: Option<Time>,
-    /// The message is not sent after this time: an old page wakes nobody.
+    /// The message is not sent after this time, so that an old page wakes nobody.
     pub deadline: Option<Time>,
 }
 
-/// The object that a message is about. All but a ChangePolicy are in the namespace of the message.
+/// The object that a message is about. It is in the namespace of the message; only a ChangePolicy has none.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct SubjectRef {
     /// Kind of the object.
@@ -76,7 +79,7 @@ pub struct SubjectRef {
     pub uid: String,
 }
 
-/// The kinds that messages are about.
+/// Kinds of objects that messages are about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum SubjectKind {
     /// An Incident.
@@ -90,7 +93,7 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// The short name that people type: `inc`.
+    /// Short name of the kind, as people type it: `inc`.
     pub fn short(self) -> &'static str {
         match self {
             SubjectKind::Incident => "inc",
@@ -101,30 +104,30 @@ impl SubjectKind {
     }
 }
 
-/// Who reads a message: a person, or everybody in a room.
+/// The reader of a message: a person, or everyone in a room.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Reader {
-    /// The person, by name in the rotation; for a room the name of its channel.
+    /// Name of the person in the rotation; for a room, the name of its channel.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The Kubernetes user of the person, whose acknowledgement stops further pages; absent for a room.
+    /// Kubernetes user of the person. Their acknowledgement stops further pages. Absent for a room.
     #[schemars(length(min = 1, max = 253))]
     pub user: Option<String>,
 }
 
-/// What a message is for.
+/// Purpose of a message.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Purpose {
-    /// Somebody must answer.
+    /// A person must acknowledge.
     Page,
-    /// Approvers are asked.
+    /// Approvers must decide.
     ApprovalNeeded,
-    /// The requester hears the decision.
+    /// The requester learns the decision.
     Decision,
-    /// Stakeholders are told.
+    /// Stakeholders are informed.
     Stakeholders,
-    /// Everybody concerned hears of something unusual, such as break-glass.
+    /// Everyone concerned learns of something unusual, such as break-glass.
     Alarm,
 }
 
@@ -141,38 +144,39 @@ impl Purpose {
     }
 }
 
-/// What became of a message.
+/// Status of the message. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Delivered, Acknowledged.
+    /// Conditions: Ready, Delivered and, for a page, Acknowledged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Whether it waits, was sent, or will not be sent.
+    /// State of the message. Queued: it waits to be sent. Sent: the channel took it. Failed: the receiver
+    /// refused it for good. Superseded: it was no longer needed. Expired: its deadline passed.
     #[serde(default)]
     pub state: NotificationState,
-    /// Number of attempts to send it.
+    /// Number of attempts to send the message.
     #[serde(default)]
     pub attempts: i32,
-    /// When it is tried next after an attempt that failed.
+    /// When the next attempt follows, after one that failed.
     pub next_attempt_time: Option<Time>,
-    /// When the channel took it.
+    /// When the channel took the message.
     pub sent_time: Option<Time>,
-    /// Why the last attempt failed; never holds an address or a secret.
+    /// Why the last attempt failed. It never holds an address or a secret.
     #[schemars(length(max = 500))]
     pub error: Option<String>,
-    /// Who acknowledged the incident after this page, and when.
+    /// For a page: who acknowledged the incident after the page was sent, and when.
     pub acknowledgement: Option<Stamped>,
 }
 
 crate::conditioned!(NotificationStatus);
 
-/// How far a message is.
+/// State of a message (docs/rules.md#notification-state).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum NotificationState {
     /// It waits to be sent.
@@ -182,7 +186,7 @@ pub enum NotificationState {
     Sent,
     /// The receiver refused it for good.
     Failed,
-    /// It was not sent, since nobody needs it any more: somebody answered, or its subject is over.
+    /// It was not sent, because it is no longer needed: a person acknowledged, or its subject is over.
     Superseded,
     /// It was not sent before its deadline.
     Expired,

@@ -13,7 +13,7 @@ use super::one_of::{SET_ONE, exactly_one};
 pub const CHANNEL_MEMBERS: &[&str] =
     &["webhook", "email", "slack", "pagerDuty", "teams", "ntfy", "matrix", "twilio", "alertmanager"];
 
-/// One way to reach people. Exactly one of its members says which.
+/// One way to reach people. Exactly one member that selects the kind of channel is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,9 +47,9 @@ pub const CHANNEL_MEMBERS: &[&str] =
     "timeout: a receiver is given 1s at least, or no message would ever arrive"
 ))]
 pub struct NotificationChannelSpec {
-    /// A POST to a URL, signed by the Standard Webhooks scheme.
+    /// A POST to a URL, signed as Standard Webhooks defines it.
     pub webhook: Option<Webhook>,
-    /// A mail.
+    /// An e-mail.
     pub email: Option<Email>,
     /// A Slack message.
     pub slack: Option<Empty>,
@@ -61,11 +61,11 @@ pub struct NotificationChannelSpec {
     pub ntfy: Option<Empty>,
     /// A Matrix message.
     pub matrix: Option<Empty>,
-    /// An SMS or a call by Twilio.
+    /// An SMS or a phone call by Twilio.
     pub twilio: Option<Empty>,
     /// An alert in Alertmanager.
     pub alertmanager: Option<Empty>,
-    /// How long one attempt may take, at most 1m. Default 10s.
+    /// Maximum time for one attempt, from 1s to 1m. Default 10s.
     pub timeout: Option<Duration>,
 }
 
@@ -77,7 +77,7 @@ pub struct Webhook {
     pub secret_ref: NameRef,
 }
 
-/// A mail.
+/// An e-mail.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,7 +88,7 @@ pub struct Email {
     /// Port of the mail server.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// Sender.
+    /// Address of the sender.
     #[schemars(length(min = 1, max = 320))]
     pub from: String,
     /// Whether the connection must be encrypted. Default Required.
@@ -101,30 +101,30 @@ pub struct Email {
 /// Whether a mail connection must be encrypted.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum StartTls {
-    /// No mail is sent over a plain connection.
+    /// Mail is sent only over an encrypted connection.
     #[default]
     Required,
-    /// Plain, for a server on the same machine.
+    /// Mail is sent unencrypted, for a server on the same machine.
     Never,
 }
 
-/// What the operator knows of a channel.
+/// Status of the channel. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationChannelStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Delivering.
+    /// Conditions: Ready, Delivering.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Which member is set, for the column.
+    /// Name of the member that is set, for the column.
     #[serde(rename = "type")]
     #[schemars(length(max = 32))]
     pub type_: Option<String>,
-    /// When it last took a message, to the minute.
+    /// When the channel last took a message, to the minute.
     pub last_sent_time: Option<Time>,
 }
 

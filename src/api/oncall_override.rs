@@ -1,4 +1,4 @@
-//! OnCallOverride: changes for a while who is on duty, such as one person standing in for another.
+//! OnCallOverride: changes who is on duty for some time, such as one person instead of another.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -11,8 +11,8 @@ use super::one_of::{SET_ONE, exactly_one};
 /// YAML names of the members that select what the override does.
 pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove", "clear"];
 
-/// Somebody stands in for somebody, written by people while the rotation lives in Git.
-/// Exactly one of its members says how.
+/// Changes who is on duty for some time. People write it, while the rotation itself stays in Git. Exactly one
+/// of `replace`, `replaceAll`, `add`, `remove` and `clear` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,42 +35,42 @@ pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove"
 #[x_kube(validation = exactly_one(SET_ONE, OVERRIDE_MEMBERS))]
 #[x_kube(validation = ("timestamp(self.startTime) < timestamp(self.endTime)", "endTime must be after startTime"))]
 pub struct OnCallOverrideSpec {
-    /// The rotation.
+    /// Rotation that the override changes.
     pub rotation_ref: NameRef,
-    /// From then on.
+    /// When the override begins.
     pub start_time: Time,
-    /// Until then; that instant is no longer covered.
+    /// When the override ends, exclusive.
     pub end_time: Time,
-    /// One person of the rotation is replaced by another.
+    /// Replaces one person by another.
     pub replace: Option<Replace>,
-    /// Whoever is on duty is replaced.
+    /// Replaces everyone on duty.
     pub replace_all: Option<ReplaceAll>,
-    /// One more person is on duty.
+    /// Puts one more person on duty.
     pub add: Option<OnePerson>,
-    /// One person is off duty.
+    /// Takes one person off duty.
     pub remove: Option<OnePerson>,
-    /// Nobody is on duty.
+    /// Takes everyone off duty.
     pub clear: Option<Empty>,
-    /// Why.
+    /// Reason for the override.
     #[schemars(length(max = 500))]
     pub reason: Option<String>,
 }
 
-/// One person is replaced by another.
+/// Replaces one person by another.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Replace {
-    /// Who is replaced: a name in the rotation's people.
+    /// Person who is replaced, by name in the rotation.
     #[schemars(length(min = 1, max = 63))]
     pub person: String,
-    /// Who stands in: a name in the rotation's people.
+    /// Person who is on duty instead, by name in the rotation.
     #[schemars(length(min = 1, max = 63))]
     pub by: String,
 }
 
-/// Whoever is on duty is replaced.
+/// Replaces everyone on duty.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ReplaceAll {
-    /// Who stands in: names in the rotation's people.
+    /// People who are on duty instead, by name in the rotation.
     #[schemars(length(min = 1, max = 16))]
     pub by: Vec<String>,
 }
@@ -78,27 +78,27 @@ pub struct ReplaceAll {
 /// One person of the rotation.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct OnePerson {
-    /// A name in the rotation's people.
+    /// The person, by name in the rotation.
     #[schemars(length(min = 1, max = 63))]
     pub person: String,
 }
 
-/// What the operator knows of an override.
+/// Status of the override. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnCallOverrideStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Active.
+    /// Conditions: Ready, Active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Who does what, for the column: `bea for emil`.
+    /// The change in words, for the column: `bea for emil`.
     #[schemars(length(max = 253))]
     pub who: Option<String>,
-    /// Scheduled, Active or Over, for the column.
+    /// State of the override, for the column: Scheduled, Active or Over.
     #[schemars(length(max = 32))]
     pub state: Option<String>,
 }

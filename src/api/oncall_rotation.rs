@@ -1,4 +1,4 @@
-//! OnCallRotation: defines who is on duty when, and who is called next if no one answers.
+//! OnCallRotation: who is on duty when, and who is paged next if nobody acknowledges.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -9,7 +9,7 @@ use super::common::{Empty, NameRef};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 
-/// Who is on duty when, and who is next if nobody answers.
+/// Who is on duty when, and who is paged next if nobody acknowledges.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,16 +30,18 @@ use super::one_of::{SET_ONE, exactly_one};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct OnCallRotationSpec {
-    /// IANA time zone of every local time in here: `Europe/Berlin`.
+    /// IANA time zone of every local time in this object: `Europe/Berlin`.
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,
-    /// The people, each once.
+    /// People of the rotation, each listed once.
     #[schemars(length(min = 1, max = 64))]
     pub people: Vec<Person>,
-    /// The layers; the one of the highest priority with somebody on duty wins, equal ones are all on duty.
+    /// Layers of the schedule. Of the layers with a person on duty, the one of the highest priority counts;
+    /// layers of equal priority are on duty together.
     #[schemars(length(min = 1, max = 16))]
     pub layers: Vec<Layer>,
-    /// Who is paged next if nobody answers. Default: whoever is on duty, five minutes, twice.
+    /// Who is paged, and who is next if nobody acknowledges. Default: the people on duty, for five minutes,
+    /// twice.
     pub escalation: Option<Escalation>,
 }
 
@@ -49,10 +51,10 @@ pub struct Person {
     /// Name in this rotation.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Kubernetes user; proves who acknowledges.
+    /// Kubernetes user of the person. It proves who acknowledges.
     #[schemars(length(min = 1, max = 253))]
     pub user: String,
-    /// How to reach them, all of them, each after its delay.
+    /// Ways to reach the person. All are used, each after its delay.
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub contacts: Vec<Contact>,
@@ -63,52 +65,53 @@ pub struct Person {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
-    /// The channel.
+    /// Channel that reaches the person.
     pub channel_ref: NameRef,
-    /// What the channel needs: a number, a mailbox, a Slack member.
+    /// Address that the channel needs: a phone number, a mailbox or a Slack member.
     #[schemars(length(max = 253))]
     pub address: Option<String>,
-    /// Only if not acknowledged by then. Default 0s.
+    /// Delay before this contact is used. An acknowledgement before then prevents it. Default 0s.
     pub delay: Option<Duration>,
 }
 
-/// One layer: turns that follow each other.
+/// One layer of the schedule: turns that follow each other.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Layer {
     /// Name of the layer.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Higher hides lower. Default 0.
+    /// A layer of higher priority hides those of lower priority. Default 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub priority: i32,
-    /// Local wall time at which turn 0 begins: `2026-01-05T09:00`. Nobody is on duty before.
+    /// Local time at which the first turn begins: `2026-01-05T09:00`. Nobody is on duty before it.
     #[schemars(
         length(min = 16, max = 25),
         regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}([+-]\d{2}:\d{2}|Z)?$")
     )]
     pub start: String,
-    /// How long a turn is.
+    /// Length of a turn.
     pub shift: Shift,
-    /// The turns in their order, then from the beginning.
+    /// Turns in their order. After the last one the first one follows.
     #[schemars(length(min = 1, max = 64))]
     pub turns: Vec<Turn>,
-    /// Only in these windows; default: always.
+    /// Windows in which the layer is on duty. Default: always.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub restrictions: Vec<Restriction>,
-    /// What moves the turn on. Default Calendar.
+    /// Days that count towards the length of a turn. Calendar: all days. Active: only days on which a window
+    /// opens. Default Calendar.
     #[serde(default)]
     pub advance: Advance,
 }
 
-/// How long a turn is, in wall-clock units.
+/// Length of a turn, in wall-clock units.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Shift {
-    /// The unit.
+    /// Unit of the length.
     pub unit: ShiftUnit,
-    /// How many of them.
+    /// Number of units.
     #[schemars(range(min = 1, max = 1000))]
     pub length: i32,
 }
@@ -119,39 +122,39 @@ impl Default for Shift {
     }
 }
 
-/// Unit of a turn.
+/// Unit of the length of a turn.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum ShiftUnit {
-    /// Wall-clock hours if the length divides 24 or is a multiple of it, else elapsed hours.
+    /// Wall-clock hours if the length divides 24 or is a multiple of 24, else elapsed hours.
     Hours,
     /// Calendar days.
     Days,
     /// Seven calendar days.
     Weeks,
-    /// Calendar months from the start, clamped to the last day.
+    /// Calendar months from the start. In a month that is too short, the last day counts.
     Months,
 }
 
-/// Who has one turn; nobody is allowed.
+/// People of one turn. The list may be empty.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Turn {
-    /// Names in the rotation's people.
+    /// People of the turn, by name in the rotation.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub people: Vec<String>,
 }
 
-/// A local window of the day. If `to` is not after `from`, it ends on the next day.
+/// A daily window in local time. If `to` is not after `from`, the window ends on the next day.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Restriction {
     /// Days on which the window opens; default: every day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7))]
     pub days: Vec<Weekday>,
-    /// Local time at which it opens: `09:00`.
+    /// Local time at which the window opens: `09:00`.
     #[schemars(length(max = 5), regex(pattern = r"^([01]\d|2[0-3]):[0-5]\d$"))]
     pub from: String,
-    /// Local time at which it closes: `17:00`; that instant is no longer covered.
+    /// Local time at which the window closes, exclusive: `17:00`.
     #[schemars(length(max = 5), regex(pattern = r"^([01]\d|2[0-3]):[0-5]\d$"))]
     pub to: String,
 }
@@ -169,70 +172,70 @@ pub enum Weekday {
     Sun,
 }
 
-/// What moves a layer on to its next turn.
+/// Days that count towards the length of a turn.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Advance {
-    /// Every calendar turn.
+    /// All calendar days.
     #[default]
     Calendar,
     /// Only days on which a window opens.
     Active,
 }
 
-/// Who is paged, for how long, and then whom.
+/// Escalation levels: who is paged, how long they have to acknowledge, and who is next.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Escalation {
     /// The levels in their order.
     #[schemars(length(min = 1, max = 10))]
     pub levels: Vec<Level>,
-    /// How often all levels are tried. Default 1.
+    /// How many times all levels are tried. Default 1.
     #[schemars(range(min = 1, max = 6))]
     pub rounds: Option<i32>,
-    /// Who is told when nobody answered, or nobody could be paged.
+    /// Who is notified when nobody acknowledged, or nobody could be paged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub fallback: Vec<Notify>,
 }
 
-/// One level.
+/// One escalation level.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Level {
-    /// Who is paged, all at once.
+    /// Who is paged at this level, all at once.
     #[schemars(length(min = 1, max = 8))]
     pub notify: Vec<Notify>,
-    /// How long they have to answer.
+    /// How long they have to acknowledge.
     pub wait: Duration,
 }
 
 /// YAML names of the members that select whom a level calls.
 pub const NOTIFY_MEMBERS: &[&str] = &["onDuty", "person", "rotation", "channel"];
 
-/// Somebody to be paged: exactly one of the members.
+/// One recipient of a page. Exactly one member is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = exactly_one(SET_ONE, NOTIFY_MEMBERS))]
 pub struct Notify {
-    /// Whoever is on duty in this rotation when the page is sent.
+    /// The people on duty in this rotation when the page is sent.
     pub on_duty: Option<Empty>,
     /// One person of this rotation.
     pub person: Option<NameRef>,
-    /// Whoever is on duty in another rotation.
+    /// The people on duty in another rotation.
     pub rotation: Option<NameRef>,
     /// A channel, such as a room.
     pub channel: Option<NameRef>,
 }
 
-/// What the operator knows of a rotation.
+/// Status of the rotation. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnCallRotationStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Covered, Reachable.
+    /// Conditions: Ready, Covered, Reachable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
@@ -240,21 +243,21 @@ pub struct OnCallRotationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub on_duty: Vec<OnDuty>,
-    /// Their names, for the column; `nobody` in a gap.
+    /// Names of the people on duty, for the column; `nobody` in a gap.
     #[schemars(length(max = 253))]
     pub on_duty_names: Option<String>,
-    /// Since when.
+    /// Since when these people are on duty.
     pub since_time: Option<Time>,
-    /// Until when; absent if no change is in sight.
+    /// Until when these people are on duty. Absent if no change is in sight.
     pub until_time: Option<Time>,
-    /// Who is next, for the column.
+    /// Names of the people who are next on duty, for the column.
     #[schemars(length(max = 253))]
     pub next_names: Option<String>,
 }
 
 crate::conditioned!(OnCallRotationStatus);
 
-/// Somebody on duty.
+/// A person on duty.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct OnDuty {
     /// Name in the rotation.

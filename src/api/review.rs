@@ -6,34 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{NameRef, UserRef};
 
-/// What was learnt.
+/// Lessons from an outage.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
-    /// Who sees to it that the review is written.
+    /// Who is responsible for the review.
     pub owner: Option<UserRef>,
     /// What happened, in a few sentences.
     #[schemars(length(max = 4000))]
     pub summary: Option<String>,
-    /// What contributed; seldom one thing.
+    /// Causes that contributed; there is seldom only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub contributing_causes: Vec<String>,
-    /// Why monitoring did not find it; needed if a person reported it.
+    /// Why monitoring did not find the outage. Needed if a person reported it.
     #[schemars(length(max = 2000))]
     pub why_not_detected_by_itself: Option<String>,
     /// Corrective actions on the systems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub technical: Vec<CorrectiveAction>,
-    /// How the organisation did.
+    /// How the organisation handled the outage.
     pub organisation: Option<OrganisationReview>,
-    /// The instruction for next time.
+    /// The Runbook for next time.
     pub runbook: Option<RunbookDraft>,
 }
 
-/// One thing to be done so that it does not happen again.
+/// One corrective action.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,32 +41,32 @@ pub struct CorrectiveAction {
     /// What is to be done.
     #[schemars(length(min = 1, max = 200))]
     pub title: String,
-    /// What it is good for; absent for actions of the organisation.
+    /// Purpose of the action. Absent for actions of the organisation.
     #[serde(rename = "type")]
     pub type_: Option<ActionType>,
-    /// Who does it.
+    /// Who does the action.
     pub owner: Option<UserRef>,
-    /// By when.
+    /// When the action is due.
     pub due_time: Option<Time>,
-    /// Whether it is done.
+    /// Whether the action is done.
     #[serde(default)]
     pub done: bool,
 }
 
-/// What a corrective action is good for.
+/// Purpose of a corrective action.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum ActionType {
-    /// It will not happen again.
+    /// The outage does not happen again.
     Prevent,
-    /// It is found sooner.
+    /// The outage is found sooner.
     Detect,
-    /// It does less harm, or is repaired sooner.
+    /// The outage does less harm, or ends sooner.
     Mitigate,
     /// People work together better.
     Process,
 }
 
-/// How the organisation did.
+/// How the organisation handled the outage.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganisationReview {
@@ -78,17 +78,18 @@ pub struct OrganisationReview {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub improve: Vec<String>,
-    /// What is done about it.
+    /// Corrective actions in the organisation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub actions: Vec<CorrectiveAction>,
 }
 
-/// The Runbook that came out of the outage.
+/// The Runbook that came out of an outage.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunbookDraft {
-    /// The draft, written by Mayday from what was done; reviewed and approved like any other.
+    /// Draft that Mayday writes from the acts of this outage. It is reviewed and approved like any other
+    /// Runbook.
     pub draft_ref: Option<NameRef>,
 }

@@ -1,4 +1,5 @@
-//! Runbook: typed steps that answer a symptom. Once approved, it may run without a further approval.
+//! Runbook: typed steps against a symptom (docs/rules.md#write-runbook). Once approved, it may run without a
+//! further approval.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -17,8 +18,8 @@ use super::one_of::exactly_one;
 /// digest. The guard webhook stamps it and replaces any value that a client writes.
 pub const AUTHORS_ANNOTATION: &str = "mayday.dev/authors";
 
-/// Typed steps that answer a symptom, usable without asking once approved. An edit of anything but the
-/// summary voids the approval.
+/// Typed steps against a symptom. Once approved, the Runbook may run without a further approval. An edit of
+/// anything but the summary voids the approval.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,48 +45,50 @@ pub const AUTHORS_ANNOTATION: &str = "mayday.dev/authors";
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct RunbookSpec {
-    /// What it does, in one line. Not covered by the digest.
+    /// What the Runbook does, in one line. The digest does not cover it.
     #[schemars(length(min = 1, max = 200))]
     pub summary: String,
-    /// What a person reads and does by hand.
+    /// Instructions for a person who acts by hand.
     #[schemars(length(max = 16384))]
     pub instructions: Option<String>,
-    /// The symptoms it answers: any entry, and within an entry everything that is set.
+    /// Symptoms that the Runbook is for. One entry must match, with everything that it sets.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub matches: Vec<Symptom>,
-    /// Whether it starts by itself. Default Manual.
+    /// Whether the Runbook starts by itself. Default Manual.
     #[serde(default)]
     pub start: Start,
-    /// Whether its own approval is enough. Default PerRun.
+    /// Standing: the Runbook's own approval is enough. PerRun: each run needs an approval of its own. Default
+    /// PerRun.
     #[serde(default)]
     pub approval: RunApproval,
-    /// The ServiceAccount in this namespace that its steps act as. It carries the label
+    /// ServiceAccount in this namespace that the steps act as. It must carry the label
     /// `mayday.dev/runbook-identity: "true"`.
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: String,
-    /// Values that a run may be given.
+    /// Parameters that a run may set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub parameters: Vec<Parameter>,
-    /// What must hold before anything is touched.
+    /// Preconditions. All must be true before a run touches anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub preconditions: Vec<Precondition>,
-    /// The steps, one after another.
+    /// Steps in their order.
     #[schemars(length(min = 1, max = 32))]
     pub steps: Vec<Step>,
-    /// How often it may run.
+    /// How often the Runbook may run.
     pub limits: Option<Limits>,
     /// What happens when a step fails. Default Stop.
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// Nothing starts while it is true; runs that act are not stopped by it.
+    /// Whether the Runbook is suspended. Then no run starts, and runs that have begun go on.
     #[serde(default)]
     pub suspend: bool,
 }
 
-/// A symptom: everything that is set must hold of one signal of the incident.
+/// A symptom. Everything that is set must match: `alertName`, `labels` and `sourceRef` one firing signal of
+/// the incident, `severities` and `serviceRef` the incident itself.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,47 +97,47 @@ pub struct RunbookSpec {
     "an entry needs at least one of alertName, labels, severities, sourceRef, serviceRef"
 ))]
 pub struct Symptom {
-    /// Name of the alert, byte for byte.
+    /// Name of the alert, compared byte for byte.
     #[schemars(length(min = 1, max = 200))]
     pub alert_name: Option<String>,
-    /// Labels of the alert, all of them.
+    /// Labels of the alert. All must match.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "maxProperties" = 16,
         "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 253})
     ))]
     pub labels: BTreeMap<String, String>,
-    /// Severity of the incident, one of them.
+    /// Severities of the incident. One must match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     pub severities: Vec<Severity>,
-    /// The source that speaks.
+    /// AlertSource that reports the signal.
     pub source_ref: Option<NameRef>,
-    /// The service that is out.
+    /// Service that is out.
     pub service_ref: Option<NameRef>,
 }
 
 /// Whether a Runbook starts by itself.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Start {
-    /// As soon as an incident matches.
+    /// It starts as soon as an incident matches.
     Automatic,
-    /// When a person starts it.
+    /// A person starts it.
     #[default]
     Manual,
 }
 
-/// Whether the Runbook's own approval is enough.
+/// Which approval a run needs (docs/rules.md#approval-of-a-run).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RunApproval {
     /// The Runbook's own approval is enough.
     Standing,
-    /// Each run is prepared and waits for an approval of its own.
+    /// Each run is prepared, and waits for an approval of its own.
     #[default]
     PerRun,
 }
 
-/// A value that a run may be given: exactly one of the typed members.
+/// A parameter that a run may set. Exactly one of `integer` and `string` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = ("has(self.integer) != has(self.string)", "set exactly one of integer, string"))]
@@ -148,40 +151,40 @@ pub struct Parameter {
     pub string: Option<StringParameter>,
 }
 
-/// A whole number in bounds.
+/// A whole number within limits.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct IntegerParameter {
-    /// Taken when a run gives none; absent: a run must give one.
+    /// Value if a run sets none. Absent: a run must set one.
     pub default: Option<i64>,
-    /// The least that is allowed.
+    /// Smallest value that is allowed.
     pub minimum: Option<i64>,
-    /// The most that is allowed.
+    /// Largest value that is allowed.
     pub maximum: Option<i64>,
 }
 
-/// A text of a known shape.
+/// A text, which may be limited to fixed values.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct StringParameter {
-    /// Taken when a run gives none; absent: a run must give one.
+    /// Value if a run sets none. Absent: a run must set one.
     #[schemars(length(max = 253))]
     pub default: Option<String>,
-    /// The values that are allowed.
+    /// Values that are allowed. Empty: all.
     #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 253)))]
     pub allowed: Vec<String>,
 }
 
-/// A CEL expression over a live object; false, or an error, stops the run before anything is touched.
+/// A CEL expression over a live object. If it is false or fails, the run stops before it touches anything.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Precondition {
-    /// The object, read as the Runbook's ServiceAccount; no Secret.
+    /// Object to read, as the Runbook's ServiceAccount. It cannot be a Secret.
     pub target: ObjectRef,
-    /// CEL with the variable `object`. `all`, `exists`, `map` and `filter` go over parts of it.
+    /// CEL expression with the variable `object`. `all`, `exists`, `map` and `filter` go over parts of it.
     #[schemars(length(min = 1, max = 1024))]
     pub expression: String,
-    /// Why, when it is false.
+    /// Message if the expression is false.
     #[schemars(length(min = 1, max = 253))]
     pub message: String,
 }
@@ -205,7 +208,7 @@ pub const STEP_MEMBERS: &[&str] = &[
     "approval",
 ];
 
-/// One step: exactly one of the members says what is done.
+/// One step. Exactly one member says what it does.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -216,7 +219,7 @@ pub struct Step {
     pub name: String,
     /// Restarts a workload, as `kubectl rollout restart` does.
     pub restart: Option<RestartStep>,
-    /// Returns a workload to an earlier template.
+    /// Returns a workload to an earlier pod template.
     pub rollback: Option<RollbackStep>,
     /// Sets the number of replicas.
     pub scale: Option<ScaleStep>,
@@ -232,21 +235,21 @@ pub struct Step {
     pub drain: Option<NameRef>,
     /// Runs a Job.
     pub job: Option<JobStep>,
-    /// Calls a URL.
+    /// Calls a URL and expects a status.
     pub http: Option<HttpCheck>,
     /// Waits until a Prometheus query is within its limit.
     pub prometheus: Option<QueryCheck>,
-    /// Waits.
+    /// Waits for a fixed time.
     pub wait: Option<WaitStep>,
-    /// Waits until something is so.
+    /// Waits until a rollout is complete or a condition has a status.
     pub check: Option<CheckStep>,
     /// Asks a person to do something and to confirm it.
     pub manual: Option<ManualStep>,
     /// Waits for an approval.
     pub approval: Option<Empty>,
-    /// How long the step may take, questions included. Default 10m.
+    /// Maximum time for the step, including its questions. Default 10m; for `wait`, its duration plus 10m.
     pub timeout: Option<Duration>,
-    /// What takes the step back.
+    /// How the step is rolled back.
     pub compensation: Option<Compensation>,
 }
 
@@ -264,25 +267,25 @@ pub struct DeletePodStep {
     pub target: ObjectRef,
 }
 
-/// Returns a workload to an earlier template.
+/// Returns a workload to an earlier pod template.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RollbackStep {
     /// The workload.
     pub target: ObjectRef,
-    /// Which template.
+    /// Template to return to.
     pub to: RollbackTo,
 }
 
-/// Which template to return to.
+/// Template to return to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RollbackTo {
-    /// The last one that was healthy.
+    /// The last template that was healthy.
     LastHealthy,
-    /// The one before the present one.
+    /// The template before the current one.
     Previous,
 }
 
-/// Sets the number of replicas: exactly one of the members.
+/// Sets the number of replicas. Exactly one of `replicas` and `replicasFrom` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -290,10 +293,10 @@ pub enum RollbackTo {
 pub struct ScaleStep {
     /// The workload.
     pub target: ObjectRef,
-    /// This many.
+    /// Number of replicas.
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: Option<i32>,
-    /// As many as a parameter says.
+    /// Parameter that holds the number of replicas.
     pub replicas_from: Option<FromParameter>,
 }
 
@@ -310,7 +313,7 @@ pub struct FromParameter {
 pub struct PatchStep {
     /// The object.
     pub target: ObjectRef,
-    /// A merge patch without nulls.
+    /// Merge patch without nulls.
     #[schemars(schema_with = "super::common::free_object")]
     pub patch: Value,
 }
@@ -318,112 +321,113 @@ pub struct PatchStep {
 /// Runs a Job.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct JobStep {
-    /// The Job's spec.
+    /// Spec of the Job.
     #[schemars(schema_with = "super::common::free_object")]
     pub spec: Value,
 }
 
-/// Waits.
+/// Waits for a fixed time.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct WaitStep {
-    /// How long.
+    /// How long the step waits.
     pub duration: Duration,
 }
 
-/// Waits until something is so: exactly one of the members.
+/// Waits until a rollout is complete or a condition has a status. Exactly one member is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[x_kube(validation = ("has(self.rollout) != has(self.condition)", "set exactly one of rollout, condition"))]
 pub struct CheckStep {
-    /// A workload runs its newest template on all its replicas.
+    /// Waits until a workload runs its newest template on all its replicas and all are available.
     pub rollout: Option<RolloutCheck>,
-    /// An object has a condition with a status.
+    /// Waits until a condition of an object has the given status.
     pub condition: Option<ConditionCheck>,
 }
 
 /// Asks a person to do something and to confirm it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ManualStep {
-    /// What the person reads; answered by an Approval with decision Confirm or Deny.
+    /// Instructions for the person, who answers with an Approval whose decision is Confirm or Deny.
     #[schemars(length(min = 1, max = 4000))]
     pub instructions: String,
 }
 
-/// What takes a step back.
+/// How a step is rolled back.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.restorePrevious)", "set restorePrevious, or leave compensation out"))]
 pub struct Compensation {
-    /// What was there before comes back.
+    /// Writes back what was there before the step.
     pub restore_previous: Option<Empty>,
 }
 
-/// How often a Runbook may run. Counted from stored runs, so a restart forgets nothing.
+/// How often a Runbook may run. Runs are counted from stored objects, so a restart of Mayday resets nothing
+/// (docs/rules.md#run-limits).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Limits {
-    /// At most so many runs in a length of time.
+    /// Maximum number of runs within a time.
     pub runs: Option<RunLimit>,
-    /// At least this long between the end of one run and the start of the next.
+    /// Minimum time between the end of one run and the start of the next.
     pub cooldown: Option<Duration>,
 }
 
-/// At most so many runs in a length of time.
+/// Maximum number of runs within a time.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RunLimit {
-    /// How many.
+    /// Maximum number of runs.
     #[schemars(range(min = 1, max = 1000))]
     pub max: i32,
-    /// In how long.
+    /// Length of the time.
     pub per: Duration,
 }
 
 /// What happens when a step fails.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum OnFailure {
-    /// The run fails; the paging goes on as before.
+    /// The run fails, and paging goes on as before.
     #[default]
     Stop,
-    /// What was done is taken back, the last first.
+    /// The steps that were done are rolled back, the last one first.
     Rollback,
-    /// The run fails and the lead's rotation is paged at once.
+    /// The run fails, and the rotation of the lead is paged at once.
     Escalate,
 }
 
-/// What the operator knows of a Runbook.
+/// Status of the Runbook. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunbookStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Approved, Suspended.
+    /// Conditions: Ready, Approved, Suspended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Digest of everything but the summary; what an Approval must name.
+    /// Digest of everything but the summary. An Approval must name it.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
-    /// The last digest that reached its approvals.
+    /// Last digest that was approved.
     #[schemars(length(max = 80))]
     pub approved_digest: Option<String>,
-    /// The decisions that count for the present digest.
+    /// Decisions that count for the current digest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub decisions: Vec<CountedDecision>,
-    /// Contents that somebody entitled has rejected, newest last. A rejection is final for its digest, whatever becomes
-    /// of who made it.
+    /// Contents that an approver has rejected, newest last. A rejection stays final for its digest, even if
+    /// the approver is no longer eligible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rejections: Vec<Rejection>,
     /// When the approval lapses.
     pub approved_until_time: Option<Time>,
-    /// When it last ran.
+    /// When the Runbook last ran.
     pub last_run_time: Option<Time>,
-    /// The runs that began last, newest last, as many as `limits.runs.max`: by these the limits are kept, whatever
-    /// becomes of the RunbookRuns.
+    /// Last runs that began, newest last, as many as `limits.runs.max`. The limits are computed from this
+    /// list, so deleting a RunbookRun resets nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub recent_runs: Vec<RecentRun>,
@@ -453,26 +457,26 @@ impl RunbookStatus {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecentRun {
-    /// Its name.
+    /// Name of the run.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its UID.
+    /// UID of the run.
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// When it began.
+    /// When the run began.
     pub start_time: Time,
-    /// When it ended, or was seen to be gone; absent while it is at work.
+    /// When the run ended, or when Mayday saw that it was gone. Absent while it works.
     pub end_time: Option<Time>,
 }
 
-/// A content that was rejected.
+/// A rejected content.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejection {
-    /// Its digest.
+    /// Digest of the content.
     #[schemars(length(max = 80))]
     pub digest: String,
-    /// Who rejected it.
+    /// Who rejected the content.
     #[schemars(length(max = 253))]
     pub by: String,
 }

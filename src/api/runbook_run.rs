@@ -1,4 +1,4 @@
-//! RunbookRun: one execution of a Runbook, a journal that survives any crash.
+//! RunbookRun: one run of a Runbook, with a journal that survives any crash (docs/rules.md#steps-of-a-run).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -13,7 +13,7 @@ use super::incident_status::{Next, Stamped};
 /// Finalizer that a run has from its first intent until it is settled.
 pub const RUN_FINALIZER: &str = "mayday.dev/settle";
 
-/// One execution of a Runbook: a journal that survives any crash.
+/// One run of a Runbook. Its status is a journal that survives any crash.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,21 +40,22 @@ pub const RUN_FINALIZER: &str = "mayday.dev/settle";
 ))]
 #[x_kube(validation = ("!oldSelf.cancel || self.cancel", "a cancelled run stays cancelled: start another"))]
 pub struct RunbookRunSpec {
-    /// The Runbook.
+    /// Runbook to run.
     pub runbook_ref: NameRef,
-    /// The incident it is for.
+    /// Incident that the run is for.
     pub incident_ref: Option<NameRef>,
     /// Values for the Runbook's parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub parameters: Vec<ParameterValue>,
-    /// Only says what would happen. The Runbook must be approved all the same: it reads as its account.
+    /// Whether the run only says what would happen. The Runbook must be approved all the same, because the
+    /// run reads as its ServiceAccount.
     #[serde(default)]
     pub dry_run: bool,
-    /// Stops before the next act; one way.
+    /// Cancels the run before its next act. A cancelled run stays cancelled.
     #[serde(default)]
     pub cancel: bool,
-    /// Who started it; stamped from the authenticated user.
+    /// Who started the run. Mayday stamps the authenticated user.
     pub started_by: Option<UserRef>,
 }
 
@@ -65,91 +66,92 @@ impl RunbookRun {
     }
 }
 
-/// What has been done so far.
+/// Status of the run: what has been done so far. Only the operator writes it.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunbookRunStatus {
-    /// The `metadata.generation` that the conditions speak of.
+    /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// What is true: Ready, Succeeded, Blocked, Cancelled.
+    /// Conditions: Ready, Succeeded, Blocked, Cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
-    /// Where the run stands, for people and columns.
+    /// State of the run, for people and the column.
     pub state: Option<RunState>,
-    /// Name of the step that is being worked on, for the column.
+    /// Name of the current step, for the column.
     #[schemars(length(max = 63))]
     pub step: Option<String>,
-    /// Who must do what next, while the run waits for somebody.
+    /// Who must do what next, while the run waits.
     pub next: Option<Next>,
-    /// The Runbook as it was when the run began: uid, digest and spec. An edit of the Runbook changes nothing here.
+    /// The Runbook as it was when the run began. Later edits of the Runbook do not change the run.
     pub snapshot: Option<Snapshot>,
-    /// The incident, exactly.
+    /// The exact incident, by name and UID.
     pub incident_ref: Option<UidRef>,
-    /// What an approval of the run must name.
+    /// Digest that an approval of the run must name.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
-    /// The decisions that count.
+    /// Decisions that count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub decisions: Vec<CountedDecision>,
-    /// The steps in their order.
+    /// Steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub steps: Vec<StepStatus>,
     /// When the run began.
     pub start_time: Option<Time>,
-    /// When it was settled.
+    /// When the run ended for good.
     pub end_time: Option<Time>,
-    /// When somebody was paged for its end; only for a run that belongs to no incident.
+    /// When a person was paged because the run ended. Only for a run without an incident.
     pub paged_time: Option<Time>,
 }
 
 crate::conditioned!(RunbookRunStatus);
 
-/// The Runbook as it was when the run began.
+/// The Runbook as it was when a run began.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Snapshot {
     /// UID of the Runbook.
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// Its digest.
+    /// Digest of the Runbook.
     #[schemars(length(max = 80))]
     pub digest: String,
-    /// Its spec.
+    /// Spec of the Runbook.
     #[schemars(schema_with = "super::common::free_object")]
     pub spec: Value,
-    /// The Approvals of the Runbook that the run rests on; it stops before its next act if one goes.
+    /// Approvals of the Runbook that the run relies on. If one no longer counts, the run stops before its
+    /// next act.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub approvals: Vec<CountedDecision>,
 }
 
-/// Where a run stands.
+/// State of a run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RunState {
-    /// Not looked at yet.
+    /// Mayday has not looked at the run yet.
     #[default]
     Pending,
-    /// Something stands in its way; it goes on when that is gone.
+    /// An obstacle stops the run from beginning; it goes on once the obstacle is gone.
     Blocked,
-    /// Waits for an approval of the run.
+    /// The run waits for an approval of its own.
     WaitingForApproval,
-    /// A step is being worked on.
+    /// A step is in progress.
     Running,
-    /// Waits for a person's answer.
+    /// The run waits for a person's answer.
     WaitingForPerson,
     /// Every step succeeded.
     Succeeded,
-    /// A step failed.
+    /// A step failed, or the run was stopped before its next act.
     Failed,
-    /// Whether an act had its effect cannot be proved; a person must look.
+    /// It cannot be proved whether an act had its effect. A person must look.
     Unknown,
-    /// Stopped by a person.
+    /// The run was cancelled; the condition Cancelled says why.
     Cancelled,
-    /// What would happen is in the steps; nothing was done.
+    /// The steps say what would happen. Nothing was done.
     DryRunComplete,
 }
 
@@ -167,7 +169,7 @@ impl RunState {
     }
 }
 
-/// How far a step is.
+/// State of one step.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -175,79 +177,81 @@ pub struct StepStatus {
     /// Name of the step.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// How far it is.
+    /// State of the step.
     pub state: StepState,
-    /// What happened, or what is waited for.
+    /// What happened, or what the step waits for.
     #[schemars(length(max = 1000))]
     pub message: Option<String>,
-    /// When it was begun.
+    /// When the step began.
     pub start_time: Option<Time>,
-    /// It fails after that.
+    /// The step fails if it has not ended by this time.
     pub deadline: Option<Time>,
-    /// When it ended.
+    /// When the step ended.
     pub end_time: Option<Time>,
-    /// What is about to be done, stored before it is done.
+    /// Act that the step is about to do, stored before it is done.
     pub intent: Option<Intent>,
-    /// For a question: what an answer must name.
+    /// For a question: digest that an answer must name.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
-    /// For a question: who answered.
+    /// For a question: who answered, and when.
     pub answered: Option<Stamped>,
 }
 
-/// How far a step is. Terminal states never change.
+/// State of a step. Terminal states never change.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum StepState {
-    /// Not begun.
+    /// The step has not begun.
     #[default]
     Pending,
     /// The intent is stored; the act may or may not have happened.
     IntentRecorded,
-    /// What was asked for is being waited for.
+    /// The step waits until what it checks is so.
     Settling,
-    /// Waits for a person.
+    /// The step waits for a person.
     WaitingForPerson,
-    /// Done.
+    /// The step is done.
     Succeeded,
-    /// Not done.
+    /// The step was not done.
     Failed,
-    /// Whether it was done cannot be proved.
+    /// It cannot be proved whether the step was done.
     Unknown,
-    /// Not begun, and never will be.
+    /// The step was not done and never will be.
     Skipped,
 }
 
-/// What is about to be done, stored before it is done, with what proves afterwards whether it was.
+/// An act, stored before it is done, with the facts that later prove whether it was done
+/// (docs/rules.md#at-most-once).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
-    /// Identity of the act: run UID, step and iteration. Written where it can be found again.
+    /// Identity of the act: run UID, step and iteration. The act writes it into the target, so that Mayday
+    /// can find it again.
     #[schemars(length(max = 160))]
     pub operation_id: String,
-    /// The object.
+    /// Object that the act changes.
     pub target: ObjectRef,
-    /// UID of the object: not a later one of the same name.
+    /// UID of the object. A later object of the same name does not match.
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// The version that was looked at; the act fails if somebody was faster.
+    /// resourceVersion that Mayday read. The act fails if the object was changed since.
     #[schemars(length(max = 64))]
     pub resource_version: String,
-    /// `metadata.generation` that was looked at: while it stays, the act has not happened.
+    /// `metadata.generation` that Mayday read. While the object has it, the act has not happened.
     pub generation: Option<i64>,
-    /// Who acts.
+    /// User that acts.
     #[schemars(length(max = 253))]
     pub actor: String,
-    /// The delta: JSON pointers with the values before and after.
+    /// Delta of the act: JSON pointers with the values before and after.
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub delta: Vec<super::change_request::Delta>,
-    /// How often it was announced before over this same version. Whoever finds an announced act announces it
-    /// anew before sending it, so that only the last announcer can go on.
+    /// Number of earlier announcements of the act over this same version. A process that finds an announced
+    /// act announces it again before sending it, so that only the last announcer can send it.
     #[serde(default)]
     pub attempt: i32,
-    /// When it was stored.
+    /// When the intent was stored.
     pub time: Option<Time>,
-    /// Not sent after then.
+    /// The act is not sent after this time.
     pub act_before: Option<Time>,
 }

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leads_rotation_is_paged_once_for_a_run_whose_outcome_nobody_can_prove() {
+    fn the_leads_rotation_is_paged_once_for_a_run_of_unknown_outcome() {
         let mut status = IncidentStatus::default();
         let facts = facts(&[("payments", "emil"), ("leads", "lena")]);
         let text = "Runbook restart has an outcome that nobody can prove (run/r). \

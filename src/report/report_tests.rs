@@ -30,7 +30,7 @@ fn facts(incident: &Incident) -> Facts<'_> {
 }
 
 #[test]
-fn the_internal_report_tells_duration_detection_proof_and_the_last_change_before_the_outage() {
+fn the_internal_report_has_duration_detection_proof_and_last_change() {
     let incident = incident("Payments may fail.", "checkout is down");
     let text = internal::report(&facts(&incident));
     assert!(text.contains("For 22 min 2 s, from 2026-11-22 02:04:10 to 2026-11-22 02:26:12 UTC"), "{text}");
@@ -152,7 +152,7 @@ fn what_no_check_has_noticed_ends_when_people_say_so() {
 }
 
 #[test]
-fn what_is_deleted_later_takes_no_name_out_of_a_report_and_brings_none_into_one() {
+fn a_later_deletion_neither_removes_nor_adds_a_name_in_a_report() {
     let incident = incident("zoe repairs it", "checkout is down");
     let request = |name: &str| {
         let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest", "metadata": {"name": name},
