@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod failpoints;
 pub mod lease;
+pub mod rollout;
 pub mod status;
 pub mod workloads;
 

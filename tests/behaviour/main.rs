@@ -25,6 +25,7 @@ mod process;
 mod readme;
 mod receiver;
 mod replicas;
+mod rollout;
 mod runs;
 mod samples;
 mod shop;

@@ -1,5 +1,6 @@
 //! Clusters, people and their commands.
 
+mod random;
 mod reader;
 mod times;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use random::{Random, cases};
 use times::timed;
 
 /// How long anything may take before a test gives up; never part of what is asserted.

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::kind::{Poll, Progress, StepKind, Work, Written};
 use super::unreadable;
-use crate::api::check::{ConditionCheck, RolloutCheck};
+use crate::api::check::ConditionCheck;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::CheckStep;
+use crate::cluster::rollout::{self, Rollout};
 use crate::problem::Problem;
 
 impl StepKind for CheckStep {
@@ -50,52 +51,23 @@ impl Poll for CheckStep {
         let Some(target) = self.target() else {
             return Progress::Failed("the check looks at nothing".to_owned());
         };
-        let seen = match (&self.rollout, &self.condition, object) {
-            (_, _, None) => Err(format!("{} does not exist", target.display())),
-            (Some(check), _, Some(object)) => rollout(check, object),
-            (None, Some(check), Some(object)) => condition(check, object),
-            (None, None, Some(_)) => Err("nothing to look at".to_owned()),
+        let Some(object) = object else {
+            return Progress::NotYet { message: format!("{} does not exist", target.display()), until: None };
         };
-        match seen {
-            Ok(message) => Progress::Done(message),
-            Err(message) => Progress::NotYet { message, until: None },
+        if let Some(check) = &self.condition {
+            return match condition(check, object) {
+                Ok(message) => Progress::Done(message),
+                Err(message) => Progress::NotYet { message, until: None },
+            };
+        }
+        match rollout::status(&target.kind, object, &target.display()) {
+            Rollout::Complete(message) => Progress::Done(message),
+            Rollout::Unobserved(message) | Rollout::Underway(message) => {
+                Progress::NotYet { message, until: None }
+            }
+            Rollout::Failed(message) => Progress::Failed(message),
         }
     }
-}
-
-/// Passes when the newest template runs on all replicas, all are available, and the controller has observed this
-/// generation. An error says what is missing.
-fn rollout(check: &RolloutCheck, object: &Value) -> Result<String, String> {
-    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
-    let name = check.target.display();
-    let generation = number("/metadata/generation");
-    if generation.is_none() || number("/status/observedGeneration") < generation {
-        return Err(format!("the controller has not looked at the last change of {name} yet"));
-    }
-    // The number of pods is in the spec, except for a DaemonSet.
-    let (wanted, updated, available, total) = if check.target.kind == "DaemonSet" {
-        (
-            number("/status/desiredNumberScheduled"),
-            number("/status/updatedNumberScheduled"),
-            number("/status/numberAvailable"),
-            number("/status/currentNumberScheduled"),
-        )
-    } else {
-        (
-            number("/spec/replicas"),
-            number("/status/updatedReplicas"),
-            number("/status/availableReplicas"),
-            number("/status/replicas"),
-        )
-    };
-    let Some(wanted) = wanted else {
-        return Err(format!("{name} does not say how many replicas it should have"));
-    };
-    let (updated, available, total) = (updated.unwrap_or(0), available.unwrap_or(0), total.unwrap_or(0));
-    if updated == wanted && available >= wanted && total == wanted {
-        return Ok(format!("{name} runs its newest template on all {wanted} replicas"));
-    }
-    Err(format!("{name}: {updated} of {wanted} replicas are updated, {available} available, {total} in all"))
 }
 
 /// Passes when the condition has the status that was asked for. An error says what is missing.
@@ -117,6 +89,7 @@ fn condition(check: &ConditionCheck, object: &Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::check::RolloutCheck;
     use serde_json::json;
 
     fn target(kind: &str) -> ObjectRef {
@@ -135,23 +108,18 @@ mod tests {
         }
     }
 
-    fn deployment(generation: i64, updated: i64, available: i64, total: i64) -> Value {
-        json!({
-            "metadata": {"generation": generation},
-            "spec": {"replicas": 3},
-            "status": {"observedGeneration": 4, "updatedReplicas": updated, "availableReplicas": available, "replicas": total},
-        })
-    }
-
     #[test]
-    fn a_rollout_passes_only_when_the_newest_template_runs_everywhere() {
+    fn a_rollout_passes_fails_or_waits_as_kubectl_says() {
         let step = rollout_of("Deployment");
-        assert!(passes(&step, Some(&deployment(4, 3, 3, 3))));
-        for not_yet in
-            [deployment(5, 3, 3, 3), deployment(4, 2, 3, 3), deployment(4, 3, 2, 3), deployment(4, 3, 3, 4)]
-        {
-            assert!(!passes(&step, Some(&not_yet)), "{not_yet}");
-        }
+        let object = |updated: i64, reason: &str| {
+            json!({"metadata": {"generation": 4}, "spec": {"replicas": 3}, "status": {"observedGeneration": 4,
+                "updatedReplicas": updated, "availableReplicas": 3, "replicas": 3,
+                "conditions": [{"type": "Progressing", "reason": reason}]}})
+        };
+        let poll = |object: Value| step.poll(Some(&object), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        assert!(matches!(poll(object(3, "NewReplicaSetAvailable")), Progress::Done(_)));
+        assert!(matches!(poll(object(2, "ReplicaSetUpdated")), Progress::NotYet { .. }));
+        assert!(matches!(poll(object(2, "ProgressDeadlineExceeded")), Progress::Failed(_)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RestartStep;
 use crate::api::runbook_run::Intent;
+use crate::cluster::rollout;
 use crate::problem::Problem;
 
 /// Annotation on the pod template with the id of the operation that restarted the workload last.
@@ -45,17 +46,8 @@ impl Mutation for RestartStep {
                 "{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"
             ));
         }
-        if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
-            return Plan::Refuse(format!(
-                "{name} is paused, so a restart would do nothing until somebody resumes it: \
-                 kubectl rollout resume -n {} {name}",
-                namespace(object)
-            ));
-        }
-        if object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete") {
-            return Plan::Refuse(format!(
-                "{name} replaces pods only when they are deleted (OnDelete): a restart would do nothing"
-            ));
+        if let Some(why) = rollout::replaces_nothing(&self.target.kind, object, &name) {
+            return Plan::Refuse(why);
         }
         let (Some(uid), Some(resource_version)) =
             (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"))
@@ -190,10 +182,10 @@ mod tests {
         assert!(
             matches!(step().plan(Some(&paused), "id"), Plan::Refuse(message) if message.contains("paused"))
         );
-        let mut on_delete = object(None, 4);
-        on_delete["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+        let mut scaled_down = object(None, 4);
+        scaled_down["spec"]["replicas"] = 0.into();
         assert!(
-            matches!(step().plan(Some(&on_delete), "id"), Plan::Refuse(message) if message.contains("OnDelete"))
+            matches!(step().plan(Some(&scaled_down), "id"), Plan::Refuse(message) if message.contains("0 replicas"))
         );
         assert!(matches!(of("v1", "Pod").plan(Some(&object(None, 4)), "id"), Plan::Refuse(_)));
         assert_eq!(step().plan(None, "id"), Plan::Refuse("deployment/checkout does not exist".into()));
