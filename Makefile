@@ -1,7 +1,7 @@
-.PHONY: help up down demo test check bench image generate clean
+.PHONY: help up down demo test test-all check bench image generate clean
 
 help: ## show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 up: ## a local cluster with Mayday, left running
 	@dev/up
@@ -14,6 +14,9 @@ demo: ## two outages from beginning to end, on a fresh local cluster
 
 test: ## everything that proves it works; T=name for a part
 	@dev/test $(T)
+
+test-all: ## the same, with what is slow and rarely fails, and many cases of the properties
+	@dev/test --all $(T)
 
 check: ## format, lints, generated files, docs, chart
 	@dev/check

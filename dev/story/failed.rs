@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tell;
+
 /// What was expected, and what was seen instead.
 #[derive(Debug)]
 pub struct Failed {
@@ -29,6 +31,6 @@ pub fn expect(holds: bool, expected: &str, seen: impl fmt::Display) -> Result {
     if !holds {
         return Err(Failed::new(expected, seen.to_string()));
     }
-    println!("  ok: {expected}");
+    tell::held(expected);
     Ok(())
 }

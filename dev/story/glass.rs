@@ -4,22 +4,23 @@ use crate::audit::Audit;
 use crate::failed::{Result, expect};
 use crate::opening::playground;
 use crate::scene::Scene;
+use crate::tell;
 
 /// Plays it.
 pub fn play(scene: &Scene) -> Result {
-    println!("\n== Mayday itself is stopped ==\n");
+    tell::heading("Mayday itself is stopped");
     let (namespace, app) = (&scene.namespace, &scene.app);
     let place = Audit::read(&scene.dir)?.mark();
     let admin = &scene.admin;
     admin.types(&format!("dev/operator stop {}", scene.folder()))?.passes()?;
-    println!("\nProduction stays protected: no answer means no.");
+    tell::story("Production stays protected: no answer means no.");
     let said = scene.emil.types(&scene.set_image(&scene.other))?;
     said.refused("change-gate.mayday.dev")?;
-    println!("\nWhat is not protected goes on as if nothing were missing.");
+    tell::story("What is not protected goes on as if nothing were missing.");
     let line = format!("kubectl -n {} create configmap anything --from-literal=works=yes", playground(scene));
     scene.emil.types(&line)?.passes()?;
 
-    println!("\nemil is alone, it cannot wait, and he breaks the glass.");
+    tell::story("emil is alone, it cannot wait, and he breaks the glass.");
     let mark = scene.inbox.mark();
     let set = scene.set_image(&scene.other);
     let line = format!("kubectl mayday break-glass -n {namespace} --why \"nobody answers\" --yes -- {set}");
@@ -29,7 +30,7 @@ pub fn play(scene: &Scene) -> Result {
     let listed = [format!("emil: patch deployments/{app}")];
     expect(writes == listed, "the audit log knows who it was", writes.join("; "))?;
 
-    println!("\nMayday starts again, compares, and everybody hears of it.");
+    tell::story("Mayday starts again, compares, and everybody hears of it.");
     admin.types(&format!("dev/operator start {}", scene.folder()))?.passes()?;
     let found = format!(
         "Found at * UTC: deployment/{app} was changed in {namespace} while Mayday did not run, last by the field manager \
@@ -40,7 +41,7 @@ pub fn play(scene: &Scene) -> Result {
         scene.inbox.hears(mark, who, &found)?;
     }
     scene.condition("changepolicy/production", "Enforced", "True")?;
-    println!("\nAnd it guards again.");
+    tell::story("And it guards again.");
     let said = scene.emil.types(&scene.set_image(&scene.good))?;
     said.refused("is not approved")?;
     scene.inbox.nothing_else()

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::failed::{Result, expect};
 use crate::receiver::{Received, Receiver};
+use crate::tell;
 use crate::wait::until;
 use crate::wording::matches;
 
@@ -46,7 +47,7 @@ impl Inbox {
             Ok(found.cloned().ok_or_else(|| told(&all)))
         })?;
         self.heard.borrow_mut().push((who.to_owned(), pattern.to_owned()));
-        println!("    {}", message.text());
+        tell::message(whom, message.text());
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod repairs_itself;
 mod reports;
 mod samples;
 mod scene;
+mod tell;
 mod wait;
 mod wording;
 
@@ -41,19 +42,30 @@ struct Options {
     /// Leave something out, to see that the demo fails right there
     #[arg(long)]
     leave_out: Option<LeaveOut>,
+    /// Show every command with its whole answer, and every check
+    #[arg(long)]
+    all: bool,
 }
+
+/// The file in the cluster's folder that holds the whole story.
+const STORY: &str = "story.txt";
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let start = Instant::now();
+    let folder = options.folder.display();
     match play(&options) {
         Ok(()) => {
-            println!("\nBoth outages are over, after {} s.", start.elapsed().as_secs());
+            let (seconds, file) = (start.elapsed().as_secs(), STORY);
+            let held = tell::count();
+            tell::always(&format!(
+                "\n{held} checks held. Every command and answer: {folder}/{file}, or V=1."
+            ));
+            tell::always(&format!("Both outages are over, after {seconds} s."));
             ExitCode::SUCCESS
         }
         Err(failed) => {
-            let folder = options.folder.display();
-            eprintln!("\nThis step did not come out as it must:\n{failed}");
+            eprintln!("\n{}This step did not come out as it must:\n{failed}", tell::unseen());
             eprintln!(
                 "  the operator's log: {folder}/logs/mayday-0.log; the API server's: {folder}/audit.log"
             );
@@ -63,6 +75,7 @@ fn main() -> ExitCode {
 }
 
 fn play(options: &Options) -> Result {
+    tell::begin(&options.folder.join(STORY), options.all)?;
     let scene = Scene::new(&options.folder, options.leave_out)?;
     opening::play(&scene)?;
     repairs_itself::play(&scene)?;

@@ -33,7 +33,7 @@ impl Monitoring<'_> {
         let person = Person { name: "monitoring", ..scene.admin.clone() };
         let folder = scene.folder();
         let line = format!("dev/cluster alertmanager {folder} {folder}/samples/alertmanager.yaml");
-        person.types(&line)?.passes()?;
+        person.prepares(&line)?.passes()?;
         Ok(Monitoring { scene, person })
     }
 
@@ -51,6 +51,6 @@ impl Monitoring<'_> {
         let (folder, namespace, app) = (self.scene.folder(), &self.scene.namespace, &self.scene.app);
         let labels = format!("severity=error namespace={namespace} deployment={app}");
         let line = format!("dev/alert {what} {folder} {ALERT} \"No pod of the checkout answers\" {labels}");
-        self.person.types(&line)?.passes().map(drop)
+        self.person.prepares(&line)?.passes().map(drop)
     }
 }

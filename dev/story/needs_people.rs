@@ -7,6 +7,7 @@ use crate::failed::{Result, expect};
 use crate::repairs_itself::{over_since, page, started};
 use crate::reports;
 use crate::scene::{LeaveOut, Scene, condition, name};
+use crate::tell;
 use crate::wait::{quietly, seen, until};
 use crate::wording::{matches, minutes_and_seconds};
 
@@ -16,7 +17,7 @@ const CRISIS: &str = "lena (lead) and one of amir, bea";
 
 /// Plays it.
 pub fn play(scene: &Scene) -> Result {
-    println!("\n== The second outage needs people ==\n");
+    tell::heading("The second outage needs people");
     let place = Audit::read(&scene.dir)?.mark();
     let release = release(scene)?;
     let incident = paged(scene)?;
@@ -30,24 +31,24 @@ pub fn play(scene: &Scene) -> Result {
 
 /// A release is asked for, approved and applied like any other.
 fn release(scene: &Scene) -> Result<String> {
-    println!(
-        "emil has a release. He may edit the Deployment as far as Kubernetes is concerned; Mayday says no."
+    tell::story(
+        "emil has a release. He may edit the Deployment as far as Kubernetes is concerned; Mayday says no.",
     );
     refused(scene, &scene.good, &scene.broken, &format!("{QUIET} must approve"))?;
-    println!("\nSo he asks, as the answer told him to; the approvers hear of it.");
+    tell::story("So he asks, as the answer told him to; the approvers hear of it.");
     let effect = format!("in {}, {} → {}", scene.namespace, scene.good, scene.broken);
     let asks = Asks { effect, during: "", rollback: true, must: QUIET };
     let request = ask(scene, &scene.broken, "the new release", "", &asks)?;
     approve(scene, &[&scene.amir, &scene.bea], &request)?;
-    println!("\nHis own command passes now.");
+    tell::story("His own command passes now.");
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
-    scene.emil.types(&rollout(scene))?.passes()?;
+    scene.emil.prepares(&rollout(scene))?.passes()?;
     Ok(request)
 }
 
 /// No monitoring sees it, no runbook fits, and emil does not answer.
 fn paged(scene: &Scene) -> Result<String> {
-    println!("\nThe release was ready. Ten seconds later it fails; no monitoring says so, Mayday sees it.");
+    tell::story("The release was ready. Ten seconds later it fails; no monitoring says so, Mayday sees it.");
     let mark = scene.inbox.mark();
     let incident = scene.one_open_incident()?;
     let start = started(scene, &incident)?;
@@ -55,7 +56,7 @@ fn paged(scene: &Scene) -> Result<String> {
     scene.inbox.hears(mark, "emil", &page(scene, &incident, since, "emil", "bea and lena are"))?;
     let told = format!("Since *:{since} * on * customers may be unable to pay. Next update by *.");
     scene.inbox.hears(mark, "", &told)?;
-    println!("\nemil is away from his desk. Mayday calls the next level.");
+    tell::story("emil is away from his desk. Mayday calls the next level.");
     for who in ["bea", "lena"] {
         scene.inbox.hears(mark, who, &page(scene, &incident, since, who, "emil is"))?;
     }
@@ -67,7 +68,7 @@ fn paged(scene: &Scene) -> Result<String> {
 
 /// lena leads; from now on a change needs her and one more.
 fn claimed(scene: &Scene, incident: &str) -> Result {
-    println!("\nlena leads. That answers the pages, too.");
+    tell::story("lena leads. That answers the pages, too.");
     let mark = scene.inbox.mark();
     let line = format!("kubectl mayday lead -n {} inc/{incident} --yes", scene.namespace);
     scene.lena.types(&line)?.passes()?;
@@ -80,29 +81,31 @@ fn claimed(scene: &Scene, incident: &str) -> Result {
 
 /// A rollback, approved by amir first and lena second; used once, taken back once, and then used up.
 fn back_once(scene: &Scene, incident: &str) -> Result<String> {
-    println!("\nemil is back, and wants the old image. Not so fast.");
+    tell::story("emil is back, and wants the old image. Not so fast.");
     let who = format!("Incident {incident} (SEV2) is open: {CRISIS} must approve.");
     refused(scene, &scene.broken, &scene.good, &who)?;
-    println!("\nHe asks, and wants the rollback from it approved as well; lena and the approvers are told.");
+    tell::story("He asks, and wants the rollback from it approved as well; lena and the approvers are told.");
     let effect = format!("in {}, {} → {}", scene.namespace, scene.broken, scene.good);
     let asks = Asks { effect, during: incident, rollback: true, must: CRISIS };
     let request = ask(scene, &scene.good, "back to what worked", " --with-rollback", &asks)?;
     waits_for(scene, incident, &request)?;
-    println!("\namir alone is not enough.");
+    tell::story("amir alone is not enough.");
     alone(scene, &scene.amir, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
-    println!("\namir and lena are.");
+    tell::story("amir and lena are.");
     let lead = match scene.leaves_out(LeaveOut::Lead, "lena's approval") {
         true => vec![],
         false => vec![&scene.lena],
     };
     approve(scene, &lead, &request)?;
-    println!("\nThat holds for the image that they saw, and for no other.");
+    tell::story("That holds for the image that they saw, and for no other.");
     refused(scene, &scene.broken, &scene.other, "it does not hold this value")?;
-    println!("\nThe exact command passes.");
+    tell::story("The exact command passes.");
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
     let (namespace, app) = (&scene.namespace, &scene.app);
-    println!("\nThe rollback from it was approved with it; emil takes it by mistake. Everybody hears of it.");
+    tell::story(
+        "The rollback from it was approved with it; emil takes it by mistake. Everybody hears of it.",
+    );
     let mark = scene.inbox.mark();
     scene.emil.types(&scene.set_image(&scene.broken))?.passes()?;
     let taken = format!(
@@ -113,30 +116,30 @@ fn back_once(scene: &Scene, incident: &str) -> Result<String> {
     for who in ["", "emil", "lena", "amir", "bea"] {
         scene.inbox.hears(mark, who, &taken)?;
     }
-    println!("\nBut what was approved was one use, not two.");
+    tell::story("But what was approved was one use, not two.");
     refused(scene, &scene.broken, &scene.good, "it was used 1 of 1 times")?;
     Ok(request)
 }
 
 /// The same once more, this time approved by lena first and bea second.
 fn back_for_good(scene: &Scene, incident: &str) -> Result<String> {
-    println!("\nHe must ask again. This time lena is first, and alone she is not enough either.");
+    tell::story("He must ask again. This time lena is first, and alone she is not enough either.");
     let effect = format!("in {}, {} → {}", scene.namespace, scene.broken, scene.good);
     let asks = Asks { effect, during: incident, rollback: false, must: CRISIS };
     let request = ask(scene, &scene.good, "back to what worked, for good", "", &asks)?;
     alone(scene, &scene.lena, &request)?;
     refused(scene, &scene.broken, &scene.good, &format!("chg/{request}"))?;
-    println!("\nlena and bea are.");
+    tell::story("lena and bea are.");
     approve(scene, &[&scene.bea], &request)?;
     scene.emil.types(&scene.set_image(&scene.good))?.passes()?;
-    scene.emil.types(&rollout(scene))?.passes()?;
-    println!("\nHealthy is what is proved, and stays so.");
+    scene.emil.prepares(&rollout(scene))?.passes()?;
+    tell::story("Healthy is what is proved, and stays so.");
     scene.condition(&format!("inc/{incident}"), "Restored", "True")?;
     Ok(request)
 }
 
 fn over(scene: &Scene, incident: &str, release: &str, named: &[&str]) -> Result {
-    println!("\nlena says that it is over.");
+    tell::story("lena says that it is over.");
     scene.state(&format!("inc/{incident}"), "Restored")?;
     let line = format!("kubectl mayday resolve -n {} inc/{incident} --yes", scene.namespace);
     let mark = scene.inbox.mark();
@@ -253,7 +256,9 @@ fn waits_for(scene: &Scene, incident: &str, request: &str) -> Result {
         let waiting = object["status"]["waitingOn"].as_str().unwrap_or_default().to_owned();
         Ok(seen(waiting.ends_with(&format!("approve chg/{request}")).then_some(()), || waiting.clone()))
     })?;
-    scene.emil.types(&format!("kubectl -n {} get inc", scene.namespace))?.passes().map(drop)
+    let listed = scene.emil.types(&format!("kubectl -n {} get inc", scene.namespace))?.passes()?;
+    listed.lines().for_each(|line| tell::briefly(&format!("      {line}")));
+    Ok(())
 }
 
 fn rollout(scene: &Scene) -> String {
@@ -262,7 +267,7 @@ fn rollout(scene: &Scene) -> String {
 
 /// The audit log must show emil's four approved changes, and nothing else.
 fn judge(scene: &Scene, place: usize) -> Result {
-    println!("\nThe API server's audit log is the judge.");
+    tell::story("The API server's audit log is the judge.");
     let writes = Audit::read(&scene.dir)?.changes(place, &scene.namespace);
     let listed = vec![format!("emil: patch deployments/{}", scene.app); 4];
     let expected = "the only writes to production: the release, the rollback, its restore, the rollback";

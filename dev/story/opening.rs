@@ -3,15 +3,16 @@
 use crate::failed::{Result, expect};
 use crate::samples;
 use crate::scene::{LeaveOut, Scene};
+use crate::tell;
 
 /// Sets the shop up as the samples do.
 pub fn play(scene: &Scene) -> Result {
-    println!("\n== Before anything happens ==\n");
+    tell::heading("Before anything happens");
     if scene.leaves_out(LeaveOut::Webhook, "the webhook that guards production") {
         let line = "kubectl delete validatingwebhookconfiguration mayday-change-gate";
         scene.admin.types(line)?.passes()?;
     }
-    println!("A shop with its people's ordinary rights; who is on call; what can break; who may report.");
+    tell::story("A shop with its people's ordinary rights; who is on call; what can break; who may report.");
     for (file, names) in [
         ("00-shop.yaml", &[] as &[&str]),
         ("05-access.yaml", &[]),
@@ -22,18 +23,18 @@ pub fn play(scene: &Scene) -> Result {
         ("40-runbooks.yaml", &["restart-checkout"]),
     ] {
         let file = samples::write(scene, file, names)?;
-        scene.admin.types(&format!("kubectl apply -f {file}"))?.passes()?;
+        scene.admin.prepares(&format!("kubectl apply -f {file}"))?.passes()?;
     }
     let (namespace, app) = (&scene.namespace, &scene.app);
-    println!("\nA second namespace that nobody protects.");
-    scene.admin.types(&format!("kubectl create namespace {}", playground(scene)))?.passes()?;
+    tell::story("A second namespace that nobody protects.");
+    scene.admin.prepares(&format!("kubectl create namespace {}", playground(scene)))?.passes()?;
     let line = format!(
         "kubectl -n {} create rolebinding engineers --clusterrole=edit --group=shop-engineers",
         playground(scene)
     );
-    scene.admin.types(&line)?.passes()?;
+    scene.admin.prepares(&line)?.passes()?;
 
-    println!("\nThe policy comes last: from now on {namespace} is production.");
+    tell::story(&format!("The policy comes last: from now on {namespace} is production."));
     let file = samples::write(scene, "10-policy.yaml", &["production"])?;
     scene.admin.types(&format!("kubectl apply -f {file}"))?.passes()?;
     scene.condition("changepolicy/production", "Enforced", "True")?;
@@ -60,7 +61,7 @@ pub fn playground(scene: &Scene) -> String {
 
 fn approve_runbook(scene: &Scene) -> Result {
     let runbook = format!("runbook/restart-{}", scene.app);
-    println!("\nThe runbook is worth nothing until two people who did not write it approve it.");
+    tell::story("The runbook is worth nothing until two people who did not write it approve it.");
     scene.condition(&runbook, "Approved", "False")?;
     let line = format!("kubectl mayday approve -n {} rb/restart-{} --yes", scene.namespace, scene.app);
     scene.amir.types(&line)?.passes()?;

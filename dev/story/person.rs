@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::failed::{Failed, Result};
 use crate::reader;
+use crate::tell;
 use crate::wording::indented;
 
 /// A person with a kubeconfig, or a person on the machine without one.
@@ -29,11 +30,21 @@ pub struct Said {
 }
 
 impl Person {
-    /// Types a command: shown with its prompt, run by a shell exactly as shown, its output below.
+    /// Types a command that belongs to the story. A shell runs it exactly as it is shown.
     pub fn types(&self, command: &str) -> Result<Said> {
-        println!("{}$ {command}", self.name);
+        tell::briefly(&format!("  {}$ {command}", self.name));
+        let said = self.prepares(command)?;
+        if let (false, Some(why)) = (said.success, said.err.lines().next()) {
+            tell::briefly(&format!("      {why}"));
+        }
+        Ok(said)
+    }
+
+    /// Types a command whose answer the story does not need.
+    pub fn prepares(&self, command: &str) -> Result<Said> {
+        tell::detail(&format!("{}$ {command}", self.name));
         let said = self.run(command)?;
-        print!("{}{}", indented(&said.out), indented(&said.err));
+        tell::detail(format!("{}{}", indented(&said.out), indented(&said.err)).trim_end());
         Ok(said)
     }
 

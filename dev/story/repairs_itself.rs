@@ -7,30 +7,31 @@ use crate::failed::{Failed, Result, expect};
 use crate::monitoring::{ALERT, Monitoring};
 use crate::reports;
 use crate::scene::{LeaveOut, Scene, condition, name};
+use crate::tell;
 use crate::wait::{quietly, seen, until};
 use crate::wording::minutes_and_seconds;
 
 /// Plays it.
 pub fn play(scene: &Scene) -> Result {
-    println!("\n== The first outage repairs itself ==\n");
+    tell::heading("The first outage repairs itself");
     let (namespace, app) = (&scene.namespace, &scene.app);
     let source = scene.object("alertsource/alertmanager")?;
     let address = source["status"]["address"].as_str().unwrap_or_default();
     let monitoring = Monitoring::start(scene, address)?;
     let (mark, place) = (scene.inbox.mark(), Audit::read(&scene.dir)?.mark());
 
-    println!("The pods of {app} get stuck, as their node sees it.");
+    tell::story(&format!("The pods of {app} get stuck, as their node sees it."));
     let node = crate::person::Person { name: "node", ..scene.admin.clone() };
     node.types(&format!("dev/stick {} {namespace} app={app}", scene.folder()))?.passes()?;
 
-    println!("\nMayday sees the Deployment itself; the person on duty is paged.");
+    tell::story("Mayday sees the Deployment itself; the person on duty is paged.");
     let incident = scene.one_open_incident()?;
     let start = started(scene, &incident)?;
     let since = minutes_and_seconds(&start);
     scene.inbox.hears(mark, "emil", &page(scene, &incident, since, "emil", "bea and lena are"))?;
     answer(scene, &incident)?;
 
-    println!("\nPrometheus has noticed too: a real Alertmanager tells Mayday that {ALERT} fires.");
+    tell::story(&format!("Prometheus has noticed too: a real Alertmanager tells Mayday that {ALERT} fires."));
     monitoring.fires()?;
     until("the alert joins the same incident", || {
         let object = scene.object(&format!("inc/{incident}"))?;
@@ -40,14 +41,14 @@ pub fn play(scene: &Scene) -> Result {
     })?;
     scene.one_open_incident()?;
 
-    println!("\nThe approved runbook fits, and runs by itself, once.");
+    tell::story("The approved runbook fits, and runs by itself, once.");
     one_run(scene)?;
     until("the Deployment is available again", || {
         let object = scene.object(&format!("deploy/{app}"))?;
         Ok(condition(&object, "Available", "True"))
     })?;
     monitoring.clears()?;
-    println!("\nNobody has to say that it is over: it is proved, and stays so.");
+    tell::story("Nobody has to say that it is over: it is proved, and stays so.");
     let over = scene.state(&format!("inc/{incident}"), "Resolved")?;
     let by = over["status"]["resolved"]["user"].to_string();
     expect(by.contains("mayday"), "it was resolved by Mayday itself", by)?;
@@ -90,7 +91,7 @@ pub fn started(scene: &Scene, incident: &str) -> Result<String> {
 }
 
 fn answer(scene: &Scene, incident: &str) -> Result {
-    println!("\nemil answers, and nobody else is called.");
+    tell::story("emil answers, and nobody else is called.");
     if !scene.leaves_out(LeaveOut::Acknowledgement, "emil's acknowledgement") {
         let line = format!("kubectl mayday ack -n {} inc/{incident} --yes", scene.namespace);
         scene.emil.types(&line)?.passes()?;
@@ -115,7 +116,7 @@ fn one_run(scene: &Scene) -> Result {
 /// The audit log must show one restart, by the runbook's account, and nothing else.
 fn judge(scene: &Scene, place: usize) -> Result {
     let (namespace, app) = (&scene.namespace, &scene.app);
-    println!("\nThe API server's audit log is the judge.");
+    tell::story("The API server's audit log is the judge.");
     let audit = Audit::read(&scene.dir)?;
     let account = format!("system:serviceaccount:{namespace}:{app}-runbooks");
     let writes = audit.changes(place, namespace);
@@ -128,6 +129,8 @@ fn judge(scene: &Scene, place: usize) -> Result {
     let (seconds, calls) = audit
         .alert_to_repair(place, ALERT, &account)
         .ok_or_else(|| Failed::new("the alert and the repair in the audit log", "one is missing"))?;
-    println!("  From the stored alert to the first write of the repair: {seconds:.2} s, {calls} API calls.");
+    tell::always(&format!(
+        "  From the stored alert to the first write of the repair: {seconds:.2} s, {calls} API calls."
+    ));
     Ok(())
 }

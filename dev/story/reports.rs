@@ -5,14 +5,17 @@ use jiff::Timestamp;
 use crate::failed::{Failed, Result, expect};
 use crate::person::Person;
 use crate::scene::{Scene, name};
+use crate::tell;
 use crate::wording::has_word;
 
 /// Prints both reports. The internal one names what is given; the external one names no person, object or image.
 pub fn print(scene: &Scene, who: &Person, incident: &str, named: &[&str]) -> Result {
-    println!("\nWhat is left behind: a report for the people inside, and one for everybody.");
+    tell::story("What is left behind: a report for the people inside, and one for everybody.");
     let line = format!("kubectl mayday report -n {} inc/{incident}", scene.namespace);
     let internal = who.types(&line)?.passes()?;
     let external = who.types(&format!("{line} --external"))?.passes()?;
+    let lines = external.lines().filter(|line| !line.is_empty());
+    lines.take(6).for_each(|line| tell::briefly(&format!("      {line}")));
     let span = span(scene, incident)?;
     for report in [&internal, &external] {
         expect(report.contains(&span), &format!("the report says: {span}"), report)?;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::failed::{Failed, Result};
 use crate::inbox::Inbox;
 use crate::person::Person;
+use crate::tell;
 use crate::wait::{self, Look, quietly};
 
 /// What a test leaves out, to see the demo fail right there.
@@ -84,7 +85,7 @@ impl Scene {
     pub fn leaves_out(&self, act: LeaveOut, what: &str) -> bool {
         let leaves_out = self.leave_out == Some(act);
         if leaves_out {
-            println!("(Left out: {what}.)");
+            tell::always(&format!("(Left out: {what}.)"));
             wait::expect_nothing();
         }
         leaves_out

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::failed::{Failed, Result};
-use crate::reader;
+use crate::{reader, tell};
 
 /// How many seconds anything may take before the demo gives up.
 static PATIENCE: AtomicU64 = AtomicU64::new(60);
@@ -20,7 +20,7 @@ pub type Look<T> = std::result::Result<T, String>;
 /// Looks until it is so.
 pub fn until<T>(expected: &str, look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
     let seen = quietly(expected, look)?;
-    println!("  ok: {expected}");
+    tell::held(expected);
     Ok(seen)
 }
 

@@ -78,11 +78,15 @@ fn it_passes() {
     assert!(seconds.parse::<f64>().unwrap() >= 0.0, "{cost}");
     assert!(calls.strip_suffix(" API calls.").unwrap().parse::<u32>().unwrap() > 0, "{cost}");
 
-    // Every act of the demo is a command that a person types.
+    // Every act of the demo is a command that a person types; a file keeps all of them.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let story = fs::read_to_string(root.join("target/test/demo/story.txt")).unwrap();
     let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase());
     let typed_by = |line: &str| line.split('$').next().filter(is_name).map(str::to_owned);
     let commands: Vec<String> =
-        played.out.lines().filter(|line| line.contains("$ ")).filter_map(typed_by).collect();
+        story.lines().filter(|line| line.contains("$ ")).filter_map(typed_by).collect();
+    let (told, all) = (played.out.lines().count(), story.lines().count());
+    assert!(told * 4 < all, "the terminal shows the story and not everything: {told} of {all} lines");
     assert!(commands.len() >= 50, "{}: {commands:?}", commands.len());
     for name in ["admin", "amir", "bea", "emil", "lena", "monitoring", "node"] {
         assert!(commands.iter().any(|typed| typed == name), "{name} types nothing: {commands:?}");
@@ -90,21 +94,25 @@ fn it_passes() {
 }
 
 #[test]
+#[ignore = "slow, and rarely fails: make test-all"]
 fn without_an_approval_the_runbook_is_not_approved() {
     fails_without("approval", "is Approved=True", "== The first outage");
 }
 
 #[test]
+#[ignore = "slow, and rarely fails: make test-all"]
 fn without_an_acknowledgement_the_incident_is_not_acknowledged() {
     fails_without("acknowledgement", "is Acknowledged=True", "== The second outage");
 }
 
 #[test]
+#[ignore = "slow, and rarely fails: make test-all"]
 fn without_the_webhook_the_policy_is_not_enforced() {
     fails_without("webhook", "changepolicy/production is Enforced=True", "== The first outage");
 }
 
 #[test]
+#[ignore = "slow, and rarely fails: make test-all"]
 fn without_the_lead_no_change_is_approved() {
     fails_without("lead", "is Approved=True", "The exact command passes");
 }
