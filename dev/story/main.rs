@@ -53,7 +53,7 @@ const STORY: &str = "story.txt";
 fn main() -> ExitCode {
     let options = Options::parse();
     let start = Instant::now();
-    let folder = options.folder.display();
+    let folder = scene::as_typed(&options.folder);
     match play(&options) {
         Ok(()) => {
             let (seconds, file) = (start.elapsed().as_secs(), STORY);

@@ -35,7 +35,8 @@ impl Person {
         tell::briefly(&format!("  {}$ {command}", self.name));
         let said = self.prepares(command)?;
         if let (false, Some(why)) = (said.success, said.err.lines().next()) {
-            tell::briefly(&format!("      {why}"));
+            // kubectl says first through which webhook the answer came.
+            tell::briefly(&format!("      {}", why.split("denied the request: ").last().unwrap_or(why)));
         }
         Ok(said)
     }

@@ -93,7 +93,7 @@ impl Scene {
 
     /// The folder as a person types it.
     pub fn folder(&self) -> String {
-        self.dir.strip_prefix(&self.root).unwrap_or(&self.dir).display().to_string()
+        as_typed(&self.dir)
     }
 
     /// An object of the shop as the admin reads it.
@@ -145,6 +145,11 @@ impl Scene {
     pub fn set_image(&self, image: &str) -> String {
         format!("kubectl -n {} set image deploy/{} app={image}", self.namespace, self.app)
     }
+}
+
+/// A folder as a person in the checkout types it.
+pub fn as_typed(folder: &Path) -> String {
+    folder.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(folder).display().to_string()
 }
 
 /// The name of an object.

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use crate::failed::{Failed, Result};
 
 /// How many characters of an answer fit into the short story.
-const WIDTH: usize = 160;
+const WIDTH: usize = 200;
 
 static TELLING: LazyLock<Mutex<Telling>> = LazyLock::new(Mutex::default);
 
