@@ -16,6 +16,7 @@ mod healing;
 mod intake;
 mod kinds;
 mod lifecycle;
+mod next_command;
 mod outage;
 mod paging;
 mod people;

@@ -251,6 +251,19 @@ impl Person {
         self.runs(&words(command), None)
     }
 
+    /// Pastes a line into a shell.
+    pub fn pastes(&self, line: &str) -> Output {
+        let kubectl = KUBECTL.parent().unwrap().display();
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("PATH", format!("{kubectl}:{}", *PATH))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Output::of(line.to_owned(), &output)
+    }
+
     /// Types a command that reads from standard input.
     pub fn pipes(&self, input: &str, command: &str) -> Output {
         self.runs(&words(command), Some(input))
@@ -290,13 +303,7 @@ impl Person {
         if let Some(input) = input {
             child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         }
-        let output = child.wait_with_output().unwrap();
-        Output {
-            command: words.join(" "),
-            success: output.status.success(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Output::of(words.join(" "), &child.wait_with_output().unwrap())
     }
 }
 
@@ -309,6 +316,15 @@ pub struct Output {
 }
 
 impl Output {
+    fn of(command: String, output: &std::process::Output) -> Output {
+        Output {
+            command,
+            success: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// It must have worked; what it printed.
     #[track_caller]
     pub fn passes(self) -> String {
@@ -336,7 +352,7 @@ impl Output {
 }
 
 /// Splits a command line at blanks; single or double quotes hold blanks together. No other shell syntax.
-fn words(command: &str) -> Vec<String> {
+pub fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;

@@ -123,7 +123,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
             ConditionType::Stale,
             true,
             Reason::TargetChanged,
-            format!("{}: withdraw it and ask again", stale.join("; ")),
+            format!("{}; withdraw it and ask again: {}", stale.join("; "), command(request, Verb::Withdraw)),
         );
     }
     let opens = (approved.is_some() && from > now).then_some(from);
@@ -156,8 +156,7 @@ fn finish(
 
 fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> Option<Next> {
     let requester = request.spec.requester.as_ref().map_or("the requester", |user| user.user.as_str());
-    let namespace = request.namespace().unwrap_or_default();
-    let command = |verb| Some(Command::new(verb).namespace(&namespace).on("chg", &request.name_any()).into());
+    let command = |verb| Some(command(request, verb).into());
     let next = match state {
         RequestState::Waiting => Next {
             who: status.missing.clone().unwrap_or_default(),
@@ -176,7 +175,12 @@ fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestSta
                 command: command(Verb::Apply),
             }
         }
-        RequestState::Stale | RequestState::Rejected | RequestState::Expired => Next {
+        RequestState::Stale => Next {
+            who: requester.to_owned(),
+            what: "withdraw it, and ask again if it is still needed".to_owned(),
+            command: command(Verb::Withdraw),
+        },
+        RequestState::Rejected | RequestState::Expired => Next {
             who: requester.to_owned(),
             what: "ask again, if it is still needed".to_owned(),
             command: command(Verb::Show),
@@ -184,6 +188,10 @@ fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestSta
         _ => return None,
     };
     Some(next)
+}
+
+fn command(request: &ChangeRequest, verb: Verb) -> Command {
+    Command::new(verb).namespace(request.namespace().unwrap_or_default()).on("chg", &request.name_any())
 }
 
 fn used(status: &ChangeRequestStatus, index: usize) -> i32 {
