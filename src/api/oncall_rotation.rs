@@ -107,7 +107,7 @@ pub struct Layer {
 }
 
 /// Length of a turn, in wall-clock units.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Shift {
     /// Unit of the length.
     pub unit: ShiftUnit,
@@ -145,7 +145,7 @@ pub struct Turn {
 }
 
 /// A daily window in local time. If `to` is not after `from`, the window ends on the next day.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Restriction {
     /// Days on which the window opens; default: every day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -253,9 +253,68 @@ pub struct OnCallRotationStatus {
     /// Names of the people who are next on duty, for the column.
     #[schemars(length(max = 253))]
     pub next_names: Option<String>,
+    /// The schedule as the operator saw it last. An edit is compared with it, so that the running turn stays.
+    pub schedule: Option<ObservedSchedule>,
 }
 
 crate::conditioned!(OnCallRotationStatus);
+
+/// The schedule of a rotation as the operator saw it last.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSchedule {
+    /// IANA time zone.
+    #[schemars(length(max = 64))]
+    pub time_zone: String,
+    /// Names of everybody who is in a turn.
+    #[serde(default)]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
+    pub people: Vec<String>,
+    /// The layers, in the order of the spec.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub layers: Vec<ObservedLayer>,
+}
+
+/// A layer as the operator saw it last.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ObservedLayer {
+    /// Name of the layer.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Priority of the layer.
+    #[serde(default)]
+    pub priority: i32,
+    /// Local time at which the first turn began.
+    #[schemars(length(max = 25))]
+    pub start: String,
+    /// Length of a turn.
+    pub shift: Shift,
+    /// Turns in their order.
+    #[schemars(length(max = 64))]
+    pub turns: Vec<ObservedTurn>,
+    /// Windows in which the layer is on duty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub restrictions: Vec<Restriction>,
+    /// Days that count towards the length of a turn.
+    #[serde(default)]
+    pub advance: Advance,
+    /// How many places of `turns` an edit has moved the turns. Turn number k since the start is the one at place
+    /// k + offset, counted around.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 63))]
+    pub offset: i32,
+}
+
+/// A turn as the operator saw it last.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ObservedTurn {
+    /// Places of its people in `people` of the schedule, from 0.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(range(min = 0, max = 255)))]
+    pub people: Vec<i32>,
+}
 
 /// A person on duty.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -49,7 +49,7 @@ pub fn decide(
     status.who = Some(cut(&who(spec), MAX_WHO));
     status.state = Some(state.to_string());
 
-    let changes = evaluate(subject, facts, state == Reason::Over);
+    let changes = evaluate(subject, facts, state == Reason::Over, now);
     let (active, reason, message) = match (&changes, state) {
         (Ok(true), Reason::Active) => (true, Reason::Active, "in force".to_owned()),
         (Ok(true), state) => (false, state, format!("from {} to {}", spec.start_time.0, spec.end_time.0)),
@@ -63,7 +63,12 @@ pub fn decide(
 }
 
 /// Whether the override changes who is on duty at any instant; one that is over counts as a change.
-fn evaluate(subject: &OnCallOverride, facts: &OverrideFacts, is_over: bool) -> Result<bool, NotReady> {
+fn evaluate(
+    subject: &OnCallOverride,
+    facts: &OverrideFacts,
+    is_over: bool,
+    now: Timestamp,
+) -> Result<bool, NotReady> {
     let name = &subject.spec.rotation_ref.name;
     let waiting = NotReady::Waiting;
     let Some(rotation) = &facts.rotation else {
@@ -82,7 +87,7 @@ fn evaluate(subject: &OnCallOverride, facts: &OverrideFacts, is_over: bool) -> R
     }
     let all = overrides::of_rotation(&facts.overrides, name, &people);
     let others = all.iter().filter(|other| other.name != own.name).cloned().collect();
-    let Ok(with) = Schedule::of_known(&rotation.spec, all) else {
+    let Ok(with) = Schedule::of_rotation(rotation, all, now) else {
         return Err(waiting(
             Reason::RotationNotReady,
             format!("OnCallRotation {name} is not Ready; mend it first"),

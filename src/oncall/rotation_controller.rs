@@ -11,7 +11,7 @@ use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
 
-use super::rotation_status::{RotationFacts, decide};
+use super::rotation_status::{RotationFacts, decide, moved};
 
 /// Reconciles OnCallRotations.
 pub struct OnCallRotationReconciler;
@@ -39,8 +39,13 @@ impl Reconciler for OnCallRotationReconciler {
         context: &SharedContext,
     ) -> Result<Requeue, Error> {
         let facts = gather(&rotation, context);
-        let (next, wake) = decide(&rotation, &facts, Timestamp::now());
+        let now = Timestamp::now();
+        let (next, wake) = decide(&rotation, &facts, now);
+        let moved = moved(&rotation, &next, now);
         status::write(&context.client, &*rotation, next).await?;
+        if let Some(moved) = moved {
+            context.events.normal(&*rotation, "ShiftsMoved", &moved).await;
+        }
         Ok(wake.into())
     }
 }

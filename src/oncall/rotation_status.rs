@@ -13,7 +13,7 @@ use crate::cluster::conditions::{self, NotReady, State};
 use crate::text::cut;
 
 use super::schedule::Schedule;
-use crate::oncall::schedule::{duty, overrides, validate};
+use crate::oncall::schedule::{duty, overrides, running_turn, validate};
 
 /// How far ahead to look for gaps.
 const AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -38,6 +38,7 @@ pub fn decide(
     now: Timestamp,
 ) -> (OnCallRotationStatus, Option<Timestamp>) {
     let mut status = rotation.status.clone().unwrap_or_default();
+    let observed = running_turn::observe(&rotation.spec, status.schedule.as_ref(), now);
     let generation = rotation.metadata.generation.unwrap_or_default();
     let spec = &rotation.spec;
     let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
@@ -57,7 +58,7 @@ pub fn decide(
         }
     };
     set(ConditionType::Reachable, reachable.into(), reason, message);
-    let Ok(schedule) = Schedule::of_known(spec, own) else {
+    let Ok(schedule) = Schedule::of_known(spec, &observed, own) else {
         let message =
             "who is on duty cannot be told; only levels that name people, and the fallback, are called";
         set(ConditionType::Covered, State::Unknown, Reason::Invalid, message.to_owned());
@@ -67,6 +68,7 @@ pub fn decide(
         conditions::ready(&mut status, generation, now, Err(invalid));
         return (status, None);
     };
+    status.schedule = Some(observed);
     let (covered, reason, message) = covered(&schedule, now);
     set(ConditionType::Covered, covered.into(), reason, message);
 
@@ -93,6 +95,15 @@ pub fn decide(
     };
     conditions::ready(&mut status, generation, now, ready);
     (status, duty.until)
+}
+
+/// What an edit has moved, for people: the running turn stays, and these shifts begin at another time. `None` if the
+/// status describes the same schedule as before.
+pub fn moved(before: &OnCallRotation, after: &OnCallRotationStatus, now: Timestamp) -> Option<String> {
+    let known = before.status.as_ref()?.schedule.as_ref()?;
+    let moved = running_turn::moved(known, after.schedule.as_ref()?, now);
+    let on_duty = after.on_duty_names.as_deref().unwrap_or("nobody");
+    (!moved.is_empty()).then(|| format!("{on_duty} on duty; next shifts that moved: {}", moved.join("; ")))
 }
 
 fn joined(names: &[String]) -> String {

@@ -151,3 +151,29 @@ fn active_for_weeks_is_not_built_and_says_so() {
     assert_eq!(reason(&status, "Ready"), "False NotImplemented");
     assert!(message(&status, "Ready").starts_with("spec.layers[0].advance"));
 }
+
+// Kind of fault: an edit changes who is on duty at once, and the status claims that it was so before.
+#[test]
+fn an_edit_keeps_the_running_turn_and_says_whose_shifts_move() {
+    let mut before = rotation(|_| {});
+    before.status = Some(decide(&before, &facts(), now()).0);
+    let mut after = rotation(|r| {
+        let amir = serde_json::json!({"name": "amir", "user": "amir@x", "contacts": [{"channelRef": {"name": "hook"}}]});
+        r["spec"]["people"].as_array_mut().unwrap().push(amir);
+        let turns = serde_json::json!([{"people": ["amir"]}, {"people": ["emil"]}, {"people": ["bea"]}]);
+        r["spec"]["layers"][0]["turns"] = turns;
+    });
+    after.status = before.status.clone();
+    let (status, wake) = decide(&after, &facts(), now());
+    assert_eq!(status.on_duty_names.as_deref(), Some("bea"));
+    assert_eq!(status.since_time, before.status.as_ref().unwrap().since_time);
+    assert_eq!((status.next_names.as_deref(), wake), (Some("amir"), "2026-01-19T08:00:00Z".parse().ok()));
+    assert_eq!(
+        moved(&after, &status, now()).as_deref(),
+        Some(
+            "bea on duty; next shifts that moved: amir: 2026-01-19 09:00 CET, new; bea: 2026-02-02 09:00 CET instead of \
+             2026-01-26 09:00 CET; emil: 2026-01-26 09:00 CET instead of 2026-01-19 09:00 CET"
+        )
+    );
+    assert_eq!(moved(&before, before.status.as_ref().unwrap(), now()), None, "nothing was edited");
+}

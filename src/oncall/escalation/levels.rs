@@ -66,7 +66,9 @@ impl<'a> Levels<'a> {
         let others = named.filter_map(|named| find(self.facts.rotations, &named.name));
         std::iter::once(self.rotation)
             .chain(others)
-            .filter_map(|rotation| recipients::schedule(rotation, self.facts.overrides)?.next_edge(self.now))
+            .filter_map(|rotation| {
+                recipients::schedule(rotation, self.facts.overrides, self.now)?.next_edge(self.now)
+            })
             .min()
     }
 

@@ -85,7 +85,7 @@ pub fn on_duty(
     overrides: &[Arc<OnCallOverride>],
     at: Timestamp,
 ) -> Vec<Recipient> {
-    let Some(schedule) = schedule(rotation, overrides) else { return Vec::new() };
+    let Some(schedule) = schedule(rotation, overrides, at) else { return Vec::new() };
     let names = schedule.at(at).into_keys().filter_map(|place| schedule.people.get(place).cloned());
     names.filter_map(|name| Recipient::person(rotation, &name)).collect()
 }
@@ -112,10 +112,14 @@ pub fn for_a_lead(
 }
 
 /// The schedule of a rotation with its overrides; `None` if it cannot be used.
-pub fn schedule(rotation: &OnCallRotation, overrides: &[Arc<OnCallOverride>]) -> Option<Schedule> {
+pub fn schedule(
+    rotation: &OnCallRotation,
+    overrides: &[Arc<OnCallOverride>],
+    at: Timestamp,
+) -> Option<Schedule> {
     let people: Vec<String> = rotation.spec.people.iter().map(|person| person.name.clone()).collect();
     let stand_ins = overrides::of_rotation(overrides, &rotation.name_any(), &people);
-    Schedule::of_known(&rotation.spec, stand_ins).ok()
+    Schedule::of_rotation(rotation, stand_ins, at).ok()
 }
 
 /// One message for each way to reach each of them. `about` is the first part of the keys, such as `<uid>/0.0/1`: with

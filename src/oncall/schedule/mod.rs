@@ -5,6 +5,7 @@ pub mod local_time;
 pub mod on_duty_set;
 pub mod overrides;
 pub mod restriction;
+pub mod running_turn;
 pub mod turn;
 pub mod validate;
 
@@ -13,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
-use crate::api::oncall_rotation::{Advance, Layer, OnCallRotationSpec, ShiftUnit};
+use crate::api::OnCallRotation;
+use crate::api::oncall_rotation::{Advance, Layer, ObservedSchedule, OnCallRotationSpec, ShiftUnit};
 
 use crate::oncall::schedule::local_time::{Existence, LocalClock, WallClock};
 use crate::oncall::schedule::on_duty_set::{OnDutySet, Source};
@@ -40,6 +42,8 @@ struct CompiledLayer {
     turns: Turns,
     windows: Windows,
     people: Vec<BTreeSet<usize>>,
+    /// Turn number k is the one at place k + offset.
+    offset: i64,
     /// Whether none of its windows ever opens.
     never: bool,
 }
@@ -54,7 +58,7 @@ impl Schedule {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let schedule = Schedule::of_known(spec, overrides)?;
+        let schedule = Schedule::of_known(spec, &ObservedSchedule::default(), overrides)?;
         if schedule.layers.len() < spec.layers.len() {
             return Err(not_understood("spec.layers"));
         }
@@ -63,20 +67,42 @@ impl Schedule {
 
     /// Compiles the valid part of a rotation, so that one mistake leaves the other turns and layers on duty. Unknown
     /// people in turns and layers with invalid times are skipped. Of two people of one name the first counts; two layers
-    /// of one name are both on duty.
+    /// of one name are both on duty. `observed` says how far edits have moved the turns of each layer.
     ///
     /// # Errors
     /// An unknown time zone.
-    pub fn of_known(spec: &OnCallRotationSpec, overrides: Vec<Override>) -> Result<Schedule, Vec<Problem>> {
+    pub fn of_known(
+        spec: &OnCallRotationSpec,
+        observed: &ObservedSchedule,
+        overrides: Vec<Override>,
+    ) -> Result<Schedule, Vec<Problem>> {
         let clock = LocalClock::named(&spec.time_zone).ok_or_else(|| not_understood("spec.timeZone"))?;
         let people: Vec<String> = spec.people.iter().map(|person| person.name.clone()).collect();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for (place, name) in people.iter().enumerate() {
             places.entry(name.as_str()).or_insert(place);
         }
-        let layers =
-            spec.layers.iter().filter_map(|layer| CompiledLayer::new(layer, &clock, &places)).collect();
+        let offset = |index: usize| observed.layers.get(index).map_or(0, |layer| i64::from(layer.offset));
+        let layers = spec.layers.iter().enumerate();
+        let layers = layers
+            .filter_map(|(index, layer)| CompiledLayer::new(layer, &clock, &places, offset(index)))
+            .collect();
         Ok(Schedule { clock, people, layers, overrides })
+    }
+
+    /// Compiles a rotation as it is at an instant: the turn that ran when it was edited stays until its end, whether the
+    /// operator has seen the edit yet or not.
+    ///
+    /// # Errors
+    /// An unknown time zone.
+    pub fn of_rotation(
+        rotation: &OnCallRotation,
+        overrides: Vec<Override>,
+        at: Timestamp,
+    ) -> Result<Schedule, Vec<Problem>> {
+        let known = rotation.status.as_ref().and_then(|status| status.schedule.as_ref());
+        let observed = running_turn::observe(&rotation.spec, known, at);
+        Schedule::of_known(&rotation.spec, &observed, overrides)
     }
 
     /// The same rotation with other overrides.
@@ -131,7 +157,12 @@ fn not_understood(path: &str) -> Vec<Problem> {
 
 impl CompiledLayer {
     /// `None` if its times are invalid.
-    fn new(layer: &Layer, clock: &LocalClock, places: &BTreeMap<&str, usize>) -> Option<CompiledLayer> {
+    fn new(
+        layer: &Layer,
+        clock: &LocalClock,
+        places: &BTreeMap<&str, usize>,
+        offset: i64,
+    ) -> Option<CompiledLayer> {
         let (local, start) = start(layer, clock)?;
         let reading = WallClock::of(local).ok()?;
         let windows = Windows(layer.restrictions.iter().map(Window::new).collect::<Option<_>>()?);
@@ -148,7 +179,7 @@ impl CompiledLayer {
             .iter()
             .map(|turn| turn.people.iter().filter_map(|name| places.get(name.as_str()).copied()).collect())
             .collect();
-        Some(CompiledLayer { priority: layer.priority, start, turns, windows, people, never })
+        Some(CompiledLayer { priority: layer.priority, start, turns, windows, people, offset, never })
     }
 
     /// The number of the turn and its people; `None` while the layer has no person on duty.
@@ -157,9 +188,15 @@ impl CompiledLayer {
             return None;
         }
         let number = self.turns.number(clock, at);
-        let place = number.checked_rem_euclid(i64::try_from(self.people.len()).ok()?)?;
+        let place =
+            number.checked_add(self.offset)?.checked_rem_euclid(i64::try_from(self.people.len()).ok()?)?;
         let people = self.people.get(usize::try_from(place).ok()?)?;
         (!people.is_empty()).then_some((number, people))
+    }
+
+    /// The number of the turn, whether a window is open or not; `None` before the first turn.
+    fn number(&self, clock: &LocalClock, at: Timestamp) -> Option<i64> {
+        (at >= self.start && !self.never).then(|| self.turns.number(clock, at))
     }
 
     fn next(&self, clock: &LocalClock, at: Timestamp) -> Option<Timestamp> {
