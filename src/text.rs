@@ -1,25 +1,20 @@
-//! Makes texts safe to store and show. Limits their length and replaces control characters in foreign texts.
-//! Pure.
+//! Makes texts safe to store and show: limits their length, and shows what cannot be seen in foreign texts. Pure.
+
+mod visible;
 
 use jiff::Timestamp;
+
+pub use visible::{block, exact, is_harmless, visible};
 
 /// An instant for people, with its date and to the second: `2026-11-22 02:04:10 UTC`.
 pub fn instant(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// A foreign text on one line. Control characters and runs of white space become single spaces, and the text
-/// is cut to `max` bytes on a character boundary.
+/// A foreign text on one line. Runs of white space become single spaces, what cannot be seen is shown as its code point, and
+/// the text is cut to `max` bytes on a character boundary.
 pub fn flat(text: &str, max: usize) -> String {
-    let spaced: String = text.chars().map(|c| if is_harmless(c) { c } else { ' ' }).collect();
-    cut(&spaced.split_whitespace().collect::<Vec<_>>().join(" "), max)
-}
-
-/// Whether a character is neither a control character nor one that changes the direction of the text around
-/// it.
-pub fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    cut(&visible(&text.split_whitespace().collect::<Vec<_>>().join(" ")), max)
 }
 
 /// Cuts a text to at most `max` bytes on a character boundary. A text that was cut ends with `…`.
@@ -49,8 +44,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_controls_and_turned_text_become_spaces() {
-        assert_eq!(flat("a\nb\r\n\tc\u{202e}d\u{0} e ", 100), "a b c d e");
+    fn lines_become_spaces_and_hidden_characters_are_shown() {
+        assert_eq!(flat("a\nb\r\n\tc\u{202e}d\u{0} e ", 100), "a b c⟨U+202E⟩d⟨U+0000⟩ e");
         assert_eq!(flat("a\"{{.}}<b>", 100), "a\"{{.}}<b>", "other words are kept as they are");
     }
 

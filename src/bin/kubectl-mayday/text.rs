@@ -51,6 +51,14 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// What a person wrote: in the line, or as a block with a mark at each line, so that no line can pass for one of Mayday.
+pub fn said(text: &str) -> String {
+    match text.trim_end().contains('\n') {
+        false => mayday::text::visible(text.trim_end()),
+        true => format!("\n{}", indent(&mayday::text::block(text), 2)),
+    }
+}
+
 /// The text with every line moved to the right.
 pub fn indent(text: &str, by: usize) -> String {
     let pad = " ".repeat(by);

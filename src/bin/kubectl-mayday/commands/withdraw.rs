@@ -31,7 +31,7 @@ pub async fn run(session: &Session, args: WithdrawArgs) -> Result<(), Failure> {
     }
     confirm(
         session.connection.yes,
-        &format!("You withdraw chg/{name} ({}), for good.", request.spec.reason),
+        &format!("You withdraw chg/{name} ({}), for good.", mayday::text::flat(&request.spec.reason, 500)),
     )?;
     let what = format!("withdraw chg/{name}");
     let _: ChangeRequest = session.patch(name, &json!({"spec": {"withdrawn": true}}), &what).await?;

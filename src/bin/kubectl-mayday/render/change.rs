@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::{Here, next};
 use crate::client::session::name_of;
-use crate::text::{indent, yaml};
+use crate::text::{indent, said, yaml};
+use mayday::text::exact;
 
 /// The request in words. It leaves out nothing of the change, because people approve exactly that.
 pub fn describe(request: &ChangeRequest, here: &Here) -> String {
@@ -21,7 +22,7 @@ pub fn describe(request: &ChangeRequest, here: &Here) -> String {
         "chg/{} in {}: {}\n  {state}, asked by {requester}",
         name_of(request),
         here.namespace,
-        request.spec.reason
+        said(&request.spec.reason)
     );
     let is_over = status.state.is_some_and(RequestState::is_over);
     let next = next(status.next.as_ref(), is_over, here);
@@ -37,7 +38,7 @@ fn changes(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         |index: usize| status.used.iter().filter(|usage| usize::try_from(usage.change) == Ok(index)).count();
     let numbered = status.plan.iter().enumerate().map(|(index, planned)| {
         let uses = format!("used {} of {}", used(index), request.spec.max_uses);
-        format!("{}. {} ({uses})\n{}", index + 1, planned.summary, indent(&effect(planned), 3))
+        format!("{}. {} ({uses})\n{}", index + 1, exact(&planned.summary), indent(&effect(planned), 3))
     });
     format!("Changes\n{}", indent(&numbered.collect::<Vec<_>>().join("\n"), 2))
 }
@@ -50,8 +51,10 @@ fn effect(planned: &PlannedChange) -> String {
 }
 
 fn value(delta: &Delta) -> String {
-    let side = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
-    format!("{}: {} → {}", delta.path, side(&delta.before), side(&delta.after))
+    let side = |value: &Option<Value>| {
+        value.as_ref().map_or_else(|| "nothing".to_owned(), |value| exact(&value.to_string()))
+    };
+    format!("{}: {} → {}", exact(&delta.path), side(&delta.before), side(&delta.after))
 }
 
 fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> String {
@@ -129,6 +132,22 @@ mod tests {
     use mayday::api::change_request::{Change, ChangeRequestSpec, RequestState, Rollback, ScaleChange};
     use mayday::api::common::{Empty, ObjectRef, UidRef, UserRef};
     use serde_json::json;
+
+    /// The kind: free text or a value that makes an approver read something else than what is stored.
+    #[test]
+    fn a_reason_and_a_value_cannot_pose_as_something_else() {
+        let mut request = request();
+        request.spec.reason = "the sale\n\nChanges\n  1. nothing\u{202e}".into();
+        let status = json!({"plan": [{"operation": "Update", "summary": "image \u{441}heckout", "resource": "deployments",
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+            "delta": [{"path": "/spec/image", "before": "shop/checkout", "after": "shop/\u{441}heckout"}]}]});
+        request.status = Some(serde_json::from_value(status).unwrap());
+        let shown = describe(&request, &here(&TimeZone::UTC));
+        assert_eq!(shown.lines().filter(|line| line.starts_with("Changes")).count(), 1, "{shown}");
+        assert!(shown.contains("  |   1. nothing⟨U+202E⟩"), "{shown}");
+        assert!(shown.contains("\"shop/checkout\" → \"shop/⟨U+0441⟩heckout\""), "{shown}");
+        assert!(shown.contains("1. image ⟨U+0441⟩heckout"), "{shown}");
+    }
 
     fn here(zone: &TimeZone) -> Here<'_> {
         Here { namespace: "shop", flags: "", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }

@@ -5,7 +5,7 @@ use mayday::api::{Incident, Runbook, RunbookRun};
 
 use super::{Here, next};
 use crate::client::session::name_of;
-use crate::text::{ago, indent};
+use crate::text::{ago, indent, said};
 use mayday::command::{Flag, Verb};
 
 /// Maximum number of timeline entries shown, the newest.
@@ -131,7 +131,7 @@ fn notes(incident: &Incident, here: &Here) -> Vec<String> {
     let line = |note: &mayday::api::incident::Note| {
         let by = note.by.as_ref().map(|by| format!("{}: ", by.user)).unwrap_or_default();
         let time = note.time.as_ref().map(|time| format!("{}: ", here.instant(time.0))).unwrap_or_default();
-        format!("{time}{by}{}", note.text)
+        format!("{time}{by}{}", said(&note.text))
     };
     incident.spec.notes.iter().map(line).collect()
 }

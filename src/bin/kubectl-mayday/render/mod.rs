@@ -97,7 +97,7 @@ fn request_row(request: &ChangeRequest) -> Option<Vec<String>> {
         status.missing.unwrap_or_else(|| "-".to_owned()),
         requester.to_owned(),
         status.uses.unwrap_or_else(|| "-".to_owned()),
-        request.spec.reason.clone(),
+        mayday::text::flat(&request.spec.reason, 500),
     ])
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use mayday::text::is_harmless;
+use mayday::text::visible;
 
 use crate::client::failure::Failure;
 
@@ -42,9 +42,9 @@ pub fn confirm(yes: bool, about_to: &str) -> Result<(), Failure> {
 }
 
 /// The terminal prints texts of alerts and people and does not obey them: control characters could rewrite
-/// the screen above a question that a person is about to answer.
+/// the screen above a question that a person is about to answer. They are shown as code points.
 fn harmless(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '\n' | '\t') || is_harmless(c) { c } else { '\u{FFFD}' }).collect()
+    visible(text)
 }
 
 #[cfg(test)]
@@ -53,6 +53,6 @@ mod tests {
 
     #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
-        assert_eq!(harmless("a\u{1b}[2Jb\r\n\tc\u{202E}d"), "a\u{FFFD}[2Jb\u{FFFD}\n\tc\u{FFFD}d");
+        assert_eq!(harmless("a\u{1b}[2Jb\r\n\tc\u{202E}d"), "a⟨U+001B⟩[2Jb⟨U+000D⟩\n\tc⟨U+202E⟩d");
     }
 }
