@@ -31,6 +31,9 @@ enum Command {
         /// How to reach the API server from outside a pod.
         #[arg(long)]
         kubeconfig: Option<PathBuf>,
+        /// Namespace of the operator.
+        #[arg(long, default_value = "mayday-system")]
+        namespace: String,
     },
 }
 
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(arguments),
         Command::Crds { folder } => write_crds(&folder),
-        Command::Uninstall { kubeconfig } => uninstall(kubeconfig.as_deref()),
+        Command::Uninstall { kubeconfig, namespace } => uninstall(kubeconfig.as_deref(), &namespace),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,12 +88,12 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
     })
 }
 
-fn uninstall(kubeconfig: Option<&Path>) -> Result<(), Failure> {
+fn uninstall(kubeconfig: Option<&Path>, namespace: &str) -> Result<(), Failure> {
     install_tls()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(async {
         let kube = mayday::cluster::client::load(kubeconfig).await?;
-        let done = mayday::uninstall::run(&mayday::cluster::client::calling(&kube)?).await?;
+        let done = mayday::uninstall::run(&mayday::cluster::client::calling(&kube)?, namespace).await?;
         Ok::<_, Failure>(done)
     })?;
     done.iter().for_each(|line| println!("{line}"));

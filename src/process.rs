@@ -21,11 +21,12 @@ use crate::change::controllers::freeze::FreezeReconciler;
 use crate::change::controllers::policy::ChangePolicyReconciler;
 use crate::change::controllers::request::ChangeRequestReconciler;
 use crate::change::drift;
-use crate::change::probe_results::ProbeResults;
+use crate::change::gate_state::GateState;
 use crate::cluster::caches::Caches;
 use crate::cluster::client::{self, Impersonator};
 use crate::cluster::controller::{self, Reconciler};
 use crate::cluster::events::Events;
+use crate::cluster::stamps::Stamps;
 use crate::cluster::{Context, SharedContext, lease};
 use crate::config::Config;
 use crate::detect::controller::AlertSourceReconciler;
@@ -65,6 +66,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
         impersonate,
         events: Events::new(client.clone(), &identity),
         metrics,
+        stamps: Stamps::default(),
         is_admitting: AtomicBool::new(false),
         client,
         config,
@@ -105,18 +107,25 @@ fn serving(
 /// Starts all parts that only the holder of the lease runs. Each runs until the token in `parts` is
 /// cancelled.
 fn controllers(parts: &mut Parts) {
-    let probes = Arc::new(ProbeResults::default());
-    parts.task("admission", admission::controller::run);
-    parts.task("gate-probe", {
-        let probes = Arc::clone(&probes);
-        move |context, stop| admission::probe::run(context, probes, stop)
+    let gate = Arc::new(GateState::default());
+    let of_gate = || Arc::clone(&gate);
+    parts.task("admission", {
+        let gate = of_gate();
+        move |context, stop| admission::controller::run(context, gate, stop)
     });
-    parts.task("drift", drift::run);
+    parts.task("gate-probe", {
+        let gate = of_gate();
+        move |context, stop| admission::probe::run(context, gate, stop)
+    });
+    parts.task("drift", {
+        let gate = of_gate();
+        move |context, stop| drift::run(context, gate, stop)
+    });
     parts.task("watched-sources", detect::watch::run);
 
     parts.reconciler(ChangeRequestReconciler);
     parts.reconciler(ApprovalReconciler);
-    parts.reconciler(ChangePolicyReconciler { probes });
+    parts.reconciler(ChangePolicyReconciler { gate });
     parts.reconciler(FreezeReconciler);
     parts.reconciler(RunbookReconciler);
     parts.reconciler(RunbookRunReconciler::default());
@@ -157,7 +166,11 @@ impl Parts {
 
 /// Runs the controllers while this process holds the lease.
 async fn leading(context: SharedContext, stop: CancellationToken) -> Result<&'static str, Failure> {
-    if stop.run_until_cancelled(context.caches.synced()).await.is_none() {
+    let ready = async {
+        context.caches.synced().await;
+        context.stamps.loaded(&context.client, &context.config.namespace).await;
+    };
+    if stop.run_until_cancelled(ready).await.is_none() {
         return Ok("lease");
     }
     let (holding, held) = watch::channel(false);

@@ -1,15 +1,18 @@
 //! Removes the objects that must go before the release is uninstalled. First the webhooks, which would refuse
-//! requests once no operator answers; then the finalizers of runs, which would block the deletion of their
-//! namespaces.
+//! requests once no operator answers, and the binding that holds the kinds; then the finalizers of runs, which would
+//! block the deletion of their namespaces. An operator that still runs is told first to leave it so.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::admission::configuration::emergency;
 use crate::api::RunbookRun;
 use crate::api::runbook_run::RUN_FINALIZER;
 use crate::cluster::Error;
@@ -18,6 +21,10 @@ use crate::cluster::Error;
 const MUTATING: &str = "mayday-guard-stamp";
 /// The chart's validating webhook configurations. The gate comes first because it blocks the most.
 const VALIDATING: [&str; 2] = ["mayday-change-gate", "mayday-guard"];
+/// The binding that keeps the CustomResourceDefinitions from being deleted.
+const BINDING: &str = "mayday-definitions";
+/// How long an operator that still runs restores nothing. It ends with the release, long before.
+const LEFT: SignedDuration = SignedDuration::from_mins(10);
 /// Maximum number of attempts to release a run. Attempts can fail because the operator may write the run at
 /// the same time.
 const ATTEMPTS: usize = 10;
@@ -27,16 +34,30 @@ const ATTEMPTS: usize = 10;
 ///
 /// # Errors
 /// When the API server refuses or does not answer. Actions before that stay in effect.
-pub async fn run(client: &Client) -> Result<Vec<String>, Error> {
+pub async fn run(client: &Client, namespace: &str) -> Result<Vec<String>, Error> {
+    switch_off(client, namespace).await?;
     let mut done = Vec::new();
     for name in VALIDATING {
         done.extend(remove::<ValidatingWebhookConfiguration>(client, name).await?);
     }
     done.extend(remove::<MutatingWebhookConfiguration>(client, MUTATING).await?);
+    done.extend(remove::<ValidatingAdmissionPolicyBinding>(client, BINDING).await?);
     for run in Api::<RunbookRun>::all(client.clone()).list(&ListParams::default()).await? {
         done.extend(let_go(client, run).await?);
     }
     Ok(done)
+}
+
+/// Tells an operator that still runs to restore nothing for a while.
+async fn switch_off(client: &Client, namespace: &str) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let until = now.checked_add(LEFT).unwrap_or(now).to_string();
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": emergency::CONFIG_MAP},
+        "data": {emergency::KEY: until}});
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    api.patch(emergency::CONFIG_MAP, &PatchParams::apply("mayday-uninstall").force(), &Patch::Apply(map))
+        .await?;
+    Ok(())
 }
 
 async fn remove<K>(client: &Client, name: &str) -> Result<Option<String>, Error>

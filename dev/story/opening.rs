@@ -9,6 +9,10 @@ use crate::tell;
 pub fn play(scene: &Scene) -> Result {
     tell::heading("Before anything happens");
     if scene.leaves_out(LeaveOut::Webhook, "the webhook that guards production") {
+        // Without the emergency switch the operator would bring it back.
+        let line = "kubectl create configmap mayday-emergency -n mayday-system \
+                    --from-literal=emergencyDisabledUntil=2099-01-01T00:00:00Z";
+        scene.admin.types(line)?.passes()?;
         let line = "kubectl delete validatingwebhookconfiguration mayday-change-gate";
         scene.admin.types(line)?.passes()?;
     }

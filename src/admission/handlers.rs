@@ -1,15 +1,12 @@
 //! Hands each review to the module that decides it.
 
-use std::collections::BTreeMap;
-
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use json_patch::Patch;
 
-use crate::admission::probe;
+use crate::admission::{broken_policy, probe};
 use crate::change::gate;
 use crate::cluster::SharedContext;
-use crate::cluster::caches::get_cluster;
 use crate::guard;
 use crate::guard::ruling::Ruling;
 use crate::webhook::review::Request;
@@ -30,7 +27,7 @@ impl Handlers {
     async fn decide(&self, request: &Request) -> Verdict {
         match guard::rule(&self.context, request).await {
             Ok(Ruling::Allow) => Verdict::allow(),
-            Ok(Ruling::BreakGlass) => broken(&self.context, request).await,
+            Ok(Ruling::BreakGlass(looser)) => broken_policy::report(&self.context, request, &looser).await,
             Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
             Ok(Ruling::Quorum(message)) => {
                 by_quorum(gate::review_by_quorum(&self.context, request, &message).await)
@@ -38,19 +35,6 @@ impl Handlers {
             Err(verdict) => verdict,
         }
     }
-}
-
-/// Reports a policy loosened by its break-glass: in an Event, and in the audit log with the user. The policy's status
-/// cannot hold it: writing the status during a write to the policy makes the API server retry that write without end.
-async fn broken(context: &SharedContext, request: &Request) -> Verdict {
-    let user = request.user_info.username.as_deref().unwrap_or_default();
-    let told = format!("cpol/{} is loosened by its break-glass, by {user}", request.name);
-    if let Some(policy) = get_cluster(&context.caches.policies, &request.name).filter(|_| !request.dry_run) {
-        tracing::warn!(policy = request.name, user, "a policy in force is loosened by its break-glass");
-        context.events.warning(&*policy, "BreakGlass", &told).await;
-    }
-    let audit = BTreeMap::from([("break-glass".to_owned(), format!("cpol/{}", request.name))]);
-    Verdict::Allow { warnings: vec![told], audit }
 }
 
 /// The audit log records that the change took a quorum.

@@ -3,6 +3,8 @@
 //!
 //! [`handlers`] answers in every process; [`controller`] and [`probe`] run on the lease holder.
 
+mod alarm;
+mod broken_policy;
 pub mod configuration;
 pub mod controller;
 pub mod handlers;

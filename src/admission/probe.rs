@@ -3,22 +3,25 @@
 //!
 //! The planner sends it. The planner may create objects, but only as a dry run, and its probe is the one plan
 //! that the API server asks the gate about. So one turn reveals a deleted webhook, an edited selector or
-//! failure policy, or an expired certificate.
+//! failure policy, or an expired certificate. Kind and labels take turns, because a selector or condition may leave out
+//! only some objects. What no probe sees is found by comparing the configuration whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt};
+use kube::api::{DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::change::gate_state::{GateState, ProbeResult};
 use crate::change::policy;
-use crate::change::probe_results::{ProbeResult, ProbeResults};
 use crate::cluster::SharedContext;
-use crate::cluster::caches::get_cluster;
+use crate::cluster::caches::{get_cluster, in_namespace};
 use crate::webhook::review::Request;
 use crate::webhook::verdict::Verdict;
 
@@ -35,10 +38,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// The refusal of the probe; none for every other request.
 pub fn refusal(request: &Request) -> Option<Verdict> {
-    let is_probe = request.resource.group.is_empty()
-        && request.resource.resource == "configmaps"
-        && name(request) == NAME;
-    is_probe.then(|| {
+    (name(request) == NAME).then(|| {
         Verdict::refuse(format!("Refused: {MARKER}, and nobody may create it; take another name than {NAME}"))
     })
 }
@@ -53,11 +53,12 @@ fn name(request: &Request) -> &str {
 /// # Errors
 /// What happened instead of the gate's refusal, and the next command.
 pub fn proof(namespace: &str, answer: Result<(), &kube::Error>) -> Result<(), String> {
+    const UPGRADE: &str = "helm upgrade mayday CHART -n mayday-system --reuse-values --force-conflicts";
     const LOOK: &str = "kubectl get validatingwebhookconfiguration mayday-change-gate -o yaml";
     match answer {
         Ok(()) => Err(format!(
-            "An unapproved change in {namespace} was not refused: the webhook {GATE} was not asked. Look at its \
-             rules, namespaceSelector and failurePolicy: {LOOK}"
+            "An unapproved change in {namespace} was not refused: the webhook {GATE} was not asked. Mayday restores \
+             its configuration; if it stays so: {UPGRADE}. Look: {LOOK}"
         )),
         Err(kube::Error::Api(status)) if status.message.contains(MARKER) && status.message.contains(GATE) => {
             Ok(())
@@ -83,18 +84,23 @@ fn cut(message: &str) -> String {
 }
 
 /// Sends the probe into every protected namespace until `stop`; for the lease holder.
-pub async fn run(context: SharedContext, results: Arc<ProbeResults>, stop: CancellationToken) {
-    loop {
-        let refused = turn(&context, &results).await;
-        let pause = if refused { EVERY } else { SOON };
-        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-            return;
+pub async fn run(context: SharedContext, state: Arc<GateState>, stop: CancellationToken) {
+    let mut changed = state.watch();
+    for number in (0..Shape::ALL.len()).cycle() {
+        let refused = turn(&context, &state, Shape::ALL[number]).await;
+        let is_open = state.opening().is_some();
+        let pause = if refused && !is_open { EVERY } else { SOON };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            // After an opening the gate is proved again at once.
+            _ = changed.changed() => {}
         }
     }
 }
 
 /// One try in every namespace of every policy; whether it was refused everywhere.
-async fn turn(context: &SharedContext, results: &ProbeResults) -> bool {
+async fn turn(context: &SharedContext, state: &GateState, shape: Shape) -> bool {
     let mut everywhere = true;
     for protecting in context.caches.policies.state() {
         let mut result = Ok(());
@@ -103,22 +109,60 @@ async fn turn(context: &SharedContext, results: &ProbeResults) -> bool {
         // The Ready condition reports a missing namespace. Its absence says nothing about the others.
         let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
         for namespace in if existing.is_empty() { all } else { existing } {
-            let sent = send(&context.planner, namespace).await;
-            result = result.and(proof(namespace, sent.as_ref().map(|_| ())));
+            let sent = send(context, namespace, shape).await;
+            result = result.and(proof(namespace, sent.as_ref().map(|()| ())));
         }
         everywhere &= result.is_ok();
-        results.record(&protecting.name_any(), ProbeResult { time: Timestamp::now(), result });
+        state.record(&protecting.name_any(), ProbeResult { time: Timestamp::now(), result });
     }
     everywhere
 }
 
-async fn send(planner: &Client, namespace: &str) -> Result<ConfigMap, kube::Error> {
-    let probe = ConfigMap {
-        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
-        ..ConfigMap::default()
-    };
+/// Kind and labels of a probe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Shape {
+    kind: &'static str,
+    with_labels: bool,
+}
+
+impl Shape {
+    const ALL: [Shape; 4] = [
+        Shape { kind: "ConfigMap", with_labels: false },
+        Shape { kind: "Deployment", with_labels: true },
+        Shape { kind: "ConfigMap", with_labels: true },
+        Shape { kind: "Service", with_labels: false },
+    ];
+
+    /// The object, and its kind. Pure.
+    fn object(self, labels: &BTreeMap<String, String>) -> (ApiResource, Value) {
+        let group = if self.kind == "Deployment" { "apps" } else { "" };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", self.kind));
+        let spec = match self.kind {
+            "Deployment" => json!({"replicas": 0, "selector": {"matchLabels": {"app": NAME}}, "template": {
+                "metadata": {"labels": {"app": NAME}}, "spec": {"containers": [{"name": NAME, "image": NAME}]}}}),
+            "Service" => json!({"ports": [{"port": 80}]}),
+            _ => Value::Null,
+        };
+        let labels = if self.with_labels { json!(labels) } else { Value::Null };
+        let mut object = json!({"apiVersion": resource.api_version, "kind": self.kind,
+            "metadata": {"name": NAME, "labels": labels}});
+        if !spec.is_null() {
+            object["spec"] = spec;
+        }
+        (resource, object)
+    }
+}
+
+async fn send(context: &SharedContext, namespace: &str, shape: Shape) -> Result<(), kube::Error> {
+    // The labels of what is protected here: a selector that leaves it out leaves out the probe too.
+    let workload = in_namespace(&context.caches.deployments, namespace).into_iter().next();
+    let labels = workload.and_then(|workload| workload.metadata.labels.clone());
+    let (resource, object) =
+        shape.object(&labels.unwrap_or_else(|| [("app".to_owned(), NAME.to_owned())].into()));
+    let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    Api::namespaced(planner.clone(), namespace).create(&dry_run, &probe).await
+    let api = Api::<DynamicObject>::namespaced_with(context.planner.clone(), namespace, &resource);
+    api.create(&dry_run, &object).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -140,6 +184,17 @@ mod tests {
             api(403, &format!("admission webhook \"other.example\" denied the request: {MARKER}"));
         assert!(proof("shop", Err(&elsewhere)).is_err());
         assert!(proof("shop", Err(&api(403, "configmaps is forbidden"))).is_err());
+    }
+
+    #[test]
+    fn probes_take_turns_in_kind_and_labels() {
+        let labels = [("app".to_owned(), "checkout".to_owned())].into();
+        let made = Shape::ALL.map(|shape| shape.object(&labels));
+        let kinds = made.each_ref().map(|(resource, _)| resource.plural.as_str());
+        assert_eq!(kinds, ["configmaps", "deployments", "configmaps", "services"]);
+        assert!(made.iter().all(|(_, object)| object["metadata"]["name"] == NAME));
+        assert!(made.iter().any(|(_, object)| object["metadata"]["labels"]["app"] == "checkout"));
+        assert!(made.iter().any(|(_, object)| object["metadata"]["labels"].is_null()));
     }
 
     #[test]

@@ -395,7 +395,7 @@ pub struct UnauthorizedChange {
     /// Identity of the change. The same change always has the same identity.
     #[schemars(length(max = 128))]
     pub id: String,
-    /// Namespace of the object.
+    /// Namespace of the object; empty if it is cluster-scoped.
     #[schemars(length(max = 63))]
     pub namespace: String,
     /// The object.
@@ -422,4 +422,6 @@ pub enum UnauthorizedKind {
     FoundLater,
     /// The change passed, because enforcement is Warn or Audit.
     NotEnforced,
+    /// Somebody changed the gate itself: a webhook configuration or an admission policy of Mayday.
+    GateChanged,
 }

@@ -432,6 +432,9 @@ pub struct Use {
     /// User who made the write.
     #[schemars(length(max = 253))]
     pub by: String,
+    /// Whether that user was impersonated: who it really was is in the audit log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub impersonated: bool,
     /// When the write passed.
     pub time: Time,
     /// Values of the write, before and after. A rollback writes back the values before.

@@ -165,6 +165,9 @@ names! {
         NotTried,
         /// Enforced: the gate refused the probe, as it must.
         ProbeRefused,
+        /// Enforced: the configuration of the gate is not as it should be, or was restored and is not proved yet. Also the
+        /// reason of the Event about it.
+        GateChanged,
         /// Enforced: the gate did not refuse the probe. Restored: the checks have not passed for `stableFor`.
         NotProved,
 

@@ -7,6 +7,7 @@ pub mod controllers;
 pub mod diff;
 pub mod drift;
 pub mod gate;
+pub mod gate_state;
 pub mod policy;
-pub mod probe_results;
 pub mod request;
+pub mod stamps;

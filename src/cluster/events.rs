@@ -41,6 +41,11 @@ impl Events {
         self.publish(object.object_ref(&()), EventType::Warning, reason, note).await;
     }
 
+    /// Writes a warning on an object of which only the reference is known.
+    pub async fn warning_on(&self, reference: ObjectReference, reason: &str, note: &str) {
+        self.publish(reference, EventType::Warning, reason, note).await;
+    }
+
     async fn publish(&self, mut reference: ObjectReference, type_: EventType, reason: &str, note: &str) {
         reference.name = reference.name.map(|name| short(&name));
         let event = Event {

@@ -10,6 +10,7 @@ pub mod events;
 pub mod failpoints;
 pub mod lease;
 pub mod rollout;
+pub mod stamps;
 pub mod status;
 pub mod workloads;
 
@@ -39,6 +40,8 @@ pub struct Context {
     pub events: events::Events,
     /// Counters and gauges.
     pub metrics: Metrics,
+    /// What the guard stamps on objects, with the keys of this installation.
+    pub stamps: stamps::Stamps,
     /// Whether the webhooks are served.
     pub is_admitting: AtomicBool,
 }

@@ -13,6 +13,7 @@ use super::subject;
 use crate::api::approval::SubjectKind;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::diff::digest;
+use crate::change::stamps;
 use crate::cluster::caches::get_cluster;
 use crate::webhook::verdict::Verdict;
 
@@ -20,7 +21,8 @@ impl GuardedKind for Approval {
     type Facts<'a> = approval::Written<'a>;
 
     fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
-        stamp::by(new, &lookup.caller, &lookup.named_groups()).map_err(Verdict::refuse)
+        let patch = stamp::by(new, &lookup.caller, &lookup.named_groups()).map_err(Verdict::refuse)?;
+        lookup.sealed(new, patch)
     }
 
     async fn gather<'a>(
@@ -118,7 +120,8 @@ impl GuardedKind for ChangeRequest {
     type Facts<'a> = change_request::Facts<'a>;
 
     fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
-        stamp::user("requester", stamp::requester(&new.spec), &lookup.caller).map_err(Verdict::refuse)
+        let patch = stamp::user("requester", stamp::requester(&new.spec), &lookup.caller);
+        lookup.sealed(new, patch.map_err(Verdict::refuse)?)
     }
 
     async fn gather<'a>(
@@ -204,7 +207,9 @@ impl GuardedKind for Runbook {
         let digest = |runbook: &Runbook| digest::runbook(&runbook.spec).ok();
         let request = lookup.request;
         let old: Option<Runbook> = request.old_object.as_ref().map(|_| stored(request)).transpose()?;
-        Ok(stamp::authors(new, old.as_ref(), &lookup.caller, digest))
+        // Authors that the guard did not write are not known, so the list begins with this one.
+        let old = old.filter(|old| stamps::is_stamped(&lookup.context.stamps, old));
+        lookup.sealed(new, stamp::authors(new, old.as_ref(), &lookup.caller, digest))
     }
 
     async fn gather<'a>(_: &'a Write<Self>, _: &'a Lookup<'_>) -> Result<(), Verdict> {
@@ -221,7 +226,8 @@ impl GuardedKind for RunbookRun {
 
     fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
         let starter = new.spec.started_by.as_ref().map(|by| by.user.as_str());
-        stamp::user("startedBy", starter, &lookup.caller).map_err(Verdict::refuse)
+        let patch = stamp::user("startedBy", starter, &lookup.caller).map_err(Verdict::refuse)?;
+        lookup.sealed(new, patch)
     }
 
     async fn gather<'a>(write: &'a Write<Self>, lookup: &'a Lookup<'_>) -> Result<run::Facts<'a>, Verdict> {

@@ -214,10 +214,13 @@ fn cannot_be_read(problem: &str, request: &Request) -> Verdict {
     ))
 }
 
+/// The command that brings the chart's objects back.
+const UPGRADE: &str = "helm upgrade mayday CHART -n mayday-system --reuse-values --force-conflicts";
+
 /// The guard refuses every kind and operation that it has no rule for.
 fn unknown(kind: &str) -> Verdict {
     Verdict::refuse(format!(
         "Refused: the guard was asked about {kind}, which it has no rules for; the webhook configuration does not \
-         fit this version of Mayday: kubectl get validatingwebhookconfiguration mayday-guard -o yaml"
+         fit this version of Mayday; bring it back: {UPGRADE}"
     ))
 }

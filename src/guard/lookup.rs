@@ -6,16 +6,20 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use json_patch::Patch;
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::stamp;
 use crate::api::approval::{SubjectKind, SubjectRef};
 use crate::api::common::ObjectRef;
 use crate::api::incident::Outcome;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::policy;
+use crate::change::stamps::Stamped;
 use crate::cluster::SharedContext;
 use crate::cluster::caches::{get, get_cluster, in_namespace};
 use crate::cluster::error::chain;
@@ -53,6 +57,17 @@ impl<'a> Lookup<'a> {
             now: Timestamp::now(),
             policies: context.caches.policies.state(),
         }
+    }
+
+    /// The changes of a patch, and the stamp of the object that they make.
+    ///
+    /// # Errors
+    /// The refusal as long as the keys of the stamps are not known.
+    pub fn sealed<K>(&self, object: &K, patch: Patch) -> Result<Patch, Verdict>
+    where
+        K: Stamped + Serialize + DeserializeOwned,
+    {
+        stamp::sealed(object, patch, &self.namespace, &self.context.stamps, self.now)
     }
 
     /// Whether the namespace controller writes in a namespace that is being deleted.

@@ -5,8 +5,8 @@
 pub enum Ruling {
     /// It passes.
     Allow,
-    /// It passes because the caller is in a break-glass group; an Event reports it.
-    BreakGlass,
+    /// It passes because the caller is in a break-glass group, and is reported: what is loosened, in words.
+    BreakGlass(String),
     /// It is refused, and no approval changes that: one sentence with the next command.
     Refuse(String),
     /// It passes if an approved ChangeRequest covers the object, else it is refused with this sentence.

@@ -3,12 +3,18 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::PointerBuf};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::runbook::AUTHORS_ANNOTATION;
 use crate::api::{Approval, Runbook, change_request::ChangeRequestSpec};
+use crate::change::stamps::{self, Stamped};
+use crate::cluster::stamps::{ANNOTATION, Stamps};
 use crate::webhook::caller::Caller;
+use crate::webhook::verdict::Verdict;
 
 /// Maximum number of groups that are stored with a decision.
 const MAX_GROUPS: usize = 64;
@@ -85,6 +91,40 @@ pub fn authors(
     Patch(operations)
 }
 
+/// The changes of a patch, and the stamp of the object that they make.
+///
+/// # Errors
+/// The refusal as long as the keys are not known, or if the patched object cannot be read.
+pub fn sealed<K>(
+    object: &K,
+    patch: Patch,
+    namespace: &str,
+    stamps: &Stamps,
+    now: Timestamp,
+) -> Result<Patch, Verdict>
+where
+    K: Stamped + Serialize + DeserializeOwned,
+{
+    let unreadable = |error: &dyn std::fmt::Display| Verdict::unavailable(format!("Refused: {error}"));
+    let mut whole = serde_json::to_value(object).map_err(|error| unreadable(&error))?;
+    json_patch::patch(&mut whole, &patch).map_err(|error| unreadable(&error))?;
+    whole["metadata"]["namespace"] = json!(namespace);
+    let mut made: K = serde_json::from_value(whole).map_err(|error| unreadable(&error))?;
+    // A stamp that holds stays: an edit that it does not cover needs no other.
+    if !K::IS_OF_CREATION && stamps::is_stamped(stamps, &made) {
+        return Ok(patch);
+    }
+    let stamp = stamps::stamp(stamps, &made, now).ok_or_else(|| {
+        Verdict::unavailable("Refused: Mayday does not know its keys yet; do the same again in a moment")
+    })?;
+    let mut operations = patch.0;
+    if made.meta_mut().annotations.is_none() {
+        operations.push(add(&["metadata", "annotations"], json!({})));
+    }
+    operations.push(add(&["metadata", "annotations", ANNOTATION], json!(stamp)));
+    Ok(Patch(operations))
+}
+
 /// Who is stored as requester, if anybody.
 pub fn requester(spec: &ChangeRequestSpec) -> Option<&str> {
     spec.requester.as_ref().map(|requester| requester.user.as_str())
@@ -99,6 +139,36 @@ mod tests {
     use serde_json::from_value;
 
     use super::*;
+
+    /// The kind: an object that carries a stamp of something else.
+    #[test]
+    fn the_stamp_covers_what_the_guard_wrote() {
+        let (stamps, now) = (Stamps::with(&[7; 32]), Timestamp::from_second(1_000_000).unwrap());
+        for annotations in [json!(null), json!({"a": "b"}), json!({ANNOTATION: "v1:1:00"})] {
+            let mut made = approval();
+            made.metadata.annotations = from_value(annotations.clone()).unwrap();
+            let patch = by(&made, &emil(), &BTreeSet::new()).unwrap();
+            let patch = sealed(&made, patch, "shop", &stamps, now).unwrap();
+            let mut stored = applied(&patch, serde_json::to_value(&made).unwrap());
+            stored["metadata"]["namespace"] = json!("shop");
+            stored["metadata"]["creationTimestamp"] = json!(now.to_string());
+            assert!(
+                stamps::is_stamped(&stamps, &from_value::<Approval>(stored.clone()).unwrap()),
+                "{annotations}"
+            );
+            stored["spec"]["by"]["user"] = json!("lena");
+            assert!(!stamps::is_stamped(&stamps, &from_value::<Approval>(stored).unwrap()));
+        }
+        assert!(sealed(&approval(), Patch(Vec::new()), "shop", &Stamps::default(), now).is_err(), "no keys");
+        let written = runbook("a", Some("[\"emil\"]"), None);
+        let patch = sealed(&written, Patch(Vec::new()), "shop", &stamps, now).unwrap();
+        let mut sealed_once: Runbook =
+            from_value(applied(&patch, serde_json::to_value(&written).unwrap())).unwrap();
+        sealed_once.spec.summary = "another".into();
+        assert_eq!(sealed(&sealed_once, Patch(Vec::new()), "shop", &stamps, now).unwrap(), Patch(Vec::new()));
+        sealed_once.spec.instructions = Some("b".into());
+        assert_ne!(sealed(&sealed_once, Patch(Vec::new()), "shop", &stamps, now).unwrap(), Patch(Vec::new()));
+    }
 
     fn emil() -> Caller {
         Caller { user: "emil".into(), groups: vec!["shop-engineers".into()], direct: true }

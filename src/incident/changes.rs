@@ -84,7 +84,8 @@ fn of_request<'a>(
                         &used.delta,
                     )
                 };
-                change(cut(&what, 500), &used.by, used.time.clone())
+                let mark = if used.impersonated { " (the user was impersonated)" } else { "" };
+                change(cut(&format!("{what}{mark}"), 500), &used.by, used.time.clone())
             });
             let undone = planned.and(used.restored_time.clone()).map(|time| {
                 change(

@@ -16,6 +16,7 @@ use super::plan::Plan;
 use crate::api::common::ObjectRef;
 use crate::api::notification::SubjectKind;
 use crate::api::{Incident, RunbookRun};
+use crate::change::stamps;
 use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
@@ -128,7 +129,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
         runbooks: in_namespace(&caches.runbooks, &namespace),
         runs: in_namespace(&caches.runs, &namespace),
         requests: in_namespace(&caches.requests, &namespace),
-        approvals: in_namespace(&caches.approvals, &namespace),
+        approvals: stamps::counting(&context.stamps, in_namespace(&caches.approvals, &namespace)),
         workloads: workloads_by_key(context, &namespace),
     }
 }

@@ -12,6 +12,7 @@ use super::decide::{RunbookFacts, decide};
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Runbook, RunbookRun};
+use crate::change::stamps;
 use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, status};
@@ -45,9 +46,12 @@ impl Reconciler for RunbookReconciler {
         let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
         let now = Timestamp::now();
         let facts = RunbookFacts {
-            runbook: &runbook,
+            runbook: &stamps::with_known_authors(&context.stamps, (*runbook).clone()),
             account: account.as_ref(),
-            approvals: &in_namespace(&context.caches.approvals, &namespace),
+            approvals: &stamps::counting(
+                &context.stamps,
+                in_namespace(&context.caches.approvals, &namespace),
+            ),
             policies: &context.caches.policies.state(),
             runs: &runs_of(&runbook, context, &namespace).await?,
             names: approval::names(

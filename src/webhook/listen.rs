@@ -29,7 +29,11 @@ pub async fn run(
 ) -> Result<&'static str, Box<dyn std::error::Error + Send + Sync>> {
     let config = &context.config;
     // No verdict without facts: an empty cache knows of no policy.
-    if stop.run_until_cancelled(context.caches.synced()).await.is_none() {
+    let ready = async {
+        context.caches.synced().await;
+        context.stamps.loaded(&context.client, &config.namespace).await;
+    };
+    if stop.run_until_cancelled(ready).await.is_none() {
         return Ok("admission");
     }
     let store = CertificateStore::new(context.client.clone(), &config.namespace, &config.admission.names);

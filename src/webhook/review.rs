@@ -3,6 +3,7 @@
 use json_patch::Patch;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use kube::core::{DynamicObject, Status};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::verdict::Verdict;
@@ -22,14 +23,36 @@ pub struct Unreadable {
     pub message: String,
 }
 
+/// How deeply an object may be nested, the limit of the JSON reader.
+const DEPTH: usize = 128;
+
+/// The part of a review that its answer needs. Everything else is skipped, however deep it is.
+#[derive(Deserialize)]
+struct Envelope {
+    request: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    uid: String,
+}
+
 /// Reads a review.
 ///
 /// # Errors
 /// When the body is not JSON, is no review of version v1, or lacks its request.
 pub fn read(body: &[u8]) -> Result<Request, Unreadable> {
     let unreadable = |uid: Option<String>, message: String| Unreadable { uid, message };
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| unreadable(None, format!("not JSON: {error}")))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        // Without its uid the answer would look like an outage of Mayday.
+        let uid = serde_json::from_slice::<Envelope>(body).ok().map(|envelope| envelope.request.uid);
+        let what = match &uid {
+            // The reader of `Value` has a limit of depth that skipping has not.
+            Some(_) => format!("nested too deeply, more than {DEPTH} levels: {error}"),
+            None => format!("not JSON: {error}"),
+        };
+        unreadable(uid, what)
+    })?;
     let uid = value.pointer("/request/uid").and_then(Value::as_str).map(str::to_owned);
     let version = value.get("apiVersion").and_then(Value::as_str);
     if version != Some("admission.k8s.io/v1") {
@@ -136,6 +159,20 @@ mod tests {
         {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    /// The kind: a body that only some readers can read. The refusal names what is wrong, and is no outage.
+    #[test]
+    fn a_body_that_is_nested_too_deeply_is_refused_with_its_uid() {
+        let deep = format!("{}{}", "{\"a\":".repeat(3000), format!("1{}", "}".repeat(3000)));
+        let text = body().to_string().replace("\"dryRun\"", &format!("\"more\":{deep},\"dryRun\""));
+        let error = read(text.as_bytes()).unwrap_err();
+        assert_eq!(error.uid.as_deref(), Some("u-1"));
+        assert!(error.to_string().contains("nested too deeply"), "{error}");
+        let review = serde_json::to_value(unreadable(&error)).unwrap();
+        assert_eq!(review["response"]["uid"], "u-1");
+        let cut = &text[..text.len() - 9];
+        assert_eq!(read(cut.as_bytes()).unwrap_err().uid, None, "half a body");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod change;
 mod chart;
 mod control_plane;
 mod demo;
+mod enforcement;
 mod gap;
 mod healing;
 mod intake;

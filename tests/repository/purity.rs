@@ -29,6 +29,7 @@ const ENDS: &[&str] = &[
     "change/gate/protection.rs",
     "change/gate/unauthorized.rs",
     "change/gate/usage.rs",
+    "change/gate_state.rs",
     "change/request/plan.rs",
     "detect/body.rs",
     "detect/controller.rs",

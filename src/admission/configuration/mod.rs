@@ -1,5 +1,11 @@
-//! The webhook configurations. The lease holder keeps the fields that depend on policies and certificates up
-//! to date.
+//! The admission objects of the chart: webhook configurations, admission policies and their bindings. The lease holder
+//! fills in what depends on policies and certificates, compares them whole with what they should be, and restores them
+//! (docs/decisions/0055-the-gate-is-compared-whole.md).
 
-pub mod fill;
+pub mod compare;
+pub mod definition;
+pub mod emergency;
+pub mod judge;
+pub mod restore;
 pub mod rules;
+pub mod stored;

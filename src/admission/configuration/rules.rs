@@ -12,6 +12,9 @@ use crate::api::ChangePolicy;
 use crate::api::change_policy::{ChangePolicySpec, ResourceRule};
 use crate::change::policy;
 
+/// How the names of the match conditions begin that depend on policies.
+pub const CONDITION: &str = "policy-";
+
 /// The part of one webhook that depends on the policies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filled {

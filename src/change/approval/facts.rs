@@ -8,6 +8,7 @@ use kube::api::Api;
 
 use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallRotation};
 use crate::change::policy;
+use crate::change::stamps;
 use crate::cluster::caches::{in_namespace, list_live};
 use crate::cluster::{Context, Error};
 
@@ -34,7 +35,7 @@ impl Facts {
     /// The facts as cached. They never let a change pass: the gate reads [`LiveFacts`].
     pub fn cached(context: &Context, namespace: &str) -> Facts {
         let incidents = context.caches.incidents.state();
-        let approvals = in_namespace(&context.caches.approvals, namespace);
+        let approvals = stamps::counting(&context.stamps, in_namespace(&context.caches.approvals, namespace));
         Facts::with(context, namespace, incidents, approvals)
     }
 
@@ -72,6 +73,7 @@ impl LiveFacts {
     ) -> Result<LiveFacts, Error> {
         let approvals = Api::namespaced(context.client.clone(), namespace);
         let approvals = list_live::<Approval>(approvals, &context.caches.approvals).await?;
+        let approvals = stamps::counting(&context.stamps, approvals);
         let plans = requests.filter_map(|request| request.status.as_ref()).flat_map(|status| &status.plan);
         let namespaces: BTreeSet<&str> = plans.map(policy::namespace_of).collect();
         let mut incidents = Vec::new();

@@ -112,7 +112,7 @@ impl NotCounted {
             NotCounted::OtherContent => {
                 "it names another digest or UID: look at the subject and approve it as it is now"
             }
-            NotCounted::Unstamped => "nobody knows who made it: create it again",
+            NotCounted::Unstamped => "Mayday did not admit it, so nobody knows who made it: decide again",
             NotCounted::ServiceAccount => "service accounts never approve: a person must",
             NotCounted::BreakGlass => "whoever broke the glass cannot approve: another person must",
             NotCounted::Excluded => {

@@ -15,7 +15,7 @@ use crate::api::{Approval, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::approval::facts::Facts;
 use crate::change::approval::quorum;
 use crate::change::approval::quorum::{Names, NotCounted, Rules, Subject};
-use crate::change::{approval, policy};
+use crate::change::{approval, policy, stamps};
 use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::conditions::{self, State};
 use crate::cluster::controller::{Reconciler, Requeue};
@@ -100,6 +100,9 @@ fn decide(
 ) -> (State, Reason, String) {
     let subject = &approval.spec.subject_ref;
     let uid = approval.uid().unwrap_or_default();
+    if !stamps::may_count(&context.stamps, approval) {
+        return (State::False, Reason::Unstamped, NotCounted::Unstamped.message().to_owned());
+    }
     let copied = match subject.kind {
         SubjectKind::ChangeRequest => {
             let Some(request) = get(&context.caches.requests, namespace, &subject.name) else {

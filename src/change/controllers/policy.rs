@@ -14,22 +14,25 @@ use crate::api::approval::{CountedDecision, Decision};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::{Approval, ChangePolicy};
 use crate::change::approval::binding;
+use crate::change::gate_state::{GateState, Opening, ProbeResult};
 use crate::change::policy;
-use crate::change::probe_results::{ProbeResult, ProbeResults};
 use crate::cluster::caches::{Change, Kind};
 use crate::cluster::conditions::{self, NotReady, State, set};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
+use crate::text::instant;
 
 /// Interval between looks at the result of the probe, which is sent every ten seconds.
 const LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+/// Interval between looks while the gate is open, or was a moment ago.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
 /// Maximum age of a probe result that counts.
 const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// Reconciles ChangePolicies.
 pub struct ChangePolicyReconciler {
-    /// The last result of the probe for each policy.
-    pub probes: Arc<ProbeResults>,
+    /// The last result of the probe for each policy, and whether the gate is open.
+    pub gate: Arc<GateState>,
 }
 
 impl Reconciler for ChangePolicyReconciler {
@@ -54,10 +57,11 @@ impl Reconciler for ChangePolicyReconciler {
             return Ok(Requeue::Never);
         }
         let now = Timestamp::now();
-        let next = decide(&policy, &gather(&policy, context, &self.probes), now);
+        let next = decide(&policy, &gather(&policy, context, &self.gate), now);
         let api: Api<ChangePolicy> = Api::all(context.client.clone());
         status::replace(&api, &*policy, next).await?;
-        Ok(now.checked_add(LOOK).ok().into())
+        let is_changing = self.gate.opening().is_some();
+        Ok(now.checked_add(if is_changing { SOON } else { LOOK }).ok().into())
     }
 }
 
@@ -78,10 +82,13 @@ pub struct Facts {
     pub first_counted: Option<Time>,
     /// The last result of the probe.
     pub probe: Option<ProbeResult>,
+    /// The time in which the gate is or was open; none once what passed meanwhile was looked for.
+    pub opening: Option<Opening>,
 }
 
-fn gather(policy: &ChangePolicy, context: &Context, probes: &ProbeResults) -> Facts {
-    let mut facts = Facts { probe: probes.of(&policy.name_any()), ..Facts::default() };
+fn gather(policy: &ChangePolicy, context: &Context, gate: &GateState) -> Facts {
+    let (probe, opening) = (gate.probe(&policy.name_any()), gate.opening());
+    let mut facts = Facts { probe, opening, ..Facts::default() };
     let operator_namespace = context.config.namespace.as_str();
     let existing = context.caches.namespaces.state();
     let scope = &policy.spec.scope.namespaces;
@@ -213,6 +220,18 @@ fn accepted(policy: &ChangePolicy, facts: &Facts) -> Result<String, NotReady> {
 }
 
 fn enforced(facts: &Facts, now: Timestamp) -> (State, Reason, String) {
+    match (&facts.opening, &facts.probe) {
+        (Some(Opening { closed: None, what, .. }), _) => {
+            return (State::False, Reason::GateChanged, what.clone());
+        }
+        (Some(Opening { closed: Some(closed), what, .. }), probe)
+            if probe.as_ref().is_none_or(|probe| probe.time <= *closed) =>
+        {
+            let what = format!("restored at {}, and not proved since: {what}", instant(*closed));
+            return (State::False, Reason::GateChanged, what);
+        }
+        _ => {}
+    }
     match &facts.probe {
         None => (State::Unknown, Reason::NotTried, "no unapproved change has been tried yet".to_owned()),
         Some(probe) if now.duration_since(probe.time) > FRESH => {
@@ -286,6 +305,29 @@ mod tests {
         assert!(!seen(61, Ok(())), "too long ago");
         assert!(!seen(10, Err("it passed".into())));
         assert!(!is_true(&decide(&policy(), &Facts::default(), now()).conditions, ConditionType::Enforced));
+    }
+
+    #[test]
+    fn a_changed_gate_is_not_enforced_until_a_later_probe() {
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
+        let enforced = |closed: Option<i64>, probed: i64| {
+            let opening =
+                Opening { since: at(-20), closed: closed.map(at), what: "failurePolicy is Ignore".into() };
+            let probe = ProbeResult { time: at(probed), result: Ok(()) };
+            let facts = Facts { probe: Some(probe), opening: Some(opening), ..Facts::default() };
+            let conditions = decide(&policy(), &facts, now()).conditions;
+            let found = conditions.into_iter().find(|condition| condition.type_ == "Enforced").unwrap();
+            (found.status, found.message)
+        };
+        let (status, message) = enforced(None, -1);
+        assert_eq!(
+            (status.as_str(), message.as_str()),
+            ("False", "failurePolicy is Ignore"),
+            "a probe proves too little"
+        );
+        assert!(enforced(Some(-5), -9).1.starts_with("restored at "));
+        assert_eq!(enforced(Some(-5), -5).0, "False");
+        assert_eq!(enforced(Some(-5), -4).0, "True");
     }
 
     #[test]

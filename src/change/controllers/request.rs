@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::change_request::{ChangeRequestStatus, PlannedChange, RequestState};
-use crate::api::conditions::{ConditionType, Reason, is_true};
+use crate::api::conditions::Reason;
 use crate::api::incident_status::Next;
 use crate::api::notification::SubjectKind;
 use crate::api::{self, ChangePolicy, ChangeRequest};
@@ -22,6 +22,7 @@ use crate::change::request::decide::Live;
 use crate::change::request::messages;
 use crate::change::request::messages::People;
 use crate::change::request::{plan, validate};
+use crate::change::stamps;
 use crate::cluster::caches::{Change, Kind, get, get_cluster};
 use crate::cluster::conditions::{self, NotReady};
 use crate::cluster::controller::{Reconciler, Requeue};
@@ -68,13 +69,8 @@ impl Reconciler for ChangeRequestReconciler {
                 _ => is_of_namespace && namespace == change.namespace.as_deref(),
             }
         };
-        let open = |request: &ChangeRequest| {
-            let conditions = request.status.as_ref().map_or(&[][..], |status| &status.conditions);
-            ![ConditionType::Spent, ConditionType::Expired, ConditionType::Rejected]
-                .into_iter()
-                .any(|kind| is_true(conditions, kind))
-        };
-        let found = context.caches.requests.state_filter(|request| is_concerned(request) && open(request));
+        let found =
+            context.caches.requests.state_filter(|request| is_concerned(request) && !is_settled(request));
         found.iter().map(|request| ObjectRef::from_obj(&**request)).collect()
     }
 
@@ -89,6 +85,10 @@ impl Reconciler for ChangeRequestReconciler {
         let now = Timestamp::now();
         let namespace = request.namespace().unwrap_or_default();
         let is_planned = request.status.as_ref().is_some_and(|status| status.digest.is_some());
+        // A request that cannot be asked as it is stays so: its spec never changes, and people were told to ask again.
+        if !is_planned && is_settled(&request) && !request.spec.withdrawn {
+            return Ok(Requeue::Never);
+        }
         if !is_planned {
             let result = match plan(context, &request, &namespace).await {
                 Err(Error::Terminal(message)) => Err(NotReady::Stalled(Reason::CannotPlan, message)),
@@ -141,6 +141,13 @@ impl Reconciler for ChangeRequestReconciler {
     }
 }
 
+/// Whether a request has ended, or can never be carried out: nothing else changes that, so it is not looked at again. A stale
+/// one may fit its target again.
+fn is_settled(request: &ChangeRequest) -> bool {
+    let state = request.status.as_ref().and_then(|status| status.state);
+    state.is_some_and(|state| state.is_over() && state != RequestState::Stale)
+}
+
 /// Plans a request, or says why it cannot be asked as it is.
 async fn plan(
     context: &Context,
@@ -157,7 +164,7 @@ async fn plan(
     if !problems.is_empty() {
         return Ok(Err(invalid(problems)));
     }
-    if request.spec.requester.is_none() {
+    if request.spec.requester.is_none() || !stamps::is_stamped(&context.stamps, request) {
         let message = "nobody knows who asks: it was created past Mayday's webhook; delete it and ask again";
         return Ok(Err(NotReady::Stalled(Reason::Unstamped, message.to_owned())));
     }

@@ -35,7 +35,7 @@ pub struct Difference<'a> {
 
 impl Difference<'_> {
     /// The difference as people read it. It names only the client: the user is in the audit log.
-    pub fn text(&self, namespace: &str) -> String {
+    pub fn text(&self, namespace: &str, period: &str) -> String {
         let how = match self.drift {
             Drift::Created => "was created",
             Drift::Changed => "was changed",
@@ -46,7 +46,7 @@ impl Difference<'_> {
             format!(", last by the field manager {} at {time}", last.manager)
         });
         let last = last.unwrap_or_default();
-        format!("{} {how} in {namespace} while Mayday did not run{last}", self.target.display())
+        format!("{} {how} in {namespace} {period}{last}", self.target.display())
     }
 
     /// Whether it is a use of this request.
@@ -164,11 +164,14 @@ mod tests {
     #[test]
     fn a_difference_names_the_object_and_the_last_field_manager() {
         assert_eq!(
-            difference(Drift::Changed, "03:04:05").text("shop"),
+            difference(Drift::Changed, "03:04:05").text("shop", "while Mayday did not run"),
             "configmap/limits was changed in shop while Mayday did not run, last by the field manager kubectl-edit at 2026-11-22 03:04:05 UTC"
         );
         let gone = Difference { last: None, ..difference(Drift::Deleted, "03:04:05") };
-        assert_eq!(gone.text("shop"), "configmap/limits was deleted in shop while Mayday did not run");
+        assert_eq!(
+            gone.text("shop", "while Mayday did not run"),
+            "configmap/limits was deleted in shop while Mayday did not run"
+        );
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The baseline of the protected objects in one namespace: for each kind the names with a digest, never content. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 /// Maximum number of objects in a baseline. If there are more, whole kinds are left out, the largest first.
 const MAX_OBJECTS: usize = 8000;
+/// Key of the Namespace object, which belongs to no namespaced kind.
+const NAMESPACES: &str = "namespaces";
 /// Number of characters kept of a digest.
 const DIGEST_LENGTH: usize = 16;
 
@@ -79,6 +81,14 @@ impl Baseline {
         differs
     }
 
+    /// Forgets the kinds that are not served any more, and returns those with objects, with their number.
+    pub fn lose(&mut self, served: &BTreeSet<String>) -> Vec<(String, usize)> {
+        let gone: Vec<String> =
+            self.0.keys().filter(|key| *key != NAMESPACES && !served.contains(*key)).cloned().collect();
+        let lost = gone.into_iter().filter_map(|key| Some((key.clone(), self.0.remove(&key)?.objects.len())));
+        lost.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// The objects of a kind that differ; none for a kind without a baseline.
     pub fn differences(&self, kind: &str, objects: &BTreeMap<String, String>) -> Vec<(String, Drift)> {
         let Some(KindBaseline { objects: known, .. }) = self.0.get(kind) else { return Vec::new() };
@@ -139,6 +149,19 @@ mod tests {
         let expected = expected.map(|(name, how)| (name.to_owned(), how));
         assert_eq!(baseline.differences("configmaps", &now), expected);
         assert_eq!(baseline.differences("services", &now), []);
+    }
+
+    #[test]
+    fn a_kind_that_is_gone_is_lost_once_with_its_objects() {
+        let mut baseline = Baseline::default();
+        let one = |key: &str| (key.to_owned(), map(&[("a", "1")]));
+        let empty = ("empty.example.com".to_owned(), map(&[]));
+        let found = [one("configmaps"), one("tents.example.com"), one("namespaces"), empty];
+        baseline.learn(found.into(), at(7));
+        let served = BTreeSet::from(["configmaps".to_owned()]);
+        assert_eq!(baseline.lose(&served), [("tents.example.com".to_owned(), 1)]);
+        assert_eq!(baseline.lose(&served), []);
+        assert_eq!(baseline.0.keys().collect::<Vec<_>>(), ["configmaps", "namespaces"]);
     }
 
     #[test]

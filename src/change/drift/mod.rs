@@ -2,7 +2,8 @@
 //! changes that no request, run or record explains are announced.
 //!
 //! The baseline is one ConfigMap of digests for each namespace. While Mayday runs, the gate decides every change, so the
-//! baseline follows the objects: workloads at once, other kinds every two minutes.
+//! baseline follows the objects: workloads after two seconds, other kinds every two minutes. If somebody opens the gate
+//! itself, changes are compared and announced until it is closed again.
 
 mod attribution;
 mod baseline;
@@ -10,14 +11,16 @@ mod managed_fields;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
 use kube::discovery::ApiResource;
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::policy::{self, Resource};
@@ -29,12 +32,21 @@ use crate::change::drift::attribution::Difference;
 use crate::change::drift::baseline::Baseline;
 use crate::change::drift::scan::Kind;
 use crate::change::gate::unauthorized;
+use crate::change::gate_state::{GateState, Opening};
 use crate::cluster::caches::{self, Change, Missed, in_namespace};
 use crate::cluster::{Context, Error, SharedContext};
 use crate::text::cut;
 
 /// Interval between scans of every kind.
 const INTERVAL: Duration = Duration::from_secs(120);
+/// How long a change of a workload is held back from the baseline: it may turn out that the gate was open.
+const HOLD: Duration = Duration::from_secs(2);
+/// Interval between reports while the gate is open.
+const WHILE_OPEN: Duration = Duration::from_secs(3);
+/// How long the API servers may take to heed a configuration that is right again.
+const AFTER_CLOSING: SignedDuration = SignedDuration::from_secs(3);
+/// Times in `managedFields` have whole seconds, and the gate was open a moment before that was seen.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
 /// Maximum number of differences in a namespace that are announced one by one; more are announced together.
 const ONE_BY_ONE: usize = 5;
 /// Maximum number of watched changes handled together.
@@ -43,52 +55,178 @@ const BURST: usize = 1024;
 /// Baselines by namespace, as this process last read or wrote them.
 type Baselines = BTreeMap<String, Baseline>;
 
-/// Compares once, then keeps the baselines up to date until `stop`.
-pub async fn run(context: SharedContext, stop: CancellationToken) {
+/// Compares once, then keeps the baselines up to date until `stop`. `gate` says when the gate is open.
+pub async fn run(context: SharedContext, gate: Arc<GateState>, stop: CancellationToken) {
     // Watch first, then compare: a change in between is seen by the watch.
     let changes = context.caches.changes().ready_chunks(BURST);
     futures::pin_mut!(changes);
-    let mut baselines = Baselines::new();
-    let mut seen = protected(&context);
-    // The first comparison that succeeds announces drift. Until then the baseline of the namespace must not change.
-    let mut uncompared: BTreeSet<String> = seen.iter().cloned().collect();
-    compare(&context, &mut baselines, &mut uncompared).await;
+    let mut openings = gate.watch();
+    let mut follower = Follower::new(context);
+    follower.compare().await;
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.reset();
     loop {
-        let changes = tokio::select! {
+        let due = follower.due(&gate);
+        tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {
-                // Read the baselines again, as they may have been deleted.
-                baselines.clear();
-                compare(&context, &mut baselines, &mut uncompared).await;
-                let compared: Vec<String> =
-                    protected(&context).into_iter().filter(|name| !uncompared.contains(name)).collect();
-                scan_all(&context, &mut baselines, &compared, false).await;
-                continue;
-            }
-            changes = changes.next() => changes,
-        };
-        let Some(changes) = changes else { return };
-        let touched = touched(&changes);
+            _ = openings.changed() => {}
+            _ = ticks.tick(), if gate.opening().is_none() => follower.rescan().await,
+            () = tokio::time::sleep_until(due.unwrap_or_else(far)), if due.is_some() => match gate.opening() {
+                Some(opening) => follower.report(&gate, &opening).await,
+                None => follower.learn().await,
+            },
+            changes = changes.next() => match changes {
+                Some(changes) => follower.note(&changes).await,
+                None => return,
+            },
+        }
+    }
+}
+
+/// A time that does not come, for a branch that is switched off.
+fn far() -> Instant {
+    Instant::now() + INTERVAL
+}
+
+/// Follows the protected objects.
+struct Follower {
+    context: SharedContext,
+    baselines: Baselines,
+    /// The protected namespaces, as last seen.
+    seen: Vec<String>,
+    /// The namespaces that were not compared yet since the start. The first comparison that succeeds announces drift. Until
+    /// then the baseline of the namespace must not change.
+    uncompared: BTreeSet<String>,
+    /// Namespaces whose workloads were changed, and since when.
+    touched: BTreeSet<String>,
+    touched_since: Option<Instant>,
+    /// When the last report during an opening was made.
+    reported: Option<Instant>,
+}
+
+impl Follower {
+    fn new(context: SharedContext) -> Follower {
+        let seen = protected(&context);
+        let uncompared = seen.iter().cloned().collect();
+        let baselines = Baselines::new();
+        Follower {
+            context,
+            baselines,
+            seen,
+            uncompared,
+            touched: BTreeSet::new(),
+            touched_since: None,
+            reported: None,
+        }
+    }
+
+    /// When something is due: while the gate is open, or was until a moment ago, the next report; else the time to learn
+    /// what was changed.
+    fn due(&self, gate: &GateState) -> Option<Instant> {
+        match gate.opening() {
+            Some(_) => Some(self.reported.map_or_else(Instant::now, |last| last + WHILE_OPEN)),
+            None => self.touched_since.map(|since| since + HOLD),
+        }
+    }
+
+    /// Compares the namespaces that were not compared yet since the start, and announces drift.
+    async fn compare(&mut self) {
+        let namespaces: Vec<String> = self.uncompared.iter().cloned().collect();
+        let stopped = Period::Stopped;
+        for done in scan_all(&self.context, &mut self.baselines, &namespaces, Some(&stopped)).await {
+            self.uncompared.remove(&done);
+        }
+    }
+
+    fn compared(&self) -> Vec<String> {
+        protected(&self.context).into_iter().filter(|name| !self.uncompared.contains(name)).collect()
+    }
+
+    /// Scans every kind.
+    async fn rescan(&mut self) {
+        // Read the baselines again, as they may have been deleted.
+        self.baselines.clear();
+        self.compare().await;
+        let compared = self.compared();
+        scan_all(&self.context, &mut self.baselines, &compared, None).await;
+    }
+
+    /// Notes which objects were changed.
+    async fn note(&mut self, changes: &[Result<Change, Missed>]) {
+        let touched = touched(changes);
         if touched.policies {
             // Namespaces of a new policy get a baseline at once.
-            let now = protected(&context);
-            let new: Vec<String> = now.iter().filter(|name| !seen.contains(name)).cloned().collect();
-            scan_all(&context, &mut baselines, &new, false).await;
-            seen = now;
+            let now = protected(&self.context);
+            let new: Vec<String> = now.iter().filter(|name| !self.seen.contains(name)).cloned().collect();
+            scan_all(&self.context, &mut self.baselines, &new, None).await;
+            self.seen = now;
         }
         // Most changes touch no workload.
-        if !touched.everywhere && touched.namespaces.is_empty() {
-            continue;
+        let namespaces = protected(&self.context).into_iter();
+        let before = self.touched.len();
+        self.touched.extend(
+            namespaces.filter(|name| touched.everywhere || touched.namespaces.contains(name.as_str())),
+        );
+        if self.touched.len() > before {
+            self.touched_since.get_or_insert_with(Instant::now);
         }
-        for namespace in protected(&context) {
-            let is_touched = touched.everywhere || touched.namespaces.contains(namespace.as_str());
-            if is_touched && !uncompared.contains(&namespace) {
-                let result =
-                    update(&context, &mut baselines, &namespace, &scan::workload_kinds(), false).await;
+    }
+
+    /// Takes what was changed into the baselines: the gate has judged it.
+    async fn learn(&mut self) {
+        self.touched_since = None;
+        for namespace in std::mem::take(&mut self.touched) {
+            if !self.uncompared.contains(&namespace) {
+                let kinds = scan::workload_kinds();
+                let result = update(&self.context, &mut self.baselines, &namespace, &kinds, None).await;
                 log(&namespace, &result);
             }
+        }
+    }
+
+    /// Compares every kind and announces what was changed since the gate is open.
+    async fn report(&mut self, gate: &GateState, opening: &Opening) {
+        self.reported = Some(Instant::now());
+        let started = Timestamp::now();
+        let compared = self.compared();
+        let open = Period::Open { since: opening.since };
+        let done = scan_all(&self.context, &mut self.baselines, &compared, Some(&open)).await;
+        let is_over = opening.closed.is_some_and(|closed| started.duration_since(closed) > AFTER_CLOSING);
+        if is_over && done.len() == compared.len() {
+            (self.touched_since, self.reported) = (None, None);
+            self.touched.clear();
+            gate.settle(opening);
+        }
+    }
+}
+
+/// The time in which a change was not judged by the gate.
+#[derive(Clone, Debug)]
+enum Period {
+    /// Mayday did not run.
+    Stopped,
+    /// The gate was open.
+    Open {
+        /// From when on.
+        since: Timestamp,
+    },
+}
+
+impl Period {
+    /// Whether a difference may be of this time. Without the time of its last write it may.
+    fn may_hold(&self, difference: &Difference<'_>) -> bool {
+        match (self, &difference.last) {
+            (Period::Open { since }, Some(last)) => {
+                last.time >= since.saturating_sub(SLACK).unwrap_or(*since)
+            }
+            _ => true,
+        }
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Period::Stopped => "while Mayday did not run",
+            Period::Open { .. } => "while the change gate was open",
         }
     }
 }
@@ -129,20 +267,12 @@ fn protected(context: &Context) -> Vec<String> {
     policy::protected_namespaces(&context.caches.policies.state(), &context.config.namespace)
 }
 
-/// Compares the namespaces that were not compared yet since the start, and announces drift.
-async fn compare(context: &Context, baselines: &mut Baselines, uncompared: &mut BTreeSet<String>) {
-    let namespaces: Vec<String> = uncompared.iter().cloned().collect();
-    for done in scan_all(context, baselines, &namespaces, true).await {
-        uncompared.remove(&done);
-    }
-}
-
 /// Updates the baselines of these namespaces for every kind. Returns the namespaces for which that succeeded.
 async fn scan_all(
     context: &Context,
     baselines: &mut Baselines,
     namespaces: &[String],
-    announce: bool,
+    announce: Option<&Period>,
 ) -> Vec<String> {
     if namespaces.is_empty() {
         return Vec::new();
@@ -157,6 +287,10 @@ async fn scan_all(
     let mut done = Vec::new();
     for namespace in namespaces {
         let result = update(context, baselines, namespace, &kinds, announce).await;
+        let result = match result {
+            Ok(()) => report_lost_kinds(context, baselines, namespace, &kinds).await,
+            failed => failed,
+        };
         log(namespace, &result);
         if result.is_ok() {
             done.push(namespace.clone());
@@ -171,17 +305,17 @@ fn log(namespace: &str, result: &Result<(), Error>) {
     }
 }
 
-/// Compares these kinds in a namespace with the baseline, announces drift if `announce` is set, and stores the new
-/// baseline.
+/// Compares these kinds in a namespace with the baseline, announces drift of a period in which the gate judged nothing, and
+/// stores the new baseline.
 async fn update(
     context: &Context,
     baselines: &mut Baselines,
     namespace: &str,
     kinds: &[ApiResource],
-    announce: bool,
+    announce: Option<&Period>,
 ) -> Result<(), Error> {
-    let found = scan::find(context, namespace, kinds, announce).await?;
-    let name = format!("mayday-baseline-{namespace}");
+    let found = scan::find(context, namespace, kinds, announce.is_some()).await?;
+    let name = baseline_name(namespace);
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &context.config.namespace);
     // Taken out, so that it is read again after an error.
     let mut baseline = match baselines.remove(namespace) {
@@ -191,11 +325,12 @@ async fn update(
             map.map(|map| Baseline::read(&map.data.unwrap_or_default())).unwrap_or_default()
         }
     };
-    if announce {
+    if let Some(period) = announce {
         let differences = differences(&baseline, &found);
-        let drift =
-            differences.into_iter().filter(|difference| !is_attributed(context, namespace, difference));
-        announce_all(context, namespace, drift.collect()).await?;
+        let drift = differences.into_iter().filter(|difference| {
+            period.may_hold(difference) && !is_attributed(context, namespace, difference)
+        });
+        announce_all(context, namespace, drift.collect(), period).await?;
     }
     let digests = found.into_iter().map(|(key, kind)| {
         let objects = kind.objects.into_iter().map(|(name, found)| (name, found.digest)).collect();
@@ -214,10 +349,57 @@ async fn update(
             "too many objects for a baseline: these kinds are not compared"
         );
     }
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
-    api.patch(&name, &PatchParams::apply("mayday-drift").force(), &Patch::Apply(map)).await?;
+    store_baseline(context, namespace, data).await?;
     baselines.insert(namespace.to_owned(), baseline);
     Ok(())
+}
+
+/// Announces the kinds whose definition was deleted, and with it all their objects in a namespace, of which nobody is asked.
+/// The baseline forgets them.
+async fn report_lost_kinds(
+    context: &Context,
+    baselines: &mut Baselines,
+    namespace: &str,
+    kinds: &[ApiResource],
+) -> Result<(), Error> {
+    let Some(baseline) = baselines.get_mut(namespace) else { return Ok(()) };
+    let lost = baseline.lose(&kinds.iter().map(scan::key).collect());
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let (data, _) = baseline.written();
+    let policies = context.caches.policies.state();
+    for (key, count) in lost {
+        let (plural, group) = key.split_once('.').unwrap_or((&key, ""));
+        let protecting =
+            policy::protecting(&policies, &Resource { group, plural, namespace }, &context.config.namespace);
+        let object = ObjectRef {
+            api_version: "apiextensions.k8s.io/v1".into(),
+            kind: "CustomResourceDefinition".into(),
+            name: key.clone(),
+        };
+        let what = format!(
+            "customresourcedefinition/{key} was deleted in the cluster, and with it {count} objects in {namespace}"
+        );
+        announce(context, namespace, object, what, &protecting).await?;
+    }
+    store_baseline(context, namespace, data).await
+}
+
+async fn store_baseline(
+    context: &Context,
+    namespace: &str,
+    data: BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let name = baseline_name(namespace);
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &context.config.namespace);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
+    api.patch(&name, &PatchParams::apply("mayday-drift").force(), &Patch::Apply(map)).await?;
+    Ok(())
+}
+
+fn baseline_name(namespace: &str) -> String {
+    format!("mayday-baseline-{namespace}")
 }
 
 /// The differences from the baseline, kind by kind. Pure.
@@ -260,30 +442,33 @@ async fn announce_all(
     context: &Context,
     namespace: &str,
     differences: Vec<Difference<'_>>,
+    period: &Period,
 ) -> Result<(), Error> {
     let policies = context.caches.policies.state();
     if differences.len() > ONE_BY_ONE {
         let policies = policy::covering(&policies, namespace, &context.config.namespace);
         let itself =
             ObjectRef { api_version: "v1".into(), kind: "Namespace".into(), name: namespace.to_owned() };
-        return announce(context, namespace, itself, summary(&differences, namespace), &policies).await;
+        return announce(context, namespace, itself, summary(&differences, namespace, period), &policies)
+            .await;
     }
     for difference in differences {
         let resource = Resource { group: difference.target.group(), plural: difference.plural, namespace };
         let protecting = policy::protecting(&policies, &resource, &context.config.namespace);
-        let what = difference.text(namespace);
+        let what = difference.text(namespace, period.words());
         announce(context, namespace, difference.target, what, &protecting).await?;
     }
     Ok(())
 }
 
 /// Many differences in one text.
-fn summary(differences: &[Difference<'_>], namespace: &str) -> String {
+fn summary(differences: &[Difference<'_>], namespace: &str, period: &Period) -> String {
     let first: Vec<String> =
         differences.iter().take(ONE_BY_ONE).map(|difference| difference.target.display()).collect();
     format!(
-        "{} objects were changed in {namespace} while Mayday did not run: {} and {} more",
+        "{} objects were changed in {namespace} {}: {} and {} more",
         differences.len(),
+        period.words(),
         first.join(", "),
         differences.len() - first.len()
     )

@@ -56,6 +56,11 @@ impl Found {
     }
 }
 
+/// The key of a kind in a baseline: `configmaps`, `deployments.apps`. For a custom kind it is the name of its definition.
+pub fn key(kind: &ApiResource) -> String {
+    format!("{}.{}", kind.plural, kind.group).trim_end_matches('.').to_owned()
+}
+
 /// The namespaced kinds that can be listed, without Secrets.
 ///
 /// # Errors
@@ -145,8 +150,7 @@ pub async fn find(
                 of_kind.insert(name.clone(), Found::by_metadata(metadata)?);
             }
         }
-        let key = format!("{}.{}", resource.plural, resource.group).trim_end_matches('.').to_owned();
-        found.insert(key, Kind { resource: resource.clone(), objects: of_kind });
+        found.insert(key(resource), Kind { resource: resource.clone(), objects: of_kind });
     }
     if let Some(itself) = get_cluster(&context.caches.namespaces, namespace) {
         let itself = Found::by_content(serde_json::to_value(&*itself)?, None)?;

@@ -255,6 +255,8 @@ impl Entry<'_> {
             digest,
             version: action.version().map(|version| version.to_string()),
             by: action.caller.user.clone(),
+            // A token of a ServiceAccount may carry another mark than the logins of people.
+            impersonated: !action.caller.direct && !action.caller.is_service_account(),
             time: stored_time(now),
             delta: action.delta.clone(),
             restored_time: None,

@@ -52,6 +52,29 @@ pub async fn announce(
     }
 }
 
+/// Stores a change of the gate or of a policy itself, and tells the people of every namespace under the policy. It is recorded
+/// once, and in each of these namespaces, where the channels are, each person hears of it once.
+pub async fn alarm(
+    context: &Context,
+    policy: &ChangePolicy,
+    namespaces: &[&str],
+    change: &UnauthorizedChange,
+    now: Timestamp,
+) {
+    let mut told = Ok(());
+    for namespace in namespaces {
+        // Everybody there is concerned: no service owns the object.
+        let local = UnauthorizedChange { namespace: (*namespace).to_owned(), ..change.clone() };
+        let messages = messages(change, &concerned(context, &local), now);
+        told = told.and(notify::create(context, &Subject::policy(policy, namespace), &messages).await);
+    }
+    let stored = store(context, policy, change, &[], now).await;
+    if let Err(error) = told.and(stored) {
+        tracing::error!(policy = policy.name_any(), what = change.what, by = change.by, %error,
+            "an unauthorized change was not recorded");
+    }
+}
+
 fn change(action: &Action, kind: UnauthorizedKind, now: Timestamp) -> Option<UnauthorizedChange> {
     let what = cut(&refusal::what(action), 500);
     let time = stored_time(now);
@@ -88,7 +111,8 @@ async fn store(
     let told = notify::create(context, &Subject::policy(policy, &change.namespace), messages).await;
     let (name, api) = (policy.name_any(), Api::all(context.client.clone()));
     for _ in 0..ATTEMPTS {
-        let policy: ChangePolicy = api.get(&name).await?;
+        // A policy that was deleted has no status any more; its people were told.
+        let Some(policy): Option<ChangePolicy> = api.get_opt(&name).await? else { return told };
         let mut next = policy.status.clone().unwrap_or_default();
         if is_known(&next) {
             return told;
@@ -116,6 +140,7 @@ fn text(change: &UnauthorizedChange) -> String {
     let typed = describe::typed(&change.object);
     let place = match change.object.kind.as_str() {
         "Namespace" => String::new(),
+        _ if change.namespace.is_empty() => String::new(),
         _ => format!("-n {} ", change.namespace),
     };
     let look = if change.what.starts_with(describe::DELETION) || change.what.contains(" was deleted in ") {
@@ -127,6 +152,12 @@ fn text(change: &UnauthorizedChange) -> String {
     match (change.kind, &change.by) {
         (UnauthorizedKind::BreakGlass, Some(by)) => format!(
             "{by} broke the glass at {time}: {}. Nobody approved it; two people must sign it off. {look}",
+            change.what
+        ),
+        (UnauthorizedKind::GateChanged, _) => format!(
+            "The gate itself was changed, seen at {time}: {}. Meanwhile changes of protected objects could pass without an \
+             approval; those that are found follow. Who it was is in the audit log of the API server. Look: kubectl get \
+             {typed} -o yaml --show-managed-fields",
             change.what
         ),
         _ => {

@@ -32,6 +32,8 @@ pub struct Stored {
     pub runs: Vec<Arc<RunbookRun>>,
     /// People by name, for texts about missing approvals.
     pub names: Names,
+    /// Whether the guard admitted the run, so that it is known who started it.
+    pub is_stamped: bool,
 }
 
 /// The permit, and what it is based on.
@@ -99,6 +101,7 @@ pub fn permit(
         incidents: &stored.incidents,
         policies: &stored.policies,
         runs: &stored.runs,
+        is_stamped: stored.is_stamped,
     };
     let permit = permit::decide(&facts, now);
     Asked { begins: begins && permit == Permit::Go, permit, relied_on, decisions: own.decisions }

@@ -12,6 +12,7 @@ use super::ask::Stored;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::RunbookRunStatus;
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::change::stamps;
 use crate::cluster::caches::{in_namespace, list_live};
 use crate::cluster::{Context, Error};
 use crate::runbook::{approval, identity};
@@ -46,7 +47,8 @@ pub async fn incident(context: &Context, run: &RunbookRun) -> Result<Option<Inci
 /// # Errors
 /// When the API server does not answer.
 pub async fn approvals(context: &Context, run: &RunbookRun) -> Result<Vec<Arc<Approval>>, Error> {
-    list_live(api(context, run), &context.caches.approvals).await
+    let all = list_live(api(context, run), &context.caches.approvals).await?;
+    Ok(stamps::counting(&context.stamps, all))
 }
 
 /// What is stored now about a run that asks whether it may go on. The other runs are read only before the run begins;
@@ -67,11 +69,13 @@ pub async fn stored(
     };
     let uid = status.snapshot.as_ref().map(|snapshot| snapshot.uid.as_str());
     let runbook = runbook(context, run).await?.filter(|runbook| runbook.uid().as_deref() == uid);
+    let runbook = runbook.map(|runbook| stamps::with_known_authors(&context.stamps, runbook));
     let account = api::<ServiceAccount>(context, run).get_opt(&spec.service_account_name).await?;
     Ok(Stored {
         runbook,
         account: identity::fit(account.as_ref(), &namespace, &spec.service_account_name),
         approvals: approvals(context, run).await?,
+        is_stamped: stamps::is_stamped(&context.stamps, run),
         policies: list_live(Api::all(context.client.clone()), &caches.policies).await?,
         incidents: list_live(api(context, run), &caches.incidents).await?,
         runs,

@@ -72,6 +72,8 @@ pub struct PermitFacts<'a> {
     pub policies: &'a [Arc<ChangePolicy>],
     /// The runs of the namespace.
     pub runs: &'a [Arc<RunbookRun>],
+    /// Whether the guard admitted the run, so that it is known who started it.
+    pub is_stamped: bool,
 }
 
 /// Decides. An unknown fact counts as no.
@@ -80,6 +82,10 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     let namespace = run.namespace().unwrap_or_default();
     if let Some(message) = incident_ended(run, facts.status, facts.incident) {
         return Permit::Stop(RunState::Cancelled, message);
+    }
+    if !facts.is_stamped {
+        let message = "it was created past Mayday's webhook, so nobody knows who started it: start it again";
+        return Permit::Stop(RunState::Cancelled, message.to_owned());
     }
     // A rejection is final, even if no approval is needed.
     if let Approved::Rejected(by) = facts.run_approved {

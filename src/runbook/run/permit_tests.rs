@@ -12,6 +12,7 @@ struct World {
     others: Vec<Arc<Incident>>,
     automation: Value,
     runs: Vec<Arc<RunbookRun>>,
+    is_stamped: bool,
 }
 
 impl World {
@@ -37,6 +38,7 @@ impl World {
             others: Vec::new(),
             automation: json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "PerRun"}),
             runs: Vec::new(),
+            is_stamped: true,
         }
     }
 
@@ -63,6 +65,7 @@ impl World {
             incidents: &self.others,
             policies: &[Arc::new(policy)],
             runs: &self.runs,
+            is_stamped: self.is_stamped,
         };
         decide(&facts, Timestamp::from_second(1_000_000).unwrap())
     }
@@ -73,6 +76,14 @@ impl World {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The kind: an object in somebody's name that the guard did not admit.
+#[test]
+fn a_run_that_the_guard_did_not_admit_never_acts() {
+    let world = World { is_stamped: false, ..World::new() };
+    let Permit::Stop(RunState::Cancelled, why) = world.decide() else { panic!("{:?}", world.decide()) };
+    assert!(why.ends_with("start it again"), "{why}");
 }
 
 fn incident(status: Value) -> Incident {

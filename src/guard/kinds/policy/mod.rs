@@ -48,7 +48,7 @@ pub fn change(
         return Ruling::Allow;
     }
     if breaks_glass {
-        return Ruling::BreakGlass;
+        return Ruling::BreakGlass(looser.join(", "));
     }
     let ask = Command::new(Verb::Ask).namespace(operator_namespace);
     let ask = match new {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn its_break_glass_may_always_and_only_the_stored_one() {
-        assert_eq!(by("shop-break-glass", json!({}), warn()), Ruling::BreakGlass);
+        assert_eq!(by("shop-break-glass", json!({}), warn()), Ruling::BreakGlass("spec.enforcement".into()));
         let own = Some(json!({"spec": {"enforcement": "Warn", "breakGlass": {"groups": ["x"]}}}));
         assert!(matches!(by("x", json!({}), own), Ruling::Quorum(_)));
     }
