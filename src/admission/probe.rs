@@ -110,7 +110,7 @@ async fn turn(context: &SharedContext, state: &GateState, shape: Shape) -> bool 
         let existing: Vec<&str> = all.iter().copied().filter(exists).collect();
         for namespace in if existing.is_empty() { all } else { existing } {
             let sent = send(context, namespace, shape).await;
-            result = result.and(proof(namespace, sent.as_ref().map(|()| ())));
+            result = result.and(proof(namespace, sent.as_ref().err().map_or(Ok(()), Err)));
         }
         everywhere &= result.is_ok();
         state.record(&protecting.name_any(), ProbeResult { time: Timestamp::now(), result });

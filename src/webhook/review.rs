@@ -164,7 +164,7 @@ mod tests {
     /// The kind: a body that only some readers can read. The refusal names what is wrong, and is no outage.
     #[test]
     fn a_body_that_is_nested_too_deeply_is_refused_with_its_uid() {
-        let deep = format!("{}{}", "{\"a\":".repeat(3000), format!("1{}", "}".repeat(3000)));
+        let deep = format!("{}1{}", "{\"a\":".repeat(3000), "}".repeat(3000));
         let text = body().to_string().replace("\"dryRun\"", &format!("\"more\":{deep},\"dryRun\""));
         let error = read(text.as_bytes()).unwrap_err();
         assert_eq!(error.uid.as_deref(), Some("u-1"));

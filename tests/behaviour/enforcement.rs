@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::audit;
+use crate::change::shop::GLASS;
 use crate::shop::Shop;
 use crate::support::{Cluster, Person, condition, eventually, within};
 
@@ -258,6 +259,7 @@ fn a_change_of_the_gate_itself_is_restored_and_reported() {
     eventually("the gate is proved again", || is_enforced(&admin));
     the_emergency_switch_holds(&admin);
     forged_decisions_count_for_nothing(&shop);
+    a_policy_loosened_by_break_glass_is_an_alarm(&shop);
     a_kind_is_not_deleted(&admin);
     // What was restored belongs to the chart as before.
     cluster.script("install", &[cluster.path(), "--set", "webhook.timeoutSeconds=4"]);
@@ -369,6 +371,44 @@ fn forged_decisions_count_for_nothing(shop: &Shop<'_>) {
         (admin.reads("chg/checkout-v9 -n shop")["status"]["state"] == "Approved").then_some(())
     });
     shop.emil.types(apply).passes();
+}
+
+/// The kind: a use of the break-glass group. A write to the policy itself is one like any other.
+fn a_policy_loosened_by_break_glass_is_an_alarm(shop: &Shop<'_>) {
+    let admin = &shop.admin;
+    eventually("the policy is in force", || {
+        admin.reads("cpol/production")["status"]["inForceSinceTime"].is_string().then_some(())
+    });
+    admin
+        .types("kubectl create clusterrole policies --verb=get,patch --resource=changepolicies.mayday.dev")
+        .passes();
+    admin
+        .types("kubectl create clusterrolebinding policies --clusterrole=policies --group=shop-break-glass")
+        .passes();
+    let set = |mode: &str| {
+        format!(r#"kubectl patch cpol production --type merge -p '{{"spec":{{"enforcement":"{mode}"}}}}'"#)
+    };
+    assert!(admin.types(&set("Warn")).is_refused().contains("takes the approvals"));
+    admin.types(&format!("{} {GLASS} --dry-run=server", set("Warn"))).passes();
+    admin.types(&format!("{} {GLASS}", set("Warn"))).passes();
+    eventually("it is recorded", || {
+        let found = recorded(admin);
+        let all: Vec<_> = found.iter().filter(|one| one.starts_with("BreakGlass")).collect();
+        (all == ["BreakGlass changepolicy/production was loosened: spec.enforcement"]).then_some(())
+    });
+    eventually("everybody hears of it", || {
+        let all = shop.receiver.messages();
+        let is_told = |user: &str| {
+            all.iter().any(|one| {
+                one.address() == user
+                    && one.text().starts_with("emil broke the glass at ")
+                    && one.text().contains("was loosened")
+            })
+        };
+        ["amir", "bea", "emil", "lena"].into_iter().all(is_told).then_some(())
+    });
+    admin.types(&set("Deny")).passes();
+    eventually("the gate is proved again", || is_enforced(admin));
 }
 
 /// The kind: all objects of a kind go without being judged one by one.
