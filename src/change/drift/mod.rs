@@ -68,7 +68,13 @@ pub async fn run(context: SharedContext, gate: Arc<GateState>, stop: Cancellatio
     loop {
         let due = follower.due(&gate);
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                // Otherwise the next start would take what is held back for a change that nobody judged.
+                if gate.opening().is_none() {
+                    follower.learn().await;
+                }
+                return;
+            }
             _ = openings.changed() => {}
             _ = ticks.tick(), if gate.opening().is_none() => follower.rescan().await,
             () = tokio::time::sleep_until(due.unwrap_or_else(far)), if due.is_some() => match gate.opening() {
