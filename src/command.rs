@@ -24,6 +24,7 @@ pub enum Verb {
     Ask,
     BreakGlass,
     Cancel,
+    Completion,
     Declare,
     Lead,
     Note,
@@ -33,6 +34,7 @@ pub enum Verb {
     Run,
     Show,
     Update,
+    Version,
     Who,
     Withdraw,
 }
@@ -47,6 +49,7 @@ impl Verb {
         Verb::Ask,
         Verb::BreakGlass,
         Verb::Cancel,
+        Verb::Completion,
         Verb::Declare,
         Verb::Lead,
         Verb::Note,
@@ -56,6 +59,7 @@ impl Verb {
         Verb::Run,
         Verb::Show,
         Verb::Update,
+        Verb::Version,
         Verb::Who,
         Verb::Withdraw,
     ];
@@ -70,6 +74,7 @@ impl Verb {
             Verb::Ask => "ask",
             Verb::BreakGlass => "break-glass",
             Verb::Cancel => "cancel",
+            Verb::Completion => "completion",
             Verb::Declare => "declare",
             Verb::Lead => "lead",
             Verb::Note => "note",
@@ -79,6 +84,7 @@ impl Verb {
             Verb::Run => "run",
             Verb::Show => "show",
             Verb::Update => "update",
+            Verb::Version => "version",
             Verb::Who => "who",
             Verb::Withdraw => "withdraw",
         }
@@ -99,9 +105,11 @@ impl Verb {
                 Flag::Why,
             ],
             Verb::BreakGlass => &[Flag::Group, Flag::Why],
+            Verb::Declare => &[Flag::Service, Flag::Severity],
             Verb::Lead => &[Flag::To],
             Verb::Resolve => &[Flag::Ask, Flag::DuplicateOf, Flag::Outcome, Flag::Reason],
             Verb::Run => &[Flag::Incident],
+            Verb::Show | Verb::Who => &[Flag::AllNamespaces],
             Verb::Update => &[Flag::External],
             _ => &[],
         }
@@ -112,6 +120,7 @@ impl Verb {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the words of the command line; the plugin's help explains each")]
 pub enum Flag {
+    AllNamespaces,
     Ask,
     Delete,
     DuplicateOf,
@@ -127,6 +136,8 @@ pub enum Flag {
     Reason,
     Restart,
     Scale,
+    Service,
+    Severity,
     To,
     Why,
 }
@@ -135,6 +146,7 @@ impl Flag {
     /// The word on the command line.
     pub fn word(self) -> &'static str {
         match self {
+            Flag::AllNamespaces => "--all-namespaces",
             Flag::Ask => "--ask",
             Flag::Delete => "--delete",
             Flag::DuplicateOf => "--duplicate-of",
@@ -150,6 +162,8 @@ impl Flag {
             Flag::Reason => "--reason",
             Flag::Restart => "--restart",
             Flag::Scale => "--scale",
+            Flag::Service => "--service",
+            Flag::Severity => "--severity",
             Flag::To => "--to",
             Flag::Why => "--why",
         }
@@ -270,6 +284,7 @@ pub fn shapes() -> Vec<Command> {
         why(bare(Verb::BreakGlass)).then_command(),
         why(bare(Verb::BreakGlass).flag(Flag::Group, "NAME")).then_command(),
         on(Verb::Cancel, "run"),
+        bare(Verb::Declare).word(TEXT).flag(Flag::Service, "checkout").flag(Flag::Severity, "SEV2"),
         on(Verb::Lead, "inc"),
         on(Verb::Lead, "inc").flag(Flag::To, "USER"),
         on(Verb::Note, "inc").word(TEXT),
@@ -277,10 +292,16 @@ pub fn shapes() -> Vec<Command> {
         on(Verb::Report, "inc"),
         on(Verb::Resolve, "inc").switch(Flag::Ask),
         resolve("unproved").flag(Flag::Reason, TEXT).switch(Flag::Ask),
+        resolve("unproved").flag(Flag::Reason, TEXT),
         resolve("duplicate").flag(Flag::Reason, TEXT).flag(Flag::DuplicateOf, "inc/y").switch(Flag::Ask),
         bare(Verb::Run).word("x"),
         bare(Verb::Run).word("x").flag(Flag::Incident, "y"),
         bare(Verb::Show),
+        Command::new(Verb::Completion).word("bash"),
+        Command::new(Verb::Show).switch(Flag::AllNamespaces),
+        bare(Verb::Show).word("rb"),
+        Command::new(Verb::Version),
+        Command::new(Verb::Who).switch(Flag::AllNamespaces),
         on(Verb::Show, "chg"),
         on(Verb::Show, "inc"),
         on(Verb::Show, "rb"),
@@ -321,7 +342,7 @@ mod tests {
             shapes
                 .any(|shape| word.is_none_or(|word| shape.arguments.iter().any(|argument| argument == word)))
         };
-        for verb in Verb::ALL.iter().filter(|verb| **verb != Verb::Declare) {
+        for verb in Verb::ALL {
             assert!(is_shown(*verb, None), "{verb:?}");
             for flag in verb.flags() {
                 assert!(is_shown(*verb, Some(flag.word())), "{verb:?} {flag:?}");

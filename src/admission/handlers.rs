@@ -25,14 +25,17 @@ impl Handlers {
     }
 
     async fn decide(&self, request: &Request) -> Verdict {
-        match guard::rule(&self.context, request).await {
-            Ok(Ruling::Allow) => Verdict::allow(),
-            Ok(Ruling::BreakGlass(looser)) => broken_policy::report(&self.context, request, &looser).await,
-            Ok(Ruling::Refuse(message)) => Verdict::refuse(message),
-            Ok(Ruling::Quorum(message)) => {
+        let judged = match guard::rule(&self.context, request).await {
+            Ok(judged) => judged,
+            Err(verdict) => return verdict,
+        };
+        match judged.ruling {
+            Ruling::Allow => Verdict::Allow { warnings: judged.warnings, audit: BTreeMap::new() },
+            Ruling::BreakGlass(looser) => broken_policy::report(&self.context, request, &looser).await,
+            Ruling::Refuse(message) => Verdict::refuse(message),
+            Ruling::Quorum(message) => {
                 by_quorum(gate::review_by_quorum(&self.context, request, &message).await)
             }
-            Err(verdict) => verdict,
         }
     }
 }

@@ -36,6 +36,11 @@ pub const SOURCE_MEMBERS: &[&str] =
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Receiving\")].status"
     ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Open", type_ = "integer", json_path = ".status.open"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

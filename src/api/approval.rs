@@ -30,7 +30,13 @@ use super::common::UidRef;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Counted\")].status"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        priority = 1
+    )
 )]
 #[x_kube(validation = ("self == oldSelf", "a decision is never edited: delete your own Approve, or create another"))]
 pub struct ApprovalSpec {

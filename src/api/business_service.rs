@@ -31,6 +31,11 @@ use super::incident::Audience;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Healthy\")].status"
     ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Incident", type_ = "string", json_path = ".status.incidentRef.name"),
     printcolumn(name = "On-Duty", type_ = "string", json_path = ".status.onDuty"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

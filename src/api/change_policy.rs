@@ -32,6 +32,11 @@ use super::runbook::{RunApproval, Start};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Enforced\")].status"
     ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Incidents", type_ = "integer", json_path = ".status.incidents"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -33,7 +33,13 @@ use super::one_of::{SET_ONE, exactly_one};
     printcolumn(name = "Missing", type_ = "string", json_path = ".status.missing"),
     printcolumn(name = "Requester", type_ = "string", json_path = ".spec.requester.user"),
     printcolumn(name = "Uses", type_ = "string", json_path = ".status.uses"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        priority = 1
+    )
 )]
 #[x_kube(validation = (
     "self.reason == oldSelf.reason && has(self.requester) == has(oldSelf.requester) && (!has(self.requester) || self.requester == oldSelf.requester) && has(self.actors) == has(oldSelf.actors) && (!has(self.actors) || self.actors == oldSelf.actors) && has(self.incidentRef) == has(oldSelf.incidentRef) && (!has(self.incidentRef) || self.incidentRef == oldSelf.incidentRef) && self.changes.size() == oldSelf.changes.size() && self.partial == oldSelf.partial && has(self.window) == has(oldSelf.window) && (!has(self.window) || self.window == oldSelf.window) && self.maxUses == oldSelf.maxUses && has(self.rollback) == has(oldSelf.rollback)",

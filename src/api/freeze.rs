@@ -25,11 +25,16 @@ use super::oncall_rotation::Weekday;
     derive = "Default",
     derive = "PartialEq",
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name"),
-    printcolumn(name = "Stops", type_ = "string", json_path = ".spec.stops"),
+    printcolumn(name = "Stops", type_ = "string", json_path = ".status.stops"),
     printcolumn(
         name = "Active",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Active\")].status"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
     printcolumn(name = "Until", type_ = "string", json_path = ".spec.endTime")
 )]
@@ -102,6 +107,9 @@ pub struct FreezeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
+    /// What it stops, in words: `Changes, Automation`.
+    #[schemars(length(max = 63))]
+    pub stops: Option<String>,
     /// When the freeze ends; while it is not active, when the next one ends.
     pub until_time: Option<Time>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::ReturnToService;
 use super::common::{NameRef, ObjectRef, Severity, UserRef, same_second};
-use super::incident_status::{IncidentState, IncidentStatus};
+use super::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus};
 use super::review::Review;
 
 /// One outage, from the first signal to the closed review. Monitoring, `kubectl mayday declare` or a person
@@ -32,7 +32,13 @@ use super::review::Review;
     printcolumn(name = "Waiting-On", type_ = "string", json_path = ".status.waitingOn"),
     printcolumn(name = "Lead", type_ = "string", json_path = ".status.lead.user"),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.startTime"),
-    printcolumn(name = "Title", type_ = "string", json_path = ".spec.title")
+    printcolumn(name = "Title", type_ = "string", json_path = ".spec.title"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        priority = 1
+    )
 )]
 #[x_kube(validation = (
     "!has(self.resolution) || self.resolution.outcome == 'Restored' || has(self.resolution.reason)",
@@ -108,6 +114,9 @@ pub struct IncidentSpec {
     pub review: Option<Review>,
 }
 
+/// Name of the check that asks a person whether an outage is over that only people have reported.
+pub const REPORTED: &str = "reported";
+
 /// CEL rule for an append-only list of at most `most` items. It compares each index once. The API server
 /// charges a search of a list by the length of its text, and an object whose rule costs too much could never
 /// be written again.
@@ -140,10 +149,46 @@ impl Incident {
     }
 
     /// Whether Mayday itself has seen the outage, according to `status`. If only a person reported the outage
-    /// and no source or check has noticed it, clear sources and checks do not prove that it is over.
+    /// and no source or check has noticed it, clear sources and checks do not prove that it is over
+    /// (docs/rules.md#reported-by-a-person).
     pub fn is_noticed(&self, status: &IncidentStatus) -> bool {
         let reported = self.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
         reported.is_by_a_source() || !status.signals.is_empty() || status.noticed_time.is_some()
+    }
+
+    /// Whether passing checks prove the end of the outage: Mayday has seen it, or a person has confirmed the end.
+    pub fn checks_see_the_end(&self, status: &IncidentStatus) -> bool {
+        let is_confirmed =
+            |check: &CheckStatus| check.name == REPORTED && check.result == CheckResult::Passing;
+        self.is_noticed(status) || status.checks.iter().any(is_confirmed)
+    }
+
+    /// The commitment of the current lead; `None` if nobody leads, or nobody has claimed the lead since the last
+    /// relapse.
+    pub fn current_lead(&self) -> Option<&Commitment> {
+        let claim = self.spec.roles.as_ref()?.lead.as_ref()?;
+        let lapsed = self.status.as_ref().and_then(|status| status.lapsed_lead.as_ref());
+        lapsed.is_none_or(|lapsed| !claim.repeats(lapsed)).then_some(claim)
+    }
+
+    /// Whom the current lead has named as the next one; `None` once a relapse or another lead has ended that.
+    pub fn nominee(&self) -> Option<&str> {
+        let lead = self.current_lead()?;
+        let named = self.spec.roles.as_ref()?.nominated_lead.as_ref()?;
+        let lapsed = self.status.as_ref().and_then(|status| status.lapsed_nomination.as_ref());
+        // Said before this lead claimed: it was said by another one, and the status may not hold that yet.
+        let is_older = named.time.as_ref().zip(lead.time.as_ref()).is_some_and(|(said, led)| said.0 < led.0);
+        let is_ended = is_older || lapsed.is_some_and(|lapsed| named.repeats(lapsed));
+        (!is_ended && named.user != lead.user).then_some(named.user.as_str())
+    }
+
+    /// Name of the incident that goes on in place of this duplicate, as far as it is known; `None` if this is no
+    /// duplicate.
+    pub fn goes_on_as(&self) -> Option<&str> {
+        let status = self.status.as_ref()?;
+        let said = self.resolution(status).filter(|said| said.outcome == Outcome::Duplicate);
+        let other = status.duplicate_of.as_ref().or_else(|| said?.duplicate_of.as_ref());
+        (status.state == Some(IncidentState::Duplicate)).then_some(other?.name.as_str())
     }
 
     /// The resolution in the spec, unless the outage has come back since, according to `status`.
@@ -222,8 +267,9 @@ impl Commitment {
 pub struct Roles {
     /// Who leads the incident. People may name only themselves, and only if the policy lets them lead.
     pub lead: Option<Commitment>,
-    /// Person to whom the lead hands over. The handoff takes effect when that person claims the lead.
-    pub nominated_lead: Option<UserRef>,
+    /// Person to whom the lead hands over, and when the lead said so. The handoff takes effect when that person claims the
+    /// lead. A relapse or another lead ends it.
+    pub nominated_lead: Option<Commitment>,
     /// The communications lead: the one voice to stakeholders. Set by the lead or the communications lead.
     pub communications: Option<UserRef>,
 }
@@ -239,6 +285,9 @@ pub struct Note {
     pub time: Option<Time>,
     /// Who wrote the note. People may name only themselves; `kubectl mayday note` does so.
     pub by: Option<UserRef>,
+    /// Only in a further report of the outage: who told the author, `support ticket 4712`.
+    #[schemars(length(min = 1, max = 253))]
+    pub reporter: Option<String>,
 }
 
 /// Audience of a message to stakeholders.
@@ -263,6 +312,8 @@ pub struct Update {
     pub text: Option<String>,
     /// When the next message is promised.
     pub next_update_time: Option<Time>,
+    /// Who wrote it. Everybody may put only themselves; `kubectl mayday update` does.
+    pub by: Option<UserRef>,
 }
 
 /// How an outage ended.

@@ -58,9 +58,9 @@ pub struct IncidentStatus {
     #[schemars(length(max = 500), inner(length(max = 16)))]
     pub left_out_signals: Vec<String>,
     /// Result of each check: at most 16 checks that people wrote, or by default one for each affected
-    /// workload and one for the alerts.
+    /// workload and one for the alerts; and the question to a person about an outage that only people have reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 65))]
+    #[schemars(length(max = 66))]
     pub checks: Vec<CheckStatus>,
     /// When a check first did not pass. Until then the checks have not noticed the outage, so they alone do
     /// not prove that it is over.
@@ -91,6 +91,9 @@ pub struct IncidentStatus {
     /// until a person claims the lead. The same person may claim it again, and so may everyone else who may
     /// lead.
     pub lapsed_lead: Option<Commitment>,
+    /// The nomination that stood in the spec when the outage came back, or when another person claimed the lead. It does
+    /// not count any more.
+    pub lapsed_nomination: Option<Commitment>,
     /// Number of times that the outage came back after it was resolved.
     #[serde(default)]
     pub relapses: i32,
@@ -110,6 +113,8 @@ pub struct IncidentStatus {
     pub relapse_of: Option<NameRef>,
     /// State of the paging: the level, and when the next one follows.
     pub escalation: Option<Escalation>,
+    /// Whom the pages of the present escalation have reached; absent while there are none.
+    pub page_delivery: Option<PageDelivery>,
     /// People to whom messages about this incident were addressed, by name in the rotation, earliest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
@@ -143,6 +148,13 @@ pub struct IncidentStatus {
     /// Number of entries that were dropped from the middle of the timeline.
     #[serde(default)]
     pub timeline_left_out: i32,
+    /// Short hashes of what the timeline tells of runs, requests, messages and roles, so that each is told once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 16)))]
+    pub told: Vec<String>,
+    /// How many reports of the outage people have written: the declaration and each note with a reporter.
+    #[serde(default)]
+    pub report_count: i32,
     /// Severity that the timeline last recorded.
     pub announced_severity: Option<Severity>,
     /// Number of notes that the timeline holds already.
@@ -352,11 +364,11 @@ pub enum CheckResult {
 pub struct Escalation {
     /// Rotation whose levels are used. Absent if there is none.
     pub rotation_ref: Option<NameRef>,
-    /// Level that was paged last, from 0; -1 while no level has reached anyone.
+    /// Level that was called last, from 0; -1 while no level has reached anyone.
     pub level: i32,
     /// Round of the levels, from 0.
     pub round: i32,
-    /// Who was paged at this level.
+    /// Who is called at this level; `pageDelivery` says whom it has reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 253)))]
     pub people: Vec<String>,
@@ -365,6 +377,20 @@ pub struct Escalation {
     /// Whether every level and the fallback were tried.
     #[serde(default)]
     pub exhausted: bool,
+}
+
+/// Whom the pages of an escalation have reached.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageDelivery {
+    /// People and rooms whose channel took a page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 253)))]
+    pub reached: Vec<String>,
+    /// Why the newest page that failed was not delivered; absent if none failed.
+    #[schemars(length(max = 500))]
+    pub failure: Option<String>,
 }
 
 /// A Runbook that matches the incident.

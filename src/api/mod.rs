@@ -12,6 +12,7 @@ pub mod change_request;
 pub mod check;
 pub mod common;
 pub mod conditions;
+pub mod contradictions;
 pub mod crds;
 pub mod duration;
 pub mod freeze;

@@ -28,7 +28,13 @@ use super::incident_status::Stamped;
     printcolumn(name = "Channel", type_ = "string", json_path = ".spec.channelRef.name"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Purpose", type_ = "string", json_path = ".spec.purpose", priority = 1)
+    printcolumn(name = "Purpose", type_ = "string", json_path = ".spec.purpose", priority = 1),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        priority = 1
+    )
 )]
 #[x_kube(validation = ("self == oldSelf", "a message is never edited: what has to be said differently is another one"))]
 pub struct NotificationSpec {

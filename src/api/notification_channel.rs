@@ -34,6 +34,11 @@ pub const CHANNEL_MEMBERS: &[&str] =
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Delivering\")].status"
     ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Last-Sent", type_ = "date", json_path = ".status.lastSentTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -28,6 +28,11 @@ pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove"
     derive = "PartialEq",
     printcolumn(name = "Rotation", type_ = "string", json_path = ".spec.rotationRef.name"),
     printcolumn(name = "Who", type_ = "string", json_path = ".status.who"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Start", type_ = "string", json_path = ".spec.startTime"),
     printcolumn(name = "End", type_ = "string", json_path = ".spec.endTime"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state")

@@ -24,6 +24,11 @@ use super::one_of::{SET_ONE, exactly_one};
     status = "OnCallRotationStatus",
     derive = "Default",
     derive = "PartialEq",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "On-Duty", type_ = "string", json_path = ".status.onDutyNames"),
     printcolumn(name = "Until", type_ = "string", json_path = ".status.untilTime"),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextNames"),

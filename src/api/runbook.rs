@@ -40,6 +40,11 @@ pub const AUTHORS_ANNOTATION: &str = "mayday.dev/authors";
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Approved\")].status"
     ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Last-Run", type_ = "date", json_path = ".status.lastRunTime"),
     printcolumn(name = "Summary", type_ = "string", json_path = ".spec.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

@@ -32,7 +32,13 @@ pub const RUN_FINALIZER: &str = "mayday.dev/settle";
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
     printcolumn(name = "Incident", type_ = "string", json_path = ".spec.incidentRef.name"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        priority = 1
+    )
 )]
 #[x_kube(validation = (
     "self.runbookRef == oldSelf.runbookRef && has(self.incidentRef) == has(oldSelf.incidentRef) && (!has(self.incidentRef) || self.incidentRef == oldSelf.incidentRef) && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters) && self.dryRun == oldSelf.dryRun && has(self.startedBy) == has(oldSelf.startedBy) && (!has(self.startedBy) || self.startedBy == oldSelf.startedBy)",

@@ -186,6 +186,8 @@ impl GuardedKind for Incident {
                 Write::Update { new, .. } => lookup.original_exists(new).await?,
                 Write::Create { .. } | Write::Delete { .. } => false,
             },
+            original: write.old_object().and_then(|old| lookup.original(old)),
+            known_users: lookup.known_users(),
             kept_for: lookup.context.config.retention.incidents.get(),
             now: lookup.now,
         })
@@ -196,6 +198,13 @@ impl GuardedKind for Incident {
             Write::Create { .. } => None,
             Write::Update { old, new } => Some(incident::update(&incident::Change { old, new, facts })),
             Write::Delete { old } => Some(incident::delete(old, facts.kept_for, facts.now)),
+        }
+    }
+
+    fn warnings(write: &Write<Self>, facts: &incident::Facts<'_>) -> Vec<String> {
+        match write {
+            Write::Update { old, new } => incident::warnings(&incident::Change { old, new, facts }),
+            Write::Create { .. } | Write::Delete { .. } => Vec::new(),
         }
     }
 }
@@ -241,6 +250,7 @@ impl GuardedKind for RunbookRun {
                 Some(named) => lookup.find(&caches.incidents, &named.name).await?,
                 None => None,
             },
+            is_governed: lookup.is_governed(),
         })
     }
 

@@ -53,6 +53,11 @@ pub trait GuardedKind: Resource<DynamicType = ()> + DeserializeOwned + Send + Sy
 
     /// The ruling; none if the kind has no rule for that operation.
     fn rule(write: &Write<Self>, facts: &Self::Facts<'_>) -> Option<Ruling>;
+
+    /// What the author of a write that passes should know, each in one line.
+    fn warnings(_: &Write<Self>, _: &Self::Facts<'_>) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A write with the objects that it carries.
@@ -110,13 +115,28 @@ impl<K> Write<K> {
     }
 }
 
+/// A ruling, with what the author of the write should know if it passes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Judged {
+    /// The ruling.
+    pub ruling: Ruling,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+impl From<Ruling> for Judged {
+    fn from(ruling: Ruling) -> Judged {
+        Judged { ruling, warnings: Vec::new() }
+    }
+}
+
 /// A kind in the table.
 pub struct Entry {
     kind: fn(&()) -> Cow<'_, str>,
     /// Stamps an object of the kind.
     pub stamp: fn(&Lookup<'_>) -> Result<Patch, Verdict>,
     /// Rules on a write to an object of the kind.
-    pub rule: for<'a> fn(&'a Lookup<'_>) -> BoxFuture<'a, Result<Ruling, Verdict>>,
+    pub rule: for<'a> fn(&'a Lookup<'_>) -> BoxFuture<'a, Result<Judged, Verdict>>,
 }
 
 impl Entry {
@@ -138,17 +158,18 @@ fn stamp<K: GuardedKind>(lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
     K::stamp(&written(lookup.request)?, lookup)
 }
 
-async fn rule<K: GuardedKind>(lookup: &Lookup<'_>) -> Result<Ruling, Verdict> {
+async fn rule<K: GuardedKind>(lookup: &Lookup<'_>) -> Result<Judged, Verdict> {
     let request = lookup.request;
     if let Some(problem) = problem_of::<K>(request.old_object.as_ref()) {
         return match problem_of::<K>(request.object.as_ref()) {
             Some(problem) => Err(cannot_be_read(&problem, request)),
-            None => Ok(repair(lookup, &problem)),
+            None => Ok(repair(lookup, &problem).into()),
         };
     }
     let write = write::<K>(request)?;
     let facts = K::gather(&write, lookup).await?;
-    K::rule(&write, &facts).ok_or_else(|| unknown(&request.kind.kind))
+    let ruling = K::rule(&write, &facts).ok_or_else(|| unknown(&request.kind.kind))?;
+    Ok(Judged { ruling, warnings: K::warnings(&write, &facts) })
 }
 
 /// The ruling on a write to an object that cannot be read as it is stored.

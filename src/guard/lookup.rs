@@ -23,6 +23,8 @@ use crate::change::stamps::Stamped;
 use crate::cluster::SharedContext;
 use crate::cluster::caches::{get, get_cluster, in_namespace};
 use crate::cluster::error::chain;
+use crate::incident::duplicates;
+use crate::incident::facts::IncidentFacts;
 use crate::oncall::escalation::responders;
 use crate::webhook::caller::{Caller, is_operator};
 use crate::webhook::review::Request;
@@ -122,6 +124,27 @@ impl<'a> Lookup<'a> {
             let repeats = original.status.as_ref().is_some_and(|status| status.duplicate_of.is_some());
             original.name_any() != new.name_any() && outcome != Some(Outcome::Duplicate) && !repeats
         }))
+    }
+
+    /// Name of the older open incident about the same outage, as cached.
+    pub fn original(&self, incident: &Incident) -> Option<String> {
+        let caches = &self.context.caches;
+        let facts = IncidentFacts {
+            services: in_namespace(&caches.services, &self.namespace),
+            incidents: in_namespace(&caches.incidents, &self.namespace),
+            ..IncidentFacts::default()
+        };
+        duplicates::original(incident, &facts).map(|original| original.name_any())
+    }
+
+    /// Users that a rotation of the namespace knows.
+    pub fn known_users(&self) -> Vec<String> {
+        let rotations = in_namespace(&self.context.caches.rotations, &self.namespace);
+        rotations
+            .iter()
+            .flat_map(|rotation| &rotation.spec.people)
+            .map(|person| person.user.clone())
+            .collect()
     }
 
     /// The policies over what a request changes: those of its namespace, and in the operator's namespace those

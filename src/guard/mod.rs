@@ -20,7 +20,7 @@ use crate::cluster::SharedContext;
 use crate::webhook::review::Request;
 use crate::webhook::verdict::Verdict;
 
-use kind::Entry;
+use kind::{Entry, Judged};
 use lookup::Lookup;
 use ruling::Ruling;
 
@@ -36,10 +36,10 @@ pub fn stamp(context: &SharedContext, request: &Request) -> Result<Patch, Verdic
 ///
 /// # Errors
 /// The refusal when the object cannot be read, or a look-up fails.
-pub async fn rule(context: &SharedContext, request: &Request) -> Result<Ruling, Verdict> {
+pub async fn rule(context: &SharedContext, request: &Request) -> Result<Judged, Verdict> {
     let lookup = Lookup::new(context, request);
     if request.operation == Operation::Delete && lookup.is_namespace_deletion() {
-        return Ok(Ruling::Allow);
+        return Ok(Ruling::Allow.into());
     }
     (Entry::find(request)?.rule)(&lookup).await
 }

@@ -1,6 +1,7 @@
 //! The facts about the subject of a decision that the rules need. Pure.
 
 use crate::api::approval::SubjectRef;
+use crate::api::change_request::RequestState;
 use crate::api::conditions::{ConditionType, is_true};
 use crate::api::{ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::diff::digest;
@@ -19,6 +20,8 @@ pub fn request(request: &ChangeRequest) -> Subject {
     ];
     let over = if request.spec.withdrawn {
         Some("was withdrawn")
+    } else if status.state == Some(RequestState::Invalid) {
+        Some("can never be carried out")
     } else {
         ended.iter().find(|(kind, _)| is_true(&status.conditions, *kind)).map(|(_, words)| *words)
     };

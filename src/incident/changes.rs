@@ -15,6 +15,19 @@ const MAX_CHANGES: usize = 10;
 
 /// The last changes to the affected objects, newest first.
 pub fn known(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<KnownChange> {
+    let mut changes = all(incident, facts, status);
+    // The last change before the outage is a likely cause, so it stays even if many follow.
+    let before =
+        status.start_time.as_ref().and_then(|start| changes.iter().position(|c| c.time.0 <= start.0));
+    if let Some(before) = before.filter(|at| *at >= MAX_CHANGES) {
+        changes.swap(MAX_CHANGES - 1, before);
+    }
+    changes.truncate(MAX_CHANGES);
+    changes
+}
+
+/// All known changes to the affected objects, newest first.
+pub fn all(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<KnownChange> {
     let objects = affected(incident, status);
     let touches =
         |target: &ObjectRef| objects.is_empty() || objects.iter().any(|object| object.same_object(target));
@@ -39,13 +52,6 @@ pub fn known(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus
         .collect();
     changes.sort_by(|a, b| (b.time.0, &b.what).cmp(&(a.time.0, &a.what)));
     changes.dedup();
-    // The last change before the outage is a likely cause, so it stays even if many follow.
-    let before =
-        status.start_time.as_ref().and_then(|start| changes.iter().position(|c| c.time.0 <= start.0));
-    if let Some(before) = before.filter(|at| *at >= MAX_CHANGES) {
-        changes.swap(MAX_CHANGES - 1, before);
-    }
-    changes.truncate(MAX_CHANGES);
     changes
 }
 

@@ -10,12 +10,11 @@ use super::facts::IncidentFacts;
 use super::phase::{Phase, Scope, is_in_order, phase};
 use super::plan::Plan;
 use super::{
-    announcements, changes, checks, conditions, duplicates, handoff, next, opening, paging, recovery,
-    relapse, roles, run_failures, runbooks, stakeholders, staleness, timeline,
+    announcements, changes, checks, chronicle, conditions, duplicates, handoff, next, opening, paging,
+    questions, recovery, relapse, roles, run_failures, runbooks, stakeholders, staleness, timeline,
 };
 use crate::api::Incident;
 use crate::api::common::{NameRef, stored_time};
-use crate::api::incident::Audience;
 use crate::api::incident_status::MAYDAY;
 use crate::report;
 
@@ -45,7 +44,8 @@ const PHASES: &[Phase] = &[
     phase("tell stakeholders", tell_stakeholders, &["state", "page for a handoff"]),
     // Show it: next action, reports and Events.
     phase("next", next, &["state", "conditions", "page", "tell stakeholders"]),
-    phase("reports", reports, &["state", "list runs"]),
+    phase("chronicle", chronicle, &["opening"]),
+    phase("reports", reports, &["state", "list runs", "chronicle"]),
     phase("events", events, &["state", "page", "next"]),
 ];
 
@@ -140,7 +140,7 @@ fn checks(scope: &Scope<'_>, plan: &mut Plan) {
     if !plan.goes_on() {
         return;
     }
-    let given = checks::of(scope.incident, &plan.status);
+    let given = questions::with_the_report(scope.incident, &plan.status);
     let (results, due) = checks::evaluate(scope.incident, scope.facts, &plan.status, &given, scope.now);
     plan.status.checks = results;
     plan.wake_at(due);
@@ -180,7 +180,7 @@ fn recovery(scope: &Scope<'_>, plan: &mut Plan) {
 ///
 /// Needs `acknowledgement` and `lead` (`roles`), `duplicateOf`, and what `recovery` wrote. Writes `state`.
 fn state(scope: &Scope<'_>, plan: &mut Plan) {
-    let is_remediating = next::is_remediating(scope.incident, scope.facts);
+    let is_remediating = next::is_remediating(scope.incident, scope.facts, &plan.status);
     plan.status.state = Some(recovery::state(scope.incident, &plan.status, is_remediating));
 }
 
@@ -197,7 +197,7 @@ fn conditions(scope: &Scope<'_>, plan: &mut Plan) {
 ///
 /// Writes `runs`.
 fn list_runs(scope: &Scope<'_>, plan: &mut Plan) {
-    plan.status.runs = runbooks::runs(scope.incident, scope.facts, &plan.status.runs);
+    plan.status.runs = runbooks::runs(scope.incident, scope.facts, &plan.status);
 }
 
 /// Plans the runs that start without a person.
@@ -247,11 +247,6 @@ fn tell_stakeholders(scope: &Scope<'_>, plan: &mut Plan) {
     }
     for said in stakeholders::decide(scope.incident, scope.facts, &plan.status, scope.now) {
         if announcements::once(&mut plan.status, &mut plan.messages, &said.what, said.messages) {
-            let whom = match said.audience {
-                Audience::Internal => "stakeholders",
-                Audience::External => "the public",
-            };
-            timeline::add(&mut plan.status, scope.now, MAYDAY, &format!("told {whom}: {}", said.text));
             plan.status.next_update_time = said.next.map(stored_time);
         }
     }
@@ -270,8 +265,23 @@ fn next(scope: &Scope<'_>, plan: &mut Plan) {
     let promised = promised.filter(|_| state.is_open() && plan.status.duplicate_of.is_none());
     plan.wake_at(promised.filter(|promised| *promised > scope.now));
     let overdue = promised.filter(|promised| *promised <= scope.now);
-    plan.status.next = next::decide(scope.incident, scope.facts, &plan.status, state, proved_at, overdue);
+    let scene = next::Scene {
+        incident: scope.incident,
+        facts: scope.facts,
+        status: &plan.status,
+        proved_at,
+        overdue,
+        now: scope.now,
+    };
+    plan.status.next = next::decide(&scene, state);
     plan.status.waiting_on = plan.status.next.as_ref().map(next::waiting_on);
+}
+
+/// Tells in the timeline what other objects say has happened.
+///
+/// Needs `startTime` and `service` (`opening`). Writes `told`.
+fn chronicle(scope: &Scope<'_>, plan: &mut Plan) {
+    chronicle::add(scope.incident, scope.facts, &mut plan.status, scope.now);
 }
 
 /// Writes the reports of an incident that is over, and drops those of one that was reopened.

@@ -257,3 +257,40 @@ fn decisions_settle_once_their_plan_is_carried_out() {
         assert_eq!(before, None, "{} goes on", incident.spec.title);
     }
 }
+
+#[test]
+fn a_report_that_no_check_sees_waits_for_the_answer_of_a_person() {
+    let detection = json!({"method": "Customer", "reporter": "support ticket 4711"});
+    let mut incident: Incident = serde_json::from_value(incident(
+        &json!({"spec": {"detection": detection, "acknowledgement": {"user": "emil"},
+            "returnToService": {"stableFor": "30s"}}}),
+    ))
+    .unwrap();
+    let mut facts = facts(json!([incident]), json!([]), true);
+    let step = |incident: &mut Incident, facts: &IncidentFacts, seconds: i64| {
+        let plan = decide(incident, facts, now() + jiff::SignedDuration::from_secs(seconds));
+        incident.status = Some(plan.status.clone());
+        plan.status
+    };
+    for seconds in [0, 9999] {
+        let status = step(&mut incident, &facts, seconds);
+        assert_eq!(status.state.map(|state| state.to_string()).as_deref(), Some("Acknowledged"));
+        assert_eq!((&status.noticed_time, &status.restored_time), (&None, &None));
+    }
+    let next = incident.status.as_ref().unwrap().next.clone().unwrap();
+    assert_eq!(next.command.as_deref(), Some("kubectl mayday answer -n shop inc/i reported confirm"));
+    assert!(next.who == "emil" && next.what.starts_with("answer: Is the outage over"), "{next:?}");
+
+    let digest = incident.status.as_ref().unwrap().checks.last().unwrap().digest.clone();
+    facts.approvals = objects(
+        "Approval",
+        json!([{"metadata": {"name": "a", "creationTimestamp": at(10_000)}, "spec": {"digest": digest, "decision": "Confirm",
+            "by": {"user": "emil"}, "subjectRef": {"kind": "Incident", "name": "i", "uid": "i", "check": "reported"}}}]),
+    );
+    assert_eq!(
+        step(&mut incident, &facts, 10_001).state.map(|s| s.to_string()).as_deref(),
+        Some("Monitoring")
+    );
+    let ended = step(&mut incident, &facts, 10_032);
+    assert_eq!(ended.resolved.map(|by| by.user).as_deref(), Some("mayday"), "the person has said so");
+}

@@ -77,6 +77,20 @@ pub fn untaken<'a>(
     found
 }
 
+/// Who answered a younger open incident about the same outage, and its name: people may have looked there first. `None`
+/// unless this is the oldest.
+pub fn answer(incident: &Incident, facts: &IncidentFacts) -> Option<(String, String)> {
+    if original(incident, facts).is_some() {
+        return None;
+    }
+    let mut younger = of_same_outage(incident, facts);
+    younger.sort_by(|one, other| age(one).cmp(&age(other)));
+    younger.into_iter().find_map(|younger| {
+        let said = younger.status.as_ref().and_then(|status| status.acknowledgement.as_ref());
+        Some((said?.user.clone(), younger.name_any()))
+    })
+}
+
 /// What the spec must take over from duplicates, as a merge patch; `None` once it holds all of it.
 pub fn takeover(
     incident: &Incident,

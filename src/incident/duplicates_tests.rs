@@ -203,3 +203,17 @@ fn escalation_restarts_for_a_worse_duplicate_without_an_answer() {
     let answered = json!({"spec": {"severity": "SEV1", "acknowledgement": {"user": "bea"}}});
     assert_eq!(escalation_restarts(answered), (0, true), "bea knows");
 }
+
+/// An act is accepted and counts nowhere: an answer to an incident that is about to become a duplicate.
+#[test]
+fn the_answer_to_the_younger_incident_counts_for_the_older() {
+    let by_emil = json!({"acknowledgement": {"user": "emil", "time": "2026-11-22T02:04:30Z"}});
+    let older = incident("older", "01", json!({}));
+    let younger = incident("younger", "02", json!({"status": by_emil}));
+    let known = facts(&[older.clone(), younger.clone()]);
+    assert_eq!(answer(&older, &known), Some(("emil".to_owned(), "younger".to_owned())));
+    assert_eq!(answer(&younger, &known), None);
+    let mut taken = younger;
+    taken.status.as_mut().unwrap().state = Some(crate::api::incident_status::IncidentState::Duplicate);
+    assert_eq!(answer(&older, &facts(&[older.clone(), taken])), None, "its time is over");
+}

@@ -4,10 +4,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
-use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
-use crate::api::incident_status::MAYDAY;
 use crate::api::notification::Purpose;
 use crate::command::{Command, Verb};
 use crate::incident::announcements;
@@ -20,10 +18,17 @@ use crate::text::flat;
 const TITLE: usize = 300;
 
 /// Who leads, and whom they have named as the next lead, until that person claims it.
-pub fn pending<'a>(incident: &'a Incident, status: &'a IncidentStatus) -> Option<(&'a str, &'a str)> {
-    let lead = status.lead.as_ref()?.user.as_str();
-    let named = incident.spec.roles.as_ref()?.nominated_lead.as_ref()?.user.as_str();
-    (named != lead).then_some((lead, named))
+pub fn pending(incident: &Incident, status: &IncidentStatus) -> Option<(String, String)> {
+    let lead = status.lead.as_ref()?.user.clone();
+    let known = Incident { status: Some(status.clone()), ..incident.clone() };
+    let named = known.nominee().filter(|named| *named != lead)?.to_owned();
+    Some((lead, named))
+}
+
+/// Whether a rotation says how the user is reached.
+pub fn is_reachable(user: &str, facts: &IncidentFacts) -> bool {
+    let mut people = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people);
+    people.any(|person| person.user == user && !person.contacts.is_empty())
 }
 
 /// Adds one page for the person who is named, if a rotation says how they are reached.
@@ -48,11 +53,8 @@ pub fn page(
     );
     let what = format!("{}/handover/{lead}/{named}", status.relapses);
     let key = format!("{}/{what}", incident.uid().unwrap_or_default());
-    let note = format!("told {named} that {lead} hands the lead over");
     let messages = recipients::messages(&[Recipient::from(person)], &key, Purpose::Page, &text, now);
-    if announcements::once(status, outgoing, &what, messages) {
-        timeline::add(status, now, MAYDAY, &note);
-    }
+    announcements::once(status, outgoing, &what, messages);
 }
 
 #[cfg(test)]
@@ -95,7 +97,6 @@ mod tests {
                     kubectl mayday lead -n shop inc/i";
         assert_eq!(told("bea", &mut status), [text]);
         assert_eq!(told("bea", &mut status), Vec::<String>::new());
-        assert_eq!(status.timeline.len(), 1);
     }
 
     #[test]

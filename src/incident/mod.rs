@@ -4,9 +4,11 @@
 pub mod announcements;
 pub mod changes;
 pub mod checks;
+pub mod chronicle;
 pub mod conditions;
 pub mod controller;
 pub mod decide;
+pub mod delivery;
 pub mod duplicates;
 pub mod facts;
 pub mod flapping;

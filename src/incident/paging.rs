@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
 use super::plan::Plan;
-use super::{announcements, timeline};
+use super::{announcements, delivery, timeline};
 use crate::api::incident_status::{IncidentStatus, MAYDAY};
 use crate::api::runbook_run::RunState;
 use crate::api::{Incident, RunbookRun};
@@ -46,6 +46,7 @@ pub fn page(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: Ti
     }
     announcements::remember(&mut plan.status, &paging.messages);
     plan.status.escalation = paging.escalation;
+    plan.status.page_delivery = delivery::of(incident, &plan.status, &facts.notifications);
     plan.messages.extend(paging.messages);
     plan.settle.extend(paging.settle);
 }

@@ -9,14 +9,36 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::approval::{Decision, SubjectKind};
-use crate::api::check::NamedCheck;
+use crate::api::check::{ConfirmationCheck, NamedCheck, ReturnToService};
 use crate::api::common::stored_time;
-use crate::api::incident_status::{CheckResult, CheckStatus, Stamped};
+use crate::api::incident::REPORTED;
+use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus, Stamped};
 use crate::api::{Approval, Incident};
 use crate::change::diff::digest;
+use crate::incident::checks;
+use crate::text::flat;
 
 /// Interval after which a denied question is asked again.
 const ASK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+/// The checks of an incident, with a question if only a person has reported the outage and no check sees it: then a person
+/// says when it is over (docs/rules.md#reported-by-a-person). A question among the checks already asks a person.
+pub fn with_the_report(incident: &Incident, status: &IncidentStatus) -> ReturnToService {
+    let mut given = checks::of(incident, status);
+    let asks = given.checks.iter().any(|check| check.confirmation.is_some());
+    if asks || incident.is_noticed(status) {
+        return given;
+    }
+    let reporter = incident.spec.detection.as_ref().and_then(|detection| detection.reporter.as_deref());
+    let who = reporter.map_or_else(|| "people".to_owned(), |reporter| flat(reporter, 100));
+    let question = format!("Is the outage over that was reported ({who})? No check has seen it");
+    given.checks.push(NamedCheck {
+        name: REPORTED.to_owned(),
+        confirmation: Some(ConfirmationCheck { question }),
+        ..NamedCheck::default()
+    });
+    given
+}
 
 /// The status of a question. `round` identifies the period for which an answer holds; without one the question is not
 /// asked yet.
@@ -137,5 +159,36 @@ mod tests {
         approvals.push(answers(&again, "Confirm", 330));
         assert_eq!(look(&approvals, Some("0/1"), 9999), (CheckResult::Passing, again, None));
         assert_eq!(look(&approvals, Some("0/9000"), 9999).0, CheckResult::Unknown, "something broke since");
+    }
+
+    /// An outage that only a person reported, and that no check sees, goes to a person before it counts as restored.
+    #[test]
+    fn a_person_says_when_an_outage_is_over_that_no_check_has_seen() {
+        let incident = |detection: serde_json::Value| {
+            let spec = json!({"title": "t", "severity": "SEV2", "detection": detection});
+            Incident::new("i", serde_json::from_value(spec).unwrap())
+        };
+        let asked = |incident: &Incident, status: serde_json::Value| {
+            let status: IncidentStatus = serde_json::from_value(status).unwrap();
+            let checks = with_the_report(incident, &status).checks;
+            checks
+                .into_iter()
+                .filter_map(|check| check.confirmation)
+                .map(|asks| asks.question)
+                .collect::<Vec<_>>()
+        };
+        let reported = incident(json!({"method": "Customer", "reporter": "support ticket 4711"}));
+        assert_eq!(
+            asked(&reported, json!({})),
+            ["Is the outage over that was reported (support ticket 4711)? No check has seen it"]
+        );
+        assert!(asked(&incident(json!({"method": "Alert"})), json!({})).is_empty());
+        assert!(asked(&reported, json!({"noticedTime": "2026-11-22T02:04:10Z"})).is_empty());
+        let mut own = reported;
+        own.spec.return_to_service = serde_json::from_value(
+            json!({"checks": [{"name": "payments", "confirmation": {"question": "Do payments work?"}}]}),
+        )
+        .unwrap();
+        assert_eq!(asked(&own, json!({})), ["Do payments work?"], "a person is asked anyway");
     }
 }

@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::timeline;
 use crate::api::Incident;
 use crate::api::common::{Severity, stored_time};
-use crate::api::incident::Outcome;
+use crate::api::incident::{Outcome, REPORTED};
 use crate::api::incident_status::{
-    CheckResult, IncidentState, IncidentStatus, MAYDAY, PEOPLE, PastOutage, Stamped,
+    CheckResult, CheckStatus, IncidentState, IncidentStatus, MAYDAY, PEOPLE, PastOutage, Stamped,
 };
 use crate::incident::{flapping, roles};
 use crate::report::span;
@@ -27,7 +27,9 @@ pub fn advance(
 ) -> Option<Timestamp> {
     let passes =
         !status.checks.is_empty() && status.checks.iter().all(|check| check.result == CheckResult::Passing);
-    if !status.checks.is_empty() && !passes {
+    // The question about a report is asked because no check has noticed the outage.
+    let fails = |check: &CheckStatus| check.result != CheckResult::Passing && check.name != REPORTED;
+    if status.checks.iter().any(fails) {
         status.noticed_time.get_or_insert_with(|| stored_time(now));
     }
     let mut wake = None;
@@ -125,7 +127,7 @@ fn resolve(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
         // Without a lead a proved incident resolves by itself, unless it flaps.
         None if status.restored_time.is_some()
             && status.lead.is_none()
-            && incident.is_noticed(status)
+            && incident.checks_see_the_end(status)
             && flapping::ends_at(status, now).is_none() =>
         {
             (MAYDAY.to_owned(), "resolved by itself".to_owned())

@@ -2,12 +2,12 @@
 //! commander. Pure.
 
 use crate::api::common::{Severity, stored_time};
-use crate::api::incident_status::MAYDAY;
+use crate::api::incident_status::{MAYDAY, PEOPLE};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
-use super::timeline;
+use super::{chronicle, duplicates, timeline};
 use crate::api::Incident;
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::incident::Commitment;
@@ -23,6 +23,7 @@ const MAX_FORMER_LEADS: usize = 16;
 pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
     status.lapsed_acknowledgement = incident.spec.acknowledgement.clone();
     status.lapsed_lead = lead_of(incident).cloned();
+    status.lapsed_nomination = nomination(incident);
     status.acknowledgement = None;
     let former = status.lead.take();
     led_before(status, former);
@@ -34,6 +35,16 @@ pub fn lapse(incident: &Incident, status: &mut IncidentStatus) {
 
 fn lead_of(incident: &Incident) -> Option<&Commitment> {
     incident.spec.roles.as_ref()?.lead.as_ref()
+}
+
+fn nomination(incident: &Incident) -> Option<Commitment> {
+    incident.spec.roles.as_ref()?.nominated_lead.clone()
+}
+
+/// Whether a nomination is known to be newer than a claim.
+fn is_said_since(nomination: Option<&Commitment>, claim: Option<&Commitment>) -> bool {
+    let time = |said: Option<&Commitment>| said.and_then(|said| said.time.as_ref()).map(|time| time.0);
+    time(nomination).zip(time(claim)).is_some_and(|(named, claimed)| named >= claimed)
 }
 
 /// The person that the spec names, unless that is the commitment from before the relapse. Once the spec changes, every
@@ -67,14 +78,20 @@ fn is_led(incident: &Incident, status: &IncidentStatus) -> bool {
 pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStatus, now: Timestamp) {
     let stamp = |user: &str| Stamped { user: user.to_owned(), time: stored_time(now) };
     let lead = counting(lead_of(incident), &mut status.lapsed_lead);
-    // Claiming the lead acknowledges.
-    let answered =
-        counting(incident.spec.acknowledgement.as_ref(), &mut status.lapsed_acknowledgement).or(lead);
+    // Claiming the lead acknowledges. So does whoever answered an incident that is about to become a duplicate of this one.
+    let said = counting(incident.spec.acknowledgement.as_ref(), &mut status.lapsed_acknowledgement);
+    let own = said.or(lead);
+    let carried = duplicates::answer(incident, facts).filter(|_| own.is_none());
+    let what = match &carried {
+        Some((_, name)) => format!("acknowledged (as inc/{name}, the same outage)"),
+        None => "acknowledged".to_owned(),
+    };
+    let answered = own.or(carried.as_ref().map(|(user, _)| user.as_str()));
     status.paged_severity.get_or_insert(incident.spec.severity);
     if let (None, Some(user)) = (&status.acknowledgement, answered) {
         status.acknowledgement = Some(stamp(user));
         status.paged_severity = Some(incident.spec.severity);
-        timeline::add(status, now, user, "acknowledged");
+        timeline::add(status, now, user, &what);
     }
     if let Some(user) = lead {
         let led = status.lead.clone();
@@ -83,11 +100,25 @@ pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentS
                 None => "claimed the lead".to_owned(),
                 Some(former) => format!("took the lead over from {}", former.user),
             };
+            // What the lead before has said ends with that lead.
+            if led.is_some() && !is_said_since(nomination(incident).as_ref(), lead_of(incident)) {
+                status.lapsed_nomination = nomination(incident);
+            }
             led_before(status, led);
             status.lead = Some(stamp(user));
             timeline::add(status, now, user, &what);
         }
     }
+    let (named, lapsed) = (nomination(incident), &mut status.lapsed_nomination);
+    if lapsed.as_ref().is_some_and(|lapsed| named.as_ref().is_none_or(|named| !named.repeats(lapsed))) {
+        *lapsed = None;
+    }
+    if let Some(user) =
+        said.filter(|user| status.acknowledgement.as_ref().is_some_and(|by| by.user != **user))
+    {
+        chronicle::once(status, &format!("ack/{}/{user}", status.relapses), now, user, "answered too");
+    }
+    tell(incident, status, now);
     let namespace = incident.namespace().unwrap_or_default();
     let over = policy::covering(&facts.policies, &namespace, &facts.operator_namespace);
     let specs: Vec<&ChangePolicySpec> = over.iter().map(|policy| &policy.spec).collect();
@@ -96,6 +127,23 @@ pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentS
     } else if status.binds_since_time.is_none() {
         status.binds_since_time = Some(stored_time(now));
         timeline::add(status, now, MAYDAY, "changes now need the lead and a peer");
+    }
+}
+
+/// Tells in the timeline whom the lead has named, each once.
+fn tell(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
+    let roles = incident.spec.roles.clone().unwrap_or_default();
+    let lead = status.lead.as_ref().map_or(PEOPLE, |lead| &lead.user).to_owned();
+    let known = Incident { status: Some(status.clone()), ..incident.clone() };
+    if let Some(user) = known.nominee() {
+        let time = roles.nominated_lead.and_then(|named| named.time).map(|time| time.0.to_string());
+        let key = format!("nominee/{lead}/{user}/{}", time.unwrap_or_default());
+        chronicle::once(status, &key, now, &lead, &format!("names {user} as the next lead"));
+    }
+    if let Some(speaker) = roles.communications {
+        let key = format!("voice/{lead}/{}", speaker.user);
+        let what = format!("names {} as the one voice to stakeholders", speaker.user);
+        chronicle::once(status, &key, now, &lead, &what);
     }
 }
 
@@ -143,6 +191,32 @@ mod tests {
         let (spec, mut status) = answered(json!({"lead": {"user": "lena"}}));
         worsen(&incident(spec), &mut status, Severity::Sev5, Severity::Sev2);
         assert_eq!(status.escalation_restarts, 0, "lena is on it");
+    }
+
+    /// An act is accepted and counts nowhere, or counts although its time is over: a nomination.
+    #[test]
+    fn a_nomination_ends_with_the_relapse_or_the_lead_that_made_it() {
+        let time = |minute: u32| format!("2026-11-22T02:{minute:02}:00Z");
+        let roles = |lead: &str, claimed: u32, said: Option<u32>| {
+            let named = said.map(|said| json!({"user": "bea", "time": time(said)}));
+            json!({"roles": {"lead": {"user": lead, "time": time(claimed)}, "nominatedLead": named}})
+        };
+        let nominee = |spec: Value, status: &mut IncidentStatus| {
+            recorded(spec.clone(), status);
+            let mut incident = incident(spec);
+            incident.status = Some(status.clone());
+            incident.nominee().map(str::to_owned)
+        };
+        let (bea, mut status) = (Some("bea".to_owned()), IncidentStatus::default());
+        assert_eq!(nominee(roles("lena", 10, None), &mut status), None);
+        let named = roles("lena", 10, Some(20));
+        assert_eq!(nominee(named.clone(), &mut status), bea);
+        lapse(&incident(named.clone()), &mut status);
+        assert_eq!(nominee(named, &mut status), None, "the relapse has ended it");
+        assert_eq!(nominee(roles("mia", 30, Some(20)), &mut status), None, "mia has named nobody");
+        assert_eq!(nominee(roles("mia", 30, Some(40)), &mut status), bea, "mia says it herself");
+        assert_eq!(status.lapsed_nomination, None);
+        assert_eq!(nominee(roles("bea", 50, Some(40)), &mut status), None, "bea leads");
     }
 
     #[test]

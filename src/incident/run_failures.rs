@@ -4,15 +4,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
-use super::timeline;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
-use crate::api::incident_status::MAYDAY;
 use crate::api::notification::Purpose;
 use crate::command::{Command, Verb};
 use crate::incident::announcements;
 use crate::notify::message::Message;
-use crate::oncall::escalation::page_text::together;
 use crate::oncall::escalation::recipients;
 use crate::runbook::run::view;
 
@@ -39,10 +36,7 @@ pub fn page(
         let key = format!("{}/run/{uid}", incident.uid().unwrap_or_default());
         let text = format!("{failure}. {next}");
         let messages = recipients::messages(&called, &key, Purpose::Page, &text, now);
-        if announcements::once(status, outgoing, &format!("run/{uid}"), messages) {
-            let people: Vec<String> = called.iter().map(|recipient| recipient.name().to_owned()).collect();
-            timeline::add(status, now, MAYDAY, &format!("paged {}: {failure}", together(&people)));
-        }
+        announcements::once(status, outgoing, &format!("run/{uid}"), messages);
     }
 }
 
@@ -94,7 +88,6 @@ mod tests {
             A lead is needed: kubectl mayday lead -n shop inc/i";
         assert_eq!(paged(&mut status, &facts), [("lena".to_owned(), text.to_owned())]);
         assert_eq!(paged(&mut status, &facts), Vec::new());
-        assert_eq!(status.timeline.len(), 1);
     }
 
     #[test]

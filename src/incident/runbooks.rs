@@ -5,13 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::changes;
 use super::facts::IncidentFacts;
 use super::plan::Plan;
-use super::timeline;
 use crate::api::common::NameRef;
-use crate::api::incident_status::MAYDAY;
+use crate::api::incident_status::IncidentStatus;
 use crate::api::{Incident, RunbookRun};
-use crate::runbook::matching;
+use crate::runbook::run::view;
+use crate::runbook::{matching, steps};
 
 /// Maximum number of runs that an incident remembers, as the schema allows.
 const MAX_RUNS: usize = 50;
@@ -28,19 +29,33 @@ pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: T
         },
         now,
     );
-    for run in &found.start {
-        let what = format!("starts runbook {} (run/{})", run.spec.runbook_ref.name, run.name_any());
-        timeline::add(&mut plan.status, now, MAYDAY, &what);
-    }
     plan.status.runbooks = found.runbooks;
     plan.start = found.start;
     plan.wake_at(found.wake);
 }
 
-/// The newest runs of the incident, oldest first. Deleted runs stay in front: they have run.
-pub fn runs(incident: &Incident, facts: &IncidentFacts, known: &[NameRef]) -> Vec<NameRef> {
-    let name = incident.name_any();
-    let is_mine = |run: &&Arc<RunbookRun>| run.is_for(&name);
+/// Whether a run belongs to the incident: it names it, or it names none, was started since the outage began, and acts on
+/// what is affected.
+pub fn is_of(run: &RunbookRun, incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> bool {
+    if run.spec.incident_ref.is_some() {
+        return run.is_for(&incident.name_any());
+    }
+    let since = status.start_time.as_ref().map(|time| time.0);
+    let is_during = run.creation_timestamp().zip(since).is_some_and(|(created, since)| created.0 >= since);
+    is_during && {
+        let affected = changes::affected(incident, status);
+        let stored = || facts.runbooks.iter().find(|known| known.name_any() == run.spec.runbook_ref.name);
+        let spec = view::snapshot_spec(run).or_else(|| stored().map(|runbook| runbook.spec.clone()));
+        let mut targets = spec.iter().flat_map(|spec| steps::targets(&spec.steps));
+        targets.any(|target| affected.iter().any(|object| object.same_object(target)))
+    }
+}
+
+/// The newest runs of the incident, oldest first; those that only said what they would do are left out. Deleted runs stay
+/// in front: they have run.
+pub fn runs(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<NameRef> {
+    let known = &status.runs;
+    let is_mine = |run: &&Arc<RunbookRun>| !run.spec.dry_run && is_of(run, incident, facts, status);
     let mut found: Vec<_> = facts
         .runs
         .iter()
@@ -84,7 +99,10 @@ mod tests {
         };
         let names = |known: &[&str]| -> Vec<String> {
             let known: Vec<NameRef> = known.iter().map(|name| NameRef { name: (*name).to_owned() }).collect();
-            runs(&incident, &facts, &known).into_iter().map(|run| run.name).collect()
+            runs(&incident, &facts, &IncidentStatus { runs: known, ..IncidentStatus::default() })
+                .into_iter()
+                .map(|run| run.name)
+                .collect()
         };
         assert_eq!(names(&[]), ["a", "b"]);
         assert_eq!(names(&["deleted", "a"]), ["deleted", "a", "b"]);
@@ -93,8 +111,9 @@ mod tests {
         // A full list is stable: otherwise each decision would undo the write of the one before.
         let many = (0..MAX_RUNS + 2).map(|number| run(&format!("{number:03}"), "i")).collect();
         let facts = IncidentFacts { runs: many, ..IncidentFacts::default() };
-        let first = runs(&incident, &facts, &[]);
+        let first = runs(&incident, &facts, &IncidentStatus::default());
         assert_eq!(first.len(), MAX_RUNS);
-        assert_eq!(runs(&incident, &facts, &first), first);
+        let known = IncidentStatus { runs: first.clone(), ..IncidentStatus::default() };
+        assert_eq!(runs(&incident, &facts, &known), first);
     }
 }

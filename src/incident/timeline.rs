@@ -31,8 +31,15 @@ pub fn add_notes(incident: &Incident, status: &mut IncidentStatus, now: Timestam
         let who = note.by.as_ref().map_or("somebody", |by| by.user.as_str());
         // A time in the future is a mistake; the note counts from now.
         let time = note.time.as_ref().map_or(now, |time| time.0.min(now));
-        add(status, time, who, &format!("noted: {}", note.text));
+        let what = match &note.reporter {
+            Some(reporter) => format!("reported again ({reporter}): {}", note.text),
+            None => format!("noted: {}", note.text),
+        };
+        add(status, time, who, &what);
     }
+    let is_by_a_source = incident.spec.detection.as_ref().is_some_and(|found| found.method.is_by_a_source());
+    let reports = incident.spec.notes.iter().filter(|note| note.reporter.is_some()).count();
+    status.report_count = i32::try_from(reports + usize::from(!is_by_a_source)).unwrap_or(i32::MAX);
     status.notes_announced = i32::try_from(incident.spec.notes.len()).unwrap_or(i32::MAX);
 }
 

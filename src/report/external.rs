@@ -65,12 +65,10 @@ pub fn secrets(facts: &Facts<'_>) -> BTreeSet<String> {
     spec.acknowledgement.iter().for_each(|person| add(&person.user));
     spec.notes.iter().filter_map(|note| note.by.as_ref()).for_each(|person| add(&person.user));
     if let Some(roles) = &spec.roles {
-        roles.lead.iter().for_each(|lead| add(&lead.user));
-        [&roles.nominated_lead, &roles.communications]
-            .into_iter()
-            .flatten()
-            .for_each(|person| add(&person.user));
+        roles.lead.iter().chain(&roles.nominated_lead).for_each(|person| add(&person.user));
+        roles.communications.iter().for_each(|person| add(&person.user));
     }
+    spec.updates.iter().filter_map(|update| update.by.as_ref()).for_each(|person| add(&person.user));
     if let Some(status) = &incident.status {
         let people = status.acknowledgement.iter().chain(&status.lead).chain(&status.former_leads);
         people.chain(&status.resolved).for_each(|person| add(&person.user));

@@ -38,7 +38,7 @@ pub fn of(incident: &Incident) -> Span {
 pub fn last(incident: &Incident, status: &IncidentStatus) -> Outage {
     let start = status.out_since().or(incident.spec.start_time.as_ref());
     // Checks that never noticed the outage cannot prove its end.
-    let proves = status.restored_time.is_some() && incident.is_noticed(status);
+    let proves = status.restored_time.is_some() && incident.checks_see_the_end(status);
     let proved = status.healthy_since_time.as_ref().filter(|_| proves);
     let said = status.resolved.as_ref().map(|resolved| &resolved.time);
     Outage { start: start.map(|time| time.0), end: proved.or(said).map(|time| time.0) }

@@ -50,6 +50,13 @@ fn is_out_until_lena_ends_it(shop: &Shop<'_>, relapses: i64, pages: usize) -> St
         i["status"]["state"] == "Crisis" && i["status"]["lead"]["user"] == "lena"
     });
 
+    // The alert fires, so the lead alone cannot say that there is none.
+    let alarm = "--outcome false-alarm --reason 'it looks well' --yes";
+    let said =
+        shop.lena.types(&format!("kubectl mayday resolve -n shop inc/{incident} {alarm}")).is_refused();
+    assert!(said.contains("takes you, who lead, and one peer, since "), "{said}");
+    assert!(said.contains("CheckoutDown fires"), "{said}");
+
     let mut cleared = alert;
     json_patch::merge(&mut cleared, &json!({"status": "resolved", "endsAt": Timestamp::now().to_string()}));
     shop.alerts(&cleared);
@@ -146,6 +153,75 @@ fn approve_and_apply(shop: &Shop<'_>, peers: &[&Person], asker: &Person, request
     asker.types(&format!("kubectl mayday apply -n shop chg/{request} --yes")).passes();
 }
 
+/// What would have no effect on a duplicate is refused with the other incident and the command, by the plugin and by the
+/// API server.
+#[track_caller]
+fn nothing_is_written_to_a_duplicate(shop: &Shop<'_>) {
+    let before = shop.admin.reads("inc/younger -n shop")["spec"].clone();
+    for (person, command, instead) in [
+        (&shop.emil, "ack -n shop inc/younger", "kubectl mayday ack -n shop inc/older"),
+        (&shop.lena, "lead -n shop inc/younger", "kubectl mayday lead -n shop inc/older"),
+        (
+            &shop.emil,
+            "note -n shop inc/younger 'it hangs'",
+            "kubectl mayday note -n shop inc/older 'it hangs'",
+        ),
+        (
+            &shop.lena,
+            "resolve -n shop inc/younger --outcome false-alarm --reason no",
+            "kubectl mayday resolve -n shop inc/older",
+        ),
+    ] {
+        let said = person.types(&format!("kubectl mayday {command} --yes")).is_refused();
+        assert!(said.contains("inc/older, which goes on") && said.contains(instead), "{command}: {said}");
+    }
+    let (ack, lead) =
+        (json!({"acknowledgement": {"user": "emil"}}), json!({"roles": {"lead": {"user": "lena"}}}));
+    let resolve = json!({"resolution": {"outcome": "FalseAlarm", "reason": "no"}});
+    for (person, spec, instead) in [
+        (&shop.emil, ack, "kubectl mayday ack -n shop inc/older"),
+        (&shop.emil, json!({"notes": [{"text": "it hangs"}]}), "kubectl mayday note -n shop inc/older"),
+        (&shop.emil, json!({"title": "worse"}), "kubectl edit -n shop inc/older"),
+        (&shop.lena, lead, "kubectl mayday lead -n shop inc/older"),
+        (&shop.lena, resolve, "kubectl mayday resolve -n shop inc/older"),
+    ] {
+        let patch = json!({"spec": spec});
+        let said = person
+            .types(&format!("kubectl patch -n shop inc/younger --type merge -p '{patch}'"))
+            .is_refused();
+        assert!(
+            said.contains("same outage as inc/older, which goes on") && said.contains(instead),
+            "{patch}: {said}"
+        );
+    }
+    assert_eq!(shop.admin.reads("inc/younger -n shop")["spec"], before);
+}
+
+/// What would have no effect on an incident that is over is refused.
+#[track_caller]
+fn an_end_is_said_once(shop: &Shop<'_>, name: &str) {
+    let again = json!({"resolution": {"outcome": "FalseAlarm", "reason": "another"}});
+    for (spec, words) in [
+        (again, "was resolved as Unproved by lena at "),
+        (
+            json!({"roles": {"lead": {"user": "lena", "time": "2096-01-01T00:00:00Z"}}}),
+            "so nobody leads it any more",
+        ),
+        (
+            json!({"acknowledgement": {"user": "lena"}}),
+            "is over (Resolved), so acknowledgement would have no effect",
+        ),
+        (json!({"serviceRefs": []}), "is over (Resolved), so serviceRefs would have no effect"),
+    ] {
+        let patch = json!({"spec": spec});
+        let patch = format!("kubectl patch -n shop inc/{name} --type merge -p '{patch}'");
+        let said = shop.lena.types(&patch).is_refused();
+        assert!(said.contains(words) && said.contains("kubectl mayday declare -n shop"), "{patch}: {said}");
+    }
+    let note = format!("kubectl mayday note -n shop inc/{name} 'the cause was the gateway' --yes");
+    shop.emil.types(&note).passes();
+}
+
 #[test]
 fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     let cluster = Cluster::start("endings");
@@ -175,6 +251,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     for field in ["severity", "affected", "startTime"] {
         assert_eq!(taken["spec"][field], younger[field], "{field}");
     }
+    nothing_is_written_to_a_duplicate(&shop);
     assert_eq!(taken["spec"]["startTimeSource"], "inc/younger: first failed payment");
     // Neither is acknowledged, so the worse one pages emil again, under the name that stays.
     let pages = eventually("emil hears that it is worse", || {
@@ -184,10 +261,10 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     assert_eq!(pages.len(), 2, "{pages:?}");
 
     // Notes appear in the timeline under the name of their author.
-    shop.emil.types("kubectl mayday note -n shop inc/older 'the gateway answers 503' --yes").passes();
     let forged = r#"{"spec":{"notes":[{"text":"x","by":{"user":"emil"}}]}}"#;
-    let note = format!("kubectl patch -n shop inc/younger --type merge -p '{forged}'");
+    let note = format!("kubectl patch -n shop inc/older --type merge -p '{forged}'");
     assert!(shop.amir.types(&note).is_refused().contains("Refused: a note is by oneself, and you are amir"));
+    shop.emil.types("kubectl mayday note -n shop inc/older 'the gateway answers 503' --yes").passes();
     incident(&shop, "older", "the note is told", |found| {
         let timeline = found["status"]["timeline"].as_array().unwrap();
         timeline
@@ -210,6 +287,7 @@ fn two_incidents_become_one_and_every_end_takes_the_right_people() {
     let ended = incident(&shop, "older", "it is over", |found| found["status"]["state"] == "Resolved");
     assert_eq!(ended["spec"]["severity"], "SEV2", "what was taken over once is not taken over again");
     assert!(ended["status"]["reports"]["internal"].as_str().unwrap().contains("emil: noted: the gateway"));
+    an_end_is_said_once(&shop, "older");
 
     // Without a lead a quorum says that there was no outage.
     declares(&shop, "alarm", &json!({"serviceRefs": [{"name": "checkout"}]}));

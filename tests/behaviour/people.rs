@@ -166,8 +166,19 @@ fn acts_of_people_while_mayday_is_stopped_count_when_it_starts() {
 
     cluster.operator(0).start();
     let taken = shop.incident("what was done counts", |incident| {
-        incident["status"]["acknowledgement"]["user"] == "bea" && incident["status"]["state"] == "Monitoring"
+        incident["status"]["acknowledgement"]["user"] == "bea"
+            && incident["status"]["state"] == "Acknowledged"
     });
+    // No check has seen the outage, so a person who is on duty is asked when it is over.
+    let asked = shop.incident("emil is asked", |incident| {
+        let next = &incident["status"]["next"];
+        next["who"] == "emil"
+            && next["what"].as_str().unwrap_or_default().starts_with("answer: Is the outage over")
+    });
+    assert_eq!(
+        asked["status"]["next"]["command"],
+        format!("kubectl mayday answer -n shop inc/{incident} reported confirm")
+    );
     assert_eq!(taken["spec"]["notes"][0]["text"], "the gateway answers 500");
     assert_eq!(shop.pages(), [], "somebody has answered already");
     is_refused(emil.types(image), "Refused: image of deployment/checkout in shop");

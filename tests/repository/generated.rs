@@ -40,18 +40,18 @@ fn every_kind_has_a_short_name_a_category_and_columns() {
 /// The columns of each kind, as the rules list them.
 const COLUMNS: &[(&str, &str)] = &[
     ("Incident", "Sev, State, Waiting-On, Lead, Since, Title"),
-    ("BusinessService", "Healthy, Incident, On-Duty, Age"),
-    ("Runbook", "Start, Approved, Last-Run, Summary, Age"),
+    ("BusinessService", "Healthy, Ready, Incident, On-Duty, Age"),
+    ("Runbook", "Start, Approved, Ready, Last-Run, Summary, Age"),
     ("RunbookRun", "Runbook, State, Step, Incident, Age"),
     ("ChangeRequest", "State, Missing, Requester, Uses, Age"),
     ("Approval", "Subject, Decision, By, Counted, Age"),
-    ("ChangePolicy", "Enforcement, Enforced, Incidents, Age"),
-    ("Freeze", "Policy, Stops, Active, Until"),
-    ("OnCallRotation", "On-Duty, Until, Next, Age"),
-    ("OnCallOverride", "Rotation, Who, Start, End, State"),
-    ("NotificationChannel", "Type, Delivering, Last-Sent, Age"),
+    ("ChangePolicy", "Enforcement, Enforced, Ready, Incidents, Age"),
+    ("Freeze", "Policy, Stops, Active, Ready, Until"),
+    ("OnCallRotation", "Ready, On-Duty, Until, Next, Age"),
+    ("OnCallOverride", "Rotation, Who, Ready, Start, End, State"),
+    ("NotificationChannel", "Type, Delivering, Ready, Last-Sent, Age"),
     ("Notification", "About, To, Channel, State, Age"),
-    ("AlertSource", "Type, Receiving, Open, Age"),
+    ("AlertSource", "Type, Receiving, Ready, Open, Age"),
 ];
 
 #[test]

@@ -17,8 +17,8 @@ use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{
-    ack, answer, apply, approve, ask, break_glass, cancel, declare, lead, note, report, resolve, run, show,
-    update, who, withdraw,
+    ack, answer, apply, approve, ask, break_glass, cancel, completion, declare, lead, note, report, resolve,
+    run, show, update, version, who, withdraw,
 };
 
 fn main() -> ExitCode {
@@ -43,6 +43,12 @@ fn start(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    // These ask no cluster, and work without a kubeconfig.
+    match &cli.command {
+        Command::Completion(args) => return completion::run(args),
+        Command::Version(args) => return version::run(args),
+        _ => {}
+    }
     let session = Session::open(cli.connection).await?;
     match cli.command {
         Command::Declare(args) => declare::run(&session, args).await,
@@ -63,5 +69,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Report(args) => report::run(&session, args).await,
         Command::Who(args) => who::run(&session, args).await,
         Command::BreakGlass(args) => break_glass::run(&session, args).await,
+        Command::Completion(args) => completion::run(&args),
+        Command::Version(args) => version::run(&args),
     }
 }

@@ -100,8 +100,8 @@ impl Grounds<'_> {
         policies.sort_by_key(|policy| policy.name_any());
         policies.dedup_by_key(|policy| policy.name_any());
         // Ending an incident without proof needs its lead, at any severity.
-        let unproven = unproven_resolution::incident(plan, &facts.incidents);
-        bindings.extend(unproven.map(Binding::of));
+        let unproven = unproven_resolution::incidents(plan, &facts.incidents);
+        bindings.extend(unproven.into_iter().map(Binding::of));
         bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
         bindings.dedup();
         Grounds {
@@ -109,7 +109,7 @@ impl Grounds<'_> {
             policies,
             bindings,
             names: approvers::names(&facts.services, &facts.rotations, plan),
-            one_peer: unproven.is_some(),
+            one_peer: unproven_resolution::is_all(plan, &facts.incidents),
         }
     }
 

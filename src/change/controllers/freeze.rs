@@ -57,6 +57,8 @@ fn decide(freeze: &Freeze, now: Timestamp) -> FreezeStatus {
         now,
     );
     conditions::ready(&mut status, generation, now, Err(why));
+    let stops: Vec<String> = freeze.spec.stops.iter().map(|stops| format!("{stops:?}")).collect();
+    status.stops = Some(stops.join(", "));
     status
 }
 
@@ -77,12 +79,12 @@ mod tests {
 
     #[test]
     fn a_freeze_says_which_fields_have_no_effect() {
-        let spec = serde_json::json!({"policyRef": {"name": "shop"}, "stops": ["Changes"], "reason": "sale",
+        let spec = serde_json::json!({"policyRef": {"name": "shop"}, "stops": ["Changes", "Automation"], "reason": "sale",
             "endTime": "2026-11-30T00:00:00Z"});
         let mut freeze = Freeze::new("sale", serde_json::from_value(spec).unwrap());
         freeze.metadata.generation = Some(4);
         let status = decide(&freeze, "2026-11-22T02:00:00Z".parse().unwrap());
-        assert_eq!(status.observed_generation, 4);
+        assert_eq!((status.observed_generation, status.stops.as_deref()), (4, Some("Changes, Automation")));
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NotImplemented"));
         let active = status.conditions.iter().find(|condition| condition.type_ == "Active").unwrap();

@@ -1,6 +1,6 @@
 //! Who may ask for a change, take the request back, or delete it. Pure.
 
-use crate::api::change_request::ChangeRequestSpec;
+use crate::api::change_request::{ChangeRequestSpec, RequestState};
 use crate::api::{ChangePolicy, ChangeRequest};
 use crate::change::request::validate;
 use crate::command::{Command, Flag, Verb};
@@ -107,6 +107,13 @@ pub fn update(old: &ChangeRequest, new: &ChangeRequest, facts: &Facts<'_>) -> Ru
             command(Verb::Withdraw, old)
         ));
     }
+    if let Some(state) = lets_nothing_through(old) {
+        return Ruling::Refuse(format!(
+            "Refused: {} is {state} and lets nothing through, so withdrawing it changes nothing: {}",
+            chg(old),
+            command(Verb::Show, old)
+        ));
+    }
     Ruling::require(is_concerned(old, facts), || {
         format!(
             "Refused: {} is withdrawn by its requester, {}, or by an approver; an approver: {}",
@@ -133,6 +140,15 @@ pub fn delete(old: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
             command(Verb::Reject, old)
         )
     })
+}
+
+/// The state of a request that lets nothing through any more, not even a rollback; `None` while it does.
+fn lets_nothing_through(request: &ChangeRequest) -> Option<RequestState> {
+    let status = request.status.as_ref()?;
+    let may_be_rolled_back = request.spec.allows_rollback()
+        && !status.used.is_empty()
+        && matches!(status.state, Some(RequestState::Spent | RequestState::Stale));
+    status.state.filter(|state| state.is_over() && !may_be_rolled_back)
 }
 
 fn is_concerned(request: &ChangeRequest, facts: &Facts<'_>) -> bool {
@@ -281,6 +297,32 @@ mod tests {
         assert_eq!(by("amir", "shop-approvers"), Ruling::Allow);
         assert!(refusal(by("carl", "x")).contains("its requester, emil"));
         refusal(with("emil", "x", json!([]), |f| update(&new, &old, f)));
+    }
+
+    /// An act is accepted and counts nowhere: a withdrawal of what lets nothing through.
+    #[test]
+    fn a_request_that_lets_nothing_through_is_not_withdrawn() {
+        let withdraws = |state: &str, rollback: Value| {
+            let used = json!([{"change": 0, "by": "emil", "time": "2026-11-22T02:04:10Z", "uid": "u", "digest": "d"}]);
+            let mut old = json!({"spec": {"rollback": rollback}, "status": {"state": state, "used": used}});
+            let before = request("emil", old.clone());
+            json_patch::merge(&mut old, &json!({"spec": {"withdrawn": true}}));
+            with("emil", "x", json!([]), |f| update(&before, &request("emil", old.clone()), f))
+        };
+        let (with, without) = (json!({"restorePrevious": {}}), json!(null));
+        for state in ["Rejected", "Expired", "Invalid"] {
+            for rollback in [&with, &without] {
+                let message = refusal(withdraws(state, rollback.clone()));
+                assert!(message.contains(&format!("is {state} and lets nothing through")), "{message}");
+            }
+        }
+        for state in ["Spent", "Stale"] {
+            assert_eq!(withdraws(state, with.clone()), Ruling::Allow, "a rollback is ended");
+            assert!(refusal(withdraws(state, without.clone())).contains("kubectl mayday show -n shop chg/"));
+        }
+        for state in ["Planning", "Waiting", "Approved"] {
+            assert_eq!(withdraws(state, without.clone()), Ruling::Allow, "{state}");
+        }
     }
 
     #[test]

@@ -10,5 +10,3 @@ pub mod runbook;
 
 #[cfg(test)]
 mod approval_tests;
-#[cfg(test)]
-mod incident_tests;

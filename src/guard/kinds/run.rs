@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{Incident, Runbook, RunbookRun};
 use crate::command::{Command, Flag, Verb};
+use crate::problem;
 use crate::runbook::validate;
 use crate::webhook::caller::Caller;
 
@@ -19,6 +21,8 @@ pub struct Facts<'a> {
     pub runbook: Option<Arc<Runbook>>,
     /// The incident, if one is named and there.
     pub incident: Option<Arc<Incident>>,
+    /// Whether a policy covers the namespace. Without one nobody can approve a Runbook there.
+    pub is_governed: bool,
 }
 
 /// Whether the run may be created. Whether it may act now is decided by the run itself, and shown in it.
@@ -62,15 +66,8 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
              -n {namespace}"
         ));
     };
-    if let Some(named) = &new.spec.incident_ref {
-        let open = facts.incident.as_ref().map(|incident| incident.is_open());
-        if open != Some(true) {
-            return Ruling::Refuse(format!(
-                "Refused: spec.incidentRef: {} {}; see which are open: kubectl get inc -n {namespace}",
-                if open.is_none() { "there is no incident" } else { "no longer open is incident" },
-                named.name
-            ));
-        }
+    if let Some(refusal) = incident_refusal(new, facts, namespace) {
+        return Ruling::Refuse(refusal);
     }
     if new.spec.cancel {
         return Ruling::Refuse(
@@ -78,13 +75,59 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
         );
     }
     let problems = validate::run_problems(&runbook.spec, &new.spec.parameters);
-    match problems.first() {
-        None => Ruling::Allow,
-        Some(problem) => Ruling::Refuse(format!(
-            "Refused: {problem}. What rb/{name} takes: kubectl get rb {name} -n {namespace} -o \
-             jsonpath='{{.spec.parameters}}'"
+    match problems.as_slice() {
+        [] => Ruling::require(never_runs(runbook, facts.is_governed).is_none(), || {
+            let why = never_runs(runbook, facts.is_governed).unwrap_or_default();
+            let show = Command::new(Verb::Show).namespace(namespace).on("rb", name);
+            format!("Refused: rb/{name} cannot run: {}: {show}", why.trim_end_matches('.'))
+        }),
+        problems => Ruling::Refuse(format!(
+            "Refused: {}. What rb/{name} takes: kubectl get rb {name} -n {namespace} -o \
+             jsonpath='{{.spec.parameters}}'",
+            problem::join(problems)
         )),
     }
+}
+
+/// Why the named incident cannot have a run: it is not there, or not open any more.
+fn incident_refusal(new: &RunbookRun, facts: &Facts<'_>, namespace: &str) -> Option<String> {
+    let named = &new.spec.incident_ref.as_ref()?.name;
+    let which = format!("see which are open: kubectl get inc -n {namespace}");
+    let Some(incident) = &facts.incident else {
+        return Some(format!("Refused: spec.incidentRef: there is no incident {named}; {which}"));
+    };
+    if incident.is_open() {
+        return None;
+    }
+    Some(match incident.goes_on_as() {
+        Some(other) => {
+            let run = Command::new(Verb::Run).namespace(namespace).word(&new.spec.runbook_ref.name);
+            format!(
+                "Refused: spec.incidentRef: inc/{named} is about the same outage as inc/{other}, which goes on; start it \
+                 for that one: {}",
+                run.flag(Flag::Incident, other)
+            )
+        }
+        None => format!("Refused: spec.incidentRef: incident {named} is no longer open; {which}"),
+    })
+}
+
+/// Why no run of the Runbook as it is now can ever begin; `None` while one may, if only later.
+fn never_runs(runbook: &Runbook, is_governed: bool) -> Option<String> {
+    let status = runbook.status.as_ref()?;
+    // What was changed a moment ago has not been looked at yet.
+    if Some(status.observed_generation) != runbook.metadata.generation {
+        return None;
+    }
+    if let Some(ready) =
+        find(&status.conditions, ConditionType::Ready).filter(|ready| ready.status == "False")
+    {
+        return Some(format!("it is not Ready: {}", ready.message));
+    }
+    let approved =
+        find(&status.conditions, ConditionType::Approved).filter(|approved| approved.status == "False")?;
+    let is_rejected = approved.reason == Reason::Rejected.to_string();
+    (is_rejected || !is_governed).then(|| format!("it is not Approved: {}", approved.message))
 }
 
 #[cfg(test)]
@@ -128,7 +171,7 @@ mod tests {
         let caller = Caller { user: user.into(), groups: Vec::new(), direct: true };
         let runbook = Some(Arc::new(runbook()));
         let incident = incident.cloned().map(Arc::new);
-        create(run, &Facts { caller: &caller, by_operator: operator, runbook, incident })
+        create(run, &Facts { caller: &caller, by_operator: operator, runbook, incident, is_governed: true })
     }
 
     fn refusal(ruling: Ruling) -> String {
@@ -153,6 +196,7 @@ mod tests {
             by_operator,
             runbook: Some(Arc::new(runbook())),
             incident: None,
+            is_governed: true,
         };
         assert!(refusal(create(&run("emil", json!({})), &facts(false))).contains("direct login"));
         assert_eq!(create(&run("emil", json!({})), &facts(true)), Ruling::Allow);
@@ -169,7 +213,8 @@ mod tests {
     #[test]
     fn a_run_names_a_runbook_that_exists() {
         let caller = Caller { user: "emil".into(), direct: true, ..Caller::default() };
-        let facts = Facts { caller: &caller, by_operator: false, runbook: None, incident: None };
+        let facts =
+            Facts { caller: &caller, by_operator: false, runbook: None, incident: None, is_governed: true };
         let message = refusal(create(&run("emil", json!({})), &facts));
         assert!(
             message.contains("no Runbook scale-checkout in shop") && message.contains("kubectl get rb"),
@@ -192,5 +237,38 @@ mod tests {
         assert_eq!(with(json!([{"name": "replicas", "integer": 8}])), Ruling::Allow);
         refusal(with(json!([{"name": "replicas", "integer": 80}])));
         refusal(with(json!([{"name": "repicas", "integer": 8}])));
+    }
+
+    /// An act is accepted and counts nowhere: a run that can never begin, or for an incident that goes on elsewhere.
+    #[test]
+    fn a_run_of_a_runbook_that_can_never_run_is_refused() {
+        let said = |kind: &str, reason: &str, generation: i64, is_governed: bool| {
+            let mut runbook = runbook();
+            runbook.metadata.generation = Some(generation);
+            let condition = json!({"type": kind, "status": "False", "reason": reason, "message": "why.",
+                "lastTransitionTime": "2026-11-22T14:00:00Z"});
+            runbook.status = from_value(json!({"observedGeneration": 1, "conditions": [condition]})).unwrap();
+            let caller = Caller { user: "emil".into(), direct: true, ..Caller::default() };
+            let runbook = Some(Arc::new(runbook));
+            let facts = Facts { caller: &caller, by_operator: false, runbook, incident: None, is_governed };
+            create(&run("emil", json!({})), &facts)
+        };
+        let message = refusal(said("Ready", "NotImplemented", 1, true));
+        let show = "kubectl mayday show -n shop rb/scale-checkout";
+        assert_eq!(message, format!("Refused: rb/scale-checkout cannot run: it is not Ready: why: {show}"));
+        assert_eq!(said("Ready", "NotImplemented", 2, true), Ruling::Allow, "it was changed since");
+        assert_eq!(said("Approved", "ApprovalMissing", 1, true), Ruling::Allow, "it waits");
+        refusal(said("Approved", "ApprovalMissing", 1, false));
+        refusal(said("Approved", "Rejected", 1, true));
+    }
+
+    #[test]
+    fn a_run_for_a_duplicate_is_refused_with_the_other_incident() {
+        let named = run("emil", json!({"incidentRef": {"name": "i"}}));
+        let mut duplicate = incident("Duplicate");
+        duplicate.status.as_mut().unwrap().duplicate_of = from_value(json!({"name": "older"})).unwrap();
+        let message = refusal(by("emil", false, &named, Some(&duplicate)));
+        let run = "kubectl mayday run -n shop scale-checkout --incident older";
+        assert!(message.contains("same outage as inc/older") && message.ends_with(run), "{message}");
     }
 }

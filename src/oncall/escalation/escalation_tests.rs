@@ -288,7 +288,7 @@ fn who_comes_on_duty_after_a_gap_is_paged_though_nobody_could_be_before() {
     let minutes = nine.duration_since(at(0)).as_mins() + 1;
     let back = run(&mut incident, &rotations, minutes);
     assert_eq!(addresses(&back), ["emil", "emil@shop.example"]);
-    assert_eq!(back.notes, ["paged emil, level 1"]);
+    assert_eq!(back.notes, ["level 1 is called: emil"]);
 }
 
 #[test]
@@ -372,13 +372,13 @@ fn a_level_without_working_channels_is_skipped_and_gets_its_pages_later() {
     assert_eq!(addresses(&paging), ["emil@shop.example", "bea", "lena"]);
     let level_1 =
         "level 1 of payments: emil cannot be reached: NotificationChannel mail does not exist, skipped";
-    assert_eq!(paging.notes, [level_1, "paged bea and lena, level 2"]);
+    assert_eq!(paging.notes, [level_1, "level 2 is called: bea and lena"]);
     assert_eq!(paging.escalation.unwrap().people, ["bea", "lena"]);
     assert_eq!(paging.wake, Some(at(10)));
 }
 
 #[test]
-fn whoever_cannot_be_reached_beside_somebody_who_can_is_not_called_paged() {
+fn a_person_who_cannot_be_reached_beside_one_who_can_is_not_called() {
     let (mut incident, rotations) = (incident(), rotations());
     let mut known = channels(&["hook", "mail"]);
     let broken = serde_json::json!({"conditions": [{"type": "Ready", "status": "False", "reason": "CredentialUnusable",
@@ -390,7 +390,7 @@ fn whoever_cannot_be_reached_beside_somebody_who_can_is_not_called_paged() {
     payments.spec.layers[0].turns[0].people = vec!["bea".to_owned(), "emil".to_owned()];
     let paging = run_with(&mut incident, &[Arc::new(payments)], &known, 0);
     let bea = "bea cannot be reached: NotificationChannel hook is not Ready";
-    assert_eq!(paging.notes, [format!("paged emil, level 1; {bea}")]);
+    assert_eq!(paging.notes, [format!("level 1 is called: emil; {bea}")]);
     assert_eq!(paging.messages.len(), 3);
 }
 

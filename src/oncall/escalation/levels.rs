@@ -103,9 +103,9 @@ impl<'a> Levels<'a> {
         Paging {
             messages: self.messages(recipients, &key, then),
             notes: vec![format!(
-                "paged {}, level {}{lost}",
-                crate::oncall::escalation::page_text::together(&people),
-                level + 1
+                "level {} is called: {}{lost}",
+                level + 1,
+                crate::oncall::escalation::page_text::together(&people)
             )],
             escalation: Some(Escalation {
                 rotation_ref: Some(NameRef { name: self.name() }),
@@ -130,9 +130,9 @@ impl<'a> Levels<'a> {
         let told = crate::oncall::escalation::page_text::together(&people);
         let note = match (begun, people.is_empty()) {
             (true, true) => format!("nobody answered, and {name} has nobody else to call{lost}"),
-            (true, false) => format!("nobody answered; told {told}, nobody else is left to call{lost}"),
+            (true, false) => format!("nobody answered; {told} is called, nobody else is left{lost}"),
             (false, true) => format!("nobody of {name} can be called{lost}"),
-            (false, false) => format!("nobody of {name} can be called; told {told}{lost}"),
+            (false, false) => format!("nobody of {name} can be called; {told} is called instead{lost}"),
         };
         let key = format!("{}fallback", key(self.facts.incident, self.status));
         let last = i32::try_from(self.levels.len()).unwrap_or(i32::MAX).saturating_sub(1);

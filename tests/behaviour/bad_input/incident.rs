@@ -13,10 +13,16 @@ fn declared(shop: &Shop, name: &str) {
     let rollout = |name: &str| json!({"name": name, "rollout": {"target": object(name)}});
     let spec = json!({
         "title": "nobody can pay", "severity": "SEV2", "serviceRefs": [{"name": "checkout"}, {"name": "basket"}],
+        "startTime": ago(10),
         "affected": [object("checkout"), object("basket")],
         "returnToService": {"checks": [rollout("checkout"), rollout("basket")], "stableFor": "10m"},
     });
     shop.creates(&shop.emil(), &in_shop(stored("Incident", name, spec))).passes();
+}
+
+fn ago(minutes: i64) -> String {
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+    then.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn in_shop(mut object: Value) -> String {
@@ -38,9 +44,8 @@ fn milder() -> [(Value, &'static str); 9] {
     let checkout = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
     let one = json!([{"name": "checkout", "rollout": {"target": checkout}}]);
     let checks = "weakening the checks that prove the return to service";
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(2);
     [
-        (json!({"startTime": soon}), "letting it begin later"),
+        (json!({"startTime": ago(5)}), "letting it begin later"),
         (json!({"severity": "SEV4"}), "lowering SEV2 to SEV4"),
         (json!({"serviceRefs": [{"name": "checkout"}]}), "taking services away"),
         (json!({"serviceRefs": null}), "taking services away"),

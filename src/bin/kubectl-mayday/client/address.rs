@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// The kinds of Mayday that commands are about: those that are decided on.
 pub use mayday::api::approval::SubjectKind as Kind;
 
-fn parse(word: &str) -> Option<Kind> {
+/// The kind that a word means: `inc`, `incidents`, `incident.mayday.dev`.
+pub fn kind(word: &str) -> Option<Kind> {
     let word = word.strip_suffix(".mayday.dev").unwrap_or(word).to_ascii_lowercase();
     match word.as_str() {
         "inc" | "incident" | "incidents" => Some(Kind::Incident),
@@ -37,7 +38,7 @@ impl FromStr for Address {
         let unknown =
             || format!("{text:?} names nothing here: write inc/NAME, chg/NAME, rb/NAME or run/NAME");
         let (kind, name) = text.split_once('/').ok_or_else(unknown)?;
-        let kind = parse(kind).ok_or_else(unknown)?;
+        let kind = self::kind(kind).ok_or_else(unknown)?;
         Ok(Address { kind, name: checked_name(name)? })
     }
 }
@@ -74,7 +75,11 @@ fn name_of(kind: Kind, text: &str) -> Result<String, String> {
     }
 }
 
-fn checked_name(name: &str) -> Result<String, String> {
+/// A name that an object may have.
+///
+/// # Errors
+/// What a name looks like.
+pub fn checked_name(name: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     if !name.is_empty() && name.len() <= 253 && name.chars().all(allowed) {
         Ok(name.to_owned())

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
@@ -71,6 +72,12 @@ pub struct Connection {
     /// Namespace to use instead of the context's
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
+    /// User to impersonate, as with kubectl; decisions and claims count only from a login of one's own
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// Group to impersonate; may be repeated
+    #[arg(long, global = true, value_name = "GROUP", requires = "as_user")]
+    pub as_group: Vec<String>,
     /// Do it without asking
     #[arg(short, long, global = true)]
     pub yes: bool,
@@ -82,7 +89,10 @@ impl Connection {
         let file = self.kubeconfig.as_ref().map(|file| file.display().to_string());
         let flag = |name: &str, value: &str| format!(" --{name} {}", shell_word(value));
         let kubeconfig = file.iter().map(|file| flag("kubeconfig", file));
-        kubeconfig.chain(self.context.iter().map(|context| flag("context", context))).collect()
+        let context = self.context.iter().map(|context| flag("context", context));
+        let user = self.as_user.iter().map(|user| flag("as", user));
+        let groups = self.as_group.iter().map(|group| flag("as-group", group));
+        kubeconfig.chain(context).chain(user).chain(groups).collect()
     }
 }
 
@@ -123,6 +133,11 @@ impl Session {
         })?;
         // Repeating a create with a generated name would make a second object.
         config.default_retry = false;
+        if let Some(user) = &connection.as_user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups =
+                Some(connection.as_group.clone()).filter(|groups| !groups.is_empty());
+        }
         let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)
             .map_err(|error| Failure::new(format!("The kubeconfig cannot be used: {error}.")))?;
@@ -149,6 +164,11 @@ impl Session {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The API of a kind in this namespace, or in all.
+    pub fn api_in<K: Named>(&self, all: bool) -> Api<K> {
+        if all { Api::all(self.client.clone()) } else { self.api() }
+    }
+
     /// The attempt, for the words of a refusal.
     pub fn attempt<'a>(&'a self, what: &'a str, role: &'static str) -> Attempt<'a> {
         let next = self.command(Verb::Show).into();
@@ -173,9 +193,30 @@ impl Session {
     }
 
     pub async fn list<K: Named>(&self) -> Result<Vec<K>, Failure> {
-        let what = format!("list {}s", K::WORD);
-        let list = self.api::<K>().list(&ListParams::default()).await;
+        self.list_in(false).await
+    }
+
+    /// The objects of a kind in this namespace, or in all.
+    pub async fn list_in<K: Named>(&self, all: bool) -> Result<Vec<K>, Failure> {
+        let what = format!("list {}s{}", K::WORD, if all { " in every namespace" } else { "" });
+        let list = self.api_in::<K>(all).list(&ListParams::default()).await;
         Ok(list.map_err(|error| explain(&error, &self.attempt(&what, role::VIEWER)))?.items)
+    }
+
+    /// That the namespace exists, as far as the person may see it.
+    ///
+    /// # Errors
+    /// When there is no such namespace.
+    pub async fn is_a_namespace(&self) -> Result<(), Failure> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        // Not being allowed to look, or no answer, is not the same as nothing.
+        let Ok(None) = namespaces.get_metadata_opt(&self.namespace).await else { return Ok(()) };
+        let there = match namespaces.list_metadata(&ListParams::default().limit(50)).await {
+            Ok(list) => format!(" What there is: {}.", text::names(list.items.iter().map(name_of), "none")),
+            Err(_) => String::new(),
+        };
+        Err(Failure::new(format!("There is no namespace {}.{there}", self.namespace))
+            .then(Command::new(Verb::Show).namespace("NAMESPACE").connection(&self.flags)))
     }
 
     pub async fn create<K: Named>(&self, object: &K, what: &str, role: &'static str) -> Result<K, Failure> {
@@ -214,6 +255,9 @@ impl Session {
     }
 
     async fn missing<K: Named>(&self, name: &str) -> Failure {
+        if let Err(failure) = self.is_a_namespace().await {
+            return failure;
+        }
         let there = match self.list::<K>().await {
             Ok(existing) => text::names(existing.iter().map(name_of), "none"),
             // Not being allowed to look is not the same as nothing.

@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use mayday::api::{Incident, OnCallRotation};
-use mayday::command::Verb;
+use mayday::command::{Command, Verb};
 use serde_json::{Value, json};
 
 use crate::client::address;
@@ -23,6 +23,11 @@ pub struct AckArgs {
 pub async fn run(session: &Session, args: AckArgs) -> Result<(), Failure> {
     let incident: Incident = session.get(&args.incident).await?;
     let address = format!("inc/{}", args.incident);
+    if let Some(elsewhere) =
+        elsewhere(&incident, "acknowledge", |there| session.command(Verb::Ack).word(there))
+    {
+        return Err(elsewhere);
+    }
     if let Some(over) = over(&incident) {
         say(&format!(
             "{address} is {over}: nobody needs to answer it any more.\nNext: {}",
@@ -62,6 +67,16 @@ async fn call_a_lead(session: &Session, incident: &Incident) -> String {
         Some(names) => format!("or call a lead (on duty: {names})"),
         None => format!("or call a lead ({})", session.command(Verb::Who).word(&named.name)),
     }
+}
+
+/// The refusal of what would have no effect on a duplicate, with the command for the incident that goes on.
+pub fn elsewhere(incident: &Incident, what: &str, command: impl FnOnce(&str) -> Command) -> Option<Failure> {
+    let original = format!("inc/{}", incident.goes_on_as()?);
+    let address = format!("inc/{}", incident.metadata.name.as_deref().unwrap_or_default());
+    let sentence = format!(
+        "{address} is about the same outage as {original}, which goes on; {what} {original} instead."
+    );
+    Some(Failure::new(sentence).then(command(&original)))
 }
 
 /// How an incident that is over ended: `Resolved`.

@@ -51,6 +51,10 @@ pub enum Command {
     Report(crate::commands::report::ReportArgs),
     /// Show who is on duty
     Who(crate::commands::who::WhoArgs),
+    /// Print the script that lets a shell complete these commands
+    Completion(crate::commands::completion::CompletionArgs),
+    /// Print the version of the plugin
+    Version(crate::commands::version::VersionArgs),
     /// Run one kubectl command past change control; everybody concerned hears of it
     BreakGlass(crate::commands::break_glass::BreakGlassArgs),
 }

@@ -10,7 +10,7 @@ use crate::client::address;
 use crate::client::clock::whole_seconds;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
-use crate::commands::ack::over;
+use crate::commands::ack::{elsewhere, over};
 use crate::render::terminal::{confirm, say};
 
 #[derive(Debug, Args)]
@@ -31,6 +31,9 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
     let me = session.me().await?;
     let address = format!("inc/{}", args.incident);
     let leading = leading(&incident);
+    if let Some(elsewhere) = elsewhere(&incident, "lead", |there| session.command(Verb::Lead).word(there)) {
+        return Err(elsewhere);
+    }
     if let Some(user) = args.communications {
         let asked = format!("You ({}) name {user} as the one voice to stakeholders of {address}.", me.user);
         confirm(session.connection.yes, &asked)?;
@@ -53,16 +56,18 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
             );
             confirm(session.connection.yes, &asked)?;
             let what = format!("hand over the lead of {address}");
-            let _: Incident = session.patch(&args.incident, &nomination(&to), &what).await?;
+            let patch = nomination(&to, session.now());
+            let _: Incident = session.patch(&args.incident, &patch, &what).await?;
             let rotations: Vec<OnCallRotation> = session.list().await.unwrap_or_default();
-            let told = if is_reachable(&rotations, &to) { "Mayday tells them" } else { "Tell them" };
             say(&format!(
-                "{to} is named as the next lead. {told}.\nNext: {to}: {}",
+                "{to} is named as the next lead. {}\nNext: {to}: {}",
+                told(&rotations, &to),
                 session.command(Verb::Lead).word(&address)
             ));
         }
         None => {
-            confirm(session.connection.yes, &claim_text(&address, &incident.spec.title, &me.user, leading))?;
+            let asked = claim_text(&address, &incident.spec.title, &me.user, leading, incident.nominee());
+            confirm(session.connection.yes, &asked)?;
             let what = format!("claim the lead of {address}");
             let _: Incident = session.patch(&args.incident, &claim(&me.user, session.now()), &what).await?;
             say(&format!(
@@ -75,21 +80,27 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a rotation says how that user is reached.
-fn is_reachable(rotations: &[OnCallRotation], user: &str) -> bool {
+/// Who tells the nominee. A name that no rotation knows may be mistyped.
+fn told(rotations: &[OnCallRotation], user: &str) -> String {
     let mut people = rotations.iter().flat_map(|rotation| &rotation.spec.people);
-    people.any(|person| person.user == user && !person.contacts.is_empty())
+    let known = people.clone().any(|person| person.user == user);
+    let is_reachable = people.any(|person| person.user == user && !person.contacts.is_empty());
+    match (known, is_reachable) {
+        (_, true) => "Mayday pages them.".to_owned(),
+        (true, false) => "No rotation says how to page them: tell them.".to_owned(),
+        (false, false) => format!("No rotation here knows a user {user}: check the name, and tell them."),
+    }
 }
 
-/// The patch that claims the lead. It acknowledges too, and its time tells it from the claim before a
-/// relapse.
+/// The patch that claims the lead, and ends what the lead before has said. It acknowledges too, and its time tells it
+/// from the claim before a relapse.
 fn claim(user: &str, now: Timestamp) -> Value {
-    json!({"spec": {"roles": {"lead": {"user": user, "time": whole_seconds(now)}}}})
+    json!({"spec": {"roles": {"lead": {"user": user, "time": whole_seconds(now)}, "nominatedLead": null}}})
 }
 
 /// The patch of a handoff. It counts when that person claims the lead.
-fn nomination(user: &str) -> Value {
-    json!({"spec": {"roles": {"nominatedLead": {"user": user}}}})
+fn nomination(user: &str, now: Timestamp) -> Value {
+    json!({"spec": {"roles": {"nominatedLead": {"user": user, "time": whole_seconds(now)}}}})
 }
 
 /// Who leads, or led, before a claim.
@@ -117,10 +128,15 @@ fn leading(incident: &Incident) -> Leading<'_> {
     }
 }
 
-fn claim_text(address: &str, title: &str, user: &str, leading: Leading<'_>) -> String {
+fn claim_text(address: &str, title: &str, user: &str, leading: Leading<'_>, nominee: Option<&str>) -> String {
     let before = match leading {
         Leading::Now(lead) if lead == user => " You lead it already.".to_owned(),
-        Leading::Now(lead) => format!(" {lead} leads it now, and must have named you as the next lead."),
+        Leading::Now(lead) if nominee == Some(user) => {
+            format!(" {lead} leads it now, and has named you as the next lead.")
+        }
+        Leading::Now(lead) => {
+            format!(" {lead} leads it now, and has not named you: it is refused until {lead} hands it over.")
+        }
         Leading::Before(lead) => {
             format!(" {lead} led it until the outage came back; since then nobody does.")
         }
@@ -139,21 +155,36 @@ mod tests {
 
     #[test]
     fn a_claim_says_whom_it_follows() {
-        let text = |incident: &Incident| claim_text("inc/x", "down", "bea", leading(incident));
+        let text =
+            |incident: &Incident| claim_text("inc/x", "down", "bea", leading(incident), incident.nominee());
         let mut incident = Incident::new("x", Default::default());
         assert!(text(&incident).contains("Nobody leads it yet"));
         let claim = Commitment { user: "lena".into(), time: None };
         incident.spec.roles = Some(Roles { lead: Some(claim.clone()), ..Default::default() });
-        assert!(text(&incident).contains("lena leads it now"));
+        assert!(text(&incident).contains("lena leads it now, and has not named you"));
+        incident.spec.roles.as_mut().unwrap().nominated_lead =
+            Some(Commitment { user: "bea".into(), time: None });
+        assert!(text(&incident).ends_with("lena leads it now, and has named you as the next lead."));
         incident.status = Some(IncidentStatus { lapsed_lead: Some(claim), ..Default::default() });
         assert!(text(&incident).contains("lena led it until the outage came back"));
     }
 
     #[test]
     fn a_handoff_leaves_the_lead_alone() {
-        assert_eq!(nomination("bea").pointer("/spec/roles/lead"), None);
-        let claimed = json!({"user": "lena", "time": "2026-11-22T02:04:10Z"});
         let now = "2026-11-22T02:04:10.5Z".parse().unwrap();
+        assert_eq!(nomination("bea", now).pointer("/spec/roles/lead"), None);
+        let claimed = json!({"user": "lena", "time": "2026-11-22T02:04:10Z"});
         assert_eq!(claim("lena", now).pointer("/spec/roles/lead"), Some(&claimed));
+        assert_eq!(claim("lena", now).pointer("/spec/roles/nominatedLead"), Some(&Value::Null));
+    }
+
+    #[test]
+    fn an_unknown_nominee_is_said_to_be_unknown() {
+        let rotation = serde_json::from_value(json!({"timeZone": "UTC", "layers": [], "people": [
+            {"name": "bea", "user": "bea", "contacts": [{"channelRef": {"name": "hook"}}]}, {"name": "max", "user": "max"}]}));
+        let rotations = [OnCallRotation::new("leads", rotation.unwrap())];
+        assert_eq!(told(&rotations, "bea"), "Mayday pages them.");
+        assert_eq!(told(&rotations, "max"), "No rotation says how to page them: tell them.");
+        assert!(told(&rotations, "zeo").starts_with("No rotation here knows a user zeo: check the name"));
     }
 }

@@ -11,6 +11,7 @@ use crate::client::append::append;
 use crate::client::clock::whole_seconds;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
+use crate::commands::ack::elsewhere;
 use crate::render::terminal::{confirm, say};
 
 #[derive(Debug, Args)]
@@ -26,6 +27,10 @@ pub struct NoteArgs {
 pub async fn run(session: &Session, args: NoteArgs) -> Result<(), Failure> {
     let text = args.text.join(" ");
     let incident: Incident = session.get(&args.incident).await?;
+    let there = |there: &str| session.command(Verb::Note).word(there).word(&text);
+    if let Some(elsewhere) = elsewhere(&incident, "note it in", there) {
+        return Err(elsewhere);
+    }
     let about_to = format!("You add to inc/{} ({}):\n  {text}", args.incident, incident.spec.title);
     confirm(session.connection.yes, &about_to)?;
     add(session, &args.incident, &text).await?;

@@ -3,12 +3,14 @@
 use clap::Args;
 use mayday::api::Incident;
 use mayday::command::Verb;
+use serde_json::json;
 
 use crate::client::address;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::render;
-use crate::render::terminal::say;
+use crate::render::output::{Format, print};
+use crate::render::terminal::say_exactly;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -18,11 +20,20 @@ pub struct ReportArgs {
     /// The one for the public: no person, object, image or digest
     #[arg(long)]
     pub external: bool,
+    /// How to print it: json or yaml [default: the Markdown alone]
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::without_names)]
+    pub output: Option<Format>,
 }
 
 pub async fn run(session: &Session, args: ReportArgs) -> Result<(), Failure> {
     let incident: Incident = session.get(&args.incident).await?;
-    say(stored(&incident, args.external).ok_or_else(|| missing(session, &incident, &args))?);
+    let report = stored(&incident, args.external).ok_or_else(|| missing(session, &incident, &args))?;
+    match args.output {
+        Some(format) => {
+            print(format, &json!({"incident": args.incident, "external": args.external, "report": report}))
+        }
+        None => say_exactly(report.trim_end()),
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::client::address;
 use crate::client::clock::whole_seconds;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
+use crate::commands::ack::{elsewhere, over};
 use crate::commands::ask;
 use crate::render::terminal::{confirm, say};
 
@@ -65,6 +66,15 @@ pub async fn run(session: &Session, args: ResolveArgs) -> Result<(), Failure> {
     let resolution = resolution(&args, session.now())?;
     let incident: Incident = session.get(&args.incident).await?;
     let address = format!("inc/{}", args.incident);
+    if let Some(elsewhere) =
+        elsewhere(&incident, "resolve", |there| session.command(Verb::Resolve).word(there))
+    {
+        return Err(elsewhere);
+    }
+    if let Some(over) = over(&incident) {
+        return Err(Failure::new(format!("{address} is {over} already, and an end is said once."))
+            .then(session.command(Verb::Show).word(&address)));
+    }
     if args.ask {
         say(&about_to(&incident, &args));
         let request = request(&args, resolution, incident.spec.resolution.as_ref(), &session.namespace);
@@ -187,6 +197,11 @@ fn about_to(incident: &Incident, args: &ResolveArgs) -> String {
         let checks = status.map(|status| status.checks.as_slice()).unwrap_or_default();
         let open = checks.iter().filter(|check| check.result != CheckResult::Passing);
         lines.extend(open.map(|check| format!("  {}: {}", check.name, check.message)));
+    }
+    let against = if args.outcome == Outcome::FalseAlarm { incident.contradictions() } else { Vec::new() };
+    if !against.is_empty() {
+        lines.push("It takes the lead and one peer, since this speaks for an outage:".to_owned());
+        lines.extend(against.iter().map(|what| format!("  {what}")));
     }
     lines.join("\n")
 }

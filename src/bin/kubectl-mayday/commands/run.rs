@@ -8,7 +8,7 @@ use mayday::api::conditions::{ConditionType, find};
 use mayday::api::runbook::Parameter;
 use mayday::api::runbook_run::{RunState, RunbookRunSpec};
 use mayday::api::{Incident, Runbook, RunbookRun};
-use mayday::command::Verb;
+use mayday::command::{Flag, Verb};
 
 use crate::client::address;
 use crate::client::failure::{Failure, role};
@@ -24,9 +24,9 @@ const SOON: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The runbook
+    /// The runbook; without one, those that there are are listed
     #[arg(value_name = "RUNBOOK", value_parser = address::runbook)]
-    pub runbook: String,
+    pub runbook: Option<String>,
     /// The incident it is for
     #[arg(long, value_name = "inc/NAME", value_parser = address::incident)]
     pub incident: Option<String>,
@@ -39,14 +39,18 @@ pub struct RunArgs {
 }
 
 pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
-    let runbook: Runbook = session.get(&args.runbook).await?;
-    if let Some(incident) = &args.incident {
-        let _: Incident = session.get(incident).await?;
-    }
+    let incident = match &args.incident {
+        Some(incident) => Some(session.get::<Incident>(incident).await?),
+        None => None,
+    };
+    let Some(name) = &args.runbook else {
+        return Err(which(session, incident.as_ref()).await?);
+    };
+    let runbook: Runbook = session.get(name).await?;
     let parameters = parameters(&args.param, &runbook.spec.parameters)?;
-    let run = build(&args, parameters, &session.namespace);
+    let run = build(&args, name, parameters, &session.namespace);
     confirm(session.connection.yes, &about_to(&args, &runbook, &run))?;
-    let run = session.create(&run, &format!("start rb/{}", args.runbook), role::RESPONDER).await?;
+    let run = session.create(&run, &format!("start rb/{name}"), role::RESPONDER).await?;
     let address = format!("run/{}", name_of(&run));
     let next = session.command(Verb::Show).word(&address);
     say(&format!("Stored as {address}."));
@@ -74,6 +78,40 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
         Err(_) => say(&format!("Next: {next}")),
     }
     Ok(())
+}
+
+/// The runbooks that there are, those that fit an open incident first: which one is to be started must be said.
+async fn which(session: &Session, incident: Option<&Incident>) -> Result<Failure, Failure> {
+    let mut runbooks: Vec<Runbook> = session.list().await?;
+    if runbooks.is_empty() {
+        session.is_a_namespace().await?;
+        return Ok(Failure::usage(format!("There is no runbook in namespace {}.", session.namespace))
+            .then(session.command(Verb::Show)));
+    }
+    let incidents = match incident {
+        Some(incident) => vec![incident.clone()],
+        None => session.list().await?,
+    };
+    let fitting = fitting(&incidents);
+    let place = |runbook: &Runbook| fitting.iter().position(|(fits, _)| fits == name_of(runbook));
+    runbooks.sort_by_key(|runbook| (place(runbook).unwrap_or(usize::MAX), name_of(runbook).to_owned()));
+    let rows: Vec<&Runbook> = runbooks.iter().collect();
+    let mut text = format!("Which runbook?\n\n{}", render::lists::runbooks(&rows, &Here::of(session)));
+    let run = |runbook: &str| session.command(Verb::Run).word(runbook);
+    for (runbook, incident) in &fitting {
+        text.push_str(&format!("\nFits inc/{incident}: {}", run(runbook).flag(Flag::Incident, incident)));
+    }
+    Ok(Failure::usage(text).then(run(name_of(&runbooks[0]))))
+}
+
+/// Each runbook that fits an open incident, with the incident.
+fn fitting(incidents: &[Incident]) -> Vec<(String, String)> {
+    let open = incidents.iter().filter(|incident| incident.is_open());
+    open.flat_map(|incident| {
+        let fits = incident.status.iter().flat_map(|status| &status.runbooks);
+        fits.map(|runbook| (runbook.name.clone(), name_of(incident).to_owned())).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 fn state(run: &RunbookRun) -> Option<RunState> {
@@ -111,15 +149,15 @@ fn begun(run: &RunbookRun) -> String {
     }
 }
 
-fn build(args: &RunArgs, parameters: Vec<ParameterValue>, namespace: &str) -> RunbookRun {
+fn build(args: &RunArgs, runbook: &str, parameters: Vec<ParameterValue>, namespace: &str) -> RunbookRun {
     let spec = RunbookRunSpec {
-        runbook_ref: NameRef { name: args.runbook.clone() },
+        runbook_ref: NameRef { name: runbook.to_owned() },
         incident_ref: args.incident.clone().map(|name| NameRef { name }),
         parameters,
         dry_run: args.dry_run,
         ..RunbookRunSpec::default()
     };
-    RunbookRun { metadata: generated(&args.runbook, namespace), spec, status: None }
+    RunbookRun { metadata: generated(runbook, namespace), spec, status: None }
 }
 
 /// Typed values in the order they were given; bounds are the operator's matter.
@@ -160,7 +198,7 @@ fn about_to(args: &RunArgs, runbook: &Runbook, run: &RunbookRun) -> String {
     let tail = if args.dry_run { " ran; nothing is done" } else { "" };
     let mut text = format!(
         "You {verb} rb/{}{incident}{tail}. {}.\nIt acts as ServiceAccount {}, step by step:\n{}",
-        args.runbook,
+        name_of(runbook),
         spec.summary.trim_end_matches('.'),
         spec.service_account_name,
         indent(&yaml(&spec.steps), 2)
@@ -229,14 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn the_runbooks_that_fit_an_open_incident_are_named_with_it() {
+        let incident = |name: &str, state: &str| -> Incident {
+            let runbook = json!({"name": "restart", "summary": "s", "automatic": false});
+            serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident", "metadata": {"name": name},
+                "spec": {"title": "t", "severity": "SEV2"}, "status": {"state": state, "runbooks": [runbook]}}))
+            .unwrap()
+        };
+        let found = fitting(&[incident("over", "Closed"), incident("open", "Crisis")]);
+        assert_eq!(found, [("restart".to_owned(), "open".to_owned())]);
+    }
+
+    #[test]
     fn a_run_is_what_the_example_shows() {
         let args = RunArgs {
-            runbook: "rollback-checkout".into(),
+            runbook: Some("rollback-checkout".into()),
             incident: Some("cannot-pay".into()),
             dry_run: true,
             param: Vec::new(),
         };
-        let run = build(&args, Vec::new(), "shop");
+        let run = build(&args, "rollback-checkout", Vec::new(), "shop");
         assert_eq!(run.metadata.generate_name.as_deref(), Some("rollback-checkout-"));
         assert_eq!(
             serde_json::to_value(&run.spec).unwrap(),

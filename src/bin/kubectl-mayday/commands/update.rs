@@ -1,9 +1,11 @@
 //! `update`: a message to stakeholders, by the lead or the communications lead. Each is sent once.
 
+use std::time::Duration;
+
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::incident::{Audience, Update};
-use mayday::api::incident_status::IncidentStatus;
+use mayday::api::incident_status::{IncidentStatus, TimelineEntry};
 use mayday::api::{Incident, OnCallRotation};
 use mayday::command::{Flag, TEXT, Verb};
 use mayday::incident::stakeholders::{self, Words};
@@ -14,6 +16,8 @@ use crate::client::append::append;
 use crate::client::clock;
 use crate::client::failure::Failure;
 use crate::client::session::{Session, name_of};
+use crate::client::wait::{Waited, until};
+use crate::commands::ack::elsewhere;
 use crate::render::terminal::{confirm, say};
 use crate::text::names;
 
@@ -35,6 +39,15 @@ pub struct UpdateArgs {
 
 pub async fn run(session: &Session, args: UpdateArgs) -> Result<(), Failure> {
     let incident: Incident = session.get(&args.incident).await?;
+    let text = args.text.as_deref().unwrap_or(TEXT);
+    let there = |there: &str| {
+        let command = session.command(Verb::Update).word(there);
+        if args.external { command.switch(Flag::External).word(text) } else { command.word(text) }
+    };
+    if let Some(elsewhere) = elsewhere(&incident, "write to stakeholders of", there) {
+        return Err(elsewhere);
+    }
+    let me = session.me().await?;
     let now = session.now().to_zoned(session.zone.clone());
     let next =
         args.next_update.as_deref().map(|next| clock::next("--next-update", next, &now)).transpose()?;
@@ -49,7 +62,7 @@ pub async fn run(session: &Session, args: UpdateArgs) -> Result<(), Failure> {
     let rotations: Vec<OnCallRotation> = session.list().await.unwrap_or_default();
     let zone = stakeholders::zone(&rotations, &status);
     let words = Words::of(&incident, &status, &zone, session.now());
-    let update = Update { audience, text: args.text.clone(), next_update_time: next.map(Time) };
+    let update = Update { audience, text: args.text.clone(), next_update_time: next.map(Time), by: None };
     let text = words.update(&update).unwrap_or_default();
     let heard = heard(&incident, &status, audience);
     let hears = match &heard {
@@ -59,15 +72,54 @@ pub async fn run(session: &Session, args: UpdateArgs) -> Result<(), Failure> {
         }
     };
     confirm(session.connection.yes, &format!("{hears}:\n  {text}"))?;
-    let entry = entry(audience, args.text.as_deref(), next);
+    let entry = entry(audience, args.text.as_deref(), next, &me.user);
     append(session, &args.incident, "updates", entry, &format!("write an update of inc/{}", args.incident))
         .await?;
     let sent = match &heard {
-        Ok(channels) => format!("Written; it goes to {channels}, once"),
-        Err(why) => format!("Written, and sent to nobody: {why}"),
+        Ok(channels) => {
+            let channels: Vec<&str> = channels.split(", ").collect();
+            delivered(session, &incident, &channels).await
+        }
+        Err(why) => format!("Written, and sent to nobody: {why}."),
     };
-    say(&format!("{sent}.\nNext: {}", session.command(Verb::Show).on("inc", &args.incident)));
+    say(&format!("{sent}\nNext: {}", session.command(Verb::Show).on("inc", &args.incident)));
     Ok(())
+}
+
+/// How long the command waits until the channels have taken the update.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What became of an update in each channel, as the timeline tells it.
+async fn delivered(session: &Session, before: &Incident, channels: &[&str]) -> String {
+    let known = before.status.clone().unwrap_or_default().timeline;
+    let news = |incident: &Incident, channel: &str| {
+        let timeline = incident.status.as_ref().map_or(&[][..], |status| &status.timeline);
+        let is_about = |entry: &&TimelineEntry| !known.contains(entry) && tells_of(&entry.what, channel);
+        timeline.iter().rev().find(is_about).map(|entry| entry.what.clone())
+    };
+    let is_done = |incident: &Incident| channels.iter().all(|channel| news(incident, channel).is_some());
+    let seen = match until::<Incident>(session, name_of(before), Some(SOON), is_done).await {
+        Ok(Waited::Done(seen)) | Ok(Waited::TimeOver(Some(seen))) => Some(seen),
+        // The update is stored, so failing to follow it is no failure of the command.
+        Ok(Waited::TimeOver(None)) | Err(_) => None,
+    };
+    let line = |channel: &&str| {
+        let news = seen.as_ref().and_then(|seen| news(seen, channel));
+        let news = news.map(|news| match news.starts_with("told ") {
+            true => format!("{channel} has it"),
+            false => news,
+        });
+        news.unwrap_or_else(|| format!("{channel} does not have it yet"))
+    };
+    format!("Written: {}.", channels.iter().map(line).collect::<Vec<_>>().join("; "))
+}
+
+/// Whether an entry of the timeline says what became of a message in a channel.
+fn tells_of(what: &str, channel: &str) -> bool {
+    let rest = what.strip_prefix("told ").unwrap_or(what).strip_prefix(channel);
+    rest.is_some_and(|rest| {
+        [": ", " could not be told", " was not told"].iter().any(|start| rest.starts_with(start))
+    })
 }
 
 /// The channels that carry it, in words, or why there are none.
@@ -93,8 +145,8 @@ fn heard(incident: &Incident, status: &IncidentStatus, audience: Audience) -> Re
     Ok(channels)
 }
 
-fn entry(audience: Audience, text: Option<&str>, next: Option<jiff::Timestamp>) -> Value {
-    let mut entry = json!({"audience": audience});
+fn entry(audience: Audience, text: Option<&str>, next: Option<jiff::Timestamp>, user: &str) -> Value {
+    let mut entry = json!({"audience": audience, "by": {"user": user}});
     if let Some(text) = text {
         entry["text"] = json!(text);
     }
@@ -137,13 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_of_the_timeline_is_about_one_channel() {
+        for what in
+            ["told room: We are on it.", "room could not be told yet: answered 503", "room was not told"]
+        {
+            assert!(tells_of(what, "room") && !tells_of(what, "roo") && !tells_of(what, "other"), "{what}");
+        }
+        assert!(!tells_of("noted: room", "room"));
+    }
+
+    #[test]
     fn an_update_holds_only_what_was_said() {
-        assert_eq!(entry(Audience::External, None, None), json!({"audience": "External"}));
+        let by = json!({"user": "lena"});
+        assert_eq!(entry(Audience::External, None, None, "lena"), json!({"audience": "External", "by": by}));
         let next = "2026-11-22T02:40:00Z".parse().unwrap();
         assert_eq!(
-            entry(Audience::Internal, Some("lena leads the repair."), Some(next)),
+            entry(Audience::Internal, Some("lena leads the repair."), Some(next), "lena"),
             json!({
-                "audience": "Internal",
+                "audience": "Internal", "by": by,
                 "text": "lena leads the repair.",
                 "nextUpdateTime": "2026-11-22T02:40:00Z"
             })

@@ -8,6 +8,7 @@ use mayday::command::{Command, Verb};
 
 use crate::client::failure::Failure;
 use crate::client::session::{Session, name_of};
+use crate::render::output::{self, Format};
 use crate::render::terminal::say;
 use crate::text::{instant, table};
 
@@ -16,20 +17,27 @@ pub struct WhoArgs {
     /// A rotation or a service [default: all rotations of the namespace]
     #[arg(value_name = "ROTATION|SERVICE")]
     pub name: Option<String>,
+    /// How to print it: json, yaml or name [default: for people]
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::any)]
+    pub output: Option<Format>,
+    /// In every namespace
+    #[arg(short = 'A', long, conflicts_with = "name")]
+    pub all_namespaces: bool,
 }
 
 pub async fn run(session: &Session, args: WhoArgs) -> Result<(), Failure> {
-    let Some(name) = args.name else {
-        let rotations: Vec<OnCallRotation> = session.list().await?;
+    let Some(name) = args.name.clone() else {
+        let rotations: Vec<OnCallRotation> = session.list_in(args.all_namespaces).await?;
         if rotations.is_empty() {
+            session.is_a_namespace().await?;
             return Err(Failure::new(format!("There is no rotation in namespace {}.", session.namespace))
                 .then(Command::new(Verb::Who).namespace("NAMESPACE").connection(&session.flags)));
         }
-        say(&duty(rotations.iter().map(|rotation| ("", rotation)), &session.zone));
+        show(&rotations.iter().map(|rotation| ("", rotation)).collect::<Vec<_>>(), &args, session);
         return Ok(());
     };
     if let Some(rotation) = session.find::<OnCallRotation>(&name).await? {
-        say(&duty([("", &rotation)], &session.zone));
+        show(&[("", &rotation)], &args, session);
         return Ok(());
     }
     let Some(service) = session.find::<BusinessService>(&name).await? else {
@@ -44,8 +52,18 @@ pub async fn run(session: &Session, args: WhoArgs) -> Result<(), Failure> {
     for (role, rotation) in roles {
         rotations.push((role, session.get::<OnCallRotation>(&rotation).await?));
     }
-    say(&duty(rotations.iter().map(|(role, rotation)| (*role, rotation)), &session.zone));
+    show(&rotations.iter().map(|(role, rotation)| (*role, rotation)).collect::<Vec<_>>(), &args, session);
     Ok(())
+}
+
+fn show(rotations: &[(&str, &OnCallRotation)], args: &WhoArgs, session: &Session) {
+    match args.output {
+        Some(format) => {
+            let items = rotations.iter().map(|(_, rotation)| output::value(*rotation)).collect();
+            output::print(format, &output::list(items));
+        }
+        None => say(&duty(rotations, &session.zone, args.all_namespaces)),
+    }
 }
 
 /// The rotations of a service with what each is for.
@@ -56,10 +74,14 @@ fn roles(rotations: &ServiceRotations) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn duty<'a>(rotations: impl IntoIterator<Item = (&'a str, &'a OnCallRotation)>, zone: &TimeZone) -> String {
-    let rows: Vec<Vec<String>> =
-        rotations.into_iter().map(|(role, rotation)| row(role, rotation, zone)).collect();
-    table(&["FOR", "ROTATION", "ON-DUTY", "UNTIL", "NEXT"], &rows)
+fn duty(rotations: &[(&str, &OnCallRotation)], zone: &TimeZone, all: bool) -> String {
+    let row = |(role, rotation): &(&str, &OnCallRotation)| {
+        let namespace = rotation.metadata.namespace.clone().unwrap_or_default();
+        all.then_some(namespace).into_iter().chain(row(role, rotation, zone)).collect()
+    };
+    let rows: Vec<Vec<String>> = rotations.iter().map(row).collect();
+    let header = ["FOR", "ROTATION", "ON-DUTY", "UNTIL", "NEXT"];
+    table(&all.then_some("NAMESPACE").into_iter().chain(header).collect::<Vec<_>>(), &rows)
 }
 
 fn row(role: &str, rotation: &OnCallRotation, zone: &TimeZone) -> Vec<String> {

@@ -150,7 +150,14 @@ mod tests {
     }
 
     fn here(zone: &TimeZone) -> Here<'_> {
-        Here { namespace: "shop", flags: "", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
+        Here {
+            namespace: "shop",
+            flags: "",
+            zone,
+            now: "2026-11-22T02:16:10Z".parse().unwrap(),
+            all: false,
+            width: None,
+        }
     }
 
     fn request() -> ChangeRequest {

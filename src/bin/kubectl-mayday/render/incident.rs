@@ -50,12 +50,13 @@ fn head(incident: &Incident, status: &IncidentStatus, here: &Here) -> String {
     fact("Service", copy.map(|copy| format!("{} (bsvc/{})", copy.title, copy.r#ref.name)));
     let impact = spec.impact.as_ref().or(copy.and_then(|copy| copy.impact.as_ref()));
     fact("Impact", impact.cloned());
+    fact("Reported", reports(incident, status));
+    let delivery = status.page_delivery.clone().unwrap_or_default();
+    fact("Paged", (!delivery.reached.is_empty()).then(|| delivery.reached.join(", ")));
+    fact("Not paged", delivery.failure.filter(|_| delivery.reached.is_empty()));
     fact("Answered", status.acknowledgement.as_ref().map(stamped));
     fact("Lead", status.lead.as_ref().map(stamped));
-    let nominated = spec.roles.as_ref().and_then(|roles| roles.nominated_lead.as_ref());
-    let nominated =
-        nominated.filter(|nominated| status.lead.as_ref().is_none_or(|lead| lead.user != nominated.user));
-    fact("Named as next lead", nominated.map(|nominated| nominated.user.clone()));
+    fact("Named as next lead", incident.nominee().map(str::to_owned));
     fact("Binds changes since", status.binds_since_time.as_ref().map(|time| here.instant(time.0)));
     fact("Duplicate of", status.duplicate_of.as_ref().map(|original| format!("inc/{}", original.name)));
     let taken: Vec<String> = status.duplicates.iter().map(|known| format!("inc/{}", known.name)).collect();
@@ -70,6 +71,14 @@ fn head(incident: &Incident, status: &IncidentStatus, here: &Here) -> String {
     fact("Chat", bridge.and_then(|bridge| bridge.chat_url.clone()));
     fact("Screen", bridge.and_then(|bridge| bridge.screen_url.clone()));
     lines.join("\n")
+}
+
+/// Who reported the outage, if people did more than once.
+fn reports(incident: &Incident, status: &IncidentStatus) -> Option<String> {
+    let first = incident.spec.detection.as_ref().and_then(|found| found.reporter.clone());
+    let further = incident.spec.notes.iter().filter_map(|note| note.reporter.clone());
+    let all: Vec<String> = first.into_iter().chain(further.clone()).collect();
+    (further.count() > 0).then(|| format!("{} times ({})", status.report_count, all.join(", ")))
 }
 
 fn runbook(matching: &MatchingRunbook, runbooks: &[Runbook], incident: &str, here: &Here) -> String {
@@ -203,8 +212,14 @@ mod tests {
     #[test]
     fn the_text_of_an_incident_says_what_is_next_and_how() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        let here =
-            Here { namespace: "shop", flags: "", zone: &zone, now: "2026-11-22T02:16:10Z".parse().unwrap() };
+        let here = Here {
+            namespace: "shop",
+            flags: "",
+            zone: &zone,
+            now: "2026-11-22T02:16:10Z".parse().unwrap(),
+            all: false,
+            width: None,
+        };
         let spec =
             RunbookSpec { instructions: Some("1. Restart it.\n2. Watch.\n".into()), ..Default::default() };
         let text = describe(&incident(), &[Runbook::new("restart-checkout", spec)], &[], &here);

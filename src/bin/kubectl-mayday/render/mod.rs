@@ -3,6 +3,8 @@
 
 pub mod change;
 pub mod incident;
+pub mod lists;
+pub mod output;
 pub mod run;
 pub mod runbook;
 pub mod terminal;
@@ -12,10 +14,9 @@ use jiff::tz::TimeZone;
 use mayday::api::change_request::RequestState;
 use mayday::api::incident_status::Next;
 use mayday::api::{ChangeRequest, Incident, RunbookRun};
-use mayday::command::{Command, Verb};
+use mayday::command::{Command, Flag, Verb};
 
-use crate::client::session::{Session, name_of};
-use crate::text::{span, table};
+use crate::client::session::Session;
 
 /// What a text needs to know besides the object.
 pub struct Here<'a> {
@@ -24,12 +25,17 @@ pub struct Here<'a> {
     pub flags: &'a str,
     pub zone: &'a TimeZone,
     pub now: Timestamp,
+    /// Whether objects of every namespace are shown.
+    pub all: bool,
+    /// How many characters a line holds; `None` if that does not matter.
+    pub width: Option<usize>,
 }
 
 impl<'a> Here<'a> {
     pub fn of(session: &'a Session) -> Here<'a> {
         let (namespace, flags) = (&session.namespace, &session.flags);
-        Here { namespace, flags, zone: &session.zone, now: session.now() }
+        let width = terminal::width();
+        Here { namespace, flags, zone: &session.zone, now: session.now(), all: false, width }
     }
 
     /// A command of the plugin in this namespace.
@@ -45,75 +51,36 @@ impl<'a> Here<'a> {
 
 /// What is open: incidents, requests that wait or may be used, runs that are not settled.
 pub fn open(incidents: &[Incident], requests: &[ChangeRequest], runs: &[RunbookRun], here: &Here) -> String {
-    let mut parts = Vec::new();
-    let mut nothing = false;
-    let rows: Vec<_> =
-        incidents.iter().filter(|incident| incident.is_open()).map(|i| incident_row(i, here)).collect();
-    if rows.is_empty() {
-        parts.push(format!("No incident is open in namespace {}.", here.namespace));
-        nothing = true;
-    } else {
-        parts.push(table(&["NAME", "SEV", "STATE", "WAITING-ON", "LEAD", "SINCE", "TITLE"], &rows));
+    let incidents: Vec<&Incident> = incidents.iter().filter(|incident| incident.is_open()).collect();
+    let requests: Vec<&ChangeRequest> = requests.iter().filter(|request| is_open_request(request)).collect();
+    let runs: Vec<&RunbookRun> = runs.iter().filter(|run| is_open_run(run)).collect();
+    let mut parts = vec![match (incidents.is_empty(), here.all) {
+        (false, _) => lists::incidents(&incidents, here),
+        (true, true) => "No incident is open in any namespace.".to_owned(),
+        (true, false) => format!("No incident is open in namespace {}.", here.namespace),
+    }];
+    if !requests.is_empty() {
+        parts.push(lists::requests(&requests, here));
     }
-    let rows: Vec<_> = requests.iter().filter_map(request_row).collect();
-    if !rows.is_empty() {
-        parts.push(table(&["REQUEST", "STATE", "MISSING", "REQUESTER", "USES", "REASON"], &rows));
+    if !runs.is_empty() {
+        parts.push(lists::runs(&runs, here));
     }
-    let rows: Vec<_> = runs.iter().filter_map(run_row).collect();
-    if !rows.is_empty() {
-        parts.push(table(&["RUN", "RUNBOOK", "STATE", "STEP", "INCIDENT"], &rows));
-    }
-    if nothing && parts.len() == 1 {
-        let elsewhere = Command::new(Verb::Show).namespace("NAMESPACE").connection(here.flags);
-        parts.push(format!("Another namespace: {elsewhere}"));
+    if incidents.is_empty() && parts.len() == 1 && !here.all {
+        let elsewhere = Command::new(Verb::Show).connection(here.flags).switch(Flag::AllNamespaces);
+        parts.push(format!("Every namespace: {elsewhere}"));
     }
     parts.join("\n\n")
 }
 
-fn incident_row(incident: &Incident, here: &Here) -> Vec<String> {
-    let status = incident.status.clone().unwrap_or_default();
-    let since = status.start_time.or(incident.spec.start_time.clone());
-    vec![
-        name_of(incident).to_owned(),
-        incident.spec.severity.to_string(),
-        status.state.map_or_else(|| "-".to_owned(), |state| state.to_string()),
-        status.waiting_on.unwrap_or_else(|| "-".to_owned()),
-        status.lead.map_or_else(|| "-".to_owned(), |lead| lead.user),
-        since.map_or_else(|| "-".to_owned(), |since| span(here.now.duration_since(since.0))),
-        incident.spec.title.clone(),
-    ]
+/// Whether a request waits, or may be used.
+pub fn is_open_request(request: &ChangeRequest) -> bool {
+    let state = request.status.as_ref().and_then(|status| status.state);
+    !request.spec.withdrawn && !state.is_some_and(RequestState::is_over)
 }
 
-fn request_row(request: &ChangeRequest) -> Option<Vec<String>> {
-    let status = request.status.clone().unwrap_or_default();
-    let state = status.state.unwrap_or(RequestState::Planning);
-    if request.spec.withdrawn || state.is_over() {
-        return None;
-    }
-    let requester = request.spec.requester.as_ref().map_or("-", |requester| requester.user.as_str());
-    Some(vec![
-        format!("chg/{}", name_of(request)),
-        state.to_string(),
-        status.missing.unwrap_or_else(|| "-".to_owned()),
-        requester.to_owned(),
-        status.uses.unwrap_or_else(|| "-".to_owned()),
-        mayday::text::flat(&request.spec.reason, 500),
-    ])
-}
-
-fn run_row(run: &RunbookRun) -> Option<Vec<String>> {
-    let status = run.status.clone().unwrap_or_default();
-    let state = status.state.unwrap_or_default();
-    if state.is_settled() {
-        return None;
-    }
-    Some(vec![
-        format!("run/{}", name_of(run)),
-        run.spec.runbook_ref.name.clone(),
-        format!("{state:?}"),
-        status.step.unwrap_or_else(|| "-".to_owned()),
-        run.spec.incident_ref.as_ref().map_or_else(|| "-".to_owned(), |incident| incident.name.clone()),
-    ])
+/// Whether a run is not settled.
+pub fn is_open_run(run: &RunbookRun) -> bool {
+    !run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
 }
 
 /// The state that the operator gives an object.
@@ -143,7 +110,8 @@ mod tests {
     use mayday::api::incident_status::{IncidentState, IncidentStatus, Stamped};
 
     fn here(zone: &TimeZone) -> Here<'_> {
-        Here { namespace: "shop", flags: "", zone, now: "2026-11-22T02:16:10Z".parse().unwrap() }
+        let now = "2026-11-22T02:16:10Z".parse().unwrap();
+        Here { namespace: "shop", flags: "", zone, now, all: false, width: None }
     }
 
     #[test]
@@ -181,7 +149,7 @@ mod tests {
         let incident = Incident::new("checkout-x7k2p", IncidentSpec::default());
         assert!(open(&[incident], &[], &[], &here(&TimeZone::UTC)).contains("checkout-x7k2p"));
         let nothing =
-            "No incident is open in namespace shop.\n\nAnother namespace: kubectl mayday show -n NAMESPACE";
+            "No incident is open in namespace shop.\n\nEvery namespace: kubectl mayday show --all-namespaces";
         assert_eq!(open(&[], &[], &[], &here(&TimeZone::UTC)), nothing);
     }
 

@@ -1,7 +1,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, from_value, json};
 
-use super::incident::{Change, Facts, delete, update};
+use super::{Change, Facts, delete, update, warnings};
 use crate::api::Incident;
 use crate::guard::ruling::Ruling;
 use crate::webhook::caller::Caller;
@@ -17,6 +17,8 @@ fn facts(caller: &Caller) -> Facts<'_> {
         is_governed: true,
         may_lead: true,
         original_exists: true,
+        original: None,
+        known_users: vec!["lena".into(), "bea".into()],
         kept_for: SignedDuration::ZERO,
         now: Timestamp::UNIX_EPOCH,
     }
@@ -312,6 +314,172 @@ fn a_false_alarm_is_said_by_the_lead_or_the_quorum() {
     let message = quorum(resolve("emil", resolution, false));
     assert!(message.contains("resolving it is for lena, who leads, or takes the approvals"), "{message}");
     assert!(message.ends_with("inc/checkout-x7k2p --outcome false-alarm --reason \"…\" --ask"), "{message}");
+}
+
+/// An act that is accepted and counts nowhere: what is written is refused once it has no effect, with what to do instead.
+#[test]
+fn leading_and_ending_count_only_while_the_incident_is_open() {
+    let by_lena = json!({"user": "lena", "time": "2026-11-22T02:30:00Z"});
+    let ended = |state: &str, outcome: &str| {
+        let said = json!({"outcome": outcome, "reason": "r", "duplicateOf": {"name": "other"}});
+        json!({"spec": {"resolution": said}, "status": {"state": state, "resolved": by_lena}})
+    };
+    let taken_over = json!({"status": {"state": "Duplicate", "duplicateOf": {"name": "older"}}});
+    let by_itself = json!({"status": {"state": "Closed", "resolved": {"user": "mayday", "time": "2026-11-22T02:30:00Z"}}});
+    let again =
+        "If service is out again: kubectl mayday declare -n shop \"…\" --service checkout --severity SEV2";
+    let lead = json!({"roles": {"lead": {"user": "lena", "time": "2026-11-22T02:40:00Z"}}});
+    let hand_over = json!({"roles": {"nominatedLead": {"user": "bea"}}});
+    let resolve = json!({"resolution": {"outcome": "FalseAlarm", "reason": "another", "duplicateOf": null}});
+    for (before, said) in [
+        (ended("Resolved", "Unproved"), "was resolved as Unproved by lena at 2026-11-22 02:30:00 UTC"),
+        (ended("Closed", "Restored"), "was resolved as Restored by lena"),
+        (ended("FalseAlarm", "FalseAlarm"), "was resolved as FalseAlarm by lena"),
+        (by_itself, "was resolved as Restored by itself"),
+    ] {
+        for spec in [&lead, &hand_over, &resolve] {
+            let patch = json!({"spec": spec});
+            let message =
+                refusal(ruling(Write { by: "lena", before: before.clone(), patch, may_lead: true }));
+            let start = format!("Refused: inc/checkout-x7k2p {said}");
+            assert!(message.starts_with(&start) && message.ends_with(again), "{message}");
+        }
+    }
+    for (before, other) in [(taken_over, "inc/older"), (ended("Duplicate", "Duplicate"), "inc/other")] {
+        for (spec, command) in [
+            (&lead, format!("lead {other} instead: kubectl mayday lead -n shop {other}")),
+            (&hand_over, format!("instead: kubectl mayday lead -n shop {other} --to USER")),
+            (&resolve, format!("resolve {other} instead: kubectl mayday resolve -n shop {other}")),
+        ] {
+            let patch = json!({"spec": spec});
+            let message =
+                refusal(ruling(Write { by: "lena", before: before.clone(), patch, may_lead: true }));
+            let start =
+                format!("Refused: inc/checkout-x7k2p is about the same outage as {other}, which goes on; ");
+            assert!(message.starts_with(&start) && message.ends_with(&command), "{message}");
+        }
+    }
+}
+
+#[test]
+fn the_younger_of_two_open_incidents_is_led_by_nobody_new() {
+    let (old, bea) = (incident(json!({"spec": {"roles": null}})), caller("bea"));
+    let new = incident(json!({"spec": {"roles": {"lead": {"user": "bea"}, "communications": null}}}));
+    let facts = Facts { original: Some("older".into()), ..facts(&bea) };
+    let message = refusal(update(&Change { old: &old, new: &new, facts: &facts }));
+    assert!(message.ends_with("lead inc/older instead: kubectl mayday lead -n shop inc/older"), "{message}");
+}
+
+#[test]
+fn an_end_that_waits_for_its_proof_may_still_become_another_one() {
+    let unproved = json!({"spec": {"resolution": {"outcome": "Unproved", "reason": "r"}}});
+    let after = |before: Value| ruling(Write { by: "lena", before, patch: unproved.clone(), may_lead: true });
+    quorum(after(json!({"spec": {"resolution": {"outcome": "Restored"}}})));
+    let alarm = json!({"spec": {"resolution": {"outcome": "FalseAlarm", "reason": "r"}}});
+    assert!(
+        refusal(after(alarm.clone())).contains("is being resolved as FalseAlarm, and an end is said once")
+    );
+    let mut lapsed = alarm.clone();
+    lapsed["status"] = json!({"lapsedResolution": alarm["spec"]["resolution"]});
+    quorum(after(lapsed));
+}
+
+#[test]
+fn a_false_alarm_that_something_contradicts_takes_the_lead_and_a_peer() {
+    let alarm = json!({"outcome": "FalseAlarm", "reason": "a test"});
+    let check = json!([{"name": "rollout-0", "result": "Failing", "message": "deployment/checkout: 0 of 3 available",
+        "sinceTime": "2026-11-22T02:04:10Z"}]);
+    let signal = json!([{"sourceRef": {"name": "am"}, "id": "a", "name": "CheckoutDown", "severity": "SEV2",
+        "startTime": "2026-11-22T02:04:10Z", "lastSeenTime": "2026-11-22T02:04:10Z"}]);
+    let said = |by: &str, status: Value| {
+        let (before, patch) = (json!({"status": status}), json!({"spec": {"resolution": alarm}}));
+        quorum(ruling(Write { by, before, patch, may_lead: true }))
+    };
+    let message = said("lena", json!({"checks": check}));
+    assert_eq!(
+        message,
+        "Refused: resolving inc/checkout-x7k2p as a false alarm takes you, who lead, and one peer, since check \
+         rollout-0 fails (deployment/checkout: 0 of 3 available). Ask: kubectl mayday resolve -n shop \
+         inc/checkout-x7k2p --outcome false-alarm --reason \"…\" --ask"
+    );
+    assert!(
+        said("emil", json!({"signals": signal}))
+            .contains("takes lena, who leads, and one peer, since CheckoutDown")
+    );
+    let proved = json!({"pastOutages": [{"endTime": "2026-11-22T02:04:10Z"}]});
+    assert!(said("lena", proved).contains("since its return to service was proved"));
+}
+
+#[test]
+fn a_nomination_ends_with_a_relapse_or_another_lead() {
+    let (lena, mia) = (
+        json!({"user": "lena", "time": "2026-11-22T02:10:00Z"}),
+        json!({"user": "mia", "time": "2026-11-22T02:40:00Z"}),
+    );
+    let bea = json!({"user": "bea", "time": "2026-11-22T02:20:00Z"});
+    let claims = |lead: &Value, status: Value| {
+        let before = json!({"spec": {"roles": {"lead": lead, "nominatedLead": bea}}, "status": status});
+        let patch = json!({"spec": {"roles": {"lead": {"user": "bea", "time": "2026-11-22T02:50:00Z"}, "nominatedLead": null}}});
+        ruling(Write { by: "bea", before, patch, may_lead: true })
+    };
+    assert_eq!(claims(&lena, json!({})), Ruling::Allow);
+    let by_mia = "mia leads inc/checkout-x7k2p and has not handed over to you; mia: kubectl mayday lead";
+    assert!(refusal(claims(&mia, json!({}))).contains(by_mia), "lena named her, not mia");
+    let mut undated = mia.clone();
+    undated["time"] = Value::Null;
+    assert!(refusal(claims(&undated, json!({"lapsedNomination": bea}))).contains(by_mia));
+    // After a relapse everybody who may lead may claim, and clears what was said before.
+    assert_eq!(claims(&lena, json!({"lapsedLead": lena, "lapsedNomination": bea})), Ruling::Allow);
+}
+
+#[test]
+fn a_lead_hands_over_to_somebody_else_and_is_warned_of_an_unknown_name() {
+    let old = incident(json!({}));
+    let lena = caller("lena");
+    let hands_to = |user: &str| {
+        let new = incident(json!({"spec": {"roles": {"nominatedLead": {"user": user}}}}));
+        let facts = facts(&lena);
+        let change = Change { old: &old, new: &new, facts: &facts };
+        (update(&change), warnings(&change))
+    };
+    assert_eq!(hands_to("bea"), (Ruling::Allow, Vec::new()));
+    assert!(refusal(hands_to("lena").0).contains("handing it over to yourself changes nothing"));
+    let (allowed, warned) = hands_to("zeo");
+    assert_eq!(allowed, Ruling::Allow);
+    assert_eq!(
+        warned,
+        ["no rotation here knows a user zeo, so Mayday cannot page them: check the name, and call them \
+          (kubectl mayday who -n shop)"]
+    );
+}
+
+#[test]
+fn a_lead_from_before_a_relapse_has_no_powers_until_claiming_again() {
+    let lapsed = json!({"status": {"lapsedLead": {"user": "lena"}}});
+    for spec in [json!({"severity": "SEV4"}), json!({"resolution": {"outcome": "FalseAlarm", "reason": "r"}})]
+    {
+        let patch = json!({"spec": spec});
+        let message = quorum(ruling(Write { by: "lena", before: lapsed.clone(), patch, may_lead: true }));
+        assert!(message.contains("is for a lead, whom nobody is yet"), "{message}");
+    }
+    let patch = json!({"spec": {"roles": {"nominatedLead": {"user": "bea"}}}});
+    let message = refusal(ruling(Write { by: "lena", before: lapsed, patch, may_lead: true }));
+    assert!(message.contains("and nobody leads yet: kubectl mayday lead -n shop"), "{message}");
+}
+
+#[test]
+fn an_outage_began_at_the_latest_when_it_was_found() {
+    let before =
+        json!({"status": {"detectedTime": "2026-11-22T02:04:30Z", "startTime": "2026-11-22T02:04:10Z"}});
+    let moved = |to: &str| {
+        let patch = json!({"spec": {"startTime": to}});
+        ruling(Write { by: "lena", before: before.clone(), patch, may_lead: true })
+    };
+    assert_eq!(moved("2026-11-22T02:04:30Z"), Ruling::Allow);
+    assert!(
+        refusal(moved("2026-11-22T02:04:31Z"))
+            .contains("was found at 2026-11-22 02:04:30 UTC, so it began at that")
+    );
 }
 
 #[test]
