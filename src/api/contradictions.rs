@@ -11,7 +11,9 @@ impl Incident {
         let failing = status.checks.iter().filter(|check| check.result == CheckResult::Failing);
         found.extend(failing.map(|check| format!("check {} fails ({})", check.name, check.message)));
         let firing = status.signals.iter().filter(|signal| signal.end_time.is_none());
-        found.extend(firing.map(|signal| format!("{} fires", signal.name)));
+        let is_said = |name: &str| found.iter().any(|known: &String| known.contains(name));
+        let firing: Vec<_> = firing.filter(|signal| !is_said(&signal.name)).collect();
+        found.extend(firing.iter().map(|signal| format!("{} fires", signal.name)));
         if status.signals_left_out > 0 {
             found.push(format!("{} more signals fire", status.signals_left_out));
         }

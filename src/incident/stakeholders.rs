@@ -87,7 +87,7 @@ impl<'a> Words<'a> {
                 let text = text.trim_end();
                 let is_open = next.is_some() && !text.ends_with(['.', '!', '?', ':']);
                 let sentence = format!("{text}{}", if is_open { "." } else { "" });
-                Some(self.message(&self.impact, next).with_next_update(sentence))
+                Some(self.message(&self.impact, next).update(sentence))
             }
             (None, Audience::External) => self.outside(next),
             (None, Audience::Internal) => Some(self.inside(next)),
@@ -239,7 +239,7 @@ mod tests {
     fn an_update_says_when_people_hear_next() {
         let update = |text: Value| json!({"updates": [{"audience": "Internal", "text": text, "nextUpdateTime": "2026-11-22T02:40:00Z"}]});
         let last = |spec: Value| said(spec, json!({})).pop();
-        let lena = "lena leads the repair. Next update by 02:40.";
+        let lena = "lena leads the repair. Next update by 02:40 UTC.";
         assert_eq!(last(update(json!("lena leads the repair."))).as_deref(), Some(lena));
         assert_eq!(last(update(json!("lena leads the repair"))).as_deref(), Some(lena));
         assert!(last(update(json!(null))).unwrap().ends_with("unable to pay. Next update by 02:40."));

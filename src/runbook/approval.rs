@@ -17,7 +17,9 @@ use crate::api::runbook::RunbookSpec;
 use crate::api::{Approval, BusinessService, ChangePolicy, Incident, OnCallRotation};
 use crate::change::approval::approvers;
 use crate::change::approval::binding::bindings;
-use crate::change::approval::quorum::{Names, Outcome, Rules, Subject, evaluate, person};
+use crate::change::approval::quorum::{
+    Names, Outcome, Rules, Subject, evaluate, is_impossible, must_approve, person,
+};
 use crate::runbook::automation_limits::covers;
 use crate::runbook::run::permit::Approved;
 use crate::runbook::steps::changed_targets;
@@ -121,14 +123,21 @@ pub fn of_runbook(facts: &ApprovalFacts<'_>, authors: Option<&[String]>, now: Ti
     let approved = match facts.rejection(&outcome) {
         Some(by) => Approved::Rejected(by),
         None if outcome.approved => Approved::Yes,
-        None if authors.is_empty() => Approved::Missing(outcome.missing_phrase()),
-        None => Approved::Missing(format!(
-            "{}, but not {} (who wrote it)",
-            outcome.missing_phrase(),
-            authors.join(", ")
-        )),
+        None => Approved::Missing(missing(&outcome.missing_phrase(), authors)),
     };
     Count { approved, decisions, until }
+}
+
+/// Who must approve a Runbook, as a sentence without its full stop.
+fn missing(phrase: &str, authors: &[String]) -> String {
+    let must = must_approve(phrase);
+    match authors {
+        // Where nobody can approve, it does not matter who wrote it.
+        _ if is_impossible(phrase) => must,
+        [] => must,
+        [author] => format!("{must}, and not {author}, who wrote it"),
+        authors => format!("{must}, and none of {}, who wrote it", authors.join(", ")),
+    }
 }
 
 /// The newest decision of each person, rejections first, as many as fit in a status.

@@ -89,9 +89,30 @@ fn two_approvers_neither_of_them_the_author_approve_a_runbook() {
     let both = count(&[amir(), bea()], &["emil"]);
     assert_eq!(both.approved, Approved::Yes);
     assert_eq!(both.decisions.len(), 2);
-    let wanted = "one of groups shop-approvers, shop-leads, but not emil (who wrote it)";
+    let wanted = "one of groups shop-approvers, shop-leads must approve, and not emil, who wrote it";
     assert_eq!(missing(&count(&[amir()], &["emil"])), wanted);
-    assert!(missing(&count(&[amir(), bea()], &["bea"])).ends_with("but not bea (who wrote it)"));
+    assert!(missing(&count(&[amir(), bea()], &["bea"])).ends_with("must approve, and not bea, who wrote it"));
+}
+
+#[test]
+fn a_sentence_about_missing_approvals_reads_whole_for_each_combination() {
+    let said = |policies: &[Arc<ChangePolicy>], authors: &[&str]| {
+        missing(&count_under(policies, &[], authors)).to_owned()
+    };
+    let (one, none) = ([policy(json!({}))], [policy(json!({"spec": {"approval": {"required": []}}}))]);
+    let must = "two of groups shop-approvers, shop-leads must approve";
+    let nobody = "nobody can approve here: no ChangePolicy is over this namespace";
+    let empty = "nobody can approve here: spec.approval.required of the policy is empty";
+    for (policies, authors, sentence) in [
+        (&one[..], &[][..], must.to_owned()),
+        (&one, &["emil"], format!("{must}, and not emil, who wrote it")),
+        (&one, &["emil", "lena"], format!("{must}, and none of emil, lena, who wrote it")),
+        (&[], &["admin"], nobody.to_owned()),
+        (&[], &[], nobody.to_owned()),
+        (&none, &["admin"], empty.to_owned()),
+    ] {
+        assert_eq!(said(policies, authors), sentence);
+    }
 }
 
 #[test]

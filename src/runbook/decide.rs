@@ -12,7 +12,7 @@ use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
 use crate::api::{Approval, ChangePolicy, Runbook, RunbookRun};
-use crate::change::approval::quorum::Names;
+use crate::change::approval::quorum::{Names, is_impossible};
 use crate::cluster::conditions::{NotReady, ready, set};
 use crate::command::{Command, Verb};
 use crate::runbook::run::permit::Approved;
@@ -95,6 +95,11 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
                 ),
                 false => (true, Reason::Approved, approved),
             }
+        }
+        // Where nobody can approve, the command would be refused.
+        Approved::Missing(why) if is_impossible(why) => {
+            let way_out = "whoever runs the cluster can write it: kubectl explain cpol.spec.approval";
+            (false, Reason::ApprovalMissing, format!("{why}; {way_out}"))
         }
         Approved::Missing(who) => (false, Reason::ApprovalMissing, format!("{who}: {}", approve())),
         Approved::Rejected(by) => (

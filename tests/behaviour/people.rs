@@ -93,7 +93,10 @@ fn the_next_level_is_paged_until_a_person_answers_and_only_leads_lead() {
             r#"{"returnToService":{"checks":[],"stableFor":"1s"}}"#,
             "weakening the checks that prove the return to service is for lena, who leads",
         ),
-        (r#"{"resolution":{"outcome":"FalseAlarm","reason":"no"}}"#, "resolving it is for lena, who leads"),
+        (
+            r#"{"resolution":{"outcome":"FalseAlarm","reason":"no"}}"#,
+            "as a false alarm takes lena, who leads, and one peer",
+        ),
         (r#"{"roles":{"lead":{"user":"emil"}}}"#, "lena leads"),
         (r#"{"roles":{"lead":null}}"#, "is handed over, not dropped"),
     ] {

@@ -89,6 +89,34 @@ fn a_restart_and_a_waiting_change_are_carried_out_once_approved() {
     assert_eq!(shop.changes(), ["emil: patch deployments/checkout", "emil: patch deployments/checkout"]);
 }
 
+#[test]
+fn things_are_shown_as_a_user_of_kubectl_expects() {
+    let shop = Shop::open();
+    let (emil, admin) = (shop.emil(), shop.admin());
+    runbook(&shop);
+    let shows = |command: &str| shop.types(&emil, &format!("kubectl mayday {command}")).passes();
+    assert!(shows("show -n NS rb").contains("rb/careful"));
+    for command in ["show -n NS careful", "show -n NS rb careful", "show -n NS runbook/careful"] {
+        assert!(shows(command).starts_with("rb/careful in "), "{command}");
+    }
+    assert_eq!(shows("show -n NS rb -o name").trim(), "runbook.mayday.dev/careful");
+    let object: Value = serde_json::from_str(&shows("show -n NS rb/careful -o json")).unwrap();
+    assert_eq!((&object["kind"], &object["metadata"]["name"]), (&json!("Runbook"), &json!("careful")));
+    let all = shop.types(&admin, "kubectl mayday show rb -A").passes();
+    assert!(all.lines().any(|line| line.contains(&shop.namespace) && line.contains("rb/careful")), "{all}");
+    assert!(shows("version").contains("mayday.dev/v1alpha1"));
+    assert!(shows("completion bash").contains("kubectl-mayday"));
+
+    let which = shop.types(&emil, "kubectl mayday run -n NS").is_refused();
+    assert!(which.contains("Which runbook?") && which.contains("rb/careful"), "{which}");
+    let said = shop.types(&admin, "kubectl mayday show -n nosuch").is_refused();
+    assert!(said.contains("There is no namespace nosuch."), "{said}");
+    let said = shop.types(&emil, "kubectl mayday show -n NS nothing").is_refused();
+    assert!(said.contains("What there is: ") && said.contains("rb/careful"), "{said}");
+    let said = shop.types(&admin, "kubectl mayday show -n NS --as stranger").is_refused();
+    assert!(said.contains("you may not list") && said.contains("--as stranger"), "{said}");
+}
+
 /// Without a terminal to say yes at.
 #[track_caller]
 fn shows_and_writes_nothing(shop: &Shop, person: &Person, command: &str) {

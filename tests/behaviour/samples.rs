@@ -119,7 +119,14 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     };
     decides(admin, &shop.emil, "inc/cannot-pay", "check: payments", question);
 
-    let run = shop.emil.pipes(&sample("51-run.yaml"), "kubectl create -o name -f -").passes();
+    // What its Runbook does is not built yet, so the run could never begin; that of another one waits.
+    let said = shop.emil.pipes(&sample("51-run.yaml"), "kubectl create -f -").is_refused();
+    assert!(
+        said.contains("rb/rollback-checkout cannot run: it is not Ready: spec.steps[0].rollback: "),
+        "{said}"
+    );
+    let waits = sample("51-run.yaml").replace("rollback-checkout", "restart-checkout");
+    let run = shop.emil.pipes(&waits, "kubectl create -o name -f -").passes();
     let run = run.trim().rsplit('/').next().unwrap();
     is_ready(admin, &format!("run/{run}"));
     let run = admin.reads(&format!("run/{run} -n shop"));
@@ -133,7 +140,10 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");
     let blocked = condition(&run, "Blocked").unwrap();
     let why = blocked["message"].as_str().unwrap();
-    assert!(blocked["status"] == "True" && why.starts_with("rb/rollback-checkout is not ready"), "{blocked}");
+    assert!(
+        blocked["status"] == "True" && why.starts_with("rb/restart-checkout is not approved"),
+        "{blocked}"
+    );
 
     let file = root().join("config/samples/80-review.yaml");
     let patch =

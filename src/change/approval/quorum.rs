@@ -43,14 +43,19 @@ pub struct Names {
 /// Beginning of the phrase for an approval that is impossible.
 const NOBODY: &str = "nobody can approve";
 
+/// Whether an approval is impossible as things are, by what is missing.
+pub fn is_impossible(missing: &str) -> bool {
+    missing.starts_with(NOBODY)
+}
+
 /// The missing approvers within a sentence: `amir and bea must approve`, or why an approval is impossible.
 pub fn must_approve(missing: &str) -> String {
-    if missing.starts_with(NOBODY) { missing.to_owned() } else { format!("{missing} must approve") }
+    if is_impossible(missing) { missing.to_owned() } else { format!("{missing} must approve") }
 }
 
 /// As [`must_approve`], as a sentence without its full stop; `to` comes before the names of people.
 pub fn sentence(to: &str, missing: &str) -> String {
-    let beginning = if missing.starts_with(NOBODY) { "As things are, " } else { to };
+    let beginning = if is_impossible(missing) { "As things are, " } else { to };
     format!("{beginning}{}", must_approve(missing))
 }
 

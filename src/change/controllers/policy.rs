@@ -1,6 +1,7 @@
 //! Writes the status of every ChangePolicy: the namespaces it protects, how many incidents bind, and whether the gate
 //! enforces it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -184,13 +185,16 @@ pub fn decide(
     if next.in_force_since_time.is_none() {
         next.in_force_since_time = facts.first_counted.clone();
     }
-    conditions::ready(&mut next, generation, now, accepted(policy, facts));
+    let in_force = next.in_force_since_time.is_some();
+    conditions::ready(&mut next, generation, now, accepted(policy, facts, in_force));
     let (state, reason, message) = enforced(facts, now);
     set(&mut next.conditions, ConditionType::Enforced, state, reason, message, generation, now);
     next
 }
 
-fn accepted(policy: &ChangePolicy, facts: &Facts) -> Result<String, NotReady> {
+/// Whether the policy is accepted, and who may change it: before an approval has counted under it, a mistake, such as a
+/// group without members, is corrected by whoever RBAC lets; afterwards that takes a quorum.
+fn accepted(policy: &ChangePolicy, facts: &Facts, in_force: bool) -> Result<String, NotReady> {
     let stalled = |reason: Reason, message: String| Err(NotReady::Stalled(reason, message));
     if !facts.refused.is_empty() {
         let names = facts.refused.join(", ");
@@ -213,10 +217,26 @@ fn accepted(policy: &ChangePolicy, facts: &Facts) -> Result<String, NotReady> {
             ),
         );
     }
-    if policy.spec.approval.required.iter().all(|entry| entry.groups.is_empty()) {
-        return Ok("accepted; but spec.approval.required names no group, so nobody can approve".to_owned());
+    let name = policy.name_any();
+    let groups: BTreeSet<&str> =
+        policy.spec.approval.required.iter().flat_map(|entry| &entry.groups).map(String::as_str).collect();
+    if groups.is_empty() {
+        return Ok(format!(
+            "accepted; but spec.approval.required names no group, so nobody can approve: kubectl edit cpol {name}"
+        ));
     }
-    Ok("accepted".to_owned())
+    if in_force {
+        let others = "its break-glass group, or a quorum, which asks in the namespace of Mayday";
+        return Ok(format!(
+            "accepted; an approval has counted under it, so it is loosened or deleted by {others}"
+        ));
+    }
+    Ok(format!(
+        "accepted; no approval has counted under it yet, so RBAC alone decides who changes or deletes it. Kubernetes lists no \
+         members of groups: make sure that somebody is in {}, else nobody can approve and not even the binding that is \
+         missing can be made: kubectl edit cpol {name}, or kubectl delete cpol {name}",
+        groups.into_iter().collect::<Vec<_>>().join(" and in ")
+    ))
 }
 
 fn enforced(facts: &Facts, now: Timestamp) -> (State, Reason, String) {
@@ -258,6 +278,25 @@ mod tests {
         let spec = json!({"scope": {"namespaces": {"names": ["shop"]}},
             "approval": {"required": [{"name": "peers", "groups": ["g"], "count": 1}]}});
         ChangePolicy::new("production", serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn the_condition_says_who_may_still_correct_the_policy() {
+        let message = |status: serde_json::Value| {
+            let mut policy = policy();
+            policy.status = serde_json::from_value(status).unwrap();
+            let facts = Facts { namespaces: vec!["shop".into()], ..Facts::default() };
+            let status = decide(&policy, &facts, now());
+            status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().message
+        };
+        let before = message(json!({}));
+        assert!(before.contains("make sure that somebody is in g, else nobody can approve"), "{before}");
+        assert!(
+            before.ends_with("kubectl edit cpol production, or kubectl delete cpol production"),
+            "{before}"
+        );
+        let after = message(json!({"inForceSinceTime": "2026-11-22T02:00:00Z", "namespaces": ["shop"]}));
+        assert!(after.contains("loosened or deleted by its break-glass group, or a quorum"), "{after}");
     }
 
     fn reason(facts: &Facts) -> String {

@@ -126,7 +126,7 @@ impl Stakeholders<'_> {
         if let Some(lead) = self.lead {
             text.push_str(&format!(" {} leads the repair.", flat(lead, 63)));
         }
-        self.with_next_update(text)
+        self.with_next_update(text, minute)
     }
 
     /// The message for the public: the public summary and the time, no person.
@@ -134,13 +134,18 @@ impl Stakeholders<'_> {
         let since = format!("Since {} on {}:", clock(self.start, self.zone), day(self.start, self.zone));
         let summary = flat(self.impact, 1_000);
         let end = if summary.ends_with(['.', '!', '?']) { "" } else { "." };
-        self.with_next_update(format!("{since} {summary}{end}"))
+        self.with_next_update(format!("{since} {summary}{end}"), minute)
     }
 
-    /// A text with the promise of when they hear next.
-    pub fn with_next_update(&self, mut text: String) -> String {
+    /// A text of a person with the promise of when they hear next; the zone is named, since the text may hold no other
+    /// time.
+    pub fn update(&self, text: String) -> String {
+        self.with_next_update(text, minute_and_zone)
+    }
+
+    fn with_next_update(&self, mut text: String, time: fn(Timestamp, &TimeZone) -> String) -> String {
         if let Some(next) = self.next_update {
-            text.push_str(&format!(" Next update by {}.", minute(next, self.zone)));
+            text.push_str(&format!(" Next update by {}.", time(next, self.zone)));
         }
         cut(&text, MAX_TEXT)
     }
@@ -154,6 +159,11 @@ pub fn clock(at: Timestamp, zone: &TimeZone) -> String {
 /// `03:09`, rounded down: who answers by then is in time.
 pub fn minute(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%H:%M").to_string()
+}
+
+/// `03:09 CET`, rounded down.
+pub fn minute_and_zone(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%H:%M %Z").to_string()
 }
 
 /// `22 November`.

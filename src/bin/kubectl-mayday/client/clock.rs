@@ -1,16 +1,17 @@
 //! Instants as people type them: a clock time of their own zone, or RFC 3339. Pure.
 
 use jiff::civil::{Date, Time as ClockTime};
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use mayday::api::Duration;
 
 use crate::client::failure::Failure;
 
-/// The last time a clock here showed `14:03` or `14:03:10`; or the instant in RFC 3339.
+/// The last time a clock here showed `14:03` or `14:03:10`; or so long ago as `30m`; or the instant in RFC 3339.
 ///
 /// # Errors
 /// When it is no time, or lies in the future.
 pub fn last(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
-    let time = read(flag, text, now, |today| {
+    let time = read(flag, text, now, -1, |today| {
         if today > *now { on(now.date().checked_sub(1.day()).ok()?, today.time(), now) } else { Some(today) }
     })?;
     if time > now.timestamp() {
@@ -19,18 +20,27 @@ pub fn last(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
     Ok(time)
 }
 
-/// The next time a clock here shows `14:03` or `14:03:10`; or the instant in RFC 3339.
+/// The next time a clock here shows `14:03` or `14:03:10`; or in so long as `30m`; or the instant in RFC 3339.
 ///
 /// # Errors
 /// When it is no time, or lies in the past.
 pub fn next(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
-    let time = read(flag, text, now, |today| {
+    let time = read(flag, text, now, 1, |today| {
         if today < *now { on(now.date().checked_add(1.day()).ok()?, today.time(), now) } else { Some(today) }
     })?;
     if time < now.timestamp() {
         return Err(Failure::usage(format!("{flag} {text} lies in the past.")));
     }
     Ok(time)
+}
+
+/// A length of time as Kubernetes writes it, and days: `30m`, `1h30m`, `90d`.
+fn length(text: &str) -> Option<SignedDuration> {
+    if let Some(days) = text.strip_suffix('d') {
+        let days: i64 = days.parse().ok().filter(|days| (1..=36_500).contains(days))?;
+        return Some(SignedDuration::from_hours(days * 24));
+    }
+    Duration::try_from(text.to_owned()).ok().map(|duration| duration.get())
 }
 
 /// An instant as Kubernetes stores it: whole seconds, in UTC.
@@ -42,9 +52,12 @@ fn read(
     flag: &str,
     text: &str,
     now: &Zoned,
+    direction: i32,
     choose: impl Fn(Zoned) -> Option<Zoned>,
 ) -> Result<Timestamp, Failure> {
-    let instant = if text.contains('T') {
+    let instant = if let Some(length) = length(text) {
+        now.timestamp().checked_add(length.checked_mul(direction).unwrap_or_default()).ok()
+    } else if text.contains('T') {
         text.parse().ok()
     } else if text.contains(':') {
         let clock: Option<ClockTime> = text.parse().ok();
@@ -56,7 +69,9 @@ fn read(
     instant.ok_or_else(|| {
         let example = now.strftime("%Y-%m-%dT%H:%M:%S%:z");
         Failure::usage(format!(
-            "{flag} {text:?} is no time: write HH:MM:SS (in your time zone) or RFC 3339, such as {example}."
+            "{flag} {text:?} is no time: write HH:MM:SS (in your time zone, {}), a length of time such as 30m, or RFC 3339, \
+             such as {example}.",
+            now.strftime("%Z")
         ))
     })
 }
@@ -82,6 +97,8 @@ mod tests {
         let by = |text: &str| next("--next-update", text, &now()).unwrap().to_string();
         assert_eq!(by("00:40"), "2026-11-21T23:40:00Z");
         assert_eq!(by("00:05"), "2026-11-22T23:05:00Z");
+        assert_eq!([since("30m"), by("30m")], ["2026-11-21T22:40:00Z", "2026-11-21T23:40:00Z"]);
+        assert_eq!([since("1h30m"), by("2d")], ["2026-11-21T21:40:00Z", "2026-11-23T23:10:00Z"]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `approve` and `reject`: shows the exact content, asks, and writes one Approval of exactly what was shown.
 
 use clap::Args;
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::approval::{ApprovalSpec, Decision, SubjectRef};
 use mayday::api::change_request::RequestState;
@@ -11,6 +10,7 @@ use mayday::command::Verb;
 use mayday::{change, runbook};
 
 use crate::client::address::{Address, Kind};
+use crate::client::clock;
 use crate::client::failure::{Failure, role};
 use crate::client::session::{Session, uid_of};
 use crate::client::wait::{PATIENCE, Waited, until};
@@ -27,9 +27,9 @@ pub struct DecideArgs {
     /// Why, for whoever reads it later
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
-    /// Until when the approval of a runbook counts, in RFC 3339 [default: 180 days]
+    /// Until when the approval of a runbook counts: a length of time such as 90d, HH:MM, or RFC 3339 [default: 180 days]
     #[arg(long, value_name = "TIME")]
-    pub until: Option<Timestamp>,
+    pub until: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,6 +66,8 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
     if args.until.is_some() && args.subject.kind != Kind::Runbook {
         return Err(Failure::usage("--until belongs to the approval of a runbook."));
     }
+    let now = session.now().to_zoned(session.zone.clone());
+    let until = args.until.as_deref().map(|until| clock::next("--until", until, &now)).transpose()?;
     let mut incidents = Vec::new();
     let mut with_rollback = false;
     // The digest of what is shown, and the one that the operator keeps.
@@ -118,7 +120,7 @@ async fn read(session: &Session, args: &DecideArgs, verdict: Verdict) -> Result<
         incident_refs: incidents,
         decision,
         comment: args.why.clone(),
-        not_after: args.until.map(Time),
+        not_after: until.map(Time),
         by: None,
     };
     Ok(Shown { text, with_rollback, spec })

@@ -19,7 +19,7 @@ use crate::client::session::{Session, name_of};
 use crate::client::wait::{Waited, until};
 use crate::commands::ack::elsewhere;
 use crate::render::terminal::{confirm, say};
-use crate::text::names;
+use crate::text::{instant, names};
 
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
@@ -32,7 +32,7 @@ pub struct UpdateArgs {
     /// For the public instead of the organisation
     #[arg(long)]
     pub external: bool,
-    /// When they hear next: HH:MM in your time zone, or RFC 3339
+    /// When they hear next: HH:MM in your time zone, a length of time such as 30m, or RFC 3339
     #[arg(long, value_name = "TIME")]
     pub next_update: Option<String>,
 }
@@ -71,7 +71,9 @@ pub async fn run(session: &Session, args: UpdateArgs) -> Result<(), Failure> {
             format!("Nobody is told: {why}. This would only be written down in inc/{}", args.incident)
         }
     };
-    confirm(session.connection.yes, &format!("{hears}:\n  {text}"))?;
+    let promised =
+        next.map(|next| format!("\nYou promise the next update by {}.", instant(next, &session.zone)));
+    confirm(session.connection.yes, &format!("{hears}:\n  {text}{}", promised.unwrap_or_default()))?;
     let entry = entry(audience, args.text.as_deref(), next, &me.user);
     append(session, &args.incident, "updates", entry, &format!("write an update of inc/{}", args.incident))
         .await?;

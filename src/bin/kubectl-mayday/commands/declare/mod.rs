@@ -32,7 +32,7 @@ pub struct DeclareArgs {
     /// nuisance with a way round; SEV4 small; SEV5 worth knowing
     #[arg(long, value_name = "SEV1..SEV5", value_parser = severity)]
     pub severity: Severity,
-    /// When it began, as exactly as you know: HH:MM or HH:MM:SS, the last time your clock showed it, or RFC 3339
+    /// When it began, as exactly as you know: HH:MM or HH:MM:SS, the last time your clock showed it, how long ago such as 30m, or RFC 3339
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// How you know when it began: "first failed payment in the gateway log"
