@@ -29,8 +29,11 @@ pub fn known(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus
 /// All known changes to the affected objects, newest first.
 pub fn all(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<KnownChange> {
     let objects = affected(incident, status);
-    let touches =
-        |target: &ObjectRef| objects.is_empty() || objects.iter().any(|object| object.same_object(target));
+    // An approved end of an incident changes nothing that runs.
+    let touches = |target: &ObjectRef| {
+        target.group() != crate::api::GROUP
+            && (objects.is_empty() || objects.iter().any(|object| object.same_object(target)))
+    };
     let mut changes: Vec<KnownChange> = facts
         .requests
         .iter()
@@ -152,5 +155,24 @@ mod tests {
         let kept = known(&incident, &facts, &status);
         assert_eq!(kept.len(), MAX_CHANGES);
         assert_eq!((kept[0].what.as_str(), kept[MAX_CHANGES - 1].what.as_str()), ("change 29", "change 5"));
+    }
+
+    #[test]
+    fn an_approved_end_of_an_incident_is_no_change() {
+        let request = |api: &str, kind: &str| {
+            let target = json!({"apiVersion": api, "kind": kind, "name": "checkout"});
+            let plan = json!([{"operation": "Update", "resource": "r", "namespace": "shop", "summary": kind, "target": target}]);
+            let used = json!([{"change": 0, "by": "emil", "time": "2026-11-22T02:05:00Z", "uid": "u", "digest": "d"}]);
+            let whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "ChangeRequest", "metadata": {"name": "c"},
+                "spec": {"reason": "r", "changes": []}, "status": {"plan": plan, "used": used}});
+            Arc::new(serde_json::from_value(whole).unwrap())
+        };
+        let facts = IncidentFacts {
+            requests: vec![request("mayday.dev/v1alpha1", "Incident"), request("apps/v1", "Deployment")],
+            ..IncidentFacts::default()
+        };
+        let found = all(&Incident::new("i", Default::default()), &facts, &IncidentStatus::default());
+        let found: Vec<&str> = found.iter().map(|change| change.what.as_str()).collect();
+        assert_eq!(found, ["Deployment"]);
     }
 }
