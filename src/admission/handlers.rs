@@ -30,7 +30,7 @@ impl Handlers {
             Err(verdict) => return verdict,
         };
         match judged.ruling {
-            Ruling::Allow => Verdict::Allow { warnings: judged.warnings, audit: BTreeMap::new() },
+            Ruling::Allow => Verdict::Allow { warnings: judged.warnings, audit: Default::default() },
             Ruling::BreakGlass(looser) => broken_policy::report(&self.context, request, &looser).await,
             Ruling::Refuse(message) => Verdict::refuse(message),
             Ruling::Quorum(message) => {
