@@ -100,8 +100,10 @@ fn serving(
 ) {
     let reviews = webhook::server::router(admission::handlers::Handlers::new(Arc::clone(context)));
     parts.spawn(webhook::listen::run(Arc::clone(context), reviews, stop.clone()));
-    let intake = detect::intake::router(Arc::clone(context));
-    parts.spawn(serve("intake", context.config.intake.address, intake, stop.clone()));
+    let intake = detect::intake::Intake::new(Arc::clone(context));
+    parts.spawn(serve("intake", context.config.intake.address, intake.router(), stop.clone()));
+    let following = intake.follow(stop.clone());
+    parts.spawn(async { Ok(following.await) });
 }
 
 /// Starts all parts that only the holder of the lease runs. Each runs until the token in `parts` is

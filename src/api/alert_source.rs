@@ -77,6 +77,18 @@ pub struct AlertSourceSpec {
     /// Service that a signal is about. Signals for which no service is found are grouped by the source's own
     /// group.
     pub service: Option<ServiceRule>,
+    /// Label that names the namespace an alert is about. An alert about another namespace is no outage of this
+    /// source: it is left out, and an Event names it. An alert without the label counts. Default: `namespace`.
+    #[schemars(length(min = 1, max = 200))]
+    pub namespace_label: Option<String>,
+    /// Further namespaces whose alerts count here, such as the namespace of an exporter that observes this
+    /// application. `*` stands for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 63), regex(pattern = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$"))
+    )]
+    pub namespaces: Vec<String>,
     /// How long after the resolution an outage that comes back reopens the same incident; later it becomes a
     /// new one. Default 10m.
     pub reopen_within: Option<Duration>,
@@ -268,9 +280,28 @@ pub struct AlertSourceStatus {
     pub address: Option<String>,
     /// When the source last reported, to the minute.
     pub last_received_time: Option<Time>,
+    /// The last post that was refused for good. Its sender does not send it again, so Mayday does not know what
+    /// it said.
+    pub refused: Option<RefusedPost>,
     /// Number of signals of this source that fire in open incidents.
     #[serde(default)]
     pub open: i32,
+}
+
+/// A post that was refused for good.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedPost {
+    /// When.
+    pub time: Time,
+    /// The HTTP status of the answer.
+    pub code: i32,
+    /// The sentence of the answer.
+    #[schemars(length(max = 500))]
+    pub message: String,
+    /// Whether a post was taken since.
+    #[serde(default)]
+    pub taken_since: bool,
 }
 
 crate::conditioned!(AlertSourceStatus);

@@ -286,8 +286,12 @@ names! {
         // Receiving.
         /// Receiving: a signal has arrived.
         Received,
-        /// Receiving: no signal has arrived yet.
+        /// Receiving: no signal has arrived yet, or there is nothing to watch yet.
         NothingYet,
+        /// Receiving: a post was refused for good, and none was taken since. Also the reason of the Event about it.
+        PostRefused,
+        /// Ready and Receiving of an AlertSource: objects of this kind never carry the condition that it watches.
+        NoSuchCondition,
         /// Receiving: Mayday watches the objects.
         Watching,
 

@@ -49,14 +49,22 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub signals: Vec<Signal>,
-    /// Number of firing signals that did not fit into `signals`. Above 500 it no longer changes, because
-    /// Mayday then cannot tell which of them have cleared.
+    /// Number of firing signals that did not fit into `signals`. It is one more than `leftOutSignals` holds if
+    /// some did not fit there either.
     #[serde(default)]
     pub signals_left_out: i32,
-    /// Short hashes of the signals that did not fit. Mayday recognises the signals by them when they clear.
+    /// Short hashes of the signals that did not fit, in order. Mayday recognises the signals by them when they
+    /// clear.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 500), inner(length(max = 16)))]
+    #[schemars(length(max = 10000), inner(length(max = 16)))]
     pub left_out_signals: Vec<String>,
+    /// When a source last reported one of those, to the minute.
+    pub left_out_seen_time: Option<Time>,
+    /// Signals outside the list that cleared a short time ago, in the order of their hashes. Mayday recognises
+    /// late messages by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000))]
+    pub cleared_signals: Vec<ClearedSignal>,
     /// Result of each check: at most 16 checks that people wrote, or by default one for each affected
     /// workload and one for the alerts; and the question to a person about an outage that only people have reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -307,8 +315,14 @@ pub struct Signal {
     pub start_time: Time,
     /// When the signal cleared. Absent while it fires.
     pub end_time: Option<Time>,
-    /// When the source last reported the signal.
+    /// When the source last reported the signal: that it fires, to the minute, or that it has cleared.
     pub last_seen_time: Time,
+    /// When the source reported the signal as firing a short time after it had cleared. This may be a late
+    /// message of a redundant sender. Unless the source reports again that the signal has cleared, it counts as
+    /// firing some minutes later.
+    pub contradicted_time: Option<Time>,
+    /// End of the signal's previous episode, by the source. Mayday recognises late messages by it.
+    pub previous_end_time: Option<Time>,
     /// Group of the signal at its source. Signals of one group that are about no service are one outage.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
@@ -322,6 +336,21 @@ pub struct Signal {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Object that the signal is about, if the source names one.
     pub object: Option<ObjectRef>,
+}
+
+/// A signal outside the list that has cleared.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClearedSignal {
+    /// Short hash of the signal.
+    #[schemars(length(max = 16))]
+    pub key: String,
+    /// When the signal began, by the source.
+    pub start_time: Time,
+    /// When the signal cleared, by the source.
+    pub end_time: Time,
+    /// When the source reported that.
+    pub last_seen_time: Time,
 }
 
 /// Result of one check.

@@ -140,6 +140,11 @@ impl Caches {
         self.unsynced.borrow().iter().copied().collect()
     }
 
+    /// Whether the first list of every kind is complete.
+    pub fn is_synced(&self) -> bool {
+        self.unsynced.borrow().is_empty()
+    }
+
     /// Returns once the first list of every kind is complete.
     pub async fn synced(&self) {
         // The wait cannot fail because `self` keeps the sender alive.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, header};
 use futures::{Stream, StreamExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Maximum size of a body in bytes; a message of Alertmanager is far smaller.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -13,6 +14,40 @@ const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 /// How long a sender may take for a body.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Unit in which room for bodies is reserved, in bytes.
+const UNIT: usize = 1024;
+/// Maximum size of a body that needs no reservation. As many as are taken at once fit.
+const SMALL: usize = 64 * 1024;
+/// Maximum size of all other bodies in memory: of 32 that are as large as they may be.
+const MAX_BODIES: usize = 32 * MAX_BODY;
+
+/// The memory for bodies. Small posts never wait; large ones wait for each other.
+#[derive(Debug)]
+pub struct Room {
+    units: Semaphore,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { units: Semaphore::new(MAX_BODIES / UNIT) }
+    }
+}
+
+impl Room {
+    /// Reserves room for a body until the permit is dropped; a small one needs none.
+    ///
+    /// # Errors
+    /// When there is none for as long as a sender may take.
+    pub async fn reserve(&self, size: usize) -> Result<Option<SemaphorePermit<'_>>, Untaken> {
+        if size <= SMALL {
+            return Ok(None);
+        }
+        let units = u32::try_from(size.div_ceil(UNIT)).map_err(|_| Untaken::TooLarge)?;
+        let reserved = tokio::time::timeout(TIMEOUT, self.units.acquire_many(units)).await;
+        reserved.ok().and_then(Result::ok).map(Some).ok_or(Untaken::TooMany)
+    }
+}
+
 /// Why a body is not taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Untaken {
@@ -20,6 +55,8 @@ pub enum Untaken {
     TooLarge,
     /// It took longer than 20 seconds.
     TooSlow,
+    /// There was no room for it for 20 seconds.
+    TooMany,
     /// The connection broke, or the chunks are invalid.
     Broken,
 }
@@ -40,6 +77,11 @@ impl Incoming {
         // A sender with `Expect: 100-continue`, such as curl, sends nothing before the server reads.
         let quiet = headers.contains_key(header::EXPECT);
         Incoming { chunks: body.into_data_stream(), announced, quiet }
+    }
+
+    /// The size of the body that must be reckoned with, in bytes.
+    pub fn size(&self) -> usize {
+        self.announced.map_or(MAX_BODY, |length| length.min(MAX_BODY))
     }
 
     /// Reads the whole body.
@@ -105,6 +147,17 @@ mod tests {
         assert_eq!(collected(&[Ok("ab"), Ok("cd")]).await.as_deref(), Ok("abcd"));
         assert_eq!(collected(&[Ok("ab"), Ok("cde")]).await, Err(Untaken::TooLarge));
         assert_eq!(collected(&[Ok("ab"), Err(())]).await, Err(Untaken::Broken));
+    }
+
+    #[tokio::test]
+    async fn small_bodies_have_room_beside_large_ones() {
+        let room = Room::default();
+        let mut held = Vec::new();
+        for size in std::iter::repeat_n(MAX_BODY, 32).chain(std::iter::repeat_n(2_000, 200)) {
+            held.push(room.reserve(size).await.unwrap());
+        }
+        let waits = tokio::time::timeout(Duration::from_millis(5), room.reserve(MAX_BODY)).await;
+        assert!(waits.is_err(), "another large one waits");
     }
 
     #[tokio::test]

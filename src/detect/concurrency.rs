@@ -1,11 +1,12 @@
-//! Limits concurrent posts: 64 in all and 32 per AlertSource, so that one source cannot starve the others. Pure.
+//! Limits concurrent posts: 1024 in all and 512 per AlertSource, so that one source cannot starve the others. How much
+//! their bodies may hold in memory is limited apart from that, see `body`. Pure.
 
 use std::sync::{Mutex, PoisonError};
 
 /// Maximum number of concurrent posts.
-const MAX_POSTS: usize = 64;
+const MAX_POSTS: usize = 1024;
 /// Maximum number of concurrent posts to one source.
-const MAX_POSTS_OF_A_SOURCE: usize = 32;
+const MAX_POSTS_OF_A_SOURCE: usize = 512;
 
 /// The posts that are being worked on, by their sources.
 #[derive(Debug, Default)]

@@ -29,12 +29,21 @@ impl Reconciler for AlertSourceReconciler {
         &context.caches.sources
     }
 
-    /// A change of an incident concerns the sources that have signals in it, or all if the incident is gone.
+    /// A change of an incident concerns the sources that have signals in it, or all if the incident is gone; a change of
+    /// a workload those that watch its kind.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<AlertSource>> {
+        let namespace = change.namespace.as_deref().unwrap_or_default();
+        if change.kind.is_workload() {
+            let watches = |source: &AlertSource| {
+                let watched = source.spec.condition.as_ref().map(|condition| condition.kind.as_str());
+                source.metadata.namespace == change.namespace && watched == Some(change.kind.as_str())
+            };
+            let found = context.caches.sources.state_filter(watches);
+            return found.iter().map(|source| ObjectRef::from_obj(&**source)).collect();
+        }
         if change.kind != Kind::Incident {
             return Vec::new();
         }
-        let namespace = change.namespace.as_deref().unwrap_or_default();
         let Some(incident) = get(&context.caches.incidents, namespace, &change.name) else {
             return controller::same_namespace(&context.caches.sources, change);
         };
@@ -49,6 +58,7 @@ impl Reconciler for AlertSourceReconciler {
             source: &source,
             incidents: &in_namespace(&context.caches.incidents, &namespace),
             secret: secret(&source, context).await?,
+            sight: sources::of(&source.spec).1.watch().map(|watch| watch.sight(context, &namespace)),
             public_url: &context.config.intake.public_url,
         };
         let now = Timestamp::now();

@@ -67,27 +67,43 @@ fn correlate(
     incidents: &[Incident],
     seen: &[Observation],
     now: i64,
-) -> Correlation {
+) -> Option<Correlation> {
+    next(key, source, incidents, seen, now).map(|(to, _)| to)
+}
+
+/// Where the first observations go, and their ids.
+fn next(
+    key: Key<'_>,
+    source: &AlertSource,
+    incidents: &[Incident],
+    seen: &[Observation],
+    now: i64,
+) -> Option<(Correlation, Vec<String>)> {
     let all = incidents.iter().map(|one| (one.name_any(), Arc::new(one.clone()))).collect();
-    Known { key, source, all }.correlate(seen, at(now))
+    let known = Known { key, source, all };
+    let seen: Vec<&Observation> = seen.iter().collect();
+    let (to, part) = known.next(&seen, at(now))?;
+    Some((to, part.iter().map(|new| new.id.clone()).collect()))
 }
 
 /// Correlates observations about checkout.
-fn about(incidents: &[Incident], seen: &[Observation], now: i64) -> Correlation {
+fn about(incidents: &[Incident], seen: &[Observation], now: i64) -> Option<Correlation> {
     correlate(Key::Service(&service()), &source(json!({})), incidents, seen, now)
 }
 
-fn merge_into(name: &str) -> Correlation {
-    Correlation::Merge(name.to_owned())
+fn merge_into(name: &str) -> Option<Correlation> {
+    Some(Correlation::Merge(name.to_owned()))
 }
+
+const BEGIN: Option<Correlation> = Some(Correlation::Begin);
 
 #[test]
 fn an_incident_is_reopened_within_its_time_and_later_a_new_one_begins() {
     let last = [incident("checkout-aaaaa", json!({}))];
     assert_eq!(about(&last, &[firing(200)], 700), merge_into("checkout-aaaaa"));
-    assert_eq!(about(&last, &[firing(200)], 701), Correlation::Begin);
+    assert_eq!(about(&last, &[firing(200)], 701), BEGIN);
     let quick = source(json!({"reopenWithin": "30s"}));
-    assert_eq!(correlate(Key::Service(&service()), &quick, &last, &[firing(200)], 131), Correlation::Begin);
+    assert_eq!(correlate(Key::Service(&service()), &quick, &last, &[firing(200)], 131), BEGIN);
 }
 
 #[test]
@@ -96,57 +112,102 @@ fn an_open_incident_of_the_service_is_found_whatever_its_name() {
     let last = [incident("cannot-pay", json!({"status": {"signals": []}}))];
     assert_eq!(about(&last, &[firing(200)], 300), merge_into("cannot-pay"));
     let other = json!({"status": {"signals": [], "service": {"ref": {"uid": "another"}}}});
-    assert_eq!(about(&[incident("cannot-log-in", other)], &[firing(200)], 300), Correlation::Begin);
+    assert_eq!(about(&[incident("cannot-log-in", other)], &[firing(200)], 300), BEGIN);
     let running = json!({"spec": {"serviceRefs": [{"name": "checkout"}]}, "status": null});
     assert_eq!(about(&[incident("cannot-pay", running)], &[firing(200)], 300), merge_into("cannot-pay"));
 }
 
+/// The kind: what the source says now is dropped because of what it said before. The signal cleared at 20, and Mayday
+/// heard of it then.
 #[test]
-fn a_late_repeat_opens_nothing() {
+fn a_late_repeat_opens_nothing_and_a_later_one_is_an_outage() {
     let last = [incident("cannot-pay", json!({}))];
-    assert_eq!(about(&last, &[firing(10)], 110), Correlation::Nothing);
-    assert_eq!(about(&last, &[firing(10)], 9999), Correlation::Nothing, "however late");
-    assert_eq!(about(&last, &[firing(30)], 9999), Correlation::Begin);
+    assert_eq!(about(&last, &[firing(10)], 60), merge_into("cannot-pay"), "it is noted there");
+    let noted = json!({"status": {"signals": [{"sourceRef": {"name": "am"}, "id": "f", "name": "CheckoutDown",
+        "severity": "SEV2", "group": "g", "startTime": at(10).to_string(), "endTime": at(20).to_string(),
+        "lastSeenTime": at(20).to_string(), "contradictedTime": at(60).to_string()}]}});
+    let noted = [incident("cannot-pay", noted)];
+    assert_eq!(about(&noted, &[firing(10)], 70), None, "once");
     assert_eq!(
-        about(&last, &[firing(10), seen("g", 30, None)], 9999),
-        Correlation::Begin,
-        "one of them is new"
+        about(&noted, &[seen("f", 10, Some(20))], 75),
+        merge_into("cannot-pay"),
+        "the peer has noticed"
     );
+    for known in [&last, &noted] {
+        assert_eq!(about(known, &[firing(10)], 110), merge_into("cannot-pay"), "it fires again: it goes on");
+        assert_eq!(about(known, &[firing(10)], 9999), BEGIN, "however late");
+    }
+    assert_eq!(about(&last, &[firing(30)], 40), merge_into("cannot-pay"), "a new episode");
+    let both = [firing(10), seen("g", 30, None)];
+    let quick = source(json!({"reopenWithin": "1s"}));
+    let earlier = [incident("cannot-pay", json!({"status": {"resolved": {"time": at(30).to_string()}}}))];
+    let first = |now| next(Key::Service(&service()), &quick, &earlier, &both, now).unwrap();
+    assert_eq!(first(70), (Correlation::Begin, vec!["g".to_owned()]), "only one of them is news");
+    assert_eq!(first(9999).1.len(), 2);
+    let patient = source(json!({"resolveAfter": "1h"}));
+    let late = next(Key::Service(&service()), &patient, &last, &[firing(10)], 3600);
+    assert_eq!(late.unwrap().0, Correlation::Merge("cannot-pay".to_owned()));
+}
+
+#[test]
+fn a_signal_outside_the_list_is_an_outage_again_when_no_sender_is_late() {
+    let hash = signals::key("am", "f");
+    let cleared = json!({"key": hash, "startTime": at(10).to_string(), "endTime": at(20).to_string(),
+        "lastSeenTime": at(20).to_string()});
+    let last = |status: Value| [incident("i", json!({"status": status}))];
+    let cleared = last(json!({"signals": [], "clearedSignals": [cleared]}));
+    assert_eq!(about(&cleared, &[firing(10)], 60), merge_into("i"), "noted");
+    assert_eq!(about(&cleared, &[firing(10)], 9999), BEGIN);
+    let fires = last(json!({"signals": [], "leftOutSignals": [hash], "leftOutSeenTime": at(20).to_string()}));
+    assert_eq!(about(&fires, &[firing(10)], 9999), BEGIN);
+    assert_eq!(about(&fires, &[seen("f", 10, Some(150))], 9999), merge_into("i"));
+}
+
+#[test]
+fn an_end_goes_to_the_incident_that_is_over_beside_the_open_one() {
+    let open = incident("new", json!({"status": {"state": "Open", "resolved": null, "signals": []}}));
+    let over = incident("old", fires_on(json!({})));
+    let both = [over, open];
+    let of =
+        |seen: &[Observation]| next(Key::Service(&service()), &source(json!({})), &both, seen, 150).unwrap();
+    assert_eq!(of(&[seen("f", 10, Some(140))]), (Correlation::Merge("old".to_owned()), vec!["f".to_owned()]));
+    assert_eq!(of(&[firing(10)]).0, Correlation::Merge("new".to_owned()), "it fires on, in the open one");
+    let mixed = [seen("f", 10, Some(140)), seen("g", 140, None), seen("h", 10, Some(140))];
+    assert_eq!(of(&mixed), (Correlation::Merge("new".to_owned()), vec!["g".to_owned(), "h".to_owned()]));
 }
 
 #[test]
 fn a_cleared_signal_goes_to_the_incident_where_it_fires() {
     let cleared = [seen("f", 10, Some(150))];
     assert_eq!(about(&[incident("i", fires_on(json!({})))], &cleared, 150), merge_into("i"));
-    assert_eq!(about(&[incident("i", json!({}))], &cleared, 150), Correlation::Nothing);
-    assert_eq!(about(&[], &cleared, 150), Correlation::Nothing);
+    assert_eq!(about(&[incident("i", json!({}))], &cleared, 150), None);
+    assert_eq!(about(&[], &cleared, 150), None);
 }
 
+/// The kind: what fires after an end is not heard. Whoever has ended the incident, a firing signal is an outage.
 #[test]
-fn a_false_alarm_that_still_fires_opens_nothing_until_it_clears() {
+fn a_signal_that_fires_after_the_end_is_an_outage_whatever_people_said() {
     let last = [incident("alarm", fires_on(json!({"status": {"state": "FalseAlarm"}})))];
-    assert_eq!(about(&last, &[firing(10)], 9999), Correlation::Nothing);
-    assert_eq!(about(&last, &[firing(30)], 9999), Correlation::Begin);
+    assert_eq!(about(&last, &[firing(10)], 110), BEGIN, "a false alarm stays one");
     let other = AlertSource::new("other", source(json!({})).spec);
-    assert_eq!(correlate(Key::Service(&service()), &other, &last, &[firing(10)], 9999), Correlation::Begin);
-    // It is still no outage when something new fires beside it.
-    let all = [(String::from("alarm"), Arc::new(last[0].clone()))].into();
-    let (key, source) = (service(), source(json!({})));
-    let known = Known { key: Key::Service(&key), source: &source, all };
-    let both = [firing(10), seen("new", 30, None)];
-    let news = known.news_for(&incident("new", json!({"status": null})), &both);
-    assert_eq!(news.iter().map(|new| new.id.as_str()).collect::<Vec<_>>(), ["new"]);
-    assert_eq!(known.news_for(&last[0], &both).len(), 2, "it knows it");
-}
-
-#[test]
-fn a_signal_that_fires_on_after_people_ended_it_opens_nothing() {
+    assert_eq!(correlate(Key::Service(&service()), &other, &last, &[firing(10)], 9999), BEGIN);
     let said = |outcome: &str| {
         [incident("i", fires_on(json!({"spec": {"resolution": {"outcome": outcome, "reason": "r"}}})))]
     };
-    assert_eq!(about(&said("Unproved"), &[firing(10)], 110), Correlation::Nothing);
-    assert_eq!(about(&said("Unproved"), &[firing(25)], 110), merge_into("i"), "it began anew");
-    assert_eq!(about(&said("Restored"), &[firing(10)], 110), merge_into("i"));
+    for outcome in ["Unproved", "Restored"] {
+        assert_eq!(about(&said(outcome), &[firing(10)], 110), merge_into("i"), "{outcome}");
+        assert_eq!(about(&said(outcome), &[firing(10)], 9999), BEGIN, "{outcome}");
+    }
+}
+
+#[test]
+fn the_incident_that_heard_last_of_a_signal_says_how_it_is() {
+    let newer = json!({"metadata": {"uid": "b"}, "status": {"signals": [{"sourceRef": {"name": "am"}, "id": "f",
+        "name": "CheckoutDown", "severity": "SEV2", "group": "g", "startTime": at(10).to_string(),
+        "endTime": at(80).to_string(), "lastSeenTime": at(80).to_string()}]}});
+    let both = [incident("a", fires_on(json!({}))), incident("b", newer)];
+    assert_eq!(about(&both, &[firing(10)], 110), merge_into("b"), "a late repeat is noted there");
+    assert_eq!(about(&both, &[seen("f", 10, Some(80))], 110), None);
 }
 
 #[test]
@@ -161,10 +222,10 @@ fn a_duplicate_is_an_outage_of_its_own_once_the_other_one_is_over() {
         let other = json!({"status": {"state": state, "service": {"ref": {"uid": "du"}}, "signals": []}});
         about(&[last.clone(), incident("database", other)], &[firing(10)], 9999)
     };
-    assert_eq!(beside("Crisis"), Correlation::Nothing);
-    assert_eq!(beside("FalseAlarm"), Correlation::Nothing);
-    assert_eq!(beside("Resolved"), Correlation::Begin, "it still fires, and nobody works on it");
-    assert_eq!(about(std::slice::from_ref(&last), &[firing(10)], 9999), Correlation::Begin);
+    assert_eq!(beside("Crisis"), None);
+    assert_eq!(beside("FalseAlarm"), BEGIN);
+    assert_eq!(beside("Resolved"), BEGIN, "it still fires, and nobody works on it");
+    assert_eq!(about(std::slice::from_ref(&last), &[firing(10)], 9999), BEGIN);
 }
 
 #[test]
@@ -184,11 +245,11 @@ fn signals_without_a_service_are_grouped_as_their_source_says() {
         "an alert it does not know"
     );
     assert_eq!(by_group(&[incident("i", no_service(json!({})))], 700), merge_into("i"), "it goes on");
-    assert_eq!(by_group(&[incident("i", no_service(json!({})))], 701), Correlation::Begin);
-    assert_eq!(by_group(&[incident("i", open())], 9999), Correlation::Begin, "that is about a service");
+    assert_eq!(by_group(&[incident("i", no_service(json!({})))], 701), BEGIN);
+    assert_eq!(by_group(&[incident("i", open())], 9999), BEGIN, "that is about a service");
     let other = AlertSource::new("other", source(json!({})).spec);
     let decided = correlate(Key::Group("g"), &other, &[incident("i", no_service(open()))], &another, 300);
-    assert_eq!(decided, Correlation::Begin, "another source's group");
+    assert_eq!(decided, BEGIN, "another source's group");
 
     let over = [incident("one", no_service(json!({}))), incident("two", json!({}))];
     let all = over.iter().map(|one| (one.name_any(), Arc::new(one.clone()))).collect();

@@ -1,6 +1,6 @@
 //! An observation of a source, and how it is stored as a signal. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -9,9 +9,11 @@ use crate::api::common::{NameRef, ObjectRef, Severity, stored_time};
 use crate::api::incident_status::Signal;
 use crate::text::{cut, flat};
 
+/// Maximum length of the name of a signal, in characters, as the schema counts; a Runbook may name all of it.
+const MAX_NAME: usize = 200;
 /// Maximum number of labels of a signal.
 const MAX_LABELS: usize = 32;
-/// Maximum length of the name and of the value of a label, in bytes.
+/// Maximum length of the name and of the value of a label, in characters.
 const MAX_LABEL: usize = 253;
 /// Maximum size of all labels of a signal in bytes, so that a full list of signals can be stored.
 const MAX_LABEL_BYTES: usize = 6144;
@@ -31,7 +33,7 @@ pub struct Observation {
     pub start: Timestamp,
     /// When it cleared; `None` while it fires.
     pub end: Option<Timestamp>,
-    /// Its labels, within [`bounded_labels`].
+    /// All its labels. What is decided, is decided on them; only what is stored is bounded.
     pub labels: BTreeMap<String, String>,
     /// The object it is about.
     pub object: Option<ObjectRef>,
@@ -40,34 +42,36 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// The signal that is stored for it.
-    pub fn signal(&self, source: &str, now: Timestamp) -> Signal {
+    /// The signal that is stored for it. `wanted` are the names of labels that something is decided on later.
+    pub fn signal(&self, source: &str, wanted: &BTreeSet<String>, now: Timestamp) -> Signal {
         Signal {
             source_ref: NameRef { name: source.to_owned() },
-            id: cut(&self.id, 128),
-            name: cut(&self.name, 200),
+            id: self.id.clone(),
+            name: short(&self.name, MAX_NAME),
             summary: self.summary.as_deref().map(|summary| cut(summary, 500)),
             severity: self.severity,
             start_time: stored_time(self.start),
             end_time: self.end.map(stored_time),
             last_seen_time: stored_time(now),
+            contradicted_time: None,
+            previous_end_time: None,
             group: cut(&self.group, 128),
-            labels: self.labels.clone(),
+            labels: bounded_labels(&self.labels, wanted),
             object: self.object.clone(),
         }
     }
 }
 
-/// Labels within their bounds: the first 32 by name, each value on one line and cut to 253 bytes, 6 KiB in all.
-pub fn bounded_labels<'a>(
-    labels: impl IntoIterator<Item = (&'a String, &'a String)>,
-) -> BTreeMap<String, String> {
-    let sorted: BTreeMap<&String, &String> = labels.into_iter().collect();
-    sorted
+/// Labels within their bounds: 32, first those that are wanted and then the others by name, each value on one line and
+/// cut to 253 characters, 6 KiB in all.
+fn bounded_labels(labels: &BTreeMap<String, String>, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let (first, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(name, _)| wanted.contains(*name));
+    first
         .into_iter()
-        .filter(|(name, _)| !name.is_empty() && name.len() <= MAX_LABEL)
+        .chain(rest)
+        .filter(|(name, _)| !name.is_empty() && name.chars().count() <= MAX_LABEL)
         .take(MAX_LABELS)
-        .map(|(name, value)| (name.clone(), flat(value, MAX_LABEL)))
+        .map(|(name, value)| (name.clone(), short(value, MAX_LABEL)))
         .scan(MAX_LABEL_BYTES, |room, (name, value)| {
             // The size in JSON, where a quote takes two bytes.
             let size = serde_json::to_string(&(&name, &value)).ok()?.len();
@@ -75,6 +79,17 @@ pub fn bounded_labels<'a>(
             Some((name, value))
         })
         .collect()
+}
+
+/// A foreign text on one line, cut to `most` characters.
+fn short(text: &str, most: usize) -> String {
+    // No character has more than four bytes.
+    let line = flat(text, most.saturating_mul(4));
+    if line.chars().count() <= most {
+        return line;
+    }
+    let head: String = line.chars().take(most.saturating_sub(1)).collect();
+    format!("{head}…")
 }
 
 /// The severity by the source's rule; `None` if the signal is to be ignored. A value that the map lacks gets the
@@ -100,11 +115,20 @@ mod tests {
         let labels: BTreeMap<String, String> = (0..200)
             .map(|n| (format!("l{n:03}"), format!("\"}} or vector(1) #\n{{{{x}}}}{}", "x".repeat(1_000_000))))
             .collect();
-        let kept = bounded_labels(&labels);
-        assert!(kept.values().all(|value| value.len() <= 253 && !value.contains('\n')));
+        let kept = bounded_labels(&labels, &BTreeSet::new());
+        assert!(kept.values().all(|value| value.chars().count() <= 253 && !value.contains('\n')));
         // A full list of such signals can be stored: etcd takes 1.5 MiB.
         assert!(serde_json::to_string(&kept).unwrap().len() * KEPT < 450_000 && kept.len() > 20);
         let short = (0..200).map(|n| (format!("l{n:03}"), "v".to_owned())).collect::<BTreeMap<_, _>>();
-        assert_eq!(bounded_labels(&short).len(), 32);
+        let wanted = BTreeSet::from(["l150".to_owned()]);
+        let kept = bounded_labels(&short, &wanted);
+        assert!(kept.len() == 32 && kept.contains_key("l150"), "{kept:?}");
+    }
+
+    /// The kind: decisions are made on bounded copies. A Runbook may name as many characters as the schema takes.
+    #[test]
+    fn a_text_is_bounded_by_its_characters() {
+        assert_eq!(short(&"ü".repeat(200), 200), "ü".repeat(200));
+        assert_eq!(short(&"ü".repeat(201), 200), format!("{}…", "ü".repeat(199)));
     }
 }

@@ -1,5 +1,7 @@
 //! The checks that prove the return to service (docs/rules.md#silence-is-not-health). Missing data is Unknown, never Passing. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::Value;
@@ -12,8 +14,7 @@ use crate::api::common::{Empty, ObjectRef, stored_time};
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus};
 use crate::cluster::rollout::{self, Counts, Rollout};
 use crate::cluster::workloads;
-use crate::incident::signals::LEFT_OUT;
-use crate::incident::staleness;
+use crate::incident::staleness::{self, LeftOut};
 use crate::text::cut;
 
 /// How long all checks must pass by default.
@@ -144,21 +145,24 @@ fn alerts(
     now: Timestamp,
     wake: &mut Option<Timestamp>,
 ) -> (CheckResult, String) {
-    if usize::try_from(status.signals_left_out).is_ok_and(|count| count > LEFT_OUT) {
-        let message =
-            format!("more than {LEFT_OUT} signals did not fit, and nobody knows which of them cleared");
-        return (CheckResult::Unknown, message);
-    }
-    if status.signals_left_out > 0 {
-        let message = format!("{} signals that did not fit fire too", status.signals_left_out);
-        return (CheckResult::Failing, message);
+    match staleness::left_out(status, now) {
+        LeftOut::None => {}
+        LeftOut::Firing { count, until } => {
+            *wake = [*wake, Some(until)].into_iter().flatten().min();
+            return (
+                CheckResult::Failing,
+                format!("{count} signals that did not fit into the list fire too"),
+            );
+        }
+        LeftOut::Stale(doubt) => return (CheckResult::Unknown, doubt),
     }
     let method = incident.spec.detection.as_ref().map(|detection| detection.method).unwrap_or_default();
     if status.signals.is_empty() {
         let known = if method.is_by_a_source() { CheckResult::Unknown } else { CheckResult::Passing };
         return (known, "no source reports anything".to_owned());
     }
-    let firing: Vec<&str> = status
+    // Each name once: a storm of one alert changes nothing in the words.
+    let firing: BTreeSet<&str> = status
         .signals
         .iter()
         .filter(|signal| signal.end_time.is_none())
@@ -168,7 +172,7 @@ fn alerts(
         return (CheckResult::Unknown, doubt);
     }
     if !firing.is_empty() {
-        return (CheckResult::Failing, format!("firing: {}", firing.join(", ")));
+        return (CheckResult::Failing, format!("firing: {}", Vec::from_iter(firing).join(", ")));
     }
     let settled = status.signals.iter().map(|signal| {
         let source = facts.sources.iter().find(|source| source.name_any() == signal.source_ref.name);

@@ -11,7 +11,8 @@ use super::phase::{Phase, Scope, is_in_order, phase};
 use super::plan::Plan;
 use super::{
     announcements, changes, checks, chronicle, conditions, duplicates, handoff, next, opening, paging,
-    questions, recovery, relapse, roles, run_failures, runbooks, stakeholders, staleness, timeline,
+    questions, recovery, relapse, roles, run_failures, runbooks, stakeholders, staleness, still_firing,
+    timeline,
 };
 use crate::api::Incident;
 use crate::api::common::{NameRef, stored_time};
@@ -27,10 +28,11 @@ const PHASES: &[Phase] = &[
     // Find out which outage this is.
     phase("take over duplicates", take_over_duplicates, &["opening", "roles"]),
     phase("duplicate", duplicate, &[]),
+    phase("still firing", still_firing, &["opening", "duplicate"]),
     phase("reopen", reopen, &["roles"]),
     phase("relapse of", relapse_of, &["take over duplicates", "reopen"]),
     // Evaluate the health of the service.
-    phase("checks", checks, &["opening", "take over duplicates", "duplicate", "reopen"]),
+    phase("checks", checks, &["opening", "take over duplicates", "duplicate", "still firing", "reopen"]),
     phase("changes", changes, &["opening", "duplicate", "reopen"]),
     phase("recovery", recovery, &["roles", "reopen", "checks", "changes"]),
     phase("state", state, &["roles", "duplicate", "recovery"]),
@@ -109,6 +111,16 @@ fn duplicate(scope: &Scope<'_>, plan: &mut Plan) {
         timeline::add(&mut plan.status, scope.now, MAYDAY, &what);
     }
     plan.status.duplicate_of = Some(original);
+}
+
+/// Shows what fires since before the incident opened, once.
+///
+/// Needs `service` (`opening`) and `duplicateOf`. Writes `signals`.
+fn still_firing(scope: &Scope<'_>, plan: &mut Plan) {
+    let is_new = scope.incident.status.as_ref().is_none_or(|status| status.detected_time.is_none());
+    if is_new && scope.is_original && plan.goes_on() {
+        still_firing::carry_over(scope.incident, &mut plan.status, scope.facts, scope.now);
+    }
 }
 
 /// Reopens a resolved incident whose outage has returned.

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::api::common::{NameRef, ObjectRef, Severity, UidRef};
 use crate::api::incident::IncidentSpec;
 use crate::api::incident_status::IncidentStatus;
 use crate::incident::roles;
-use crate::incident::signals::merge;
+use crate::incident::signals::{merge, merge_left_out};
 use crate::text::cut;
 
 /// Maximum number of duplicates in the status, as the schema allows; the oldest are dropped, long after they knew.
@@ -144,8 +145,10 @@ pub fn remember(
         }
         let known = duplicate.status.iter().flat_map(|status| status.signals.clone());
         for signal in known.filter(|signal| signal.end_time.is_none()) {
-            merge(status, signal);
+            // Both incidents were written by Mayday: the newer of the two says how it is.
+            merge(status, signal, SignedDuration::ZERO);
         }
+        duplicate.status.iter().for_each(|other| merge_left_out(status, other));
         status
             .duplicates
             .push(UidRef { name: duplicate.name_any(), uid: duplicate.uid().unwrap_or_default() });

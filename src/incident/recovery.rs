@@ -89,18 +89,19 @@ pub fn reopen(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) 
     let Some(resolved) = &status.resolved else { return };
     let firing = status.signals.iter().filter(|signal| signal.end_time.is_none());
     let began = firing.clone().map(|signal| signal.start_time.0).min();
-    let returned = firing
-        .clone()
-        .find(|signal| signal.last_seen_time.0 >= resolved.time.0)
-        .map(|signal| signal.name.clone());
+    let listed = firing.clone().find(|signal| signal.last_seen_time.0 >= resolved.time.0);
+    let left_out = status.left_out_seen_time.as_ref().is_some_and(|seen| seen.0 >= resolved.time.0);
+    let returned = listed
+        .map(|signal| signal.name.clone())
+        .or_else(|| left_out.then(|| "signals that do not fit into the list".to_owned()));
     if let Some(name) = returned {
         let last = span::last(incident, status);
         let end = last.end.unwrap_or(resolved.time.0);
         status.past_outages.push(PastOutage { start_time: last.start.map(Time), end_time: Time(end) });
         let surplus = status.past_outages.len().saturating_sub(MAX_PAST_OUTAGES);
         status.past_outages.drain(..surplus);
-        // A signal that fires since before the resolution means the outage never ended.
-        status.returned_time = began.map(|began| Time(began.max(end)));
+        // A signal that fires since before the resolution means the outage never ended. A sender's clock may be ahead.
+        status.returned_time = Some(Time(began.unwrap_or(now).min(now).max(end)));
         status.resolved = None;
         status.restored_time = None;
         status.healthy_since_time = None;

@@ -1,14 +1,22 @@
 //! The signals of an incident: how a new signal is merged into the stored ones. Pure.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::api::incident_status::{IncidentStatus, Signal};
+use super::episodes::{Cleared, ends};
+use crate::api::incident_status::{ClearedSignal, IncidentStatus, Signal};
+use crate::text::flat;
 
+/// Maximum length of a text in an identity, in bytes: with a UID before it, it fits.
+const MAX_ID: usize = 90;
 /// Maximum number of signals that an incident stores.
 pub const KEPT: usize = 50;
-/// Maximum number of signals that are tracked by hash because the list is full.
-pub const LEFT_OUT: usize = 500;
+/// Maximum number of firing signals that are tracked by hash because the list is full.
+pub const LEFT_OUT: usize = 10_000;
+/// Maximum number of signals outside the list that are remembered after they cleared.
+const CLEARED: usize = 2_000;
+/// How long those are remembered: longer than a sender is late.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 /// Minimum interval between two writes of `lastSeenTime`, so that not every repeat is a write.
 const REFRESH: SignedDuration = SignedDuration::from_secs(60);
 
@@ -23,43 +31,57 @@ pub enum Merged {
     News,
 }
 
-/// Merges a signal into the known ones.
+/// Merges a signal into the known ones. `late` says for how long a message that it fires may be a late one, see
+/// [`super::episodes::late`].
 ///
 /// Three kinds change nothing: a late repeat of an episode that has cleared, a cleared signal that never fired here, and
 /// the late end of an episode before the present one. Of two starts the earlier one counts.
-pub fn merge(status: &mut IncidentStatus, new: Signal) -> Merged {
+pub fn merge(status: &mut IncidentStatus, new: Signal, late: SignedDuration) -> Merged {
     let is_same = |known: &&mut Signal| known.source_ref == new.source_ref && known.id == new.id;
-    let Some(known) = status.signals.iter_mut().find(is_same) else { return merge_unlisted(status, new) };
-    let fires_again = known.end_time.is_some() && new.end_time.is_none();
-    if fires_again
-        && new.start_time.0
-            <= known.end_time.as_ref().map_or(known.start_time.0, |end| end.0.min(known.start_time.0))
-    {
-        return Merged::Nothing;
-    }
-    if fires_again {
-        *known = new;
-        return Merged::News;
-    }
-    if let Some(end) = &new.end_time {
-        if known.end_time.is_some() || end.0 < known.start_time.0 {
-            return Merged::Nothing;
+    let Some(known) = status.signals.iter_mut().find(is_same) else {
+        return merge_unlisted(status, new, late);
+    };
+    let now = new.last_seen_time.0;
+    match (Cleared::of(known), &new.end_time) {
+        (None, None) => repeat(known, &new),
+        (None, Some(end)) if ends(known, new.start_time.0, end.0, now) => {
+            known.end_time = new.end_time.max(Some(known.start_time.clone()));
+            known.last_seen_time = new.last_seen_time;
+            Merged::Change
         }
-        known.end_time = new.end_time;
-        known.last_seen_time = new.last_seen_time;
-        return Merged::Change;
+        (Some(cleared), None) if cleared.fires_again(new.start_time.0, late, now) => {
+            let previous = known.end_time.take();
+            *known = new;
+            known.previous_end_time = previous;
+            Merged::News
+        }
+        // Stored, so that nothing is lost if it was no late message.
+        (Some(_), None) if known.contradicted_time.is_none() => {
+            known.contradicted_time = Some(new.last_seen_time);
+            Merged::Change
+        }
+        (Some(_), Some(_)) if known.contradicted_time.is_some() => {
+            known.contradicted_time = None;
+            known.last_seen_time = new.last_seen_time;
+            Merged::Change
+        }
+        _ => Merged::Nothing,
     }
+}
+
+/// Merges a message that a signal fires which is known to fire.
+fn repeat(known: &mut Signal, new: &Signal) -> Merged {
     let earlier = new.start_time.0 < known.start_time.0;
     let worse = new.severity.worse_than(known.severity);
     let due = new.last_seen_time.0.duration_since(known.last_seen_time.0) >= REFRESH;
     if earlier {
-        known.start_time = new.start_time;
+        known.start_time = new.start_time.clone();
     }
     if worse {
         known.severity = new.severity;
     }
     if earlier || worse || due {
-        known.last_seen_time = new.last_seen_time;
+        known.last_seen_time = new.last_seen_time.clone();
     }
     match (worse, earlier || due) {
         (true, _) => Merged::News,
@@ -69,48 +91,174 @@ pub fn merge(status: &mut IncidentStatus, new: Signal) -> Merged {
 }
 
 /// Merges a signal that is not in the list: it is added, or tracked by hash until it clears if the list is full.
-fn merge_unlisted(status: &mut IncidentStatus, new: Signal) -> Merged {
+fn merge_unlisted(status: &mut IncidentStatus, new: Signal, late: SignedDuration) -> Merged {
     let key = key(&new.source_ref.name, &new.id);
-    let noted = status.left_out_signals.iter().position(|known| *known == key);
-    let joined = match (new.end_time.is_some(), noted) {
-        (true, None) => return Merged::Nothing,
-        (true, Some(_)) => Merged::Change,
-        (false, noted) if has_room(&mut status.signals) => {
-            status.signals.push(new);
-            if noted.is_some() { Merged::Change } else { Merged::News }
-        }
-        (false, Some(_)) => return Merged::Nothing,
-        (false, None) if status.left_out_signals.len() < LEFT_OUT => {
-            status.left_out_signals.push(key);
-            Merged::News
-        }
-        (false, None) => {
-            // From here on the exact number is unknown, and so is which signals are new.
-            let most = i32::try_from(LEFT_OUT + 1).unwrap_or(i32::MAX);
-            let is_first = std::mem::replace(&mut status.signals_left_out, most) != most;
-            return if is_first { Merged::News } else { Merged::Nothing };
-        }
-    };
-    if let Some(at) = noted {
+    let now = new.last_seen_time.0;
+    let fires = status.left_out_signals.binary_search(&key);
+    if let Some(end) = new.end_time {
+        let Ok(at) = fires else { return Merged::Nothing };
+        let is_overflowing = overflows(status);
         status.left_out_signals.remove(at);
+        count(status, is_overflowing);
+        let cleared = ClearedSignal {
+            key,
+            start_time: new.start_time,
+            end_time: end,
+            last_seen_time: new.last_seen_time,
+        };
+        remember(&mut status.cleared_signals, cleared, now);
+        return Merged::Change;
     }
-    let count = status.left_out_signals.len();
-    if usize::try_from(status.signals_left_out).is_ok_and(|known| known <= LEFT_OUT) {
-        status.signals_left_out = i32::try_from(count).unwrap_or(i32::MAX);
+    let cleared = status.cleared_signals.binary_search_by(|known| known.key.cmp(&key));
+    if let (Err(_), Ok(at)) = (fires, cleared) {
+        let known = status.cleared_signals[at].clone();
+        let may_be_late = !Cleared::from(&known).fires_again(new.start_time.0, late, now);
+        if may_be_late && !make_room(status, now) {
+            // The incident goes on in any case, and the end that follows a late message clears it.
+            return leave_out(status, key, &new, false);
+        }
+        forget(status, &key);
+        if may_be_late {
+            status.signals.push(Signal {
+                start_time: known.start_time,
+                end_time: Some(known.end_time),
+                last_seen_time: known.last_seen_time,
+                contradicted_time: Some(new.last_seen_time.clone()),
+                ..new
+            });
+            return Merged::Change;
+        }
     }
-    joined
+    if make_room(status, now) {
+        if let Ok(at) = fires {
+            let is_overflowing = overflows(status);
+            status.left_out_signals.remove(at);
+            count(status, is_overflowing);
+        }
+        status.signals.push(new);
+        return if fires.is_ok() { Merged::Change } else { Merged::News };
+    }
+    leave_out(status, key, &new, fires.is_ok())
 }
 
-/// Whether the list has room for one more; a full list drops its oldest cleared signal.
-fn has_room(signals: &mut Vec<Signal>) -> bool {
-    if signals.len() < KEPT {
+/// Takes over the firing signals for which the list of another incident has no place.
+pub fn merge_left_out(status: &mut IncidentStatus, other: &IncidentStatus) {
+    let is_listed = |status: &IncidentStatus, hash: &String| {
+        status.signals.iter().any(|known| key(&known.source_ref.name, &known.id) == *hash)
+    };
+    let mut is_overflowing = overflows(status) || overflows(other);
+    for hash in &other.left_out_signals {
+        if is_listed(status, hash) {
+            continue;
+        }
+        match status.left_out_signals.binary_search(hash) {
+            Ok(_) => {}
+            Err(_) if status.left_out_signals.len() >= LEFT_OUT => is_overflowing = true,
+            Err(at) => status.left_out_signals.insert(at, hash.clone()),
+        }
+    }
+    let seen = status.left_out_seen_time.take().max(other.left_out_seen_time.clone());
+    status.left_out_seen_time = seen;
+    count(status, is_overflowing);
+}
+
+/// Tracks a firing signal for which the list has no place.
+fn leave_out(status: &mut IncidentStatus, key: String, new: &Signal, is_known: bool) -> Merged {
+    let now = &new.last_seen_time;
+    let is_overflowing = overflows(status);
+    let seen = status.left_out_seen_time.as_ref();
+    let due = seen.is_none_or(|seen| now.0.duration_since(seen.0) >= REFRESH);
+    if due {
+        status.left_out_seen_time = Some(now.clone());
+    }
+    let fits = status.left_out_signals.len() < LEFT_OUT;
+    if !is_known
+        && fits
+        && let Err(at) = status.left_out_signals.binary_search(&key)
+    {
+        forget(status, &key);
+        status.left_out_signals.insert(at, key);
+        count(status, is_overflowing);
+        return Merged::News;
+    }
+    if !is_known && !fits && !is_overflowing {
+        // From here on the exact number is unknown, and so is which signals are new.
+        count(status, true);
+        return Merged::News;
+    }
+    if due { Merged::Change } else { Merged::Nothing }
+}
+
+/// Whether signals fire that are not even tracked by hash.
+pub fn overflows(status: &IncidentStatus) -> bool {
+    usize::try_from(status.signals_left_out).is_ok_and(|count| count > status.left_out_signals.len())
+}
+
+fn count(status: &mut IncidentStatus, is_overflowing: bool) {
+    let count = status.left_out_signals.len() + usize::from(is_overflowing);
+    status.signals_left_out = i32::try_from(count).unwrap_or(i32::MAX);
+    if count == 0 {
+        status.left_out_seen_time = None;
+    }
+}
+
+fn forget(status: &mut IncidentStatus, key: &str) {
+    if let Ok(at) = status.cleared_signals.binary_search_by(|known| known.key.as_str().cmp(key)) {
+        status.cleared_signals.remove(at);
+    }
+}
+
+/// Remembers a signal outside the list that has cleared. A full list forgets those whose senders are not late any more,
+/// or else the quarter that cleared first.
+fn remember(all: &mut Vec<ClearedSignal>, cleared: ClearedSignal, now: Timestamp) {
+    if all.len() >= CLEARED {
+        all.retain(|known| now.duration_since(known.last_seen_time.0) < REMEMBERED);
+    }
+    if all.len() >= CLEARED {
+        all.sort_by_key(|known| known.last_seen_time.0);
+        all.drain(..CLEARED / 4);
+        all.sort_by(|one, other| one.key.cmp(&other.key));
+    }
+    match all.binary_search_by(|known| known.key.cmp(&cleared.key)) {
+        Ok(at) => all[at] = cleared,
+        Err(at) => all.insert(at, cleared),
+    }
+}
+
+/// Makes room for one more in the list. A full list drops the signal that cleared first, and remembers it by its hash;
+/// it drops none that fires, or whose end the source has contradicted.
+fn make_room(status: &mut IncidentStatus, now: Timestamp) -> bool {
+    if status.signals.len() < KEPT {
         return true;
     }
-    let cleared = signals.iter().enumerate();
+    let cleared = status.signals.iter().enumerate().filter(|(_, signal)| signal.contradicted_time.is_none());
     let cleared = cleared.filter_map(|(index, signal)| Some((signal.end_time.as_ref()?.0, index)));
     let Some((_, oldest)) = cleared.min() else { return false };
-    signals.remove(oldest);
+    let dropped = status.signals.remove(oldest);
+    if let Some(end_time) = dropped.end_time {
+        let key = key(&dropped.source_ref.name, &dropped.id);
+        let (start_time, last_seen_time) = (dropped.start_time, dropped.last_seen_time);
+        remember(
+            &mut status.cleared_signals,
+            ClearedSignal { key, start_time, end_time, last_seen_time },
+            now,
+        );
+    }
     true
+}
+
+/// The identity of a signal as it is stored: the text itself, or its hash if it is too long or holds characters that are
+/// not kept.
+pub fn id(text: &str) -> String {
+    if text.len() <= MAX_ID && flat(text, MAX_ID) == text {
+        return text.to_owned();
+    }
+    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The identity of the signal about a condition of an object.
+pub fn condition_id(uid: &str, kind: &str) -> String {
+    format!("{uid}/{}", id(kind))
 }
 
 /// The hash that identifies a signal outside the list.
@@ -120,129 +268,5 @@ pub fn key(source: &str, id: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use jiff::Timestamp;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-    use super::*;
-    use crate::api::common::{NameRef, Severity};
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn seen(id: &str, start: i64, end: Option<i64>, now: i64) -> Signal {
-        Signal {
-            source_ref: NameRef { name: "alertmanager".into() },
-            id: id.into(),
-            name: "CheckoutDown".into(),
-            summary: None,
-            severity: Severity::Sev2,
-            start_time: Time(at(start)),
-            end_time: end.map(at).map(Time),
-            last_seen_time: Time(at(now)),
-            group: String::new(),
-            labels: BTreeMap::new(),
-            object: None,
-        }
-    }
-
-    use Merged::{Change, News, Nothing};
-
-    fn merged(steps: &[Signal]) -> (Vec<Signal>, Vec<Merged>) {
-        let mut status = IncidentStatus::default();
-        let changes = steps.iter().map(|step| merge(&mut status, step.clone())).collect();
-        (status.signals, changes)
-    }
-
-    #[test]
-    fn a_repeat_changes_nothing_until_a_minute_has_passed() {
-        let (signals, changes) =
-            merged(&[seen("a", 10, None, 10), seen("a", 10, None, 20), seen("a", 10, None, 70)]);
-        assert_eq!(changes, [News, Nothing, Change]);
-        assert_eq!(signals.len(), 1);
-    }
-
-    #[test]
-    fn a_late_repeat_of_a_cleared_episode_is_ignored_and_a_new_episode_is_not() {
-        let (signals, changes) = merged(&[
-            seen("a", 10, None, 10),
-            seen("a", 10, Some(20), 20),
-            seen("a", 10, None, 30),
-            seen("a", 40, None, 40),
-        ]);
-        assert_eq!(changes, [News, Change, Nothing, News]);
-        assert_eq!(signals[0].end_time, None);
-        assert_eq!(signals[0].start_time.0, at(40));
-    }
-
-    #[test]
-    fn the_late_end_of_an_earlier_episode_clears_nothing() {
-        let (signals, changes) = merged(&[seen("a", 40, None, 40), seen("a", 10, Some(20), 50)]);
-        assert_eq!((changes, signals[0].end_time.as_ref()), (vec![News, Nothing], None));
-    }
-
-    #[test]
-    fn only_a_newly_firing_or_worse_signal_is_news() {
-        let of = |id: &str, severity, now| Signal { severity, ..seen(id, 10, None, now) };
-        let mut status = IncidentStatus::default();
-        assert_eq!(merge(&mut status, of("a", Severity::Sev3, 10)), News);
-        assert_eq!(merge(&mut status, of("a", Severity::Sev3, 100)), Change, "a repeat");
-        assert_eq!(merge(&mut status, of("a", Severity::Sev1, 101)), News, "worse");
-        assert_eq!(merge(&mut status, of("a", Severity::Sev3, 102)), Nothing);
-        for n in 1..KEPT {
-            merge(&mut status, seen(&format!("s{n}"), 10, None, 10));
-        }
-        assert_eq!(merge(&mut status, of("left out", Severity::Sev1, 103)), News);
-        assert_eq!(merge(&mut status, of("left out", Severity::Sev1, 104)), Nothing, "known by its hash");
-        merge(&mut status, seen("s1", 10, Some(105), 105));
-        assert_eq!(merge(&mut status, of("left out", Severity::Sev1, 106)), Change, "there is room for it");
-    }
-
-    #[test]
-    fn the_earlier_of_two_starts_counts() {
-        let (signals, _) = merged(&[seen("a", 30, None, 30), seen("a", 10, None, 31)]);
-        assert_eq!(signals[0].start_time.0, at(10));
-    }
-
-    #[test]
-    fn a_cleared_signal_that_never_fired_is_ignored() {
-        assert_eq!(merged(&[seen("a", 10, Some(20), 20)]), (vec![], vec![Nothing]));
-    }
-
-    #[test]
-    fn the_list_is_bounded_and_a_firing_signal_is_never_dropped() {
-        let many = |end: Option<i64>| (0..60).map(move |n| seen(&format!("s{n}"), 10, end, 10));
-        let mut status = IncidentStatus::default();
-        // Alertmanager repeats firing alerts.
-        for signal in many(None).chain(many(None)) {
-            merge(&mut status, signal);
-        }
-        assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
-        merge(&mut status, seen("s0", 10, Some(20), 20));
-        assert_eq!(merge(&mut status, seen("new", 30, None, 30)), News);
-        assert_eq!(merge(&mut status, seen("s55", 10, None, 31)), Nothing, "known, and there is no room");
-        assert_eq!((status.signals.len(), status.signals_left_out), (50, 10));
-        let is_kept = |id: &str| status.signals.iter().any(|signal| signal.id == id);
-        assert!(is_kept("new") && !is_kept("s0"));
-        for signal in many(Some(40)) {
-            merge(&mut status, signal);
-        }
-        assert_eq!(status.signals_left_out, 0, "what did not fit has cleared too");
-        let firing: Vec<&Signal> = status.signals.iter().filter(|signal| signal.end_time.is_none()).collect();
-        assert_eq!(firing.len(), 1);
-    }
-
-    #[test]
-    fn an_overflow_beyond_the_hashes_stays_an_overflow() {
-        let mut status = IncidentStatus::default();
-        for n in 0..(KEPT + LEFT_OUT + 9) {
-            merge(&mut status, seen(&format!("s{n}"), 10, None, 10));
-        }
-        assert_eq!((status.left_out_signals.len(), status.signals_left_out), (LEFT_OUT, 501));
-        merge(&mut status, seen(&format!("s{KEPT}"), 10, Some(20), 20));
-        assert_eq!((status.left_out_signals.len(), status.signals_left_out), (LEFT_OUT - 1, 501));
-    }
-}
+#[path = "signals_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
+use super::signals;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::{IncidentStatus, Signal};
 use crate::text::instant;
@@ -17,7 +18,11 @@ pub fn stale(
     facts: &IncidentFacts,
     now: Timestamp,
 ) -> (Option<String>, Option<Timestamp>) {
-    let mut wake = None;
+    let mut wake = match left_out(status, now) {
+        LeftOut::Stale(message) => return (Some(message), None),
+        LeftOut::Firing { until, .. } => Some(until),
+        LeftOut::None => None,
+    };
     for signal in firing(status) {
         match staleness(signal, facts, now) {
             (Some(message), _) => return (Some(message), None),
@@ -34,12 +39,52 @@ pub fn all_stale(status: &IncidentStatus, facts: &IncidentFacts, now: Timestamp)
     messages?.into_iter().next()
 }
 
+/// The firing signals for which the list has no place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LeftOut {
+    /// There are none.
+    None,
+    /// So many fire, as far as is known, and would be stale at that instant.
+    Firing {
+        /// How many.
+        count: i32,
+        /// When they would be stale.
+        until: Timestamp,
+    },
+    /// They have not been repeated for so long that nothing may ever clear them: why.
+    Stale(String),
+}
+
+/// The firing signals for which the list has no place. Those that are not even tracked by hash would have been repeated,
+/// and found a place, if they still fired; so after the silence they do not count any more.
+pub fn left_out(status: &IncidentStatus, now: Timestamp) -> LeftOut {
+    let count = status.signals_left_out;
+    let Some(seen) = status.left_out_seen_time.as_ref().filter(|_| count > 0) else { return LeftOut::None };
+    let until = seen.0.checked_add(MAX_SILENCE).unwrap_or(Timestamp::MAX);
+    if until > now {
+        return LeftOut::Firing { count, until };
+    }
+    if status.left_out_signals.is_empty() {
+        return LeftOut::None;
+    }
+    LeftOut::Stale(format!(
+        "{} signals that did not fit into the list have not been repeated since {}: either they are over, or \
+         monitoring is silent",
+        status.left_out_signals.len(),
+        instant(seen.0)
+    ))
+}
+
 fn firing(status: &IncidentStatus) -> impl Iterator<Item = &Signal> {
     status.signals.iter().filter(|signal| signal.end_time.is_none())
 }
 
 /// Why no source would report that a signal has cleared, and otherwise when to look again.
-fn staleness(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+pub fn staleness(
+    signal: &Signal,
+    facts: &IncidentFacts,
+    now: Timestamp,
+) -> (Option<String>, Option<Timestamp>) {
     let (name, source) = (&signal.name, &signal.source_ref.name);
     let Some(found) = facts.sources.iter().find(|found| found.name_any() == *source) else {
         return (Some(format!("asrc/{source} is gone: nobody will say that {name} has cleared")), None);
@@ -52,8 +97,9 @@ fn staleness(signal: &Signal, facts: &IncidentFacts, now: Timestamp) -> (Option<
             ..object.clone()
         };
         let shown = object.display();
+        let uid = signal.id.split_once('/').map_or("", |(uid, _)| uid);
         let is_elsewhere =
-            !watched.same_object(object) || !signal.id.ends_with(&format!("/{}", condition.type_));
+            !watched.same_object(object) || signal.id != signals::condition_id(uid, &condition.type_);
         let message = match facts.workload(object) {
             _ if is_elsewhere => {
                 format!("asrc/{source} watches something else now than what said {name} of {shown}")
@@ -92,6 +138,22 @@ mod tests {
         let signal = json!({"sourceRef": {"name": source}, "id": "a", "name": "CheckoutDown", "severity": "SEV2",
             "startTime": "1970-01-01T00:00:00Z", "lastSeenTime": "1970-01-01T01:00:00Z", "endTime": end});
         serde_json::from_value(json!({"signals": [signal]})).unwrap()
+    }
+
+    /// The kind: a bound of what is stored decides for ever what is known.
+    #[test]
+    fn signals_outside_the_list_are_failing_then_stale_and_lost_ones_end() {
+        let left = |hashes: &[&str], count: i32, now: i64| {
+            let status = json!({"leftOutSignals": hashes, "signalsLeftOut": count, "leftOutSeenTime": at(60).to_string()});
+            left_out(&serde_json::from_value(status).unwrap(), at(now))
+        };
+        assert_eq!(left(&["a"], 1, 539), LeftOut::Firing { count: 1, until: at(540) });
+        assert!(
+            matches!(left(&["a"], 1, 540), LeftOut::Stale(why) if why.starts_with("1 signals that did not fit"))
+        );
+        assert_eq!(left(&[], 1, 539), LeftOut::Firing { count: 1, until: at(540) });
+        assert_eq!(left(&[], 1, 540), LeftOut::None, "it would have been repeated and found a place");
+        assert_eq!(left(&[], 0, 61), LeftOut::None);
     }
 
     #[test]

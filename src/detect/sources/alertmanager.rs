@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Intake, Source};
-use crate::api::alert_source::AlertSourceSpec;
+use super::{Intake, Posted, Source};
+use crate::api::AlertSource;
 use crate::api::common::Severity;
-use crate::detect::observation::{Observation, bounded_labels, severity};
+use crate::detect::namespaces;
+use crate::detect::observation::{Observation, severity};
+use crate::incident::signals;
 use crate::service::matching;
 use crate::text::flat;
 
@@ -50,12 +52,12 @@ impl Source for Alertmanager {
 }
 
 impl Intake for Alertmanager {
-    fn read(&self, body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String> {
-        read(body, source)
+    fn read(&self, body: &[u8], source: &AlertSource, now: Timestamp) -> Result<Posted, String> {
+        read(body, source, now)
     }
 }
 
-fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String> {
+fn read(body: &[u8], source: &AlertSource, now: Timestamp) -> Result<Posted, String> {
     let message: Message = serde_json::from_slice(body)
         .map_err(|error| format!("this is not a message of Alertmanager's webhook: {error}"))?;
     if message.version != "4" {
@@ -65,11 +67,8 @@ fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, Strin
         ));
     }
     let group = group(&message.group_labels);
-    let mut observations = Vec::new();
+    let mut posted = Posted::default();
     for (index, alert) in message.alerts.into_iter().enumerate() {
-        // An alert that is ignored now may have counted when it began, so its end is always read.
-        let ended = (alert.status == "resolved").then_some(Severity::Sev5);
-        let Some(severity) = severity(&source.severity, &alert.labels).or(ended) else { continue };
         let place = |what: &str, error: &str| format!("alerts[{index}].{what}: {error}");
         let start = time(&alert.starts_at)
             .map_err(|error| place("startsAt", &error))?
@@ -80,8 +79,8 @@ fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, Strin
         };
         let end = match alert.status.as_str() {
             "firing" => None,
-            // A cleared alert has an end; one without it ended when it began, which is never too late.
-            "resolved" => Some(stated.unwrap_or(start)),
+            // A cleared alert without an end ended a moment ago.
+            "resolved" => Some(stated.unwrap_or(now)),
             other => {
                 return Err(place(
                     "status",
@@ -89,24 +88,31 @@ fn read(body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, Strin
                 ));
             }
         };
-        let labels = bounded_labels(&alert.labels);
-        let name = said(alert.labels.get("alertname"), 200).unwrap_or_else(|| "alert".to_owned());
-        let annotation = |name: &str| said(alert.annotations.get(name), 500);
+        // An alert that is ignored now may have counted when it began, so its end is always read.
+        let ended = end.map(|_| Severity::Sev5);
+        let Some(severity) = severity(&source.spec.severity, &alert.labels).or(ended) else { continue };
+        if let (None, Some(namespace)) = (end, namespaces::elsewhere(source, &alert.labels)) {
+            *posted.elsewhere.entry(flat(namespace, 63)).or_default() += 1;
+            continue;
+        }
+        let rule = source.spec.service.as_ref();
+        let name = said(alert.labels.get("alertname")).unwrap_or_else(|| "alert".to_owned());
+        let annotation = |name: &str| said(alert.annotations.get(name));
         let summary = annotation("summary").or_else(|| annotation("description"));
-        let id = said(Some(&alert.fingerprint), 128).unwrap_or_else(|| self::group(&alert.labels));
-        observations.push(Observation {
-            id,
+        let fingerprint = said(Some(&alert.fingerprint)).map(|_| signals::id(&alert.fingerprint));
+        posted.observations.push(Observation {
+            id: fingerprint.unwrap_or_else(|| self::group(&alert.labels)),
             name,
             summary,
             severity,
             start,
             end,
-            object: matching::object(source.service.as_ref(), &labels, None),
-            labels,
+            object: matching::object(rule, &alert.labels, None),
+            labels: alert.labels,
             group: group.clone(),
         });
     }
-    Ok(observations)
+    Ok(posted)
 }
 
 /// The identity of a group: a hash of its sorted labels. Alertmanager's own key changes with its configuration.
@@ -122,9 +128,12 @@ fn group(labels: &BTreeMap<String, String>) -> String {
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Maximum length of a text in bytes; what is stored is shorter.
+const MAX_TEXT: usize = 2048;
+
 /// A text on one line; `None` if it is blank.
-fn said(text: Option<&String>, most: usize) -> Option<String> {
-    text.map(|text| flat(text, most)).filter(|text| !text.trim().is_empty())
+fn said(text: Option<&String>) -> Option<String> {
+    text.map(|text| flat(text, MAX_TEXT)).filter(|text| !text.trim().is_empty())
 }
 
 /// The last instant that can be stored: 9998-12-31T23:59:59Z.
@@ -146,11 +155,17 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn source() -> AlertSourceSpec {
-        serde_json::from_value(json!({"alertmanager": {}, "severity": {"fromLabel": "severity",
+    fn source() -> AlertSource {
+        let spec = json!({"alertmanager": {}, "severity": {"fromLabel": "severity",
             "map": {"critical": "SEV1", "none": "Ignore"}, "default": "SEV2"},
-            "service": {"byObject": {"apiVersion": "apps/v1", "kind": "Deployment", "nameFromLabel": "deployment"}}}))
-        .unwrap()
+            "service": {"byObject": {"apiVersion": "apps/v1", "kind": "Deployment", "nameFromLabel": "deployment"}}});
+        let mut source = AlertSource::new("am", serde_json::from_value(spec).unwrap());
+        source.metadata.namespace = Some("shop".to_owned());
+        source
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-22T13:30:00Z".parse().unwrap()
     }
 
     fn message(alert: Value) -> Value {
@@ -163,7 +178,58 @@ mod tests {
     }
 
     fn parse(message: &Value) -> Result<Vec<Observation>, String> {
-        read(message.to_string().as_bytes(), &source())
+        read(message.to_string().as_bytes(), &source(), now()).map(|posted| posted.observations)
+    }
+
+    /// The kind: decisions are made on bounded copies. What decides may stand after forty other labels, or be long.
+    #[test]
+    fn the_service_the_severity_and_the_object_are_found_among_all_labels() {
+        let mut labels: Value = (0..40)
+            .map(|n| (format!("a{n:02}"), json!("ü".repeat(1000))))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        labels["zz"] = json!("checkout");
+        labels["zy"] = json!("critical");
+        let alert = message(json!({"labels": labels}));
+        let mut source = source();
+        source.spec.severity.from_label = Some("zy".to_owned());
+        let by_object = source.spec.service.as_mut().unwrap().by_object.as_mut().unwrap();
+        by_object.name_from_label = Some("zz".to_owned());
+        let seen = read(alert.to_string().as_bytes(), &source, now()).unwrap().observations.remove(0);
+        assert_eq!(seen.severity, Severity::Sev1);
+        assert_eq!(seen.object.unwrap().name, "checkout");
+        assert_eq!(seen.labels.get("zz").map(String::as_str), Some("checkout"));
+        let group = |value: &str| {
+            let mut other = alert.clone();
+            other["groupLabels"] = json!({"a": format!("{}{value}", "x".repeat(1000))});
+            parse(&other).unwrap()[0].group.clone()
+        };
+        assert_ne!(group("one"), group("two"));
+    }
+
+    /// The kind: an alert about another namespace counts as an outage of this one.
+    #[test]
+    fn an_alert_about_another_namespace_is_left_out_and_its_end_is_read() {
+        let about = |namespace: &str, end: Value| {
+            let alert =
+                message(json!({"labels": {"namespace": namespace}, "status": if end.is_null() { "firing" }
+                else { "resolved" }, "endsAt": end}));
+            read(alert.to_string().as_bytes(), &source(), now()).unwrap()
+        };
+        assert_eq!(about("shop", Value::Null).observations.len(), 1);
+        let staging = about("staging", Value::Null);
+        assert_eq!((staging.observations.len(), staging.elsewhere.get("staging")), (0, Some(&1)));
+        assert_eq!(
+            about("staging", json!("2026-11-22T13:10:00Z")).observations.len(),
+            1,
+            "it may have counted before"
+        );
+    }
+
+    #[test]
+    fn a_cleared_alert_without_an_end_ended_a_moment_ago() {
+        let seen = parse(&message(json!({"status": "resolved"}))).unwrap();
+        assert_eq!(seen[0].end, Some(now()));
     }
 
     #[test]
@@ -246,7 +312,7 @@ mod tests {
         let mut old = message(json!({}));
         old["version"] = json!("3");
         assert!(parse(&old).unwrap_err().contains("version 4"));
-        assert!(read(b"{", &source()).unwrap_err().contains("not a message"));
+        assert!(read(b"{", &source(), now()).unwrap_err().contains("not a message"));
     }
 
     #[test]

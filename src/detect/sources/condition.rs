@@ -1,6 +1,6 @@
 //! The source `condition`: a condition of Kubernetes objects that means trouble, without any monitoring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -17,7 +17,9 @@ use crate::api::incident::DetectionMethod;
 use crate::api::incident_status::Signal;
 use crate::cluster::conditions::NotReady;
 use crate::cluster::{Context, workloads};
+use crate::detect::decide::Sight;
 use crate::detect::observation::Observation;
+use crate::incident::signals;
 use crate::text::flat;
 
 impl Source for ObjectCondition {
@@ -61,6 +63,64 @@ impl Watch for ObjectCondition {
         look.observations.extend(superseded(self, &objects, &look.observations, firing, now));
         Box::pin(std::future::ready(look))
     }
+
+    fn sight(&self, context: &Context, namespace: &str) -> Sight {
+        sight(self, &workloads::all(&context.caches, namespace, &self.kind).unwrap_or_default())
+    }
+}
+
+/// The conditions that Kubernetes sets on the objects of a kind; some only while they hold.
+fn set_by_kubernetes(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "Deployment" => &["Available", "Progressing", "ReplicaFailure"],
+        _ => &[],
+    }
+}
+
+/// What to do instead, for a kind on which Kubernetes sets no conditions.
+fn instead(kind: &str) -> &'static str {
+    match kind {
+        "StatefulSet" => {
+            ": Kubernetes sets none on a StatefulSet. Use an alert instead, such as \
+             kube_statefulset_status_replicas_ready < kube_statefulset_replicas"
+        }
+        "DaemonSet" => {
+            ": Kubernetes sets none on a DaemonSet. Use an alert instead, such as \
+             kube_daemonset_status_number_unavailable > 0"
+        }
+        _ => "",
+    }
+}
+
+/// Whether the selected objects carry the condition, or ever will. Pure.
+fn sight(condition: &ObjectCondition, objects: &[Value]) -> Sight {
+    let (kind, type_) = (&condition.kind, &condition.type_);
+    let selected: Vec<&Value> = objects.iter().filter(|object| is_selected(condition, object)).collect();
+    let carrying = selected.iter().filter(|object| condition_of(object, type_).is_some()).count();
+    let count = selected.len();
+    if carrying > 0 {
+        return Sight::Sees(format!(
+            "{carrying} of {count} selected objects of kind {kind} carry the condition {type_}"
+        ));
+    }
+    if set_by_kubernetes(kind).contains(&type_.as_str()) {
+        return Sight::Nothing(if count == 0 {
+            format!("No {kind} is selected yet: spec.condition.selector names its labels")
+        } else {
+            format!("None of {count} selected objects of kind {kind} carries the condition {type_} yet")
+        });
+    }
+    let carried: BTreeSet<&str> =
+        selected.iter().flat_map(|object| conditions(object)).filter_map(type_of).collect();
+    let known: BTreeSet<&str> = carried.into_iter().chain(set_by_kubernetes(kind).iter().copied()).collect();
+    let known = if known.is_empty() {
+        instead(kind).to_owned()
+    } else {
+        format!("; there are {}", Vec::from_iter(known).join(", "))
+    };
+    Sight::Blind(format!(
+        "spec.condition.type: no {kind} carries a condition {type_}, so nothing will be reported{known}"
+    ))
 }
 
 /// The observations of the objects. An object without the condition gives none: missing data is neither trouble nor
@@ -130,7 +190,7 @@ fn superseded(
 
 /// The id of the signal of an object's condition.
 fn id(uid: &str, condition: &ObjectCondition) -> String {
-    format!("{uid}/{}", condition.type_)
+    signals::condition_id(uid, &condition.type_)
 }
 
 fn observe(
@@ -166,8 +226,15 @@ fn is_selected(condition: &ObjectCondition, object: &Value) -> bool {
 }
 
 fn condition_of<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = object.pointer("/status/conditions")?.as_array()?;
-    conditions.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
+    conditions(object).find(|condition| type_of(condition) == Some(kind))
+}
+
+fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
+    object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn type_of(condition: &Value) -> Option<&str> {
+    condition.get("type").and_then(Value::as_str)
 }
 
 #[cfg(test)]
@@ -190,7 +257,7 @@ mod tests {
         let source = source();
         let condition = source.spec.condition.clone().unwrap();
         let down = decide(&source, &condition, &[deployment("False", 0)], at(30)).observations;
-        let firing = [down[0].signal("workloads", at(30))];
+        let firing = [down[0].signal("workloads", &BTreeSet::new(), at(30))];
         let ends = |objects: &[Value]| -> Vec<Option<Timestamp>> {
             let seen = decide(&source, &condition, objects, at(40)).observations;
             superseded(&condition, objects, &seen, &firing, at(40)).iter().map(|seen| seen.end).collect()
@@ -219,6 +286,33 @@ mod tests {
     fn look(object: Value, now: i64) -> Look {
         let source = source();
         decide(&source, source.spec.condition.as_ref().unwrap(), &[object], at(now))
+    }
+
+    /// The kind: a source is said to work although it can never report anything.
+    #[test]
+    fn a_condition_that_no_object_will_carry_is_said_to_be_missing() {
+        let seen = |kind: &str, type_: &str, objects: &[Value]| {
+            let watched = json!({"apiVersion": "apps/v1", "kind": kind, "type": type_, "status": "False"});
+            sight(&serde_json::from_value(watched).unwrap(), objects)
+        };
+        let up = [deployment("True", 0)];
+        assert!(matches!(seen("Deployment", "Available", &up), Sight::Sees(_)));
+        assert!(
+            matches!(seen("Deployment", "ReplicaFailure", &up), Sight::Nothing(_)),
+            "only while it fails"
+        );
+        assert!(matches!(seen("Deployment", "Available", &[]), Sight::Nothing(_)), "none is there yet");
+        let Sight::Blind(why) = seen("Deployment", "available", &up) else { panic!("a typo") };
+        assert!(why.ends_with("; there are Available, Progressing, ReplicaFailure"), "{why}");
+        for kind in ["StatefulSet", "DaemonSet"] {
+            let bare = json!({"metadata": {"name": "db"}, "status": {"replicas": 3}});
+            for objects in [vec![], vec![bare]] {
+                let Sight::Blind(why) = seen(kind, "Ready", &objects) else { panic!("{kind}") };
+                assert!(why.contains("Use an alert instead, such as kube_"), "{why}");
+            }
+        }
+        // Somebody else may set conditions.
+        assert!(matches!(seen("StatefulSet", "Available", &up), Sight::Sees(_)));
     }
 
     #[test]

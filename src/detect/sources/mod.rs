@@ -6,12 +6,14 @@
 mod alertmanager;
 mod condition;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
 
+use super::decide::Sight;
 use super::observation::Observation;
 use crate::api::AlertSource;
 use crate::api::alert_source::AlertSourceSpec;
@@ -38,7 +40,7 @@ pub trait Source: Sync {
     /// The token that the sender of a post gives, in order to be compared with that of the source; `None` if it gives
     /// none. Most senders can only give a bearer token.
     fn sent_token<'h>(&self, headers: &'h HeaderMap) -> Option<&'h [u8]> {
-        headers.get(header::AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")
+        bearer(headers)
     }
 
     /// How it reads a post; `None` if it is not posted to.
@@ -52,13 +54,36 @@ pub trait Source: Sync {
     }
 }
 
+/// The token of the scheme `Bearer`: a scheme in any case, one or more spaces, the token (RFC 9110, 11.4). `None` if
+/// there is none, or if several headers contradict each other.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let value = given.next().filter(|first| given.all(|other| other == *first))?.as_bytes().trim_ascii();
+    let (scheme, token) = value.split_at_checked(BEARER.len())?;
+    let is_separate = token.first().is_some_and(u8::is_ascii_whitespace);
+    let token = token.trim_ascii_start();
+    (scheme.eq_ignore_ascii_case(BEARER) && is_separate && !token.is_empty()).then_some(token)
+}
+
+/// The scheme of a token in the header `Authorization`.
+const BEARER: &[u8] = b"Bearer";
+
+/// What a post says.
+#[derive(Debug, Default, PartialEq)]
+pub struct Posted {
+    /// What it says of this source's outages.
+    pub observations: Vec<Observation>,
+    /// The number of firing alerts that are left out, by the namespace that they name.
+    pub elsewhere: BTreeMap<String, usize>,
+}
+
 /// A source that others post to.
 pub trait Intake: Sync {
     /// Reads the body of a post. Alerts that the source ignores are left out.
     ///
     /// # Errors
     /// A sentence for the sender: what is wrong, and where in the body.
-    fn read(&self, body: &[u8], source: &AlertSourceSpec) -> Result<Vec<Observation>, String>;
+    fn read(&self, body: &[u8], source: &AlertSource, now: Timestamp) -> Result<Posted, String>;
 }
 
 /// A source that Mayday looks at by itself.
@@ -71,6 +96,9 @@ pub trait Watch: Sync {
         firing: &'a [Signal],
         now: Timestamp,
     ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>>;
+
+    /// Whether there is anything to look at in a namespace.
+    fn sight(&self, context: &Context, namespace: &str) -> Sight;
 }
 
 /// The result of one look.
@@ -138,14 +166,34 @@ mod tests {
         }
     }
 
+    /// The kind: a header is read as one client writes it, and not as the standard allows it.
     #[test]
-    fn a_bearer_token_is_what_the_sender_gives() {
-        let sent = |value: &str| {
-            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-            alertmanager::Alertmanager.sent_token(&headers).map(<[u8]>::to_vec)
+    fn a_bearer_token_is_read_as_the_standard_allows_it() {
+        let sent = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            alertmanager::Alertmanager
+                .sent_token(&headers)
+                .map(|token| String::from_utf8_lossy(token).into_owned())
         };
-        assert_eq!(sent("Bearer secret"), Some(b"secret".to_vec()));
-        assert_eq!(sent("Basic secret"), None);
-        assert_eq!(alertmanager::Alertmanager.sent_token(&HeaderMap::new()), None);
+        for well in [
+            "Bearer secret",
+            "bearer secret",
+            "BEARER secret",
+            "Bearer   secret",
+            " Bearer secret ",
+            "bearer\tsecret",
+        ] {
+            assert_eq!(sent(&[well]).as_deref(), Some("secret"), "{well:?}");
+        }
+        for ill in ["Basic secret", "Bearer", "Bearer ", "Bearersecret", "", "Bear secret"] {
+            assert_eq!(sent(&[ill]), None, "{ill:?}");
+        }
+        assert_eq!(sent(&["Bearer a b"]).as_deref(), Some("a b"), "a token is compared as a whole");
+        assert_eq!(sent(&["Bearer secret", "Bearer secret"]).as_deref(), Some("secret"));
+        assert_eq!(sent(&["Bearer secret", "Bearer other"]), None);
+        assert_eq!(sent(&[]), None);
     }
 }
