@@ -28,7 +28,7 @@ const PHASES: &[Phase] = &[
     // Find out which outage this is.
     phase("take over duplicates", take_over_duplicates, &["opening", "roles"]),
     phase("duplicate", duplicate, &[]),
-    phase("still firing", still_firing, &["opening", "duplicate"]),
+    phase("still firing", still_firing, &["opening"]),
     phase("reopen", reopen, &["roles"]),
     phase("relapse of", relapse_of, &["take over duplicates", "reopen"]),
     // Evaluate the health of the service.
@@ -115,7 +115,7 @@ fn duplicate(scope: &Scope<'_>, plan: &mut Plan) {
 
 /// Shows what fires since before the incident opened, once.
 ///
-/// Needs `service` (`opening`) and `duplicateOf`. Writes `signals`.
+/// Needs `service` (`opening`). Writes `signals`.
 fn still_firing(scope: &Scope<'_>, plan: &mut Plan) {
     let is_new = scope.incident.status.as_ref().is_none_or(|status| status.detected_time.is_none());
     if is_new && scope.is_original && plan.goes_on() {

@@ -124,6 +124,10 @@ fn scenarios() -> Vec<(Incident, IncidentFacts)> {
         &json!({"metadata": {"name": "e", "uid": "e", "creationTimestamp": at(-300 * MINUTE)},
         "status": {"state": "Closed", "resolved": {"user": "mayday", "time": at(-200 * MINUTE)}, "signals": [firing]}}),
     );
+    let alarm =
+        incident(&json!({"metadata": {"name": "a", "uid": "a", "creationTimestamp": at(-300 * MINUTE)},
+        "status": {"state": "FalseAlarm", "signals": [firing],
+            "service": {"ref": {"name": "checkout", "uid": "checkout"}, "title": "Checkout"}}}));
     let failed = json!({"metadata": {"name": "r", "uid": "r"}, "spec": {"runbookRef": {"name": "other"},
         "incidentRef": {"name": "i"}}, "status": {"state": "Unknown"}});
     let working = json!({"metadata": {"name": "w", "uid": "w"}, "spec": {"runbookRef": {"name": "other"},
@@ -145,6 +149,8 @@ fn scenarios() -> Vec<(Incident, IncidentFacts)> {
     // New, with a signal, and with what people have written meanwhile.
     add(json!({"status": {"signals": [firing]}}), &[], &[], false);
     add(json!({"spec": {"roles": {"lead": lead}}, "status": {"signals": [firing]}}), &[&earlier], &[], false);
+    // Declared while a signal fires on since a false alarm.
+    add(json!({}), &[&alarm], &[], true);
     // Led, handed over, with runs that fail or work; the severity was lowered.
     add(
         json!({"spec": {"roles": {"lead": lead, "nominatedLead": {"user": "emil"}}},

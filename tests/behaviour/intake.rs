@@ -50,6 +50,17 @@ impl Source {
         assert_eq!(self.incidents(), Vec::<Value>::new(), "nothing is half done");
     }
 
+    /// Waits until the condition `Receiving` has this status and reason, and a message with `words`.
+    #[track_caller]
+    fn is_receiving(&self, status: &str, reason: &str, words: &str) {
+        eventually(&format!("Receiving is {status}, {reason}, {words:?}"), || {
+            let found = Cluster::shared().admin().reads(&format!("asrc/alertmanager -n {}", self.namespace));
+            let receiving = condition(&found, "Receiving")?;
+            let is_so = receiving["status"] == status && receiving["reason"] == reason;
+            (is_so && receiving["message"].as_str()?.contains(words)).then_some(())
+        });
+    }
+
     fn incidents(&self) -> Vec<Value> {
         let all = Cluster::shared().admin().reads(&format!("inc -n {}", self.namespace));
         all["items"].as_array().unwrap().clone()
@@ -126,8 +137,17 @@ fn a_sender_without_token_learns_nothing_and_large_posts_are_not_read() {
         413,
         "the body is larger than 4194304 bytes; send fewer alerts",
     );
+    // The kind: a post that was refused for good is known to its sender only, which does not send it again.
+    source.is_receiving("False", "PostRefused", "was refused with 413: the body is larger");
+    let events = Cluster::shared().admin().reads(&format!("events -n {}", source.namespace));
+    let events = events["items"].as_array().unwrap();
+    let about = |event: &&Value| event["reason"] == "PostRefused" && event["type"] == "Warning";
+    let notes: Vec<&str> =
+        events.iter().filter(about).filter_map(|event| event["message"].as_str()).collect();
+    assert!(notes.iter().any(|note| note.contains("send the key token of its Secret")), "{notes:?}");
     assert_eq!(source.posts(padded(LIMIT).as_bytes()).0, 200, "just within the limit");
     assert_eq!(source.incidents().len(), 1);
+    source.is_receiving("True", "Received", "was refused with 413: the body is larger");
 }
 
 #[test]
@@ -156,10 +176,101 @@ fn a_sender_that_reads_only_after_sending_gets_the_answer_too() {
     let basic = format!("authorization: Basic {TOKEN}\r\ntransfer-encoding: chunked\r\n");
     is_one_sentence(source.sends(&basic, chunked(&body).as_bytes()), 401, "Authorization: Bearer");
     is_one_sentence(source.sends(&in_chunks, b"zz\r\nno chunk"), 503, "the body ended before its end");
+    let compressed = format!("{token}content-encoding: gzip\r\ncontent-length: 3\r\n");
+    is_one_sentence(
+        source.sends(&compressed, b"\x1f\x8b\x08"),
+        415,
+        "compressed (gzip); send it as plain JSON",
+    );
+    source.is_receiving("False", "PostRefused", "was refused with 415");
     assert_eq!(source.incidents(), Vec::<Value>::new(), "nothing is half done");
 
+    let in_chunks = in_chunks.replace("Bearer", "bearer ");
     assert_eq!(source.sends(&in_chunks, chunked(&padded(LIMIT)).as_bytes()).0, 200, "just within the limit");
     assert_eq!(source.incidents().len(), 1);
+}
+
+/// The kind: an alert about another namespace counts as an outage of this one.
+#[test]
+fn an_alert_about_another_namespace_is_left_out_and_said() {
+    let source = Source::open();
+    let about = |namespace: &str| {
+        let alert = message(&checkout_down(&json!({"labels": {"namespace": namespace}})));
+        source.posts(alert.to_string().as_bytes())
+    };
+    is_one_sentence(about("staging"), 200, "1 alerts are left out: their label namespace names staging");
+    assert_eq!(source.incidents(), Vec::<Value>::new());
+    eventually("an Event says so", || {
+        let events = Cluster::shared().admin().reads(&format!("events -n {}", source.namespace));
+        let events = events["items"].as_array()?.clone();
+        events.into_iter().find(|event| event["reason"] == "OtherNamespace")
+    });
+    assert_eq!(about(&source.namespace), (200, "stored\n".to_owned()));
+    assert_eq!(source.incidents().len(), 1);
+}
+
+/// The kind: a bound of what is stored decides for ever what is known; and every post is a write of its own.
+#[test]
+fn a_storm_of_one_service_is_one_incident_and_ends_by_itself() {
+    let source = Source::open();
+    let (admin, namespace) = (Cluster::shared().admin(), &source.namespace);
+    let checks = json!({"checks": [{"name": "alerts", "alertsCleared": {}}], "stableFor": "1s"});
+    let service = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "BusinessService",
+        "metadata": {"name": "checkout", "namespace": namespace}, "spec": {"title": "Checkout",
+            "objects": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}], "returnToService": checks}});
+    admin.applies(&service.to_string()).passes();
+    eventually("Mayday knows the service", || {
+        let service = admin.reads(&format!("bsvc/checkout -n {namespace}"));
+        service["status"]["observedGeneration"].as_i64()
+    });
+    // Clocks ahead and behind, forty labels, names in UTF-8.
+    let alert = |n: usize, state: Value| {
+        let begun =
+            jiff::Timestamp::from_second(1_790_000_000 + i64::try_from(n % 3).unwrap() * 10_000_000).unwrap();
+        let mut labels = json!({"alertname": format!("Kasse läuft nicht {}", n % 7), "pod": format!("p{n}")});
+        for index in 0..40 {
+            labels[format!("a{index:02}")] = json!("ü".repeat(20));
+        }
+        let mut alert = checkout_down(
+            &json!({"labels": labels, "fingerprint": format!("{n:016x}"), "startsAt": begun.to_string()}),
+        );
+        json_patch::merge(&mut alert, &state);
+        alert
+    };
+    let posts = |from: usize, to: usize, state: &Value| {
+        let mut whole = message(&Value::Null);
+        whole["alerts"] = (from..to).map(|n| alert(n, state.clone())).collect();
+        assert_eq!(source.posts(whole.to_string().as_bytes()), (200, "stored\n".to_owned()));
+    };
+    posts(0, 700, &json!({}));
+    // New ones, one a post, that come together.
+    std::thread::scope(|scope| {
+        for sender in 0..10 {
+            scope.spawn(move || {
+                (0..10).for_each(|n| posts(700 + sender * 10 + n, 701 + sender * 10 + n, &json!({})))
+            });
+        }
+    });
+    let only = || {
+        let incidents = source.incidents();
+        assert_eq!(incidents.len(), 1, "one outage, one incident");
+        incidents[0]["status"].clone()
+    };
+    let firing = |status: &Value| {
+        let listed = status["signals"].as_array().unwrap();
+        let listed = listed.iter().filter(|signal| signal["endTime"].is_null()).count();
+        listed + status["leftOutSignals"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(firing(&only()), 800, "each is stored when it is answered");
+
+    let over = json!({"status": "resolved", "endsAt": jiff::Timestamp::now().to_string()});
+    posts(0, 799, &over);
+    assert_eq!(firing(&only()), 1);
+    posts(700, 800, &over);
+    // A redundant sender repeats itself.
+    posts(0, 40, &json!({}));
+    let ended = eventually("it is over", || Some(only()).filter(|status| status["resolved"].is_object()));
+    assert_eq!((ended["resolved"]["user"].as_str(), ended["relapses"].as_i64()), (Some("mayday"), Some(0)));
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl<'a> Shop<'a> {
 pub fn checkout_down(change: &Value) -> Value {
     let mut alert = json!({
         "status": "firing", "startsAt": jiff::Timestamp::now().to_string(), "endsAt": "0001-01-01T00:00:00Z",
-        "labels": {"alertname": "CheckoutDown", "severity": "error", "deployment": "checkout", "namespace": "shop"},
+        "labels": {"alertname": "CheckoutDown", "severity": "error", "deployment": "checkout"},
         "annotations": {"summary": "checkout answers nobody"}, "fingerprint": "c0ffee",
     });
     json_patch::merge(&mut alert, change);
