@@ -13,7 +13,7 @@ use crate::text::{cut, flat};
 const MAX_NAME: usize = 200;
 /// Maximum number of labels of a signal.
 const MAX_LABELS: usize = 32;
-/// Maximum length of the name and of the value of a label, in characters.
+/// Maximum length of the name and of the value of a label.
 const MAX_LABEL: usize = 253;
 /// Maximum size of all labels of a signal in bytes, so that a full list of signals can be stored.
 const MAX_LABEL_BYTES: usize = 6144;
@@ -62,21 +62,21 @@ impl Observation {
     }
 }
 
-/// Labels within their bounds: 32, first those that are wanted and then the others by name, each value on one line and
-/// cut to 253 characters, 6 KiB in all.
+/// Labels within their bounds: 32, first those that are wanted and then the others by name, each value on one line, 6 KiB
+/// in all. A value is cut to 253 bytes, a wanted one to 253 characters, of which a Runbook may name all.
 fn bounded_labels(labels: &BTreeMap<String, String>, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
     let (first, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(name, _)| wanted.contains(*name));
+    let first = first.into_iter().map(|(name, value)| (name, short(value, MAX_LABEL)));
+    let rest = rest.into_iter().map(|(name, value)| (name, flat(value, MAX_LABEL)));
     first
-        .into_iter()
         .chain(rest)
-        .filter(|(name, _)| !name.is_empty() && name.chars().count() <= MAX_LABEL)
+        .filter(|(name, _)| !name.is_empty() && name.len() <= MAX_LABEL)
         .take(MAX_LABELS)
-        .map(|(name, value)| (name.clone(), short(value, MAX_LABEL)))
         .scan(MAX_LABEL_BYTES, |room, (name, value)| {
             // The size in JSON, where a quote takes two bytes.
-            let size = serde_json::to_string(&(&name, &value)).ok()?.len();
+            let size = serde_json::to_string(&(name, &value)).ok()?.len();
             *room = room.checked_sub(size)?;
-            Some((name, value))
+            Some((name.clone(), value))
         })
         .collect()
 }
@@ -116,7 +116,7 @@ mod tests {
             .map(|n| (format!("l{n:03}"), format!("\"}} or vector(1) #\n{{{{x}}}}{}", "x".repeat(1_000_000))))
             .collect();
         let kept = bounded_labels(&labels, &BTreeSet::new());
-        assert!(kept.values().all(|value| value.chars().count() <= 253 && !value.contains('\n')));
+        assert!(kept.values().all(|value| value.len() <= 253 && !value.contains('\n')));
         // A full list of such signals can be stored: etcd takes 1.5 MiB.
         assert!(serde_json::to_string(&kept).unwrap().len() * KEPT < 450_000 && kept.len() > 20);
         let short = (0..200).map(|n| (format!("l{n:03}"), "v".to_owned())).collect::<BTreeMap<_, _>>();

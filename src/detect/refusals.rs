@@ -30,6 +30,8 @@ const ELSEWHERE: &str = "OtherNamespace";
 #[derive(Debug, Default)]
 pub struct Refusals {
     noted: Mutex<HashMap<(String, String, String), Instant>>,
+    /// Held by the one that writes; the others wait in their order, so that the last post is the last note.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Refusals {
@@ -46,13 +48,20 @@ impl Refusals {
             message: cut(text, 500),
             taken_since: false,
         };
-        let (context, source) = (Arc::clone(context), Arc::clone(source));
+        let (context, source, writing) = (Arc::clone(context), Arc::clone(source), Arc::clone(&self.writing));
         tokio::spawn(async move {
+            let _writing = writing.lock().await;
             let note = format!(
                 "A post was refused with {}, and is not sent again: {}",
                 refused.code, refused.message
             );
-            write(&context, &source, |status| status.refused = Some(refused.clone())).await;
+            let is_newer = |known: &RefusedPost| known.time > refused.time;
+            let refuse = |status: &mut AlertSourceStatus| {
+                if !status.refused.as_ref().is_some_and(is_newer) {
+                    status.refused = Some(refused.clone());
+                }
+            };
+            write(&context, &source, refuse).await;
             context.events.warning(&*source, Reason::PostRefused.as_str(), &note).await;
         });
     }
@@ -64,8 +73,10 @@ impl Refusals {
         if !self.is_due(source, &format!("taken since {}", refused.time.0), false) {
             return;
         }
-        let (context, source, time) = (Arc::clone(context), Arc::clone(source), refused.time.clone());
+        let (time, writing) = (refused.time.clone(), Arc::clone(&self.writing));
+        let (context, source) = (Arc::clone(context), Arc::clone(source));
         tokio::spawn(async move {
+            let _writing = writing.lock().await;
             let take = |status: &mut AlertSourceStatus| {
                 for refused in status.refused.iter_mut().filter(|refused| refused.time == time) {
                     refused.taken_since = true;
