@@ -81,14 +81,7 @@ async fn receive(
     body: Body,
 ) -> Response {
     let mut body = Incoming::new(&headers, body);
-    let taken = match intake.posts.admit(format!("{namespace}/{name}")) {
-        Some(_slot) => accept(&intake, &namespace, &name, &headers, &mut body).await,
-        None => Err((
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many posts at once; send it again in a moment".to_owned(),
-        )),
-    };
-    let (status, text) = match taken {
+    let (status, text) = match accept(&intake, &namespace, &name, &headers, &mut body).await {
         Ok(text) => (StatusCode::OK, text),
         Err(refusal) => refusal,
     };
@@ -146,7 +139,11 @@ async fn take(
     };
     is_plain(headers)?;
     let _room = intake.room.reserve(body.size()).await.map_err(untaken)?;
+    let Some(slot) = intake.posts.admit(&format!("{namespace}/{name}")).await else {
+        return unavailable("too many posts at once; send it again in a moment");
+    };
     let whole = body.read().await.map_err(untaken)?;
+    drop(slot);
     let post = Post::new(&namespace, &name, &whole);
     if intake.answered.knows(post) {
         return Ok(STORED.to_owned());
