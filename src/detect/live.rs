@@ -12,11 +12,14 @@ use crate::api::Incident;
 /// noticed after this time.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// The last live states, by namespace and name.
+/// The last live states, by namespace and name, with the time they are of.
 #[derive(Debug, Default)]
 pub struct Live {
-    seen: Mutex<HashMap<(String, String), (Arc<Incident>, Instant)>>,
+    seen: Mutex<HashMap<Name, (Arc<Incident>, Instant)>>,
 }
+
+/// Namespace and name of an incident.
+type Name = (String, String);
 
 impl Live {
     /// Remembers what was read or written now.
