@@ -61,7 +61,7 @@ pub struct ChangeRequestSpec {
     /// The changes. Each may be used on its own, in any order.
     #[schemars(length(min = 1, max = 32))]
     pub changes: Vec<Change>,
-    /// Whether a part of an update may be applied. Default Allowed.
+    /// Whether each value of an update may be applied on its own. Default Forbidden.
     #[serde(default)]
     pub partial: Partial,
     /// When the request may be carried out. Default: for one hour from the last approval.
@@ -91,11 +91,11 @@ fn one() -> i32 {
 /// Whether a part of an update may be applied (docs/rules.md#partial).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Partial {
-    /// A part may be applied.
-    #[default]
-    Allowed,
     /// The update is applied as a whole, or not at all.
+    #[default]
     Forbidden,
+    /// Each value may be applied on its own, as often as the whole.
+    Allowed,
 }
 
 /// YAML names of the members that select what a change does.

@@ -1,5 +1,6 @@
 //! Describes changes as people read them in refusals, requests and messages. Pure.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::change_request::Delta;
@@ -8,6 +9,8 @@ use crate::change::diff::builtin_groups;
 
 /// The annotation that `kubectl rollout restart` writes.
 pub const RESTARTED_AT: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+/// The value of a restart in a plan: the time is only known when it happens.
+pub const AT_THAT_TIME: &str = "the time of the restart";
 /// The number of replicas of a workload.
 pub const REPLICAS: &str = "/spec/replicas";
 /// Beginning of the description of a deletion.
@@ -33,9 +36,15 @@ pub fn named_values(deltas: &[Delta]) -> usize {
     if is_restart(deltas) { 0 } else { deltas.len() }
 }
 
-/// Whether the change is that of `kubectl rollout restart`.
+/// Whether the change is that of `kubectl rollout restart`: only its annotation, which gets a later time. A rollback to the
+/// time before, or to none, is another change.
 pub fn is_restart(deltas: &[Delta]) -> bool {
-    !deltas.is_empty() && deltas.iter().all(|delta| delta.path == RESTARTED_AT)
+    let [delta] = deltas else { return false };
+    let time = |value: &Option<Value>| value.as_ref()?.as_str()?.parse::<Timestamp>().ok();
+    let is_later = |after: Timestamp| time(&delta.before).is_none_or(|before| before < after);
+    delta.path == RESTARTED_AT
+        && (time(&delta.after).is_some_and(is_later)
+            || delta.after.as_ref().is_some_and(|after| after == AT_THAT_TIME))
 }
 
 /// A new object: `creation of configmap/limits in shop`.
@@ -62,6 +71,10 @@ pub fn place(target: &ObjectRef, namespace: &str) -> String {
 pub fn typed(target: &ObjectRef) -> String {
     let (kind, group) = (target.kind.to_lowercase(), target.group());
     let kind = match target.kind.as_str() {
+        "Incident" if group == crate::api::GROUP => "inc".to_owned(),
+        "Runbook" if group == crate::api::GROUP => "rb".to_owned(),
+        "ChangePolicy" if group == crate::api::GROUP => "cpol".to_owned(),
+        "Freeze" if group == crate::api::GROUP => "frz".to_owned(),
         // The kind alone would name the built-in kind of that name.
         _ if !builtin_groups::is(group) => format!("{kind}.{group}"),
         "Deployment" => "deploy".to_owned(),
@@ -144,11 +157,29 @@ mod tests {
     #[test]
     fn replicas_restarts_and_other_values_are_described() {
         assert_eq!(told(REPLICAS, json!(3), json!(8)), "replicas of deployment/checkout in shop, 3 → 8");
-        assert_eq!(told(RESTARTED_AT, json!(null), json!("t")), "restart of deployment/checkout in shop");
+        let time = json!("2026-11-22T12:00:00Z");
+        assert_eq!(told(RESTARTED_AT, json!(null), time), "restart of deployment/checkout in shop");
         assert_eq!(
             told("/metadata/labels/env", json!("prod"), json!(null)),
             "/metadata/labels/env of deployment/checkout in shop, prod → nothing"
         );
+    }
+
+    // The kind of fault: a printed command does not do what it says. An undone restart was taken for a restart.
+    #[test]
+    fn a_restart_gets_a_later_time_and_its_rollback_is_none() {
+        let change = |before: Value, after: Value| {
+            let some = |value: Value| (!value.is_null()).then_some(value);
+            is_restart(&[Delta { path: RESTARTED_AT.into(), before: some(before), after: some(after) }])
+        };
+        let (early, late) = (json!("2026-11-22T12:00:00Z"), json!("2026-11-22T14:00:01+01:00"));
+        assert!(change(json!(null), early.clone()));
+        assert!(change(early.clone(), late.clone()));
+        assert!(change(json!("no time"), early.clone()));
+        assert!(change(early.clone(), json!(AT_THAT_TIME)));
+        assert!(!change(late, early.clone()), "to the template before");
+        assert!(!change(early.clone(), json!(null)), "to a template that was never restarted");
+        assert!(!change(early, json!("soon")));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const RUNBOOK_DEFAULTS: &[(&str, &str)] = &[
 
 /// Defaults of tag v1 in a ChangeRequest.
 const REQUEST_DEFAULTS: &[(&str, &str)] =
-    &[("/partial", "\"Allowed\""), ("/maxUses", "1"), ("/changes/*/update/patchType", "\"Strategic\"")];
+    &[("/partial", "\"Forbidden\""), ("/maxUses", "1"), ("/changes/*/update/patchType", "\"Strategic\"")];
 
 /// Digest of content without defaults.
 ///

@@ -6,6 +6,9 @@
 pub mod builtin_groups;
 pub mod describe;
 pub mod digest;
+pub mod merge;
+pub mod operations;
+pub mod owned;
 pub mod patch;
 pub mod server_assigned;
 
@@ -13,20 +16,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::api::change_request::{Delta, Partial};
-
-/// Fields that the API server maintains, or that carry no decision about the object.
-const IGNORED: &[&str] = &[
-    "/apiVersion",
-    "/kind",
-    "/metadata/managedFields",
-    "/metadata/resourceVersion",
-    "/metadata/generation",
-    "/metadata/creationTimestamp",
-    "/metadata/uid",
-    "/metadata/selfLink",
-    "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
-];
+use crate::api::change_request::Delta;
 
 /// Keys of the elements of a list by the name of the list, as in the built-in kinds.
 pub fn keys_of(list: &str, items: &[Value]) -> Option<&'static [&'static str]> {
@@ -59,9 +49,18 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Delta> {
 /// As [`diff`], with the status. Where the status is a subresource, a write of the object cannot change it: the API server
 /// takes it from the stored object before admission. For other kinds it is a field as any other.
 pub fn diff_with_status(before: &Value, after: &Value) -> Vec<Delta> {
+    let mut deltas = values(before, after);
+    if !before.is_null() {
+        server_assigned::mark(&mut deltas, after);
+    }
+    deltas
+}
+
+/// As [`diff_with_status`], with the values that the API server chose as they are.
+pub fn values(before: &Value, after: &Value) -> Vec<Delta> {
     let mut deltas = Vec::new();
     compare("", Some(before), Some(after), &mut deltas);
-    deltas.retain(|delta| !IGNORED.iter().any(|ignored| is_under(&delta.path, ignored)));
+    deltas.retain(|delta| !server_assigned::is_maintained(before, after, &delta.path));
     deltas
 }
 
@@ -170,14 +169,48 @@ pub fn element(keys: &[&str], item: &Value) -> Option<String> {
     Some(format!("[{}]", parts.join(",")))
 }
 
-/// The values in which an actual change and a plan differ: those that change otherwise than planned, and with
-/// `Partial::Forbidden` those that are planned and do not change. Empty if the plan covers the change.
-pub fn uncovered(planned: &[Delta], actual: &[Delta], partial: Partial) -> Vec<Delta> {
-    let mut rest: Vec<Delta> = actual.iter().filter(|delta| !planned.contains(delta)).cloned().collect();
-    if partial == Partial::Forbidden {
-        rest.extend(planned.iter().filter(|delta| !actual.contains(delta)).cloned());
+/// The values in which an actual change and a plan differ.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// Values that change otherwise than planned.
+    pub unplanned: Vec<Delta>,
+    /// Values that are planned and do not change.
+    pub left_out: Vec<Delta>,
+}
+
+impl Difference {
+    /// Whether the change is exactly the planned one.
+    pub fn is_none(&self) -> bool {
+        self.unplanned.is_empty() && self.left_out.is_empty()
     }
-    rest
+}
+
+/// Compares an actual change with a plan.
+pub fn difference(planned: &[Delta], actual: &[Delta]) -> Difference {
+    differing(planned, actual, |planned, actual| planned == actual)
+}
+
+/// Compares an actual change with one that takes a use back. A value that the API server chose is taken back whatever it
+/// is by now, and the API server may choose again.
+pub fn difference_from_inverse(used: &[Delta], actual: &[Delta]) -> Difference {
+    differing(&inverse(used), actual, |planned, actual| {
+        let is_choice = server_assigned::may_hold_a_choice(&planned.path);
+        let fits = |one: &Option<Value>, other: &Option<Value>| {
+            one == other || (is_choice && server_assigned::fits(one.as_ref(), other.as_ref()))
+        };
+        planned.path == actual.path
+            && fits(&planned.before, &actual.before)
+            && fits(&actual.after, &planned.after)
+    })
+}
+
+fn differing(planned: &[Delta], actual: &[Delta], is_same: impl Fn(&Delta, &Delta) -> bool) -> Difference {
+    let is_planned = |delta: &&Delta| planned.iter().any(|planned| is_same(planned, delta));
+    let is_actual = |delta: &&Delta| actual.iter().any(|actual| is_same(delta, actual));
+    Difference {
+        unplanned: actual.iter().filter(|delta| !is_planned(delta)).cloned().collect(),
+        left_out: planned.iter().filter(|delta| !is_actual(delta)).cloned().collect(),
+    }
 }
 
 /// The change that undoes another.
@@ -194,8 +227,16 @@ pub fn inverse(deltas: &[Delta]) -> Vec<Delta> {
 pub fn stale<'a>(planned: &'a [Delta], object: &Value) -> Option<&'a Delta> {
     planned.iter().find(|delta| {
         let now = value_at(object, &delta.path);
-        now != delta.before.as_ref() && now != delta.after.as_ref()
+        now != delta.before.as_ref() && !holds(delta, object)
     })
+}
+
+/// Whether an object holds the value after a change; of a value that the API server chose, whether it holds any.
+pub fn holds(delta: &Delta, object: &Value) -> bool {
+    let now = value_at(object, &delta.path);
+    now == delta.after.as_ref()
+        || (server_assigned::may_hold_a_choice(&delta.path)
+            && server_assigned::fits(delta.after.as_ref(), now))
 }
 
 /// The value at a path of [`diff`].
@@ -320,18 +361,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_plan_or_an_allowed_part_of_it_is_covered() {
+    fn a_change_differs_from_a_plan_by_what_it_adds_and_leaves_out() {
         let planned = diff(&deployment("v1", 3), &deployment("v2", 8));
         let part = diff(&deployment("v1", 3), &deployment("v2", 3));
-        assert_eq!(uncovered(&planned, &part, Partial::Allowed), []);
-        assert_eq!(paths(&uncovered(&planned, &part, Partial::Forbidden)), ["/spec/replicas"]);
+        assert!(difference(&planned, &planned).is_none());
+        let found = difference(&planned, &part);
+        assert_eq!((paths(&found.unplanned), paths(&found.left_out)), (vec![], vec!["/spec/replicas"]));
         let more = diff(&deployment("v1", 3), &deployment("v3", 8));
-        assert_eq!(
-            paths(&uncovered(&planned, &more, Partial::Allowed)),
-            ["/spec/template/spec/containers/[name=app]/image"]
-        );
+        let image = "/spec/template/spec/containers/[name=app]/image";
+        assert_eq!(paths(&difference(&planned, &more).unplanned), [image]);
         let from_elsewhere = diff(&deployment("v0", 3), &deployment("v2", 3));
-        assert_eq!(uncovered(&planned, &from_elsewhere, Partial::Allowed).len(), 1);
+        assert_eq!(difference(&planned, &from_elsewhere).unplanned.len(), 1);
     }
 
     #[test]

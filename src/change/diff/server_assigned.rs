@@ -1,22 +1,201 @@
-//! Values that the API server assigns to a new object: addresses, ports, names, its UID. Pure.
+//! Values of which the API server is the author. Pure.
 //!
-//! A dry run is assigned other values than the creation that follows it, so no creation could match its plan. Each assigned
-//! value is replaced by [`ASSIGNED`], in the plan and in the attempted write alike, so that approvers see who chooses it.
-//! `managedFields` prove that the client left the choice to the API server: every field that a request sets is listed there
-//! before values are assigned, and clients cannot remove an entry. Listed fields are compared as they are.
+//! Some it maintains: no client can change them, so they are no part of a change. Others it chooses where a client leaves
+//! them open: addresses, ports, names. A dry run is given other values than the write that follows it, so no write could
+//! match its plan. Each chosen value is therefore replaced by [`ASSIGNED`], in the plan and in the attempted write alike, so
+//! that approvers see who chooses it. `managedFields` prove that the client left the choice to the API server: every field
+//! that a request sets is listed there before values are assigned, and clients cannot remove an entry. Listed fields are
+//! compared as they are. See docs/rules.md#server-assigned-values.
 
 use serde_json::Value;
+
+use crate::api::change_request::Delta;
 
 /// Replacement of an assigned value.
 pub const ASSIGNED: &str = "assigned by the API server";
 
-/// Values of a Service that the API server assigns.
-const OF_A_SERVICE: &[&str] = &["clusterIP", "clusterIPs", "healthCheckNodePort"];
+/// Who decides on a value, if not the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Author {
+    /// The API server or a controller of Kubernetes alone: what a client writes there has no effect, or carries no decision
+    /// about the object.
+    Maintained,
+    /// The API server where a client leaves it open.
+    Chosen,
+}
+
+/// Every value of which the API server is the author: API group and kind (`*`: each), path, author. An element of a list is
+/// `*`. What is drawn for a new Job and a new Pod is in [`job`] and [`pod`], since its place depends on the value.
+const VALUES: &[(&str, &str, &str, Author)] = &[
+    ("*", "*", "/apiVersion", Author::Maintained),
+    ("*", "*", "/kind", Author::Maintained),
+    ("*", "*", "/metadata/managedFields", Author::Maintained),
+    ("*", "*", "/metadata/resourceVersion", Author::Maintained),
+    ("*", "*", "/metadata/generation", Author::Maintained),
+    ("*", "*", "/metadata/creationTimestamp", Author::Maintained),
+    ("*", "*", "/metadata/uid", Author::Maintained),
+    ("*", "*", "/metadata/selfLink", Author::Maintained),
+    // A copy of what was applied, for the next `kubectl apply`.
+    ("*", "*", LAST_APPLIED, Author::Maintained),
+    // A counter of the template, raised with each change of it and shown as an annotation.
+    (
+        "apps",
+        "DaemonSet",
+        "/metadata/annotations/deprecated.daemonset.template.generation",
+        Author::Maintained,
+    ),
+    // The number of the current ReplicaSet, which the controller of Deployments writes again at once.
+    ("apps", "Deployment", "/metadata/annotations/deployment.kubernetes.io~1revision", Author::Maintained),
+    // The status, which version 1 of the kind shows as annotations.
+    (
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        "/metadata/annotations/autoscaling.alpha.kubernetes.io~1conditions",
+        Author::Maintained,
+    ),
+    (
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        "/metadata/annotations/autoscaling.alpha.kubernetes.io~1current-metrics",
+        Author::Maintained,
+    ),
+    ("", "Service", "/spec/clusterIP", Author::Chosen),
+    ("", "Service", "/spec/clusterIPs", Author::Chosen),
+    ("", "Service", "/spec/healthCheckNodePort", Author::Chosen),
+    ("", "Service", NODE_PORT, Author::Chosen),
+];
+
+/// Where kubectl notes what was applied last.
+pub const LAST_APPLIED: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+/// The port of every node for one port of a Service.
+const NODE_PORT: &str = "/spec/ports/*/nodePort";
 /// Labels by which a Job selects its pods.
 const OF_A_JOB: &[&str] =
     &["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
 /// Prefix of the name of the volume with the token of a pod.
 const TOKEN_VOLUME: &str = "kube-api-access-";
+
+/// The paths of a kind with that author.
+fn paths<'a>((group, kind): (&'a str, &'a str), author: Author) -> impl Iterator<Item = &'static str> + 'a {
+    let is_its = move |row: &&(&str, &str, &str, Author)| {
+        row.3 == author && (row.0 == "*" || row.0 == group) && (row.1 == "*" || row.1 == kind)
+    };
+    VALUES.iter().filter(is_its).map(|row| row.2)
+}
+
+/// API group and kind of an object; empty if it does not say.
+fn kind_of(object: &Value) -> (&str, &str) {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    (group, object["kind"].as_str().unwrap_or_default())
+}
+
+/// The kind of the object that was written, from either of its states.
+fn kind_of_either<'a>(before: &'a Value, after: &'a Value) -> (&'a str, &'a str) {
+    kind_of(if after["kind"].is_string() { after } else { before })
+}
+
+/// Whether no client decides on the value at a path.
+pub fn is_maintained(before: &Value, after: &Value, path: &str) -> bool {
+    paths(kind_of_either(before, after), Author::Maintained).any(|place| super::is_under(path, place))
+}
+
+/// Whether the value at a path may be one that the API server chose for a Service, or hold one.
+pub fn may_hold_a_choice(path: &str) -> bool {
+    let is_or_is_in = |place: &str| match place.split_once("/*") {
+        Some((list, field)) => path == list || (path.starts_with(list) && path.ends_with(field)),
+        None => path == place,
+    };
+    paths(("", "Service"), Author::Chosen).any(is_or_is_in)
+}
+
+/// Whether a value is the expected one, where [`ASSIGNED`] stands for any value.
+pub fn fits(expected: Option<&Value>, value: Option<&Value>) -> bool {
+    match (expected, value) {
+        (Some(expected), Some(_)) if expected == ASSIGNED => true,
+        (Some(Value::Array(expected)), Some(Value::Array(value))) => {
+            expected.len() == value.len()
+                && expected.iter().zip(value).all(|(expected, value)| fits(Some(expected), Some(value)))
+        }
+        (Some(Value::Object(expected)), Some(Value::Object(value))) => {
+            expected.len() == value.len()
+                && expected.iter().all(|(name, expected)| fits(Some(expected), value.get(name)))
+        }
+        (expected, value) => expected == value,
+    }
+}
+
+/// Puts [`ASSIGNED`] for each value that the API server chose in this update.
+pub fn mark(deltas: &mut [Delta], after: &Value) {
+    if kind_of(after) != ("", "Service") || !deltas.iter().any(|delta| may_hold_a_choice(&delta.path)) {
+        return;
+    }
+    let chosen = service(&after["spec"], &set_fields(after));
+    for delta in deltas.iter_mut() {
+        if delta.path == "/spec/ports" {
+            // Ports in another order are one value; those that stay keep theirs.
+            let kept = delta.before.clone().unwrap_or_default();
+            for port in delta.after.iter_mut().filter_map(Value::as_array_mut).flatten() {
+                let same = |old: &&Value| is_same_port(old, port) && old["nodePort"] == port["nodePort"];
+                let is_new = !items(&kept).any(|old| same(&old));
+                if is_new && chosen.ports.iter().any(|open| is_same_port(open, port)) {
+                    port["nodePort"] = Value::from(ASSIGNED);
+                }
+            }
+        } else if delta.after.is_some() && chosen.holds(&delta.path) {
+            delta.after = Some(Value::from(ASSIGNED));
+        }
+    }
+}
+
+/// The object after an update as its client wrote it: without what the API server maintains, and with each chosen value
+/// as it was before.
+pub fn as_written(before: &Value, after: &Value) -> Value {
+    let mut written = after.clone();
+    for path in paths(kind_of_either(before, after), Author::Maintained) {
+        put_back(&mut written, before, path);
+    }
+    if kind_of(after) == ("", "Service") {
+        let chosen = service(&after["spec"], &set_fields(after));
+        for field in chosen.fields {
+            put_back(&mut written, before, &format!("/spec/{field}"));
+        }
+        for port in written["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            if !chosen.ports.iter().any(|open| is_same_port(open, port)) {
+                continue;
+            }
+            let old = items(&before["spec"]["ports"]).find(|old| is_same_port(old, port));
+            match (old.and_then(|old| old.get("nodePort")), port.as_object_mut()) {
+                (Some(number), Some(fields)) => fields.insert("nodePort".to_owned(), number.clone()),
+                (None, Some(fields)) => fields.remove("nodePort"),
+                _ => None,
+            };
+        }
+    }
+    written
+}
+
+/// Gives the value at a JSON pointer the state that it had before, also where there was none.
+fn put_back(written: &mut Value, before: &Value, pointer: &str) {
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
+    let name = name.replace("~1", "/").replace("~0", "~");
+    match (before.pointer(pointer).cloned(), written.pointer_mut(parent).and_then(Value::as_object_mut)) {
+        (Some(old), Some(fields)) => {
+            fields.insert(name, old);
+        }
+        (None, Some(fields)) => {
+            let was_there = fields.remove(&name).is_some();
+            let is_bare = was_there && fields.is_empty() && before.pointer(parent).is_none();
+            if let (true, Some((above, map))) = (is_bare, parent.rsplit_once('/'))
+                && let Some(above) = written.pointer_mut(above).and_then(Value::as_object_mut)
+            {
+                above.remove(map);
+            }
+        }
+        (Some(old), None) => super::patch::put(written, pointer, old),
+        (None, None) => {}
+    }
+}
 
 /// A new object, as admission or a dry run shows it, with [`ASSIGNED`] for every assigned value. An object without
 /// `managedFields` stays as it is.
@@ -34,10 +213,21 @@ pub fn settled(object: &Value) -> Value {
             }
         }
     }
-    match (object["apiVersion"].as_str(), object["kind"].as_str()) {
-        (Some("v1"), Some("Service")) => service(&mut settled["spec"], &set),
-        (Some("v1"), Some("Pod")) => pod(&mut settled["spec"], &set),
-        (Some("batch/v1"), Some("Job")) => job(&mut settled["metadata"], &set),
+    match kind_of(object) {
+        ("", "Service") => {
+            let chosen = service(&object["spec"], &set);
+            let Some(spec) = settled["spec"].as_object_mut() else { return settled };
+            for field in chosen.fields {
+                spec.insert(field.to_owned(), Value::from(ASSIGNED));
+            }
+            for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+                if chosen.ports.iter().any(|open| is_same_port(open, port)) {
+                    port["nodePort"] = Value::from(ASSIGNED);
+                }
+            }
+        }
+        ("", "Pod") => pod(&mut settled["spec"], &set),
+        ("batch", "Job") => job(&mut settled["metadata"], &set),
         _ => {}
     }
     settled
@@ -49,26 +239,60 @@ fn set_fields(object: &Value) -> Vec<&Value> {
     entries.into_iter().flatten().filter_map(|entry| entry.get("fieldsV1")).collect()
 }
 
-fn service(spec: &mut Value, set: &[&Value]) {
-    let Some(fields) = spec.as_object_mut() else { return };
-    for field in OF_A_SERVICE {
-        let is_stated = set.iter().any(|fields| fields["f:spec"].get(format!("f:{field}")).is_some());
-        if let Some(value) = fields.get_mut(*field).filter(|_| !is_stated) {
-            *value = Value::from(ASSIGNED);
-        }
+/// Values of a Service that the API server chose.
+#[derive(Debug, Default)]
+struct Chosen<'a> {
+    /// Fields of its spec.
+    fields: Vec<&'static str>,
+    /// Ports whose node port was left open.
+    ports: Vec<&'a Value>,
+}
+
+impl Chosen<'_> {
+    /// Whether the value at a path of a change is one of them.
+    fn holds(&self, path: &str) -> bool {
+        let is_field = path.strip_prefix("/spec/").is_some_and(|field| self.fields.contains(&field));
+        let element = path.strip_prefix("/spec/ports/").and_then(|rest| rest.strip_suffix("/nodePort"));
+        let is_named = |port: &&Value| super::element(&["port", "protocol"], port).as_deref() == element;
+        is_field || (element.is_some() && self.ports.iter().any(is_named))
     }
-    // Ports are listed by their keys; without keys the owners of their fields are unknown.
-    let listed: Vec<&Value> = set
-        .iter()
-        .filter_map(|fields| fields["f:spec"]["f:ports"].as_object())
-        .flat_map(|ports| ports.iter().filter(|(key, _)| key.starts_with("k:")).map(|(_, fields)| fields))
+}
+
+/// What the API server chose of a Service, by the fields that clients have set. Without any nothing is known.
+fn service<'a>(spec: &'a Value, set: &[&Value]) -> Chosen<'a> {
+    if set.is_empty() {
+        return Chosen::default();
+    }
+    let is_stated =
+        |field: &str| set.iter().any(|fields| fields["f:spec"].get(format!("f:{field}")).is_some());
+    let fields = paths(("", "Service"), Author::Chosen)
+        .filter_map(|path| path.strip_prefix("/spec/"))
+        .filter(|field| !field.contains('/') && spec.get(*field).is_some() && !is_stated(field))
         .collect();
-    let is_stated = listed.is_empty() || listed.iter().any(|port| port.get("f:nodePort").is_some());
-    for port in fields.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(value) = port.get_mut("nodePort").filter(|_| !is_stated) {
-            *value = Value::from(ASSIGNED);
-        }
-    }
+    let ports =
+        items(&spec["ports"]).filter(|port| port.get("nodePort").is_some() && is_open(port, set)).collect();
+    Chosen { fields, ports }
+}
+
+/// Whether clients set a port of a Service without its node port. A port that none of them set is not known.
+fn is_open(port: &Value, set: &[&Value]) -> bool {
+    let entries = set.iter().filter_map(|fields| fields["f:spec"]["f:ports"].as_object());
+    let about = entries.flatten().filter(|(key, _)| {
+        let key = key.strip_prefix("k:").and_then(|key| serde_json::from_str::<Value>(key).ok());
+        key.is_some_and(|key| is_same_port(&key, port))
+    });
+    let mut about = about.map(|(_, fields)| fields).peekable();
+    about.peek().is_some() && about.all(|fields| fields.get("f:nodePort").is_none())
+}
+
+/// Whether two ports of a Service have the same key.
+fn is_same_port(one: &Value, other: &Value) -> bool {
+    let key = |port: &Value| super::element(&["port", "protocol"], port);
+    key(one).is_some() && key(one) == key(other)
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
 }
 
 fn pod(spec: &mut Value, set: &[&Value]) {
@@ -108,78 +332,5 @@ fn replace(value: &mut Value, text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn with_fields_set(mut object: Value, fields: Value) -> Value {
-        object["metadata"]["managedFields"] =
-            json!([{"manager": "kubectl", "operation": "Update", "fieldsV1": fields}]);
-        object
-    }
-
-    fn service_with(ip: &str, port: i64, spec: Value, of_port: Value) -> Value {
-        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
-            "type": "NodePort", "clusterIP": ip, "clusterIPs": [ip], "ports": [{"port": 80, "nodePort": port}]}});
-        let mut fields = json!({"f:ports": {".": {}, "k:{\"port\":80}": of_port}});
-        json_patch::merge(&mut fields, &spec);
-        settled(&with_fields_set(object, json!({"f:spec": fields})))["spec"].clone()
-    }
-
-    #[test]
-    fn unset_fields_of_a_service_are_equal_for_all_assigned_values() {
-        let drawn = |ip: &str, port: i64| service_with(ip, port, json!({}), json!({"f:port": {}}));
-        assert_eq!(drawn("10.0.0.7", 30001), drawn("10.0.0.9", 30002));
-        assert_eq!(drawn("10.0.0.7", 30001)["clusterIP"], ASSIGNED);
-    }
-
-    #[test]
-    fn fields_that_a_client_set_are_compared() {
-        let none = service_with("None", 30001, json!({"f:clusterIP": {}}), json!({"f:port": {}}));
-        assert_eq!(none["clusterIP"], "None");
-        let port = service_with("10.0.0.7", 30001, json!({}), json!({"f:nodePort": {}}));
-        assert_eq!(port["ports"][0]["nodePort"], 30001);
-        let unknown = service_with("10.0.0.7", 30001, json!({"f:ports": null}), json!({}));
-        assert_eq!(unknown["ports"][0]["nodePort"], 30001, "no entry about ports at all");
-    }
-
-    #[test]
-    fn an_object_without_managed_fields_stays_as_it_is() {
-        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"uid": "u"}, "spec": {"clusterIP": "10.0.0.7"}});
-        assert_eq!(settled(&object), object);
-    }
-
-    #[test]
-    fn labels_that_a_job_takes_from_its_pods_are_left_out() {
-        let job = |labels: Value| {
-            let object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": "u", "name": "load", "labels": labels}});
-            settled(&with_fields_set(object, json!({"f:metadata": {"f:labels": {"f:app": {}}}})))["metadata"]
-                ["labels"]
-                .clone()
-        };
-        assert_eq!(job(json!({"job-name": "load", "batch.kubernetes.io/controller-uid": "u"})), Value::Null);
-        assert_eq!(job(json!({"job-name": "load", "app": "load"})), json!({"app": "load"}));
-    }
-
-    #[test]
-    fn the_uid_of_a_job_and_the_token_volume_of_a_pod_are_assigned() {
-        let job = |uid: &str| {
-            let labels = json!({"batch.kubernetes.io/controller-uid": uid, "app": "load"});
-            settled(&with_fields_set(
-                json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": uid},
-                "spec": {"selector": {"matchLabels": labels.clone()}}}),
-                json!({"f:spec": {}}),
-            ))["spec"]
-                .clone()
-        };
-        assert_eq!(job("one"), job("two"));
-        let pod = |volume: &str, listed: &str| {
-            settled(&with_fields_set(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u"}, "spec": {
-                "volumes": [{"name": volume, "projected": {}}], "containers": [{"volumeMounts": [{"name": volume}]}]}}),
-                json!({"f:spec": {"f:volumes": {listed: {}}}})))["spec"].clone()
-        };
-        assert_eq!(pod("kube-api-access-abcde", "x"), pod("kube-api-access-fghij", "x"));
-        let stated = pod("kube-api-access-abcde", "k:{\"name\":\"kube-api-access-abcde\"}");
-        assert_eq!(stated["volumes"][0]["name"], "kube-api-access-abcde");
-    }
-}
+#[path = "server_assigned_tests.rs"]
+mod tests;

@@ -97,9 +97,7 @@ impl Difference<'_> {
     /// the values; otherwise its last write must have followed at once.
     fn is_last_write(&self, time: Timestamp, values: &[Delta]) -> bool {
         let is_last = match (self.object, values) {
-            (Some(object), [_, ..]) => {
-                values.iter().all(|delta| diff::value_at(object, &delta.path) == delta.after.as_ref())
-            }
+            (Some(object), [_, ..]) => values.iter().all(|delta| diff::holds(delta, object)),
             _ => self.last.as_ref().is_some_and(|last| last.time.duration_since(time) <= WRITE_DELAY),
         };
         time >= self.since && is_last

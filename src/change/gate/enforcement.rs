@@ -20,7 +20,7 @@ use crate::webhook::verdict::Verdict;
 /// Refuses an action, or lets it pass with a warning or a record if no policy denies.
 ///
 /// # Errors
-/// When the disruption budgets of an eviction cannot be read.
+/// When the disruption budgets of an eviction, or the rights of the planner, cannot be read.
 pub async fn refuse(
     context: &SharedContext,
     scope: &Scope<'_>,
@@ -66,6 +66,10 @@ async fn message(
         false => quorum::evaluate(&subject, &rules, &[], Timestamp::now()).missing_phrase(),
     };
     let budget = if action.is_eviction() { Some(lookup::budget(context, action).await?) } else { None };
+    let missing_verbs = match refusal::is_askable(action) {
+        true => lookup::missing_verbs(context, action).await?,
+        false => Vec::new(),
+    };
     let only_direct = !action.caller.direct && exemptions::is_exempt_by_all(policies, action);
     let circumstances = Circumstances {
         bindings: &bindings,
@@ -74,6 +78,7 @@ async fn message(
         closest,
         only_direct,
         budget,
+        missing_verbs,
     };
     Ok(refusal::text(action, &circumstances))
 }

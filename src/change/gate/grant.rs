@@ -14,6 +14,7 @@ use crate::api::common::{ObjectRef, stored_time};
 use crate::change::diff;
 use crate::change::diff::{describe, digest};
 use crate::change::gate::object_version::Version;
+use crate::change::gate::uses;
 
 /// How long the API server may send the same request again while others write the object.
 const API_SERVER_RETRIES: SignedDuration = SignedDuration::from_secs(10);
@@ -48,6 +49,8 @@ pub enum Mismatch {
     Outdated(String),
     /// The entry does not hold the new value at this path.
     OtherValue(String),
+    /// The entry is used as a whole, and the value at this path does not change with the others.
+    Part(String),
     /// Every use is spent.
     Spent {
         /// Number of uses so far.
@@ -85,6 +88,9 @@ impl fmt::Display for Mismatch {
             Mismatch::OnlyRestart => f.write_str("it holds a restart alone"),
             Mismatch::Outdated(path) => write!(f, "{path} was changed meanwhile: ask again"),
             Mismatch::OtherValue(path) => write!(f, "it does not hold this value of {path}"),
+            Mismatch::Part(path) => {
+                write!(f, "it is used as a whole, and {path} does not change with the rest")
+            }
             Mismatch::Spent { used, max } => write!(f, "it was used {used} of {max} times: ask again"),
             Mismatch::NoRollback => f.write_str("taking it back was not approved with it"),
             Mismatch::RolledBack => f.write_str("it was taken back once already"),
@@ -210,7 +216,8 @@ impl Entry<'_> {
             Operation::Connect => return Err(Mismatch::Access),
             // A new object is approved as a whole.
             Operation::Create => {
-                return all(diff::uncovered(&planned.delta, &action.delta, Partial::Forbidden));
+                let difference = diff::difference(&planned.delta, &action.delta);
+                return self.holds_all(&difference.unplanned, &difference.left_out);
             }
             Operation::Update => {}
         }
@@ -222,16 +229,29 @@ impl Entry<'_> {
         {
             return Err(Mismatch::Outdated(stale.path.clone()));
         }
-        all(diff::uncovered(&planned.delta, &action.delta, self.spec.partial))
+        let difference = diff::difference(&planned.delta, &action.delta);
+        // A value that the object has already is not left out.
+        let is_missing = |delta: &Delta| !diff::holds(delta, &action.before);
+        let left_out: Vec<Delta> = match self.spec.partial {
+            Partial::Allowed => Vec::new(),
+            Partial::Forbidden => difference.left_out.into_iter().filter(is_missing).collect(),
+        };
+        self.holds_all(&difference.unplanned, &left_out)
+    }
+
+    /// Whether nothing differs from the plan.
+    fn holds_all(&self, unplanned: &[Delta], left_out: &[Delta]) -> Result<(), Mismatch> {
+        match (unplanned, left_out) {
+            ([], []) => Ok(()),
+            // Another value at the same path is both.
+            ([other, ..], _) => Err(Mismatch::OtherValue(other.path.clone())),
+            ([], [missing, ..]) => Err(Mismatch::Part(missing.path.clone())),
+        }
     }
 
     /// The uses of this entry.
     fn uses(&self) -> impl Iterator<Item = &Use> {
-        self.used.iter().filter(|used| self.is_of_this(used))
-    }
-
-    fn is_of_this(&self, used: &Use) -> bool {
-        usize::try_from(used.change) == Ok(self.index)
+        uses::of_entry(self.used, self.index)
     }
 
     /// Grants an action that the entry covers: as a repeat, or as a new use while one is left.
@@ -246,7 +266,8 @@ impl Entry<'_> {
         if self.uses().any(is_repeat) {
             return Ok(Grant::Repeat);
         }
-        let (used, max) = (self.uses().count(), self.spec.max_uses);
+        let used = uses::so_far(self.spec, self.used, self.index, &self.planned.delta, &action.delta);
+        let max = self.spec.max_uses;
         if i32::try_from(used).unwrap_or(i32::MAX) >= max {
             return Err(Mismatch::Spent { used, max });
         }
@@ -278,9 +299,9 @@ impl Entry<'_> {
             && self.planned.operation == "Update"
             && self.planned.uid.as_deref() == Some(action.uid.as_str());
         let rolls_back = |used: &Use| {
-            same && self.is_of_this(used)
+            same && usize::try_from(used.change) == Ok(self.index)
                 && !used.delta.is_empty()
-                && diff::uncovered(&diff::inverse(&used.delta), &action.delta, Partial::Forbidden).is_empty()
+                && diff::difference_from_inverse(&used.delta, &action.delta).is_none()
         };
         if !self.used.iter().any(rolls_back) {
             return None;
@@ -302,13 +323,6 @@ impl Entry<'_> {
             true => Ok(Grant::Repeat),
             false => Err(Mismatch::RolledBack),
         })
-    }
-}
-
-fn all(uncovered: Vec<Delta>) -> Result<(), Mismatch> {
-    match uncovered.into_iter().next() {
-        None => Ok(()),
-        Some(first) => Err(Mismatch::OtherValue(first.path)),
     }
 }
 

@@ -245,3 +245,102 @@ fn a_label_that_was_changed_back_and_forth_since_is_no_repeat() {
     // A status write moved the version meanwhile, so the API server sends the same request again.
     assert_eq!(grant(&used, &again, now()), Ok(Grant::Repeat));
 }
+
+/// A change of two images of one Deployment, and a request for it.
+fn two_images(partial: &str) -> (ChangeRequest, impl Fn(&str, &str, &str, &str) -> Action) {
+    let delta = |name: &str| json!({"path": format!("/spec/template/spec/containers/[name={name}]/image"), "before": "v1", "after": "v2"});
+    let mut request = request(json!({"spec": {"partial": partial, "rollback": {"restorePrevious": {}}}}));
+    let status = request.status.as_mut().unwrap();
+    status.plan[0].delta = serde_json::from_value(json!([delta("app"), delta("log")])).unwrap();
+    let images = |app: &str, log: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": app}, {"name": "log", "image": log}]}}}});
+    let change = move |app: &str, log: &str, to_app: &str, to_log: &str| {
+        action(json!({"oldObject": images(app, log), "object": images(to_app, to_log)}))
+    };
+    (request, change)
+}
+
+#[test]
+fn an_entry_is_used_as_a_whole_unless_it_allows_parts() {
+    let (whole, change) = two_images("Forbidden");
+    let part = "it is used as a whole, and /spec/template/spec/containers/[name=log]/image does not change with the rest";
+    assert_eq!(grant(&whole, &change("v1", "v1", "v2", "v1"), now()), Err(part.to_owned()));
+    assert!(grant(&whole, &change("v1", "v1", "v2", "v2"), now()).is_ok());
+    assert!(grant(&whole, &change("v1", "v2", "v2", "v2"), now()).is_ok(), "the other has the value already");
+    assert!(grant(&whole, &change("v1", "v1", "v2", "v3"), now()).is_err());
+}
+
+#[test]
+fn each_part_of_an_entry_is_used_once() {
+    let (parts, change) = two_images("Allowed");
+    let one = use_it(parts.clone(), &change("v1", "v1", "v2", "v1"));
+    let spent = Err("it was used 1 of 1 times: ask again".to_owned());
+    assert_eq!(grant(&one, &change("v1", "v1", "v2", "v2"), now()), spent, "the first part a second time");
+    let both = use_it(one, &change("v2", "v1", "v2", "v2"));
+    assert_eq!(grant(&both, &change("v2", "v1", "v2", "v2"), now()), spent);
+    assert_eq!(grant(&both, &change("v2", "v2", "v2", "v1"), now()), Ok(Grant::Restore(1)));
+    let at_once = use_it(parts, &change("v1", "v1", "v2", "v2"));
+    assert_eq!(grant(&at_once, &change("v1", "v2", "v2", "v2"), now()), spent);
+}
+
+/// A Service as the API server shows it, whose client has set the type and the ports.
+fn service(kind: &str, node_port: Option<u32>, is_stated: bool) -> Value {
+    let mut port = json!({"port": 80, "protocol": "TCP"});
+    let mut set = json!({".": {}, "f:port": {}});
+    if let Some(number) = node_port {
+        port["nodePort"] = json!(number);
+    }
+    if is_stated {
+        set["f:nodePort"] = json!({});
+    }
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "checkout", "uid": "du", "managedFields": [
+            {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:type": {}, "f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": set}}}}]},
+        "spec": {"type": kind, "clusterIP": "10.0.0.7", "clusterIPs": ["10.0.0.7"], "ports": [port], "replicas": null, "template": null}})
+}
+
+fn of_service(before: &Value, after: &Value) -> Action {
+    action(
+        json!({"kind": {"group": "", "kind": "Service"}, "resource": {"group": "", "resource": "services"},
+        "oldObject": before, "object": after}),
+    )
+}
+
+#[test]
+fn a_port_that_the_api_server_chooses_passes_there_and_back() {
+    let target = json!({"apiVersion": "v1", "kind": "Service", "name": "checkout"});
+    let inner = service("ClusterIP", None, false);
+    let outer = |port: u32| service("NodePort", Some(port), false);
+    let planned = of_service(&inner, &outer(30001)).delta;
+    assert!(
+        planned.iter().any(|delta| delta.after == Some(json!(diff::server_assigned::ASSIGNED))),
+        "{planned:?}"
+    );
+    let request = request(
+        json!({"spec": {"rollback": {"restorePrevious": {}}, "changes": [{"target": target, "update": {"patch": {}}}]},
+        "status": {"plan": [{"operation": "Update", "resource": "services", "namespace": "shop", "uid": "du", "summary": "s",
+            "target": target, "delta": planned}]}}),
+    );
+    let stated = of_service(&inner, &service("NodePort", Some(30002), true));
+    assert!(grant(&request, &stated, now()).unwrap_err().contains("nodePort"), "a person chose it");
+    let used = use_it(request, &of_service(&inner, &outer(30002)));
+    assert_eq!(grant(&used, &of_service(&outer(30002), &inner), now()), Ok(Grant::Restore(0)));
+}
+
+#[test]
+fn the_counter_of_a_daemon_sets_template_is_no_change() {
+    let set = |generation: &str, time: Option<&str>| {
+        let annotations = time.map(|time| json!({"kubectl.kubernetes.io/restartedAt": time}));
+        json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "checkout", "uid": "du",
+                "annotations": {"deprecated.daemonset.template.generation": generation}},
+            "spec": {"replicas": null, "template": {"metadata": {"annotations": annotations}, "spec": {"containers": []}}}})
+    };
+    let restart = action(json!({"kind": {"kind": "DaemonSet"}, "resource": {"resource": "daemonsets"},
+        "oldObject": set("1", None), "object": set("2", Some("2026-11-22T12:00:00Z"))}));
+    let target = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "checkout"});
+    let request = request(json!({"spec": {"changes": [{"target": target, "restart": {}}]},
+        "status": {"plan": [{"operation": "Update", "resource": "daemonsets", "namespace": "shop", "uid": "du", "summary": "s", "target": target}]}}));
+    assert!(matches!(grant(&request, &restart, now()), Ok(Grant::Use(_))));
+    // On another kind the annotation is a person's own.
+    let mut own = json!({"kind": {"kind": "ConfigMap"}});
+    own["oldObject"] = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"annotations": {"deprecated.daemonset.template.generation": "1"}}});
+    assert!(!action(own).changes_nothing());
+}

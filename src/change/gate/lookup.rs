@@ -6,12 +6,13 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::core::{GroupVersion, GroupVersionKind};
 use kube::discovery::{Scope, pinned_group, pinned_kind};
 
@@ -20,7 +21,7 @@ use crate::api::RunbookRun;
 use crate::api::common::ObjectRef;
 use crate::change::gate::disruption_budget::Budget;
 use crate::change::gate::system_controllers::{Bounds, Evidence, Owner, OwnerState, Proof, Row};
-use crate::change::gate::{run_step, system_controllers};
+use crate::change::gate::{plannable, run_step, system_controllers};
 use crate::change::policy;
 use crate::change::policy::Resource;
 use crate::cluster::error::chain;
@@ -183,13 +184,40 @@ async fn autoscalers(context: &Context, action: &Action) -> Result<Vec<Bounds>, 
         .collect())
 }
 
-/// The answer of the PodDisruptionBudgets about the eviction of a pod. None covers a pod that does not exist.
+/// The verbs that the planner lacks for planning an action. None are asked for where every installation has them.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn missing_verbs(context: &Context, action: &Action) -> Result<Vec<&'static str>, Error> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(context.planner.clone());
+    // Like each of its writes, a question of the planner is a dry run.
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let mut missing = Vec::new();
+    for verb in plannable::verbs(action) {
+        let mut question = SelfSubjectAccessReview::default();
+        question.spec.resource_attributes = Some(ResourceAttributes {
+            namespace: Some(action.namespace.clone()),
+            group: Some(action.target.group().to_owned()),
+            resource: Some(action.plural.clone()),
+            name: Some(action.target.name.clone()),
+            verb: Some((*verb).to_owned()),
+            ..ResourceAttributes::default()
+        });
+        let answer = api.create(&params, &question).await?;
+        if !answer.status.is_some_and(|status| status.allowed) {
+            missing.push(*verb);
+        }
+    }
+    Ok(missing)
+}
+
+/// The answer of the PodDisruptionBudgets about the eviction of a pod.
 ///
 /// # Errors
 /// When the API server does not answer.
 pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error> {
     let pods: Api<Pod> = Api::namespaced(context.planner.clone(), &action.namespace);
-    let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(Budget::Absent) };
+    let Some(pod) = pods.get_opt(&action.target.name).await? else { return Ok(Budget::NoPod) };
     // An unprotected budget allows nothing: it can be written without approval.
     if !is_protected(
         context,
@@ -199,5 +227,5 @@ pub async fn budget(context: &Context, action: &Action) -> Result<Budget, Error>
     }
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.planner.clone(), &action.namespace);
     let budgets = budgets.list(&ListParams::default()).await?;
-    Ok(Budget::of(pod.labels(), &budgets))
+    Ok(Budget::of(&pod, &budgets))
 }

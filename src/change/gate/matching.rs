@@ -49,7 +49,7 @@ pub fn matches(mut requests: Vec<Arc<ChangeRequest>>, action: &Action, now: Time
         match grant::grant(&request, action, now) {
             Ok(grant) => found.candidates.push(Candidate { request, grant }),
             Err(mismatch) if is_worth_naming(&request, action) => {
-                found.mismatches.push(ClosestRequest::mismatch(request.name_any(), mismatch.to_string()));
+                found.mismatches.push(ClosestRequest::mismatch(request.name_any(), &mismatch));
             }
             Err(_) => {}
         }
@@ -78,15 +78,14 @@ pub fn examine(
     let name = request.name_any();
     match (standing::standing(request, &outcome, now), matched) {
         (Ok(()), Ok(grant)) => Ok(grant),
-        (Ok(()), Err(mismatch)) => Err(Some(ClosestRequest::mismatch(name, mismatch.to_string()))),
+        (Ok(()), Err(mismatch)) => Err(Some(ClosestRequest::mismatch(name, &mismatch))),
         (Err(why), Ok(Grant::Use(_))) if is_over(request) => {
-            Err(Some(ClosestRequest::mismatch(name, why.to_string())))
+            Err(Some(ClosestRequest::over(name, why.to_string())))
         }
         (Err(why), Ok(Grant::Use(_))) => Err(Some(ClosestRequest {
-            name,
-            why: why.to_string(),
             waits: true,
             lacks_approval: !outcome.approved,
+            ..ClosestRequest::over(name, why.to_string())
         })),
         (Err(_), _) => Err(None),
     }
@@ -180,7 +179,7 @@ mod tests {
         let found = matches(requests, &image("v1", "v9"), now());
         assert!(found.candidates.is_empty());
         let why = "it does not hold this value of /spec/template/spec/containers/[name=app]/image";
-        assert_eq!(found.mismatches, [ClosestRequest::mismatch("approved".into(), why.into())]);
+        assert_eq!(found.mismatches, [ClosestRequest::over("approved".into(), why.into())]);
     }
 
     #[test]
@@ -217,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_waiting_request_is_closer_than_a_mismatch() {
-        let mismatch = |name: &str| ClosestRequest::mismatch(name.into(), "why".into());
+        let mismatch = |name: &str| ClosestRequest::over(name.into(), "why".into());
         let waiting = ClosestRequest { waits: true, ..mismatch("waiting") };
         let name = |refused: Vec<ClosestRequest>| closest(refused).map(|request| request.name);
         assert_eq!(name(vec![]), None);

@@ -20,6 +20,7 @@ pub mod grant;
 pub mod lookup;
 pub mod matching;
 pub mod object_version;
+pub mod plannable;
 pub mod protection;
 pub mod refusal;
 pub mod run_step;
@@ -27,6 +28,7 @@ pub mod standing;
 pub mod system_controllers;
 pub mod unauthorized;
 pub mod usage;
+pub mod uses;
 
 use std::collections::BTreeMap;
 
@@ -79,12 +81,16 @@ pub async fn review_by_quorum(context: &SharedContext, request: &Request, messag
         Ok(action) => action,
         Err(message) => return unreadable(&message),
     };
+    let namespace = &context.config.namespace;
     match usage::attempt(context, &action).await.map(decided_by) {
         Ok(Ok(verdict)) => verdict,
-        Ok(Err(Some(closest))) => {
-            Verdict::refuse(refusal::of_quorum(message, &closest, &action, &context.config.namespace))
+        Ok(Err(closest)) => {
+            let message = refusal::with_exact_ask(message, &action, namespace);
+            Verdict::refuse(match closest {
+                Some(closest) => refusal::of_quorum(&message, &closest, &action, namespace),
+                None => message,
+            })
         }
-        Ok(Err(None)) => Verdict::refuse(message),
         Err(error) => not_now(&action, &error),
     }
 }

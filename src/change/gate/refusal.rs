@@ -2,16 +2,21 @@
 
 use kube::core::admission::Operation;
 
+use serde_json::Value;
+
 use super::action::Action;
+use super::grant::Mismatch;
+use super::plannable;
 use crate::api::change_request::Delta;
 use crate::change::approval::binding::Binding;
 use crate::change::approval::quorum;
-use crate::change::diff::{builtin_groups, describe, patch};
+use crate::change::diff::{self, builtin_groups, describe, merge, operations, owned, patch, server_assigned};
 use crate::change::gate::disruption_budget::Budget;
+use crate::cluster::workloads;
 use crate::command::{Command, Flag, TEXT, Verb};
 
-/// Maximum length of a patch in a printed command, in bytes.
-const PATCH: usize = 240;
+/// Maximum length of a JSON text in a printed command, in bytes. A terminal takes a line of this length.
+const JSON: usize = 4000;
 
 /// What a refusal adds to the refused change.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,8 @@ pub struct Circumstances<'a> {
     pub only_direct: bool,
     /// For an eviction: the answer of the PodDisruptionBudgets.
     pub budget: Option<Budget>,
+    /// The verbs that the planner lacks for planning a request of it.
+    pub missing_verbs: Vec<&'static str>,
 }
 
 /// The request about the object that comes closest to letting it pass.
@@ -41,11 +48,19 @@ pub struct ClosestRequest {
     pub waits: bool,
     /// Whether it waits for approvals.
     pub lacks_approval: bool,
+    /// Whether the action is a part of what it holds, which is used as a whole.
+    pub is_whole: bool,
 }
 
 impl ClosestRequest {
+    /// A request that does not cover the action.
+    pub fn mismatch(name: String, mismatch: &Mismatch) -> ClosestRequest {
+        let is_whole = matches!(mismatch, Mismatch::Part(_));
+        ClosestRequest { is_whole, ..ClosestRequest::over(name, mismatch.to_string()) }
+    }
+
     /// A request that no approval makes let the action pass.
-    pub fn mismatch(name: String, why: String) -> ClosestRequest {
+    pub fn over(name: String, why: String) -> ClosestRequest {
         ClosestRequest { name, why, ..ClosestRequest::default() }
     }
 
@@ -57,13 +72,20 @@ impl ClosestRequest {
         let namespace = namespace_of_request(action, operator_namespace);
         format!("Approve: {}", Command::new(Verb::Approve).namespace(namespace).on("chg", &self.name))
     }
+
+    /// The command that carries all of it out, where the action is a part of it.
+    fn apply(&self, action: &Action, operator_namespace: &str) -> Option<String> {
+        let namespace = namespace_of_request(action, operator_namespace);
+        let apply = Command::new(Verb::Apply).namespace(namespace).on("chg", &self.name);
+        self.is_whole.then(|| format!("All of it at once: {apply}, or ask for this alone."))
+    }
 }
 
 /// The text of a refusal.
 pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
     let mut sentences = vec![format!("Refused: {}{}.", what(action), is_not_approved(action))];
-    let missing =
-        Some(circumstances.missing.as_str()).filter(|missing| !missing.is_empty() && is_askable(action));
+    let can_be_asked = is_askable(action) && circumstances.missing_verbs.is_empty();
+    let missing = Some(circumstances.missing.as_str()).filter(|missing| !missing.is_empty() && can_be_asked);
     let incidents: Vec<String> = circumstances
         .bindings
         .iter()
@@ -87,11 +109,30 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
             .push("This account is exempt only where it logs in itself, not under impersonation.".to_owned());
     }
     sentences.extend(circumstances.budget.as_ref().map(Budget::text));
+    let operator_namespace = circumstances.operator_namespace;
+    sentences
+        .extend(circumstances.closest.as_ref().and_then(|closest| closest.apply(action, operator_namespace)));
     sentences.push(match &circumstances.closest {
-        Some(closest) if closest.lacks_approval => closest.approve(action, circumstances.operator_namespace),
-        _ => next(action, circumstances.operator_namespace),
+        Some(closest) if closest.lacks_approval => closest.approve(action, operator_namespace),
+        _ if !circumstances.missing_verbs.is_empty() => unplannable(action, &circumstances.missing_verbs),
+        _ => next(action, operator_namespace),
     });
     sentences.join(" ")
+}
+
+/// Why no request can hold an action of this kind, and what would change that.
+fn unplannable(action: &Action, missing: &[&str]) -> String {
+    let (verbs, resource) = (missing.join(" and "), plannable::resource(action));
+    let (planner, next) = (plannable::PLANNER, plannable::NEXT);
+    format!(
+        "No request can hold it as things are: {planner}, which plans requests, may not {verbs} {resource}; {next}. What \
+         cannot wait: {}",
+        break_glass(action)
+    )
+}
+
+fn break_glass(action: &Action) -> Command {
+    Command::new(Verb::BreakGlass).namespace(&action.namespace).flag(Flag::Why, TEXT).then_command()
 }
 
 /// A refusal of a write that needs a quorum, with the closest request. `message` ends with the command that asks; if the
@@ -109,6 +150,18 @@ pub fn of_quorum(
         (false, asks) => format!("Ask: {asks}"),
     };
     format!("{refused} {} {next}", closest.text())
+}
+
+/// A refusal that asks with a file, with the command that asks for exactly the refused change, if one can hold it.
+pub fn with_exact_ask(message: &str, action: &Action, operator_namespace: &str) -> String {
+    let file = format!(" {} FILE ", Flag::File.word());
+    let exact = ask(action, operator_namespace);
+    match message.rsplit_once(" Ask: ") {
+        Some((refused, asks)) if asks.contains(&file) && !exact.contains(&file) => {
+            format!("{refused} Ask: {exact}")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// The refused action, in words.
@@ -143,7 +196,7 @@ fn is_not_approved(action: &Action) -> &'static str {
 }
 
 /// Whether a request can hold the action. It cannot hold content of a Secret or access to a pod.
-fn is_askable(action: &Action) -> bool {
+pub fn is_askable(action: &Action) -> bool {
     let is_secret = action.target.group().is_empty() && action.target.kind == "Secret";
     matches!(action.subresource.as_str(), "" | "scale")
         && action.operation != Operation::Connect
@@ -166,15 +219,17 @@ fn next(action: &Action, operator_namespace: &str) -> String {
         let ask = Command::new(Verb::Ask).namespace(namespace).on("pod", name).switch(Flag::Delete);
         return format!("Ask to delete it instead: {}", ask.flag(Flag::Why, TEXT));
     }
-    let glass = Command::new(Verb::BreakGlass).namespace(namespace).flag(Flag::Why, TEXT).then_command();
-    format!("No request can hold it; what cannot wait: {glass}")
+    format!("No request can hold it; what cannot wait: {}", break_glass(action))
 }
 
 /// The command that asks for exactly this change.
 pub fn ask(action: &Action, operator_namespace: &str) -> String {
     let ask = Command::new(Verb::Ask).namespace(namespace_of_request(action, operator_namespace));
-    let with_flags = with_flags(ask.clone().word(describe::typed(&action.target)), action);
-    with_flags.unwrap_or_else(|| ask.flag(Flag::File, "FILE")).flag(Flag::Why, TEXT).into()
+    let on = ask.clone().word(describe::typed(&action.target));
+    let asked = with_flags(on.clone(), action)
+        .or_else(|| Some(on.flag(Flag::Patch, patch(action)?)))
+        .or_else(|| Some(ask.clone().flag(Flag::File, manifest(action)?)));
+    asked.unwrap_or_else(|| ask.flag(Flag::File, "FILE")).flag(Flag::Why, TEXT).into()
 }
 
 /// The flags that ask for the action as one change, if flags can: two changes would pass only as two writes.
@@ -185,275 +240,77 @@ fn with_flags(ask: Command, action: &Action) -> Option<Command> {
         Operation::Update if !action.delta.is_empty() => {}
         _ => return None,
     }
-    if describe::is_restart(&action.delta) {
+    if workloads::is_one(action.target.group(), &action.target.kind) && describe::is_restart(&action.delta) {
         return Some(ask.switch(Flag::Restart));
     }
     if let [delta] = action.delta.as_slice()
         && delta.path == describe::REPLICAS
+        && (action.subresource == "scale" || builtin_groups::is(action.target.group()))
+        && let Some(replicas) = delta.after.as_ref().and_then(Value::as_i64)
     {
-        return Some(ask.flag(Flag::Scale, delta.after.as_ref()?.as_i64()?.to_string()));
+        return Some(ask.flag(Flag::Scale, replicas.to_string()));
     }
+    let pod_spec = describe::pod_spec(&action.target)?;
     let image = |delta: &Delta| {
-        let container = describe::image_container(&delta.path)?;
+        let rest = delta.path.strip_prefix(pod_spec)?;
+        let container = describe::image_container(rest).filter(|_| rest.matches('/').count() == 3)?;
         let image = delta.after.as_ref()?.as_str()?;
-        // The command is pasted into a shell.
         let is_plain = image.chars().all(|c| c.is_ascii_alphanumeric() || "._/:@-".contains(c));
         is_plain.then(|| format!("{container}={image}"))
     };
-    let has_containers = describe::pod_spec(&action.target).is_some();
-    let images: Option<Vec<String>> = action.delta.iter().filter(|_| has_containers).map(image).collect();
-    match images.filter(|images| !images.is_empty()) {
-        Some(images) => Some(images.into_iter().fold(ask, |ask, image| ask.flag(Flag::Image, image))),
-        None => patch(action).map(|patch| ask.flag(Flag::Patch, patch)),
-    }
+    let images: Vec<String> = action.delta.iter().map(image).collect::<Option<_>>()?;
+    Some(images.into_iter().fold(ask, |ask, image| ask.flag(Flag::Image, image)))
 }
 
-/// The change as the patch that `ask --patch` makes of it, where one can say it and a line can hold it.
+/// The change as the patch that `ask --patch` takes: an object where that says exactly this, else a list of operations,
+/// which can say everything. None if it is longer than a line.
 fn patch(action: &Action) -> Option<String> {
-    let patch = patch::of_values(&action.delta, builtin_groups::is(action.target.group()))?;
-    let text = patch.to_string();
-    let fits = text.len() <= PATCH && !text.contains(['\'', '\\']) && text.chars().all(|c| !c.is_control());
-    fits.then_some(text)
+    if action.operation != Operation::Update || !action.subresource.is_empty() {
+        return None;
+    }
+    let by_key = builtin_groups::is(action.target.group());
+    let before = operations::without_nulls(&action.before);
+    let wanted = operations::without_nulls(&server_assigned::as_written(&action.before, &action.after));
+    let object = patch::of_values(&diff::values(&before, &wanted), by_key)
+        .filter(|patch| bare(merge::patched(patch, &before, by_key)) == bare(wanted.clone()));
+    let patch = object.unwrap_or_else(|| Value::Array(operations::between(&before, &wanted)));
+    in_a_line(&patch)
+}
+
+/// The object without maps of labels and annotations that are empty, which the API server takes for none.
+fn bare(mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, value| {
+            !matches!(name.as_str(), "labels" | "annotations")
+                || value.as_object().is_none_or(|map| !map.is_empty())
+        });
+    }
+    if let Some(template) = object.get_mut("spec").and_then(|spec| spec.get_mut("template")) {
+        *template = bare(template.take());
+    }
+    object
+}
+
+/// A new object as its author wrote it.
+fn manifest(action: &Action) -> Option<String> {
+    let is_creation = action.operation == Operation::Create && action.subresource.is_empty();
+    in_a_line(&owned::manifest(&action.after).filter(|_| is_creation)?)
+}
+
+/// JSON that can be pasted into a shell as one word. Characters that a shell, a terminal or a reader might take for more are
+/// escaped, as JSON can say them otherwise.
+fn in_a_line(json: &Value) -> Option<String> {
+    let mut text = String::new();
+    for c in json.to_string().chars() {
+        match c {
+            '\'' => text.push_str("\\u0027"),
+            c if crate::text::is_harmless(c) => text.push(c),
+            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    (text.len() <= JSON).then_some(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::common::{Severity, UidRef};
-    use crate::change::gate::action::tests::action;
-    use serde_json::{Value, json};
-
-    fn crisis() -> Vec<Binding> {
-        vec![Binding {
-            incident: UidRef { name: "checkout-x7k2p".into(), uid: "iu".into() },
-            namespace: "shop".into(),
-            severity: Severity::Sev2,
-            lead: Some("lena".into()),
-        }]
-    }
-
-    #[test]
-    fn a_refusal_reads_as_the_rules_show_it() {
-        let bindings = crisis();
-        let circumstances = Circumstances {
-            bindings: &bindings,
-            missing: "lena (lead) and one of amir, bea".into(),
-            ..Circumstances::default()
-        };
-        let image = |tag: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": tag}]}}}});
-        let back =
-            action(json!({"oldObject": image("shop/checkout:broken"), "object": image("shop/checkout:v1")}));
-        assert_eq!(
-            text(&back, &circumstances),
-            "Refused: image of deployment/checkout in shop, shop/checkout:broken → shop/checkout:v1, is not approved. \
-             Incident checkout-x7k2p (SEV2) is open: lena (lead) and one of amir, bea must approve. \
-             Ask: kubectl mayday ask -n shop deploy/checkout --image app=shop/checkout:v1 --why \"…\""
-        );
-    }
-
-    #[test]
-    fn an_image_that_a_shell_would_take_for_more_stands_in_quotes() {
-        let change = action(json!({"object": {"spec": {"template": {"spec": {"containers": [
-            {"name": "app", "image": "v2; reboot"}]}}}}}));
-        let said = ask(&change, "mayday-system");
-        assert!(said.contains("--patch '{") && !said.contains("--image"), "{said}");
-    }
-
-    #[test]
-    fn a_change_that_flags_cannot_say_is_asked_for_with_a_file() {
-        let sidecar = action(json!({"object": {"spec": {"template": {"spec": {"containers": [
-            {"name": "app", "image": "shop/checkout:v1"}, {"name": "log", "image": "log:v1"}]}}}}}));
-        assert_eq!(ask(&sidecar, "mayday-system"), "kubectl mayday ask -n shop -f FILE --why \"…\"");
-        let delete = action(json!({"operation": "DELETE", "object": null}));
-        assert_eq!(
-            ask(&delete, "mayday-system"),
-            "kubectl mayday ask -n shop deploy/checkout --delete --why \"…\""
-        );
-        let scale = action(json!({"object": {"spec": {"replicas": 8, "template": null}},
-            "oldObject": {"spec": {"replicas": 3, "template": null}}}));
-        assert_eq!(
-            ask(&scale, "mayday-system"),
-            "kubectl mayday ask -n shop deploy/checkout --scale 8 --why \"…\""
-        );
-    }
-
-    #[test]
-    fn other_values_are_asked_for_with_a_patch_that_fits_a_line() {
-        let labels = |labels: Value| json!({"metadata": {"labels": labels}, "spec": null});
-        let asked = |before: Value, after: Value| {
-            let action = action(json!({"oldObject": labels(before), "object": labels(after)}));
-            ask(&action, "mayday-system")
-        };
-        let patch = "kubectl mayday ask -n shop deploy/checkout --patch '{\"metadata\":{\"labels\":{\"a/b\":null,\"c\":\"d\"}}}' --why \"…\"";
-        assert_eq!(asked(json!({"a/b": "x"}), json!({"c": "d"})), patch);
-        let file = "kubectl mayday ask -n shop -f FILE --why \"…\"";
-        assert_eq!(asked(json!({}), json!({"c": "d'e"})), file);
-        assert_eq!(asked(json!({}), json!({"c": "x".repeat(PATCH)})), file);
-    }
-
-    #[test]
-    fn a_policy_that_allows_no_approval_is_named() {
-        let missing = "nobody can approve here: spec.approval.required of the policy is empty";
-        let circumstances = Circumstances { missing: missing.into(), ..Circumstances::default() };
-        let text = text(&action(json!({})), &circumstances);
-        assert!(text.contains(&format!(". As things are, {missing}. Ask: ")), "{text}");
-    }
-
-    #[test]
-    fn a_kind_that_is_not_built_in_is_named_with_its_group() {
-        let image = |tag: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": tag}]}}}});
-        let asked = |group: &str, kind: &str| {
-            ask(
-                &action(json!({"kind": {"group": group, "kind": kind}, "resource": {"group": group},
-                    "oldObject": image("v1"), "object": image("v2")})),
-                "mayday-system",
-            )
-        };
-        // A list of a kind that is not built in is one value: no flag and no short patch can express its elements.
-        let file = "kubectl mayday ask -n shop -f FILE --why \"…\"";
-        assert_eq!(asked("serving.knative.dev", "Service"), file);
-        let controller =
-            "kubectl mayday ask -n shop replicationcontroller/checkout --image app=v2 --why \"…\"";
-        assert_eq!(asked("", "ReplicationController"), controller);
-        let gone = action(json!({"operation": "DELETE", "object": null,
-            "kind": {"group": "serving.knative.dev", "kind": "Service"}, "resource": {"group": "serving.knative.dev"}}));
-        let delete = "kubectl mayday ask -n shop service.serving.knative.dev/checkout --delete --why \"…\"";
-        assert_eq!(ask(&gone, "mayday-system"), delete);
-    }
-
-    #[test]
-    fn a_request_that_only_lacks_approvals_is_not_asked_for_again() {
-        let circumstances = Circumstances {
-            closest: Some(ClosestRequest {
-                waits: true,
-                lacks_approval: true,
-                ..ClosestRequest::mismatch("v2".into(), "one of amir, bea must approve it".into())
-            }),
-            ..Circumstances::default()
-        };
-        let text = text(&action(json!({})), &circumstances);
-        assert!(text.ends_with("Approve: kubectl mayday approve -n shop chg/v2"), "{text}");
-    }
-
-    #[test]
-    fn a_quorum_refusal_names_the_waiting_request_or_how_to_ask() {
-        let message = "Refused: that is for lena. Ask: kubectl mayday ask -n shop -f FILE";
-        let said =
-            |closest: ClosestRequest| of_quorum(message, &closest, &action(json!({})), "mayday-system");
-        let waits = ClosestRequest {
-            lacks_approval: true,
-            ..ClosestRequest::mismatch("v2".into(), "bea must approve it".into())
-        };
-        assert_eq!(
-            said(waits),
-            "Refused: that is for lena. The request chg/v2 does not let it pass: bea must approve it. Approve: kubectl \
-             mayday approve -n shop chg/v2"
-        );
-        assert_eq!(
-            said(ClosestRequest::mismatch("v2".into(), "its window is over".into())),
-            "Refused: that is for lena. The request chg/v2 does not let it pass: its window is over. Ask: kubectl mayday \
-             ask -n shop -f FILE"
-        );
-    }
-
-    #[test]
-    fn the_content_of_a_secret_is_never_asked_for() {
-        let secret = |value: &str| json!({"kind": "Secret", "metadata": {"name": "db"}, "spec": null, "data": {"a": value}});
-        let edit = action(
-            json!({"kind": {"group": "", "kind": "Secret"}, "resource": {"group": "", "resource": "secrets"},
-            "name": "db", "oldObject": secret("x"), "object": secret("y")}),
-        );
-        let text = text(&edit, &Circumstances { missing: "amir".into(), ..Circumstances::default() });
-        assert!(
-            text.contains(
-                "/data/a of secret/db in shop, hidden → hidden, is not approved. No request can hold it"
-            ),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_request_that_does_not_fit_is_named_with_the_reason() {
-        let circumstances = Circumstances {
-            closest: Some(ClosestRequest::mismatch("v2".into(), "its window is over".into())),
-            ..Circumstances::default()
-        };
-        let text = text(&action(json!({})), &circumstances);
-        assert!(text.contains("The request chg/v2 does not let it pass: its window is over."), "{text}");
-    }
-
-    #[test]
-    fn a_namespace_is_asked_for_in_the_operators_namespace() {
-        let gone =
-            action(json!({"kind": {"group": "", "kind": "Namespace"}, "name": "shop", "operation": "DELETE",
-            "resource": {"group": "", "version": "v1", "resource": "namespaces"}, "object": null}));
-        assert_eq!(
-            ask(&gone, "mayday-system"),
-            "kubectl mayday ask -n mayday-system namespace/shop --delete --why \"…\""
-        );
-        assert!(
-            text(&gone, &Circumstances::default())
-                .starts_with("Refused: deletion of namespace/shop is not approved. Ask: ")
-        );
-    }
-
-    #[test]
-    fn a_comma_stands_only_after_the_values_of_a_change() {
-        let first = |edit: Value| {
-            let text = text(&action(edit), &Circumstances::default());
-            text.split_inclusive(". ").next().unwrap_or_default().trim_end().to_owned()
-        };
-        assert_eq!(
-            first(json!({"operation": "CREATE", "oldObject": null})),
-            "Refused: creation of deployment/checkout in shop is not approved."
-        );
-        let restart = json!({"object": {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "t"}},
-            "spec": {"containers": [{"name": "app", "image": "shop/checkout:v1"}]}}}}});
-        assert_eq!(first(restart), "Refused: restart of deployment/checkout in shop is not approved.");
-        let two = json!({"object": {"metadata": {"labels": {"a": "b"}}}});
-        assert!(first(two).ends_with("nothing → b; image of deployment/checkout in shop, shop/checkout:v1 → shop/checkout:v2, are not approved."));
-    }
-
-    #[test]
-    fn every_sentence_begins_with_a_capital_and_no_name_is_changed() {
-        let circumstances = Circumstances { missing: "amir and bea".into(), ..Circumstances::default() };
-        let text = text(&action(json!({})), &circumstances);
-        assert!(text.contains(". To let it pass, amir and bea must approve. Ask: "), "{text}");
-    }
-
-    #[test]
-    fn an_eviction_names_its_budgets_and_the_alternative() {
-        let eviction = action(json!({"operation": "CREATE", "subResource": "eviction", "name": "checkout-1",
-            "kind": {"group": "policy", "kind": "Eviction"}, "resource": {"group": "", "resource": "pods"}, "oldObject": null,
-            "object": {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "checkout-1"}}}));
-        let said = |budget: Budget| {
-            text(&eviction, &Circumstances { budget: Some(budget), ..Circumstances::default() })
-        };
-        let next = "Ask to delete it instead: kubectl mayday ask -n shop pod/checkout-1 --delete --why \"…\"";
-        assert_eq!(
-            said(Budget::Absent),
-            format!(
-                "Refused: eviction of pod/checkout-1 in shop is not approved. No protected PodDisruptionBudget covers the pod. {next}"
-            )
-        );
-        assert_eq!(
-            said(Budget::Exhausted(vec!["checkout".into()])),
-            format!(
-                "Refused: eviction of pod/checkout-1 in shop is not approved. PodDisruptionBudget checkout allows no disruption now. {next}"
-            )
-        );
-    }
-
-    #[test]
-    fn an_action_no_request_can_hold_names_break_glass_only() {
-        let exec = action(json!({"operation": "CONNECT", "subResource": "exec", "name": "checkout-1",
-            "kind": {"group": "", "kind": "PodExecOptions"}, "resource": {"group": "", "resource": "pods"},
-            "oldObject": null, "object": {"apiVersion": "v1", "kind": "PodExecOptions"}}));
-        let circumstances = Circumstances { missing: "amir and bea".into(), ..Circumstances::default() };
-        assert_eq!(
-            text(&exec, &circumstances),
-            "Refused: exec in pod/checkout-1 in shop is not approved. No request can hold it; what cannot wait: \
-             kubectl mayday break-glass -n shop --why \"…\" -- COMMAND"
-        );
-    }
-}
+#[path = "refusal_tests.rs"]
+mod tests;

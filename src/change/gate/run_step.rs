@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::action::Action;
 use crate::api::RunbookRun;
-use crate::api::change_request::Partial;
 use crate::api::runbook_run::{Intent, StepState};
 use crate::change::diff;
 
@@ -40,7 +39,7 @@ pub fn is_announced(run: &RunbookRun, action: &Action, now: Timestamp) -> Result
             && intent.uid == action.uid
             && intent.target.same_object(&action.target)
             && !intent.delta.is_empty()
-            && diff::uncovered(&intent.delta, &action.delta, Partial::Forbidden).is_empty()
+            && diff::difference(&intent.delta, &action.delta).is_none()
     };
     let here = run.metadata.namespace.as_deref() == Some(&action.namespace);
     let caches = !run.spec.dry_run || action.dry_run;

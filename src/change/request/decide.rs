@@ -12,7 +12,7 @@ use crate::api::incident_status::Next;
 use crate::change::approval::Evaluation;
 use crate::change::approval::quorum;
 use crate::change::diff;
-use crate::change::gate::standing;
+use crate::change::gate::{standing, uses};
 use crate::cluster::conditions::{self, set};
 use crate::command::{Command, Verb};
 use crate::text::{cut, instant};
@@ -42,7 +42,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
     let mut status = request.status.clone().unwrap_or_default();
     let generation = request.metadata.generation.unwrap_or_default();
     conditions::ready(&mut status, generation, now, Ok("the request is planned".to_owned()));
-    status.uses = Some(uses(request, &status));
+    status.uses = Some(column(request, &status));
     let is_over = |status: &ChangeRequestStatus, kind| is_true(&status.conditions, kind);
     if is_over(&status, ConditionType::Spent)
         || is_over(&status, ConditionType::Expired)
@@ -85,7 +85,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
     let is_fixed = request.spec.window.as_ref().is_some_and(|window| window.not_after.is_some());
     let ends = (approved.is_some() || is_fixed).then_some(until);
     status.expires_time = ends.map(stored_time);
-    if is_spent(request, &status) {
+    if is_spent(request, &status, live) {
         mark(
             &mut status,
             ConditionType::Spent,
@@ -109,7 +109,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
         .plan
         .iter()
         .enumerate()
-        .filter(|(index, _)| used(&status, *index) < request.spec.max_uses)
+        .filter(|(index, _)| used(request, &status, *index) < request.spec.max_uses)
         .filter_map(|(index, planned)| {
             let is_restart = request.spec.changes.get(index).is_some_and(|change| change.restart.is_some());
             stale(planned, is_restart, live.get(index).unwrap_or(&Live::Unknown))
@@ -194,20 +194,28 @@ fn command(request: &ChangeRequest, verb: Verb) -> Command {
     Command::new(verb).namespace(request.namespace().unwrap_or_default()).on("chg", &request.name_any())
 }
 
-fn used(status: &ChangeRequestStatus, index: usize) -> i32 {
-    let count = status.used.iter().filter(|used| usize::try_from(used.change) == Ok(index)).count();
-    i32::try_from(count).unwrap_or(i32::MAX)
+fn used(request: &ChangeRequest, status: &ChangeRequestStatus, index: usize) -> i32 {
+    i32::try_from(uses::whole(&request.spec, status, index)).unwrap_or(i32::MAX)
 }
 
-fn is_spent(request: &ChangeRequest, status: &ChangeRequestStatus) -> bool {
+/// Whether everything was used as often as approved, and nothing of it is seen not to have been stored, because somebody else
+/// refused the write: that can still be carried out.
+fn is_spent(request: &ChangeRequest, status: &ChangeRequestStatus, live: &[Live]) -> bool {
+    let is_lost = |(index, planned): (usize, &PlannedChange)| {
+        let Some(Live::Object(object)) = live.get(index) else { return false };
+        let last = uses::of_entry(&status.used, index).last();
+        last.is_some_and(|last| uses::was_not_stored(last, planned, Some(object)))
+    };
     !status.plan.is_empty()
-        && (0..status.plan.len()).all(|index| used(status, index) >= request.spec.max_uses)
+        && (0..status.plan.len()).all(|index| used(request, status, index) >= request.spec.max_uses)
+        && !status.plan.iter().enumerate().any(is_lost)
 }
 
-fn uses(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
+fn column(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
     let all =
         i64::from(request.spec.max_uses) * i64::try_from(request.spec.changes.len()).unwrap_or(i64::MAX);
-    format!("{}/{all}", status.used.len())
+    let so_far: i32 = (0..status.plan.len()).map(|index| used(request, status, index)).sum();
+    format!("{so_far}/{all}")
 }
 
 fn stale(planned: &PlannedChange, is_restart: bool, live: &Live) -> Option<String> {
@@ -315,6 +323,22 @@ mod tests {
         let mut spent = request(used_once());
         spent.status = Some(decide(&spent, &approved(), &[], now()).status);
         assert_eq!(state(&spent, &waiting()), RequestState::Spent);
+    }
+
+    // The kind of fault: said although it did not happen. Somebody else refused a write whose use was counted.
+    #[test]
+    fn a_request_is_not_spent_while_its_use_is_seen_not_to_be_stored() {
+        let delta = json!([{"path": IMAGE, "before": "v1", "after": "v2"}]);
+        let mut used = request(used_once());
+        used.status.as_mut().unwrap().used[0].delta = serde_json::from_value(delta).unwrap();
+        let state = |image: &str| {
+            let object = json!({"metadata": {"uid": "du"},
+                "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
+            decide(&used, &approved(), &[Live::Object(object)], now()).status.state
+        };
+        assert_eq!(state("v1"), Some(RequestState::Approved));
+        assert_eq!(state("v2"), Some(RequestState::Spent));
+        assert_eq!(state("v3"), Some(RequestState::Spent), "somebody has changed it since");
     }
 
     #[test]

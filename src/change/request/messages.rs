@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::approval::Decision;
-use crate::api::change_request::{ChangeRequestStatus, RequestState};
+use crate::api::change_request::{ChangeRequestStatus, Partial, RequestState};
 use crate::api::notification::Purpose;
 use crate::api::oncall_rotation::Person;
 use crate::api::{ChangeRequest, Notification};
@@ -185,13 +185,17 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         false => format!(" during {}", incidents.join(", ")),
     };
     let missing = quorum::sentence("", status.missing.as_deref().unwrap_or_default());
+    let parts = match request.spec.partial {
+        Partial::Allowed => "Each of the values may be changed on its own. ",
+        Partial::Forbidden => "",
+    };
     let back = match request.spec.allows_rollback() {
         true => "Taking each use back once would be approved with it. ",
         false => "",
     };
     cut(
         &format!(
-            "{who} asks{during}: {}. Why: {}. {back}{missing}. Look and decide: {}",
+            "{who} asks{during}: {}. Why: {}. {parts}{back}{missing}. Look and decide: {}",
             what(status),
             request.spec.reason,
             command(Verb::Approve, request)
@@ -317,6 +321,17 @@ mod tests {
             "the same keys are the same messages"
         );
         assert!(first[0].1.text.contains("kubectl mayday approve -n shop chg/v2"));
+    }
+
+    #[test]
+    fn approvers_are_told_where_parts_may_be_applied() {
+        let text = |partial: Partial| {
+            let mut request = request();
+            request.spec.partial = partial;
+            waiting(&request, &ChangeRequestStatus::default())
+        };
+        let said = "Each of the values may be changed on its own.";
+        assert!(text(Partial::Allowed).contains(said) && !text(Partial::Forbidden).contains(said));
     }
 
     #[test]

@@ -12,10 +12,11 @@ use crate::api::change_request::{Change, ChangeRequestSpec, Delta, PlannedChange
 use crate::api::common::ObjectRef;
 use crate::change::diff;
 use crate::change::diff::{describe, patch};
+use crate::change::gate::plannable::{NEXT, PLANNER};
 use crate::cluster::Error;
 
-/// The value of a restart in a plan: the time is only known when it happens.
-const AT_THAT_TIME: &str = "the time of the restart";
+/// Maximum number of reads of an object that others keep writing.
+const READS: u32 = 4;
 
 /// Plans every change of a request in a namespace. Only requests in the operator's namespace may have cluster-scoped
 /// targets.
@@ -47,7 +48,10 @@ fn at(index: usize, error: Error) -> Error {
             Error::Terminal(format!("spec.changes[{index}]: {said}; ask for an update of what is there"))
         }
         Error::Api(error) if final_answer => {
-            Error::Terminal(format!("spec.changes[{index}]: {}", crate::cluster::error::chain(&*error)))
+            let said = crate::cluster::error::chain(&*error);
+            let is_right_missing = said.contains(PLANNER) && said.contains(" cannot ");
+            let next = if is_right_missing { format!("; {NEXT}") } else { String::new() };
+            Error::Terminal(format!("spec.changes[{index}]: {said}{next}"))
         }
         Error::Terminal(message) => Error::Terminal(format!("spec.changes[{index}]: {message}")),
         other => other,
@@ -106,28 +110,47 @@ async fn one(
         planned.summary = describe::deletion(&target, place, delete.orphans());
         return Ok(planned);
     }
-    let live = api.get(&target.name).await?;
-    planned.uid = live.uid();
-    let live = serde_json::to_value(live)?;
     planned.operation = "Update".to_owned();
     if change.restart.is_some() {
+        let live = api.get(&target.name).await?;
+        planned.uid = live.uid();
+        let live = serde_json::to_value(live)?;
         let before = diff::value_at(&live, describe::RESTARTED_AT).cloned();
-        planned.delta =
-            vec![Delta { path: describe::RESTARTED_AT.to_owned(), before, after: Some(json!(AT_THAT_TIME)) }];
+        let after = Some(json!(describe::AT_THAT_TIME));
+        planned.delta = vec![Delta { path: describe::RESTARTED_AT.to_owned(), before, after }];
     } else {
-        let params = PatchParams { dry_run: true, ..PatchParams::default() };
-        let patched = api.patch(&target.name, &params, &patch::of(change).map_err(Error::Terminal)?).await?;
-        let patched = serde_json::to_value(patched)?;
+        let (live, patched) = patched(&api, &target.name, change).await?;
+        planned.uid = live.uid();
         let has_status = capabilities.subresources.iter().any(|(resource, _)| resource.plural == "status");
         // A status subresource may change between the two reads, and the patch cannot touch it.
         let diff = if has_status { diff::diff } else { diff::diff_with_status };
-        planned.delta = diff(&live, &patched);
+        planned.delta = diff(&serde_json::to_value(live)?, &serde_json::to_value(patched)?);
         if planned.delta.is_empty() {
             return Err(Error::Terminal(format!("{} is already so: nothing would change", target.display())));
         }
     }
     planned.summary = crate::text::cut(&describe::update(&target, place, &planned.delta), 1000);
     Ok(planned)
+}
+
+/// The object as it is, and as the patch would make it. Both are read again if somebody wrote the object in between, whose
+/// change would otherwise be planned with it.
+async fn patched(
+    api: &Api<DynamicObject>,
+    name: &str,
+    change: &Change,
+) -> Result<(DynamicObject, DynamicObject), Error> {
+    let patch = patch::of(change).map_err(Error::Terminal)?;
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    let mut reads = 0;
+    loop {
+        let live = api.get(name).await?;
+        let patched = api.patch(name, &params, &patch).await?;
+        reads += 1;
+        if reads == READS || live.resource_version() == patched.resource_version() {
+            return Ok((live, patched));
+        }
+    }
 }
 
 /// The target of a change.

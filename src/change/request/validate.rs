@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::ChangePolicy;
 use crate::api::change_request::{Change, ChangeRequestSpec, PatchType, PlannedChange, UpdateChange};
-use crate::change::gate::standing;
+use crate::change::gate::{standing, uses};
 use crate::cluster::workloads;
 use crate::problem::Problem;
 
@@ -97,7 +97,7 @@ pub fn beyond_store(spec: &ChangeRequestSpec, plan: &[PlannedChange]) -> Vec<Pro
         }
     }
     let times = usize::try_from(spec.max_uses).unwrap_or_default();
-    let uses = times.saturating_mul(plan.len());
+    let uses = plan.iter().map(|planned| uses::most(spec, &planned.delta)).fold(0, usize::saturating_add);
     if uses > USES {
         let message =
             format!("{uses} uses in all are more than {USES}: ask for fewer, or for fewer changes at once");
