@@ -91,20 +91,31 @@ pub fn explain(error: &kube::Error, attempt: &Attempt<'_>) -> Failure {
 pub fn explain_status(status: &Status, attempt: &Attempt<'_>) -> Failure {
     let message = status.message.as_str();
     if let Some(webhook) = between(message, "failed calling webhook \"", "\"") {
-        return webhook_is_silent(webhook, attempt);
+        return match is_maydays(webhook) {
+            true => webhook_is_silent(webhook, attempt),
+            false => another_refuses(&format!("the webhook {webhook} does not answer"), message, attempt),
+        };
     }
-    if let Some((_, sentence)) = message.split_once("denied the request: ") {
-        return refused(sentence, attempt);
+    for (start, end) in [
+        ("admission webhook \"", "denied the request: "),
+        ("ValidatingAdmissionPolicy '", " denied request: "),
+    ] {
+        if let Some((_, sentence)) = message.split_once(end) {
+            let name = between(message, start, &start[start.len() - 1..]).unwrap_or_default();
+            return match name.is_empty() || is_maydays(name) {
+                true => refused(sentence, attempt),
+                false => another_refuses(&format!("{name} refuses it"), sentence, attempt),
+            };
+        }
     }
-    if let Some((_, sentence)) = message.split_once(" denied request: ") {
-        return refused(sentence, attempt);
-    }
+    // A missing right names the user; a quota or an admission plugin refuses with the same code.
+    let lacks_a_right = message.contains("User \"") && message.contains(" cannot ");
     match status.code {
         401 => Failure::new(
             "The API server does not know who you are: your credentials are missing or have expired.",
         )
         .then(format!("kubectl auth whoami{}", attempt.flags)),
-        403 => Failure::new(format!(
+        403 if lacks_a_right => Failure::new(format!(
             "Refused: you may not {}. {} The API server says: {}",
             attempt.what,
             who_can_allow(attempt),
@@ -146,6 +157,26 @@ fn refused(text: &str, attempt: &Attempt<'_>) -> Failure {
     } else {
         Failure::new(sentence).then(attempt.next.clone())
     }
+}
+
+/// Whether an admission webhook or policy is one of Mayday's.
+fn is_maydays(name: &str) -> bool {
+    name.ends_with(".mayday.dev") || name.starts_with("mayday-")
+}
+
+/// Another admission webhook or policy of the cluster stands in the way: its own words, and that they are not Mayday's.
+fn another_refuses(who: &str, said: &str, attempt: &Attempt<'_>) -> Failure {
+    Failure::new(format!(
+        "Refused, and not by Mayday: {who}, so you cannot {} now. It says: {}",
+        attempt.what,
+        sentence(said)
+    ))
+    .then(attempt.next.clone())
+}
+
+/// Whether a dry run failed only because a webhook of the cluster cannot try anything.
+pub fn is_without_dry_run(status: &Status) -> bool {
+    status.code == 400 && status.message.contains("does not support dry run")
 }
 
 fn webhook_is_silent(webhook: &str, attempt: &Attempt<'_>) -> Failure {
@@ -239,6 +270,40 @@ mod tests {
         assert!(failure.sentence.contains("webhook guard.mayday.dev"), "{failure}");
         let glass = "kubectl mayday break-glass -n shop --why \"…\" -- COMMAND";
         assert_eq!(failure.next.as_deref(), Some(glass));
+    }
+
+    // The kind of fault: said although it did not happen. What another webhook refuses was laid to Mayday.
+    #[test]
+    fn another_webhook_is_named_and_speaks_for_itself() {
+        let denied = answer(
+            403,
+            "Forbidden",
+            "admission webhook \"images.example.com\" denied the request: unsigned image",
+        );
+        assert_eq!(
+            denied.to_string(),
+            "Refused, and not by Mayday: images.example.com refuses it, so you cannot approve chg/v2 now. It says: unsigned \
+             image.\nNext: kubectl mayday show -n shop chg/v2"
+        );
+        let policy = "deployments.apps \"x\" is forbidden: ValidatingAdmissionPolicy 'limits' with binding 'limits' denied \
+                      request: too many replicas";
+        assert!(answer(422, "Invalid", policy).sentence.contains("not by Mayday: limits refuses it"));
+        let silent =
+            "Internal error occurred: failed calling webhook \"images.example.com\": connection refused";
+        let silent = answer(500, "InternalError", silent);
+        assert!(silent.sentence.contains("the webhook images.example.com does not answer"), "{silent}");
+        assert!(!silent.to_string().contains("break-glass"), "{silent}");
+    }
+
+    #[test]
+    fn a_quota_is_no_missing_right() {
+        let quota = "pods \"x\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3";
+        let failure = answer(403, "Forbidden", quota);
+        assert!(
+            failure.sentence.starts_with("Refused: pods \"x\" is forbidden: exceeded quota"),
+            "{failure}"
+        );
+        assert!(!failure.sentence.contains("ClusterRole"), "{failure}");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use mayday::api::change_request::{Change, CreateChange, PatchType, UpdateChange};
 use mayday::api::common::ObjectRef;
-use mayday::change::diff::patch;
+use mayday::change::diff::server_assigned::LAST_APPLIED;
+use mayday::change::diff::{merge, operations, owned, patch};
 use mayday::change::request::validate::null_in;
 use serde_json::{Value, json};
 
 use super::kinds::knows_strategic_merge;
-use super::merge;
 use crate::client::failure::Failure;
 
 /// Fields of `metadata` that say which object it is, or that the API server writes.
@@ -84,21 +84,23 @@ pub fn update(target: ObjectRef, mut manifest: Value, live: &Value) -> Result<Op
     }
     let by_key = knows_strategic_merge(&target.api_version);
     let wanted = merge::applied(last_applied(live).as_ref(), &manifest, live, by_key);
-    let operations = serde_json::to_value(json_patch::diff(live, &wanted))
-        .map_err(|error| Failure::new(format!("{} cannot be compared: {error}.", target.display())))?;
-    if operations.as_array().is_none_or(Vec::is_empty) {
-        return Ok(None);
-    }
-    let update =
-        UpdateChange { patch_type: PatchType::Json, patch: Some(operations), ..UpdateChange::default() };
-    Ok(Some(Change { target: Some(target), update: Some(update), ..Change::default() }))
+    let operations = operations::between(live, &wanted);
+    Ok((!operations.is_empty()).then(|| by_operations(target, Value::Array(operations))))
 }
 
-/// The last applied manifest, as `kubectl apply` records it. Fields that it has and the new one lacks are
-/// removed.
+fn by_operations(target: ObjectRef, operations: Value) -> Change {
+    let update =
+        UpdateChange { patch_type: PatchType::Json, patch: Some(operations), ..UpdateChange::default() };
+    Change { target: Some(target), update: Some(update), ..Change::default() }
+}
+
+/// The last applied manifest, as `kubectl apply` records it, or what server-side apply has set. Fields that it has and the
+/// new one lacks are removed.
 fn last_applied(live: &Value) -> Option<Value> {
-    let noted = live.pointer("/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration")?;
-    let mut last = serde_json::from_str(noted.as_str()?).ok()?;
+    let mut last = match live.pointer(LAST_APPLIED) {
+        Some(noted) => serde_json::from_str(noted.as_str()?).ok()?,
+        None => owned::last_applied(live)?,
+    };
     keep_content(&mut last);
     Some(last)
 }
@@ -113,28 +115,77 @@ fn keep_content(manifest: &mut Value) {
     }
 }
 
-/// A patch of the existing object: strategic where its kind supports that, a merge patch elsewhere. A field
-/// that is null in it is removed.
-pub fn patch(target: ObjectRef, mut patch: Value) -> Result<Change, Failure> {
+/// A patch of the existing object: a list of operations is a JSON patch; an object is a strategic patch where its kind
+/// supports that, and a merge patch elsewhere. A field that is null in it is removed. With the object as it is, a null within
+/// a list is understood, and of a union only the member of the patch stays, both by a JSON patch of the difference.
+pub fn patch(target: ObjectRef, mut patch: Value, live: Option<&Value>) -> Result<Change, Failure> {
+    let name = target.display();
+    if patch.is_array() {
+        check_operations(&name, &patch, live)?;
+        return Ok(by_operations(target, patch));
+    }
+    let by_key = knows_strategic_merge(&target.api_version);
+    if let Some(live) = live.filter(|_| by_key && patch.is_object() && !has_directive(&patch)) {
+        let wanted = merge::applied(None, &patch, live, by_key);
+        let is_simple = null_in_list(&patch).is_none() && wanted == merge::patched(&patch, live, by_key);
+        let operations = operations::between(live, &wanted);
+        if !is_simple && !operations.is_empty() {
+            return Ok(by_operations(target, Value::Array(operations)));
+        }
+    }
     let remove = patch::take_nulls(&mut patch);
     let is_empty = patch.as_object().is_none_or(serde_json::Map::is_empty);
     if !patch.is_object() || (is_empty && remove.is_empty()) {
         return Err(Failure::usage(format!(
-            "Nothing of {} would change: a patch is an object.",
-            target.display()
+            "Nothing of {name} would change: a patch is an object, or a list of operations."
         )));
     }
     if let Some(place) = null_in(&patch, "patch") {
         return Err(Failure::usage(format!(
-            "{} has a null at {place}, within a list, where it says nothing: leave it out.",
-            target.display()
+            "{name} has a null at {place}, within a list, where it says nothing: leave it out."
         )));
     }
-    let patch_type =
-        if knows_strategic_merge(&target.api_version) { PatchType::Strategic } else { PatchType::Merge };
+    let patch_type = if by_key { PatchType::Strategic } else { PatchType::Merge };
     let patch = (!is_empty).then_some(patch);
     let update = UpdateChange { patch_type, patch, remove, ..UpdateChange::default() };
     Ok(Change { target: Some(target), update: Some(update), ..Change::default() })
+}
+
+/// Checks the operations of a JSON patch, and whether they can be done to the object.
+fn check_operations(name: &str, operations: &Value, live: Option<&Value>) -> Result<(), Failure> {
+    let patch: json_patch::Patch = serde_json::from_value(operations.clone())
+        .map_err(|error| Failure::usage(format!("--patch is no JSON patch: {error}.")))?;
+    if patch.0.is_empty() {
+        return Err(Failure::usage(format!("Nothing of {name} would change: the patch holds no operation.")));
+    }
+    if let Some(place) = null_in(operations, "patch") {
+        return Err(Failure::usage(format!("{name} has a null at {place}: say remove instead.")));
+    }
+    let mut patched = live.cloned();
+    if let Some(Err(error)) = patched.as_mut().map(|object| json_patch::patch(object, &patch)) {
+        return Err(Failure::usage(format!("The patch does not fit {name} as it is: {error}.")));
+    }
+    Ok(())
+}
+
+/// Place of the first null within a list.
+fn null_in_list(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(_) => null_in(value, ""),
+        Value::Object(fields) => fields.values().find_map(null_in_list),
+        _ => None,
+    }
+}
+
+/// Whether a strategic patch holds a directive such as `$patch: delete`, which only the API server carries out.
+fn has_directive(patch: &Value) -> bool {
+    match patch {
+        Value::Array(items) => items.iter().any(has_directive),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name.starts_with('$') || has_directive(value))
+        }
+        _ => false,
+    }
 }
 
 /// The manifest as a new object; in the request's namespace, unless its kind has none.
@@ -204,7 +255,7 @@ mod tests {
     #[test]
     fn a_null_of_a_patch_is_what_goes() {
         let about = || target(&documents(LIMITS, "f").unwrap().remove(0), "shop").unwrap();
-        let asked = |value: Value| patch(about(), value).unwrap().update.unwrap();
+        let asked = |value: Value| patch(about(), value, None).unwrap().update.unwrap();
         let goes = asked(json!({"metadata": {"labels": {"tier": null}}}));
         assert_eq!((goes.patch, goes.remove), (None, vec!["/metadata/labels/tier".to_owned()]));
         let both = asked(json!({"data": {"a": "1", "b": null}}));
@@ -212,7 +263,80 @@ mod tests {
             (both.patch, both.remove),
             (Some(json!({"data": {"a": "1"}})), vec!["/data/b".to_owned()])
         );
-        assert!(patch(about(), json!({"x": [null]})).unwrap_err().sentence.contains("null at patch.x[0]"));
+        assert!(
+            patch(about(), json!({"x": [null]}), None).unwrap_err().sentence.contains("null at patch.x[0]")
+        );
+    }
+
+    // The kind of fault: a printed command does not do what it says. A strategic patch cannot say everything.
+    #[test]
+    fn a_null_in_a_list_and_another_member_of_a_union_become_operations() {
+        let target =
+            || ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "web".into() };
+        let live = json!({"spec": {
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+            "template": {"spec": {"containers": [{"name": "app", "image": "v1", "livenessProbe": {"exec": {}},
+                "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}]}}}});
+        let asked = |value: Value| patch(target(), value, Some(&live)).unwrap().update.unwrap();
+        let container = |rest: Value| {
+            let mut container = json!({"name": "app"});
+            json_patch::merge(&mut container, &rest);
+            json!({"spec": {"template": {"spec": {"containers": [container]}}}})
+        };
+        let place = "/spec/template/spec/containers/0";
+        for (patch, operations) in [
+            (
+                json!({"spec": {"strategy": {"type": "Recreate"}}}),
+                json!([{"op": "remove", "path": "/spec/strategy/rollingUpdate"},
+                    {"op": "replace", "path": "/spec/strategy/type", "value": "Recreate"}]),
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "livenessProbe": null}]}}}}),
+                json!([{"op": "remove", "path": format!("{place}/livenessProbe")}]),
+            ),
+            (
+                container(json!({"env": [{"name": "A", "value": "1"}]})),
+                json!([{"op": "remove", "path": format!("{place}/env/0/valueFrom")},
+                    {"op": "add", "path": format!("{place}/env/0/value"), "value": "1"}]),
+            ),
+        ] {
+            let update = asked(patch);
+            assert_eq!((update.patch_type, update.patch), (PatchType::Json, Some(operations)));
+        }
+        let simple = asked(container(json!({"image": "v2"})));
+        assert_eq!(simple.patch_type, PatchType::Strategic);
+        let directive = asked(container(json!({"env": [{"name": "A", "$patch": "delete"}]})));
+        assert_eq!(directive.patch_type, PatchType::Strategic, "the API server knows what that means");
+    }
+
+    #[test]
+    fn a_list_of_operations_is_a_json_patch_that_fits_the_object() {
+        let about = || target(&documents(LIMITS, "f").unwrap().remove(0), "shop").unwrap();
+        let live = json!({"data": {"a": "1"}});
+        let asked = |value: Value| patch(about(), value, Some(&live));
+        let remove = json!([{"op": "remove", "path": "/data/a"}]);
+        let update = asked(remove.clone()).unwrap().update.unwrap();
+        assert_eq!((update.patch_type, update.patch), (PatchType::Json, Some(remove)));
+        for (wrong, said) in [
+            (json!([]), "holds no operation"),
+            (json!([{"op": "gone"}]), "is no JSON patch"),
+            (json!([{"op": "remove", "path": "/data/b"}]), "does not fit configmap/checkout-limits as it is"),
+            (json!([{"op": "add", "path": "/data/b", "value": null}]), "say remove instead"),
+        ] {
+            let failure = asked(wrong).unwrap_err();
+            assert!(failure.code == 2 && failure.sentence.contains(said), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_field_that_was_applied_by_the_server_removes_it() {
+        let about = || target(&documents(LIMITS, "f").unwrap().remove(0), "shop").unwrap();
+        let manifest = documents(LIMITS, "f").unwrap().remove(0);
+        let managed = json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:data": {"f:maxCart": {}, "f:gone": {}}}}]);
+        let live = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"maxCart": "50", "gone": "x", "else": "y"},
+            "metadata": {"name": "checkout-limits", "managedFields": managed}});
+        let update = update(about(), manifest, &live).unwrap().unwrap().update.unwrap();
+        assert_eq!(update.patch, Some(json!([{"op": "remove", "path": "/data/gone"}])));
     }
 
     #[test]

@@ -6,7 +6,6 @@ pub mod clock;
 pub mod failure;
 pub mod kinds;
 pub mod manifest;
-pub mod merge;
 pub mod session;
 pub mod target;
 pub mod wait;

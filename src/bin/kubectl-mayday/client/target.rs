@@ -81,20 +81,48 @@ pub async fn read(
     resource: &ApiResource,
     capabilities: &ApiCapabilities,
 ) -> Result<Value, Failure> {
-    let objects = api(session, resource, capabilities);
+    let found = api(session, resource, capabilities).get_opt(&target.name).await;
     let what = format!("read {}", target.display());
-    let found = objects.get_opt(&target.name).await;
     let found = found.map_err(|error| explain(&error, &session.attempt(&what, "view")))?;
+    found_or_listed(session, found, target, resource, capabilities).await
+}
+
+/// The same where the person may read it; none otherwise.
+pub async fn read_if_allowed(
+    session: &Session,
+    target: &ObjectRef,
+    resource: &ApiResource,
+    capabilities: &ApiCapabilities,
+) -> Result<Option<Value>, Failure> {
+    match api(session, resource, capabilities).get_opt(&target.name).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => {
+            let what = format!("read {}", target.display());
+            Err(explain(&error, &session.attempt(&what, "view")))
+        }
+        Ok(found) => found_or_listed(session, found, target, resource, capabilities).await.map(Some),
+    }
+}
+
+async fn found_or_listed(
+    session: &Session,
+    found: Option<DynamicObject>,
+    target: &ObjectRef,
+    resource: &ApiResource,
+    capabilities: &ApiCapabilities,
+) -> Result<Value, Failure> {
     match found {
         Some(object) => as_value(&object, &target.display()),
         None => {
-            let others = match objects.list(&ListParams::default().limit(50)).await {
-                Ok(others) => {
-                    names(others.items.iter().filter_map(|object| object.metadata.name.as_deref()), "none")
-                }
-                // Not being allowed to look is not the same as nothing.
-                Err(_) => "not known".to_owned(),
-            };
+            let others =
+                match api(session, resource, capabilities).list(&ListParams::default().limit(50)).await {
+                    Ok(others) => names(
+                        others.items.iter().filter_map(|object| object.metadata.name.as_deref()),
+                        "none",
+                    ),
+                    // Not being allowed to look is not the same as nothing.
+                    Err(_) => "not known".to_owned(),
+                };
             Err(Failure::new(format!(
                 "There is no {} in namespace {}. What there is of its kind: {others}.",
                 target.display(),

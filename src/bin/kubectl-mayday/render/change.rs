@@ -5,6 +5,7 @@ use mayday::api::approval::CountedDecision;
 use mayday::api::change_request::{ChangeRequestStatus, Delta, Partial, PlannedChange, RequestState, Window};
 use mayday::change::diff;
 use mayday::change::diff::describe;
+use mayday::change::gate::uses;
 use serde_json::Value;
 
 use super::{Here, next};
@@ -34,8 +35,7 @@ fn changes(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         // Without a plan the effect is not known, so the text shows the change as it was asked for.
         return format!("Changes, not planned\n{}", indent(&yaml(&request.spec.changes), 2));
     }
-    let used =
-        |index: usize| status.used.iter().filter(|usage| usize::try_from(usage.change) == Ok(index)).count();
+    let used = |index: usize| uses::whole(&request.spec, status, index);
     let numbered = status.plan.iter().enumerate().map(|(index, planned)| {
         let uses = format!("used {} of {}", used(index), request.spec.max_uses);
         format!("{}. {} ({uses})\n{}", index + 1, exact(&planned.summary), indent(&effect(planned), 3))
@@ -62,8 +62,8 @@ fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> 
     let mut lines = vec![format!("When: {}", window(spec.window.as_ref(), status, here))];
     let times = if spec.max_uses == 1 { "once".to_owned() } else { format!("{} times", spec.max_uses) };
     lines.push(format!("How often: each change {times}"));
-    if spec.partial == Partial::Forbidden {
-        lines.push("All of an update at once, or nothing".to_owned());
+    if spec.changes.iter().any(|change| change.update.is_some()) {
+        lines.push(parts(spec.partial).to_owned());
     }
     if !spec.actors.is_empty() {
         let actors = crate::text::names(spec.actors.iter().map(|actor| actor.user.as_str()), "nobody");
@@ -80,6 +80,16 @@ fn terms(request: &ChangeRequest, status: &ChangeRequestStatus, here: &Here) -> 
     lines.extend(status.missing.as_ref().map(|missing| format!("Missing: {missing}")));
     lines.extend(status.digest.as_ref().map(|digest| format!("Digest: {digest}")));
     lines.join("\n")
+}
+
+/// Whether a part of an update may be applied, which who approves it must know.
+pub fn parts(partial: Partial) -> &'static str {
+    match partial {
+        Partial::Forbidden => "Parts: none, all values of an update are changed at once or none is",
+        Partial::Allowed => {
+            "Parts: ALLOWED, each value of an update may be changed on its own and the others left as they are"
+        }
+    }
 }
 
 /// Whether the rollback is approved with it, and where it leads as far as that is planned.
@@ -235,6 +245,18 @@ mod tests {
         let text = describe(&request, &here(&TimeZone::UTC));
         assert!(text.contains("Rollback: approved with it, once for each use"), "{text}");
         assert!(text.contains("window lasts: replicas of deployment/checkout in shop, 8 → 3"), "{text}");
+    }
+
+    #[test]
+    fn an_approver_reads_whether_parts_of_an_update_may_be_applied() {
+        let mut request = request();
+        assert!(!describe(&request, &here(&TimeZone::UTC)).contains("Parts:"), "a scale has no parts");
+        request.spec.changes[0] =
+            Change { scale: None, update: Some(Default::default()), ..request.spec.changes[0].clone() };
+        let said = |request: &ChangeRequest| describe(request, &here(&TimeZone::UTC));
+        assert!(said(&request).contains("Parts: none, all values of an update are changed at once"));
+        request.spec.partial = Partial::Allowed;
+        assert!(said(&request).contains("Parts: ALLOWED, each value of an update may be changed on its own"));
     }
 
     #[test]

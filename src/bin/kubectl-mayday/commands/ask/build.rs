@@ -3,7 +3,7 @@
 use kube::api::ObjectMeta;
 use mayday::api::ChangeRequest;
 use mayday::api::change_request::{
-    Change, ChangeRequestSpec, DeleteChange, PatchType, PropagationPolicy, Rollback, ScaleChange,
+    Change, ChangeRequestSpec, DeleteChange, Partial, PatchType, PropagationPolicy, Rollback, ScaleChange,
     UpdateChange, Window,
 };
 use mayday::api::common::{Empty, NameRef, ObjectRef, UserRef};
@@ -29,6 +29,7 @@ pub fn request(args: &AskArgs, changes: Vec<Change>, namespace: &str, rollback: 
         incident_ref: args.incident.clone().map(|name| NameRef { name }),
         changes,
         window: Some(Window { duration: Some(args.window.clone()), ..Window::default() }),
+        partial: if args.in_parts { Partial::Allowed } else { Partial::Forbidden },
         max_uses: args.uses,
         rollback: (rollback && restorable).then_some(Rollback { restore_previous: Some(Empty {}) }),
         ..ChangeRequestSpec::default()
@@ -38,7 +39,7 @@ pub fn request(args: &AskArgs, changes: Vec<Change>, namespace: &str, rollback: 
     ChangeRequest { metadata, spec, status: None }
 }
 
-/// The changes that the flags ask of one object. `live` is the object, needed for images.
+/// The changes that the flags ask of one object. `live` is the object, needed for images, and for patches of lists.
 pub fn of_target(args: &AskArgs, target: &ObjectRef, live: Option<&Value>) -> Result<Vec<Change>, Failure> {
     let on = |change: Change| Change { target: Some(target.clone()), ..change };
     let mut changes = Vec::new();
@@ -55,7 +56,7 @@ pub fn of_target(args: &AskArgs, target: &ObjectRef, live: Option<&Value>) -> Re
     if let Some(text) = &args.patch {
         let patch = serde_json::from_str(text)
             .map_err(|error| Failure::usage(format!("--patch is no JSON: {error}.")))?;
-        changes.push(manifest::patch(target.clone(), patch)?);
+        changes.push(manifest::patch(target.clone(), patch, live)?);
     }
     if args.delete {
         let propagation_policy = args.orphan.then_some(PropagationPolicy::Orphan);
@@ -194,7 +195,7 @@ mod tests {
             json!({
                 "reason": "release v2",
                 "changes": [{"target": target, "update": {"patchType": "Strategic", "patch": patch}}],
-                "partial": "Allowed",
+                "partial": "Forbidden",
                 "window": {"duration": "1h"},
                 "maxUses": 1,
                 "rollback": {"restorePrevious": {}},

@@ -3,7 +3,7 @@
 mod build;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kube::discovery::Scope;
@@ -40,7 +40,7 @@ pub struct AskArgs {
     /// Restart, as kubectl rollout restart does
     #[arg(long, requires = "target")]
     pub restart: bool,
-    /// A patch as JSON; what is null in it goes
+    /// A patch as JSON: an object, in which what is null goes, or a list of operations (RFC 6902)
     #[arg(long, value_name = "JSON", requires = "target")]
     pub patch: Option<String>,
     /// Delete the object
@@ -49,7 +49,7 @@ pub struct AskArgs {
     /// Leave what belongs to it, as kubectl delete --cascade=orphan does
     #[arg(long, requires = "delete")]
     pub orphan: bool,
-    /// What applying these manifests would change (- for standard input); may be repeated
+    /// What applying these manifests would change: a file, - for standard input, or the JSON itself; may be repeated
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
     /// Why
@@ -58,6 +58,9 @@ pub struct AskArgs {
     /// Name of the request [default: after the change]
     #[arg(long, value_name = "NAME", value_parser = address::change_request)]
     pub name: Option<String>,
+    /// Let each value of an update be used on its own, not only all at once
+    #[arg(long)]
+    pub in_parts: bool,
     /// How long it may be carried out, from the last approval
     #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub window: Duration,
@@ -121,9 +124,10 @@ pub async fn submit(session: &Session, request: ChangeRequest, named: bool) -> R
     confirm(
         session.connection.yes,
         &format!(
-            "This asks for a change in {}:\n{}\n{}",
+            "This asks for a change in {}:\n{}\n{}\n{}",
             session.namespace,
             indent(&yaml(&request), 2),
+            render::change::parts(request.spec.partial),
             render::change::rollback(&request)
         ),
     )?;
@@ -150,10 +154,11 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
     let mut changes = Vec::new();
     if let Some(text) = &args.target {
         let (target, resource, capabilities) = target::resolve(session, text).await?;
-        // Images are the only thing that depends on what is there.
-        let live = match args.image.is_empty() {
-            true => None,
-            false => Some(target::read(session, &target, &resource, &capabilities).await?),
+        // Images and patches of lists depend on what is there.
+        let live = match (args.image.is_empty(), args.patch.is_some()) {
+            (false, _) => Some(target::read(session, &target, &resource, &capabilities).await?),
+            (true, true) => target::read_if_allowed(session, &target, &resource, &capabilities).await?,
+            (true, false) => None,
         };
         let of_target = build::of_target(args, &target, live.as_ref())?;
         if of_target.is_empty() {
@@ -165,7 +170,7 @@ async fn changes(session: &Session, args: &AskArgs) -> Result<Vec<Change>, Failu
         changes.extend(of_target);
     }
     for file in &args.file {
-        for document in manifest::documents(&contents(file)?, &file.display().to_string())? {
+        for document in manifest::documents(&contents(file)?, &named(file))? {
             changes.extend(of_manifest(session, document).await?);
         }
     }
@@ -224,8 +229,20 @@ async fn create(
     }
 }
 
+/// A file as messages name it.
+fn named(file: &Path) -> String {
+    match file.to_str() {
+        Some(text) if text.starts_with('{') => "the manifest behind -f".to_owned(),
+        _ => file.display().to_string(),
+    }
+}
+
 fn contents(file: &PathBuf) -> Result<String, Failure> {
     let mut text = String::new();
+    // A printed command holds the manifest of a new object itself.
+    if let Some(inline) = file.to_str().filter(|text| text.starts_with('{')) {
+        return Ok(inline.to_owned());
+    }
     let read = if file.as_os_str() == "-" {
         std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
     } else {
@@ -237,3 +254,7 @@ fn contents(file: &PathBuf) -> Result<String, Failure> {
 fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+#[path = "printed_tests.rs"]
+mod tests;
