@@ -1,10 +1,14 @@
 //! Changes to protected objects: refused, asked for, approved, used once, and nothing else.
 
 mod approvals;
+mod delta;
 mod entries;
+mod evictions;
+mod exact;
 mod files;
 mod freeze;
 mod glass;
+mod random;
 mod requests;
 pub mod shop;
 mod standing;

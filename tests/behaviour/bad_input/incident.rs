@@ -79,7 +79,7 @@ fn an_incident_is_made_milder_by_nobody_alone() {
                         "kubectl mayday resolve -n {ns} inc/one --outcome false-alarm --reason \"…\" --ask"
                     )
                 }
-                _ => format!("kubectl mayday ask -n {ns} -f FILE"),
+                _ => format!("kubectl mayday ask -n {ns} inc/one --patch '"),
             };
             assert!(said.contains(&format!("Ask: {ask}")), "{said}");
         }

@@ -73,7 +73,9 @@ fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
         for person in [&emil, &admin] {
             let said = patches(person, &shop, &looser).is_refused();
             is_one_sentence(&said, &format!("Refused: this loosens cpol/{policy} ({field}"));
-            assert!(said.contains("Ask: kubectl mayday ask -n mayday-system -f FILE"), "{said}");
+            let ask =
+                format!("Ask: kubectl mayday ask -n mayday-system cpol/{policy} --patch '{{\"spec\":{{");
+            assert!(said.contains(&ask), "{said}");
         }
     }
     let said = emil.types(&format!("kubectl delete cpol/{policy}")).is_refused();
