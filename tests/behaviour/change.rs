@@ -1,6 +1,7 @@
 //! Changes to protected objects: refused, asked for, approved, used once, and nothing else.
 
 mod approvals;
+mod client;
 mod delta;
 mod entries;
 mod evictions;
@@ -8,7 +9,6 @@ mod exact;
 mod files;
 mod freeze;
 mod glass;
-mod random;
 mod requests;
 pub mod shop;
 mod standing;

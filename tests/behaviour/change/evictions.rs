@@ -7,9 +7,9 @@ use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use mayday::change::gate::disruption_budget::Budget;
 use serde_json::{Value, json};
 
-use super::random::{Random, cases, client};
+use super::client::client;
 use super::shop::{GLASS, Shop};
-use crate::support::{Cluster, eventually, fresh};
+use crate::support::{Cluster, Random, cases, eventually, fresh};
 
 /// Number of pods of one round of cases.
 const PODS: usize = 6;
@@ -136,7 +136,7 @@ fn the_answer_of_the_budgets_is_that_of_kubernetes() {
         .passes();
     let (runtime, client) = client(cluster);
     let count = cases(24);
-    let mut random = Random::of("the_answer_of_the_budgets_is_that_of_kubernetes", count);
+    let mut random = Random::seeded();
     let (mut compared, mut rounds) = (0, 0);
     while compared < count {
         compared += runtime.block_on(round(&client, &namespace, &mut random, rounds));
