@@ -73,8 +73,7 @@ fn whom_a_policy_binds_loosens_it_only_with_its_approvals() {
         for person in [&emil, &admin] {
             let said = patches(person, &shop, &looser).is_refused();
             is_one_sentence(&said, &format!("Refused: this loosens cpol/{policy} ({field}"));
-            let ask =
-                format!("Ask: kubectl mayday ask -n mayday-system cpol/{policy} --patch '{{\"spec\":{{");
+            let ask = format!("Ask: kubectl mayday ask -n mayday-system cpol/{policy} --patch '");
             assert!(said.contains(&ask), "{said}");
         }
     }
