@@ -16,8 +16,8 @@ use crate::api::AlertSource;
 use crate::cluster::caches::get;
 use crate::cluster::{Error, SharedContext};
 
-/// How long a batch waits for as many posts as the last one had: senders that were answered together come again
-/// together.
+/// How long a batch waits for as many posts as there were in the last one and beside it: senders that were answered
+/// together come again together.
 const GATHER: Duration = Duration::from_millis(25);
 
 /// What makes observations of a source one outage.
@@ -100,6 +100,12 @@ impl Batches {
         waiting
     }
 
+    /// How many wait.
+    fn waiting(&self, key: &BatchKey) -> usize {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.get(key).map_or(0, |queue| queue.waiting.len())
+    }
+
     /// Waits until so many wait, or for [`GATHER`].
     async fn gather(&self, key: &BatchKey, expected: usize) {
         let enough = async {
@@ -128,12 +134,13 @@ async fn work(batches: Arc<Batches>, context: SharedContext, live: Arc<Live>, ke
         if batch.is_empty() {
             return;
         }
-        expected = batch.len();
+        let answered = batch.len();
         let storing = store(Arc::clone(&context), Arc::clone(&live), key.clone(), batch);
         // A task of its own: should it panic, its senders get an error, and the queue goes on.
         if let Err(error) = tokio::spawn(storing).await {
             tracing::error!(%error, "alerts were not stored");
         }
+        expected = answered + batches.waiting(&key);
     }
 }
 

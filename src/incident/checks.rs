@@ -147,12 +147,11 @@ fn alerts(
 ) -> (CheckResult, String) {
     match staleness::left_out(status, now) {
         LeftOut::None => {}
-        LeftOut::Firing { count, until } => {
+        LeftOut::Firing { until } => {
             *wake = [*wake, Some(until)].into_iter().flatten().min();
-            return (
-                CheckResult::Failing,
-                format!("{count} signals that did not fit into the list fire too"),
-            );
+            // Without their number, so that a storm does not change the words with each alert.
+            let message = "more signals fire than fit into the list; status.signalsLeftOut counts the others";
+            return (CheckResult::Failing, message.to_owned());
         }
         LeftOut::Stale(doubt) => return (CheckResult::Unknown, doubt),
     }

@@ -20,7 +20,7 @@ pub fn stale(
 ) -> (Option<String>, Option<Timestamp>) {
     let mut wake = match left_out(status, now) {
         LeftOut::Stale(message) => return (Some(message), None),
-        LeftOut::Firing { until, .. } => Some(until),
+        LeftOut::Firing { until } => Some(until),
         LeftOut::None => None,
     };
     for signal in firing(status) {
@@ -44,10 +44,8 @@ pub fn all_stale(status: &IncidentStatus, facts: &IncidentFacts, now: Timestamp)
 pub enum LeftOut {
     /// There are none.
     None,
-    /// So many fire, as far as is known, and would be stale at that instant.
+    /// Some fire.
     Firing {
-        /// How many.
-        count: i32,
         /// When they would be stale.
         until: Timestamp,
     },
@@ -58,11 +56,11 @@ pub enum LeftOut {
 /// The firing signals for which the list has no place. Those that are not even tracked by hash would have been repeated,
 /// and found a place, if they still fired; so after the silence they do not count any more.
 pub fn left_out(status: &IncidentStatus, now: Timestamp) -> LeftOut {
-    let count = status.signals_left_out;
-    let Some(seen) = status.left_out_seen_time.as_ref().filter(|_| count > 0) else { return LeftOut::None };
+    let fires = status.signals_left_out > 0;
+    let Some(seen) = status.left_out_seen_time.as_ref().filter(|_| fires) else { return LeftOut::None };
     let until = seen.0.checked_add(MAX_SILENCE).unwrap_or(Timestamp::MAX);
     if until > now {
-        return LeftOut::Firing { count, until };
+        return LeftOut::Firing { until };
     }
     if status.left_out_signals.is_empty() {
         return LeftOut::None;
@@ -147,11 +145,11 @@ mod tests {
             let status = json!({"leftOutSignals": hashes, "signalsLeftOut": count, "leftOutSeenTime": at(60).to_string()});
             left_out(&serde_json::from_value(status).unwrap(), at(now))
         };
-        assert_eq!(left(&["a"], 1, 539), LeftOut::Firing { count: 1, until: at(540) });
+        assert_eq!(left(&["a"], 1, 539), LeftOut::Firing { until: at(540) });
         assert!(
             matches!(left(&["a"], 1, 540), LeftOut::Stale(why) if why.starts_with("1 signals that did not fit"))
         );
-        assert_eq!(left(&[], 1, 539), LeftOut::Firing { count: 1, until: at(540) });
+        assert_eq!(left(&[], 1, 539), LeftOut::Firing { until: at(540) });
         assert_eq!(left(&[], 1, 540), LeftOut::None, "it would have been repeated and found a place");
         assert_eq!(left(&[], 0, 61), LeftOut::None);
     }
