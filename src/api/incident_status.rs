@@ -56,14 +56,14 @@ pub struct IncidentStatus {
     /// Short hashes of the signals that did not fit, in order. Mayday recognises the signals by them when they
     /// clear.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10000), inner(length(max = 16)))]
+    #[schemars(length(max = 2000), inner(length(max = 16)))]
     pub left_out_signals: Vec<String>,
     /// When a source last reported one of those, to the minute.
     pub left_out_seen_time: Option<Time>,
     /// Signals outside the list that cleared a short time ago, in the order of their hashes. Mayday recognises
     /// late messages by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2000))]
+    #[schemars(length(max = 900))]
     pub cleared_signals: Vec<ClearedSignal>,
     /// Result of each check: at most 16 checks that people wrote, or by default one for each affected
     /// workload and one for the alerts; and the question to a person about an outage that only people have reported.

@@ -16,7 +16,7 @@ const MAX_LABELS: usize = 32;
 /// Maximum length of the name and of the value of a label.
 const MAX_LABEL: usize = 253;
 /// Maximum size of all labels of a signal in bytes, so that a full list of signals can be stored.
-const MAX_LABEL_BYTES: usize = 6144;
+const MAX_LABEL_BYTES: usize = 2048;
 
 /// What a source has seen of one thing, before it is assigned to an incident.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,9 +12,9 @@ const MAX_ID: usize = 90;
 /// Maximum number of signals that an incident stores.
 pub const KEPT: usize = 50;
 /// Maximum number of firing signals that are tracked by hash because the list is full.
-pub const LEFT_OUT: usize = 10_000;
+pub const LEFT_OUT: usize = 2_000;
 /// Maximum number of signals outside the list that are remembered after they cleared.
-const CLEARED: usize = 2_000;
+const CLEARED: usize = 900;
 /// How long those are remembered: longer than a sender is late.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 /// Minimum interval between two writes of `lastSeenTime`, so that not every repeat is a write.

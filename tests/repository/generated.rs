@@ -110,7 +110,7 @@ const STATUS: usize = 1 << 20;
 const KEPT_BY_CODE: &[(&str, usize, &str)] = &[
     (
         "Incident.status.signals[].labels",
-        6144 + 32 * 6,
+        2048 + 32 * 6,
         "detect/observation.rs: MAX_LABEL_BYTES, and the quotes",
     ),
     (
