@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::alarm::{self, Alarm};
 use crate::admission::configuration::definition::{self, Definition, Id};
 use crate::admission::configuration::judge::{self, Judgement, judge};
-use crate::admission::configuration::stored::Stored;
+use crate::admission::configuration::stored::{self, Stored};
 use crate::admission::configuration::{compare, emergency, restore, rules};
 use crate::change::gate_state::GateState;
 use crate::cluster::backoff::Backoff;
@@ -199,6 +199,7 @@ impl Keeper {
             // An upgrade says first what will be right.
             self.read_definition().await?;
             (tampered, next) = self.settle_and_fill().await?;
+            tampered = self.confirmed(tampered).await?;
         }
         if !tampered.is_empty() {
             return self.answer(&tampered).await;
@@ -213,6 +214,27 @@ impl Keeper {
         self.written.retain(|_, (_, at)| at.elapsed() < DELIVERY);
         let delivery = (!self.written.is_empty()).then_some(DELIVERY);
         Ok(next.into_iter().chain(delivery).min())
+    }
+
+    /// Those that are changed live as well. A watch that is late still shows what was there before a write of this
+    /// process; nobody is accused of that.
+    async fn confirmed(&mut self, tampered: Vec<Tampered>) -> Result<Vec<Tampered>, Error> {
+        let wanted = self.wanted().unwrap_or_default();
+        let mut confirmed = Vec::new();
+        for (id, _) in tampered {
+            let Some(wanted) = wanted.get(&id) else { continue };
+            let live = stored::live(&self.context.client, &id).await?;
+            let value = live.as_ref().and_then(|object| serde_json::to_value(object).ok());
+            match (judge(value.as_ref(), wanted, self.settled.get(&id)), live) {
+                (Judgement::Changed(found), _) => confirmed.push((id, Some(compare::text(&found)))),
+                (Judgement::Missing, _) => confirmed.push((id, None)),
+                (Judgement::Right | Judgement::Due, Some(live)) => {
+                    self.written.insert(id, (live, Instant::now()));
+                }
+                (Judgement::Right | Judgement::Due, None) => {}
+            }
+        }
+        Ok(confirmed)
     }
 
     async fn read_definition(&mut self) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 
 use super::definition::{Id, Kind};
+use crate::cluster::Error;
 use crate::cluster::client::WATCH;
 
 /// How the names of the chart's objects begin. Nothing is kept of others.
@@ -30,6 +31,15 @@ pub fn resource(kind: Kind) -> ApiResource {
         _ => format!("{}s", kind.lower()),
     };
     ApiResource::from_gvk_with_plural(&gvk, &plural)
+}
+
+/// The object as the API server has it now; `None` if it is not there.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn live(client: &Client, id: &Id) -> Result<Option<DynamicObject>, Error> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(id.kind));
+    Ok(api.get_opt(&id.name).await?)
 }
 
 impl Stored {

@@ -142,13 +142,15 @@ pub fn delete(old: &ChangeRequest, facts: &Facts<'_>) -> Ruling {
     })
 }
 
-/// The state of a request that lets nothing through any more, not even a rollback; `None` while it does.
+/// The state of a request that lets nothing through any more, not even a rollback; `None` while it does. A stale one
+/// does again once its target is as it was.
 fn lets_nothing_through(request: &ChangeRequest) -> Option<RequestState> {
     let status = request.status.as_ref()?;
     let may_be_rolled_back = request.spec.allows_rollback()
         && !status.used.is_empty()
-        && matches!(status.state, Some(RequestState::Spent | RequestState::Stale));
-    status.state.filter(|state| state.is_over() && !may_be_rolled_back)
+        && status.state == Some(RequestState::Spent);
+    let is_stale = status.state == Some(RequestState::Stale);
+    status.state.filter(|state| state.is_over() && !may_be_rolled_back && !is_stale)
 }
 
 fn is_concerned(request: &ChangeRequest, facts: &Facts<'_>) -> bool {
@@ -316,11 +318,9 @@ mod tests {
                 assert!(message.contains(&format!("is {state} and lets nothing through")), "{message}");
             }
         }
-        for state in ["Spent", "Stale"] {
-            assert_eq!(withdraws(state, with.clone()), Ruling::Allow, "a rollback is ended");
-            assert!(refusal(withdraws(state, without.clone())).contains("kubectl mayday show -n shop chg/"));
-        }
-        for state in ["Planning", "Waiting", "Approved"] {
+        assert_eq!(withdraws("Spent", with.clone()), Ruling::Allow, "a rollback is ended");
+        assert!(refusal(withdraws("Spent", without.clone())).contains("kubectl mayday show -n shop chg/"));
+        for state in ["Planning", "Waiting", "Approved", "Stale"] {
             assert_eq!(withdraws(state, without.clone()), Ruling::Allow, "{state}");
         }
     }

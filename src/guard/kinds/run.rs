@@ -119,10 +119,11 @@ fn never_runs(runbook: &Runbook, is_governed: bool) -> Option<String> {
     if Some(status.observed_generation) != runbook.metadata.generation {
         return None;
     }
-    if let Some(ready) =
-        find(&status.conditions, ConditionType::Ready).filter(|ready| ready.status == "False")
+    // What only waits, such as for its ServiceAccount, becomes Ready without an edit.
+    if let Some(stalled) =
+        find(&status.conditions, ConditionType::Stalled).filter(|stalled| stalled.status == "True")
     {
-        return Some(format!("it is not Ready: {}", ready.message));
+        return Some(format!("it is not Ready: {}", stalled.message));
     }
     let approved =
         find(&status.conditions, ConditionType::Approved).filter(|approved| approved.status == "False")?;
@@ -245,7 +246,8 @@ mod tests {
         let said = |kind: &str, reason: &str, generation: i64, is_governed: bool| {
             let mut runbook = runbook();
             runbook.metadata.generation = Some(generation);
-            let condition = json!({"type": kind, "status": "False", "reason": reason, "message": "why.",
+            let status = if kind == "Stalled" { "True" } else { "False" };
+            let condition = json!({"type": kind, "status": status, "reason": reason, "message": "why.",
                 "lastTransitionTime": "2026-11-22T14:00:00Z"});
             runbook.status = from_value(json!({"observedGeneration": 1, "conditions": [condition]})).unwrap();
             let caller = Caller { user: "emil".into(), direct: true, ..Caller::default() };
@@ -253,10 +255,12 @@ mod tests {
             let facts = Facts { caller: &caller, by_operator: false, runbook, incident: None, is_governed };
             create(&run("emil", json!({})), &facts)
         };
-        let message = refusal(said("Ready", "NotImplemented", 1, true));
+        let message = refusal(said("Stalled", "NotImplemented", 1, true));
         let show = "kubectl mayday show -n shop rb/scale-checkout";
         assert_eq!(message, format!("Refused: rb/scale-checkout cannot run: it is not Ready: why: {show}"));
-        assert_eq!(said("Ready", "NotImplemented", 2, true), Ruling::Allow, "it was changed since");
+        assert_eq!(said("Stalled", "NotImplemented", 2, true), Ruling::Allow, "it was changed since");
+        let waits = said("Ready", "ServiceAccountMissing", 1, true);
+        assert_eq!(waits, Ruling::Allow, "the account may come");
         assert_eq!(said("Approved", "ApprovalMissing", 1, true), Ruling::Allow, "it waits");
         refusal(said("Approved", "ApprovalMissing", 1, false));
         refusal(said("Approved", "Rejected", 1, true));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{is_one_sentence, namespace, stored, told};
+use crate::change::shop::Shop;
 use crate::support::Cluster;
 
 /// A Runbook that is in order, with changes to its spec.
@@ -125,8 +126,9 @@ fn told_with(what: &str, words: &str) -> String {
 
 #[test]
 fn a_run_of_what_was_made_a_moment_ago_is_started() {
-    let admin = Cluster::shared().admin();
-    let namespace = namespace();
+    // Without a policy nobody could approve it, and the run would be refused.
+    let shop = Shop::open();
+    let (admin, namespace) = (shop.admin(), &shop.namespace);
     let incident = stored("Incident", "now", json!({"title": "nobody can pay", "severity": "SEV3"}));
     let run = json!({"runbookRef": {"name": "restart"}, "incidentRef": {"name": "now"}, "dryRun": true});
     let items = [runbook(&json!({})), incident, stored("RunbookRun", "now", run)];
