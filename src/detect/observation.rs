@@ -62,7 +62,7 @@ impl Observation {
     }
 }
 
-/// Labels within their bounds: 32, first those that are wanted and then the others by name, each value on one line, 6 KiB
+/// Labels within their bounds: 32, first those that are wanted and then the others by name, each value on one line, 2 KiB
 /// in all. A value is cut to 253 bytes, a wanted one to 253 characters, of which a Runbook may name all.
 fn bounded_labels(labels: &BTreeMap<String, String>, wanted: &BTreeSet<String>) -> BTreeMap<String, String> {
     let (first, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(name, _)| wanted.contains(*name));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use futures::{Stream, StreamExt};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -39,7 +39,9 @@ pub fn resource(kind: Kind) -> ApiResource {
 /// When it cannot be read.
 pub async fn live(client: &Client, id: &Id) -> Result<Option<DynamicObject>, Error> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(id.kind));
-    Ok(api.get_opt(&id.name).await?)
+    // A list, for which the operator has the right already.
+    let one = ListParams::default().fields(&format!("metadata.name={}", id.name));
+    Ok(api.list(&one).await?.items.pop())
 }
 
 impl Stored {
