@@ -75,7 +75,7 @@ pub fn detail(text: &str) {
     }
 }
 
-/// A message that arrived; the short story shows a text once, whoever else receives it.
+/// A message that arrived. The short story shows a text once, although several people receive it.
 pub fn message(whom: &str, text: &str) {
     detail(&format!("    {text}"));
     let is_new = {

@@ -89,7 +89,7 @@ async fn record(context: SharedContext, before: Arc<ChangePolicy>, change: Unaut
         tracing::warn!(policy = before.name_any(), "the write by break-glass was not stored");
         return;
     }
-    // Those that it protected before are concerned, whatever it protects now.
+    // The write concerns the namespaces that the policy protected before it.
     let namespaces = policy::namespaces(&before, &context.config.namespace);
     unauthorized::alarm(&context, &before, &namespaces, &change, Timestamp::now()).await;
 }

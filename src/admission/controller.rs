@@ -25,7 +25,7 @@ use crate::admission::configuration::stored::{self, Stored};
 use crate::admission::configuration::{compare, emergency, restore, rules};
 use crate::change::gate_state::GateState;
 use crate::cluster::backoff::Backoff;
-use crate::cluster::caches::Kind;
+use crate::cluster::caches::{Kind, version};
 use crate::cluster::error::chain;
 use crate::cluster::{Error, SharedContext};
 use crate::webhook::certificates::store::CertificateStore;
@@ -171,7 +171,7 @@ impl Keeper {
         let written =
             self.written.get(id).filter(|(_, at)| at.elapsed() < DELIVERY).map(|(object, _)| object);
         let is_newer = |written: &&DynamicObject| {
-            watched.as_ref().is_none_or(|watched| version(written) > version(watched))
+            watched.as_ref().is_none_or(|watched| version(*written) > version(&**watched))
         };
         written.filter(is_newer).cloned().or_else(|| watched.map(|watched| (*watched).clone()))
     }
@@ -216,8 +216,8 @@ impl Keeper {
         Ok(next.into_iter().chain(delivery).min())
     }
 
-    /// Those that are changed live as well. A watch that is late still shows what was there before a write of this
-    /// process; nobody is accused of that.
+    /// Those that are changed live as well. A late watch still shows the state before a write of this process, which is
+    /// no change by somebody else.
     async fn confirmed(&mut self, tampered: Vec<Tampered>) -> Result<Vec<Tampered>, Error> {
         let wanted = self.wanted().unwrap_or_default();
         let mut confirmed = Vec::new();
@@ -373,9 +373,4 @@ impl Keeper {
         }
         failed.map(|()| next)
     }
-}
-
-/// The version of an object, as a number.
-fn version(object: &DynamicObject) -> u64 {
-    object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }

@@ -50,6 +50,13 @@ pub struct OnCallRotationSpec {
     pub escalation: Option<Escalation>,
 }
 
+impl OnCallRotationSpec {
+    /// The person with this Kubernetes user, if the rotation says how to reach them.
+    pub fn reachable(&self, user: &str) -> Option<&Person> {
+        self.people.iter().find(|person| person.user == user && !person.contacts.is_empty())
+    }
+}
+
 /// One person and how to reach them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Person {

@@ -178,6 +178,11 @@ where
     store.get(&ObjectRef::new(name).within(namespace))
 }
 
+/// The version of an object as a number, of which the greater one is newer; `None` if it has none.
+pub fn version<K: ResourceExt>(object: &K) -> Option<u64> {
+    object.resource_version()?.parse().ok()
+}
+
 /// The cluster-scoped object with this name.
 pub fn get_cluster<K>(store: &Store<K>, name: &str) -> Option<Arc<K>>
 where

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use crate::api::Incident;
+use crate::cluster::caches::version;
 
 /// How long a state that was read or written live is good for a decision that writes nothing. A watch that hangs is
 /// noticed after this time.
@@ -46,10 +47,10 @@ impl Live {
 
 /// The newer of two states of an incident; the live one if that cannot be told.
 pub fn newer(live: Arc<Incident>, cached: Option<&Arc<Incident>>) -> Arc<Incident> {
-    let version =
-        |incident: &Incident| incident.resource_version().and_then(|version| version.parse::<u64>().ok());
     match cached {
-        Some(cached) if cached.uid() == live.uid() && version(cached) > version(&live) => Arc::clone(cached),
+        Some(cached) if cached.uid() == live.uid() && version(&**cached) > version(&*live) => {
+            Arc::clone(cached)
+        }
         _ => live,
     }
 }

@@ -110,6 +110,23 @@ mod tests {
     use super::*;
     use crate::incident::signals::KEPT;
 
+    impl Observation {
+        /// `CheckoutDown`, which fires since a second of 1970.
+        pub fn firing(start: i64) -> Observation {
+            Observation {
+                id: "f".into(),
+                name: "CheckoutDown".into(),
+                summary: Some("does not answer".into()),
+                severity: Severity::Sev2,
+                start: Timestamp::from_second(start).unwrap(),
+                end: None,
+                labels: BTreeMap::new(),
+                object: None,
+                group: "g".into(),
+            }
+        }
+    }
+
     #[test]
     fn hostile_labels_are_cut_and_flattened() {
         let labels: BTreeMap<String, String> = (0..200)

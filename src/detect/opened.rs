@@ -59,7 +59,6 @@ mod tests {
     use super::*;
     use crate::api::common::Severity;
     use serde_json::{Value, json};
-    use std::collections::BTreeMap;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -71,24 +70,10 @@ mod tests {
         AlertSource::new("am", serde_json::from_value(whole).unwrap())
     }
 
-    fn firing(start: i64) -> Observation {
-        Observation {
-            id: "f".into(),
-            name: "CheckoutDown".into(),
-            summary: Some("does not answer".into()),
-            severity: Severity::Sev2,
-            start: at(start),
-            end: None,
-            labels: BTreeMap::new(),
-            object: None,
-            group: "g".into(),
-        }
-    }
-
     #[test]
     fn the_incident_says_what_is_out_since_when_and_how_it_was_found() {
-        let worse = Observation { severity: Severity::Sev1, ..firing(12) };
-        let seen = [firing(10), worse];
+        let worse = Observation { severity: Severity::Sev1, ..Observation::firing(12) };
+        let seen = [Observation::firing(10), worse];
         let service = BusinessService::new("checkout", Default::default());
         let spec = opened(&source(json!({})), Some(&service), &seen[0], seen.iter(), at(30));
         assert_eq!((spec.title.as_str(), spec.severity), ("checkout is down", Severity::Sev1));
@@ -97,7 +82,7 @@ mod tests {
         assert_eq!(spec.service_refs[0].name, "checkout");
         let alone = opened(&source(json!({"title": " \n"})), None, &seen[0], seen.iter(), at(30));
         assert_eq!(alone.title, "does not answer");
-        let ahead = [firing(99)];
+        let ahead = [Observation::firing(99)];
         let spec = opened(&source(json!({})), None, &ahead[0], ahead.iter(), at(30));
         assert_eq!(spec.start_time.unwrap().0, at(30), "a clock that is ahead");
     }

@@ -353,20 +353,6 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn firing(start: i64) -> Observation {
-        Observation {
-            id: "f".into(),
-            name: "CheckoutDown".into(),
-            summary: Some("does not answer".into()),
-            severity: Severity::Sev2,
-            start: at(start),
-            end: None,
-            labels: BTreeMap::new(),
-            object: None,
-            group: "g".into(),
-        }
-    }
-
     fn merging() -> Merging {
         Merging { source: "am".to_owned(), late: SignedDuration::from_secs(60), wanted: BTreeSet::new() }
     }
@@ -375,13 +361,17 @@ mod tests {
     fn a_known_signal_is_no_news() {
         let mut status = IncidentStatus::default();
         let mut merges = |seen: Observation, second| merging().merge(&mut status, &[&seen], at(second));
-        assert_eq!(merges(firing(10), 10), Some(Some(Severity::Sev2)));
-        assert_eq!(merges(firing(10), 20), None);
-        assert_eq!(merges(firing(10), 90), Some(None), "the lead may have lowered it since");
-        assert_eq!(merges(Observation { end: Some(at(95)), ..firing(10) }, 95), Some(None));
-        assert_eq!(merges(firing(10), 96), Some(None), "a late repeat of what has cleared is only noted");
-        assert_eq!(merges(firing(97), 97), Some(Some(Severity::Sev2)), "it fires again");
-        let worse = Observation { severity: Severity::Sev1, ..firing(97) };
+        assert_eq!(merges(Observation::firing(10), 10), Some(Some(Severity::Sev2)));
+        assert_eq!(merges(Observation::firing(10), 20), None);
+        assert_eq!(merges(Observation::firing(10), 90), Some(None), "the lead may have lowered it since");
+        assert_eq!(merges(Observation { end: Some(at(95)), ..Observation::firing(10) }, 95), Some(None));
+        assert_eq!(
+            merges(Observation::firing(10), 96),
+            Some(None),
+            "a late repeat of what has cleared is only noted"
+        );
+        assert_eq!(merges(Observation::firing(97), 97), Some(Some(Severity::Sev2)), "it fires again");
+        let worse = Observation { severity: Severity::Sev1, ..Observation::firing(97) };
         assert_eq!(merges(worse.clone(), 98), Some(Some(Severity::Sev1)));
         assert_eq!(merges(worse, 99), None);
     }
@@ -398,19 +388,23 @@ mod tests {
             "startTime": at(10).to_string(), "lastSeenTime": at(99).to_string()}]});
         for known in [json!({}), fires] {
             let mut status = status(known);
-            assert!(merging().merge(&mut status, &[&firing(10)], at(98)).is_some());
+            assert!(merging().merge(&mut status, &[&Observation::firing(10)], at(98)).is_some());
             assert_eq!(status.signals[0].last_seen_time.0, at(100));
         }
         let mut ended = status(json!({}));
         assert_eq!(
-            merging().merge(&mut ended, &[&Observation { end: Some(at(101)), ..firing(10) }], at(101)),
+            merging().merge(
+                &mut ended,
+                &[&Observation { end: Some(at(101)), ..Observation::firing(10) }],
+                at(101)
+            ),
             None
         );
     }
 
     #[test]
     fn observations_that_are_stored_are_taken_off_the_list() {
-        let all = [firing(1), firing(1), firing(1)];
+        let all = [Observation::firing(1), Observation::firing(1), Observation::firing(1)];
         let seen: Vec<&Observation> = all.iter().collect();
         let rest = without(seen.clone(), &[seen[1]]);
         assert!(rest.len() == 2 && std::ptr::eq(rest[0], seen[0]) && std::ptr::eq(rest[1], seen[2]));

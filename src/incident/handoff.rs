@@ -7,6 +7,7 @@ use super::facts::IncidentFacts;
 use crate::api::Incident;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::notification::Purpose;
+use crate::api::oncall_rotation::Person;
 use crate::command::{Command, Verb};
 use crate::incident::announcements;
 use crate::notify::message::Message;
@@ -27,8 +28,11 @@ pub fn pending(incident: &Incident, status: &IncidentStatus) -> Option<(String, 
 
 /// Whether a rotation says how the user is reached.
 pub fn is_reachable(user: &str, facts: &IncidentFacts) -> bool {
-    let mut people = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people);
-    people.any(|person| person.user == user && !person.contacts.is_empty())
+    reachable(user, facts).is_some()
+}
+
+fn reachable<'a>(user: &str, facts: &'a IncidentFacts) -> Option<&'a Person> {
+    facts.rotations.iter().find_map(|rotation| rotation.spec.reachable(user))
 }
 
 /// Adds one page for the person who is named, if a rotation says how they are reached.
@@ -40,10 +44,7 @@ pub fn page(
     now: Timestamp,
 ) {
     let Some((lead, named)) = pending(incident, status) else { return };
-    let mut people = facts.rotations.iter().flat_map(|rotation| &rotation.spec.people);
-    let Some(person) = people.find(|person| person.user == named && !person.contacts.is_empty()) else {
-        return;
-    };
+    let Some(person) = reachable(&named, facts) else { return };
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
     let claim = Command::new(Verb::Lead).namespace(namespace).on("inc", &name);
     let text = format!(

@@ -113,11 +113,16 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    /// `status.next.command` of an object, once it has that verb.
+    /// `status.next.command` of an object of the shop, once it has that verb.
     #[track_caller]
     fn next(&self, what: &str, verb: &str) -> String {
+        self.next_in("shop", what, verb)
+    }
+
+    #[track_caller]
+    fn next_in(&self, namespace: &str, what: &str, verb: &str) -> String {
         eventually(&format!("the next command of {what} is {verb}"), || {
-            let object = self.shop.admin.reads(&format!("{what} -n shop"));
+            let object = self.shop.admin.reads(&format!("{what} -n {namespace}"));
             let command = object["status"]["next"]["command"].as_str()?.to_owned();
             command.starts_with(&format!("{PROGRAM} {verb} ")).then_some(command)
         })
@@ -308,15 +313,8 @@ impl Story<'_> {
             {title: Odd, severity: SEV2, impact: Some, returnToService: {stableFor: 1s, checks: [{name: never, \
             condition: {target: {apiVersion: apps/v1, kind: Deployment, name: none}, type: Available, status: 'True'}}]}}}";
         admin.pipes(incident, "kubectl create -f -").passes();
-        let next = |verb: &str| {
-            eventually(&format!("the next command is {verb}"), || {
-                let object = admin.reads("inc/odd -n bare");
-                let command = object["status"]["next"]["command"].as_str()?.to_owned();
-                command.starts_with(&format!("{PROGRAM} {verb} ")).then_some(command)
-            })
-        };
-        desk.follows(admin, &next("ack"), "ack");
-        desk.follows(admin, &next("resolve"), "resolve --outcome");
+        desk.follows(admin, &self.next_in("bare", "inc/odd", "ack"), "ack");
+        desk.follows(admin, &self.next_in("bare", "inc/odd", "resolve"), "resolve --outcome");
         let seen = eventually("nothing is open there", || {
             let seen = admin.types("kubectl mayday show -n bare").passes();
             seen.contains("--all-namespaces").then_some(seen)

@@ -1,5 +1,5 @@
-//! Compares an admission object as it is stored with what it should be: every field that decides, whatever the API server
-//! has filled in as a default. Pure.
+//! Compares an admission object as it is stored with what it should be: every field that decides. Defaults that the API
+//! server has filled in are no difference. Pure.
 
 use std::collections::BTreeMap;
 

@@ -14,7 +14,7 @@ use crate::text::{flat, instant};
 pub enum Judgement {
     /// It is as it should be.
     Right,
-    /// Policies, certificates or the chart have changed since it was right; nobody else wrote it.
+    /// Policies, certificates or the chart have changed since it was right, and no other client wrote it.
     Due,
     /// Somebody else changed it: how.
     Changed(Vec<String>),

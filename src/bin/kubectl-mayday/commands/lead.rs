@@ -83,8 +83,8 @@ pub async fn run(session: &Session, args: LeadArgs) -> Result<(), Failure> {
 /// Who tells the nominee. A name that no rotation knows may be mistyped.
 fn told(rotations: &[OnCallRotation], user: &str) -> String {
     let mut people = rotations.iter().flat_map(|rotation| &rotation.spec.people);
-    let known = people.clone().any(|person| person.user == user);
-    let is_reachable = people.any(|person| person.user == user && !person.contacts.is_empty());
+    let known = people.any(|person| person.user == user);
+    let is_reachable = rotations.iter().any(|rotation| rotation.spec.reachable(user).is_some());
     match (known, is_reachable) {
         (_, true) => "Mayday pages them.".to_owned(),
         (true, false) => "No rotation says how to page them: tell them.".to_owned(),

@@ -152,22 +152,11 @@ mod tests {
             "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
             "delta": [{"path": "/spec/image", "before": "shop/checkout", "after": "shop/\u{441}heckout"}]}]});
         request.status = Some(serde_json::from_value(status).unwrap());
-        let shown = describe(&request, &here(&TimeZone::UTC));
+        let shown = describe(&request, &Here::in_the_shop(&TimeZone::UTC));
         assert_eq!(shown.lines().filter(|line| line.starts_with("Changes")).count(), 1, "{shown}");
         assert!(shown.contains("  |   1. nothing⟨U+202E⟩"), "{shown}");
         assert!(shown.contains("\"shop/checkout\" → \"shop/⟨U+0441⟩heckout\""), "{shown}");
         assert!(shown.contains("1. image ⟨U+0441⟩heckout"), "{shown}");
-    }
-
-    fn here(zone: &TimeZone) -> Here<'_> {
-        Here {
-            namespace: "shop",
-            flags: "",
-            zone,
-            now: "2026-11-22T02:16:10Z".parse().unwrap(),
-            all: false,
-            width: None,
-        }
     }
 
     fn request() -> ChangeRequest {
@@ -210,7 +199,7 @@ mod tests {
 
     #[test]
     fn shows_the_exact_effect_and_who_is_missing() {
-        let text = describe(&request(), &here(&TimeZone::UTC));
+        let text = describe(&request(), &Here::in_the_shop(&TimeZone::UTC));
         for expected in [
             "chg/checkout-sale in shop: the sale starts at noon\n  Waiting, asked by emil",
             "1. replicas of deployment/checkout in shop: 3 → 8 (used 0 of 1)",
@@ -231,18 +220,20 @@ mod tests {
         )
         .unwrap();
         let said = "When: from 2026-11-23 02:00:00 UTC until 2026-11-23 04:00:00 UTC\n";
-        assert!(describe(&request, &here(&TimeZone::UTC)).contains(said));
+        assert!(describe(&request, &Here::in_the_shop(&TimeZone::UTC)).contains(said));
         request.status.as_mut().unwrap().expires_time =
             request.spec.window.as_ref().unwrap().not_after.clone();
-        assert!(describe(&request, &here(&TimeZone::UTC)).contains(said));
+        assert!(describe(&request, &Here::in_the_shop(&TimeZone::UTC)).contains(said));
     }
 
     #[test]
     fn the_rollback_is_said_plainly_whether_it_is_approved_or_not() {
         let mut request = request();
-        assert!(describe(&request, &here(&TimeZone::UTC)).contains("Rollback: not approved with it"));
+        assert!(
+            describe(&request, &Here::in_the_shop(&TimeZone::UTC)).contains("Rollback: not approved with it")
+        );
         request.spec.rollback = Some(Rollback { restore_previous: Some(Empty {}) });
-        let text = describe(&request, &here(&TimeZone::UTC));
+        let text = describe(&request, &Here::in_the_shop(&TimeZone::UTC));
         assert!(text.contains("Rollback: approved with it, once for each use"), "{text}");
         assert!(text.contains("window lasts: replicas of deployment/checkout in shop, 8 → 3"), "{text}");
     }
@@ -250,10 +241,13 @@ mod tests {
     #[test]
     fn an_approver_reads_whether_parts_of_an_update_may_be_applied() {
         let mut request = request();
-        assert!(!describe(&request, &here(&TimeZone::UTC)).contains("Parts:"), "a scale has no parts");
+        assert!(
+            !describe(&request, &Here::in_the_shop(&TimeZone::UTC)).contains("Parts:"),
+            "a scale has no parts"
+        );
         request.spec.changes[0] =
             Change { scale: None, update: Some(Default::default()), ..request.spec.changes[0].clone() };
-        let said = |request: &ChangeRequest| describe(request, &here(&TimeZone::UTC));
+        let said = |request: &ChangeRequest| describe(request, &Here::in_the_shop(&TimeZone::UTC));
         assert!(said(&request).contains("Parts: none, all values of an update are changed at once"));
         request.spec.partial = Partial::Allowed;
         assert!(said(&request).contains("Parts: ALLOWED, each value of an update may be changed on its own"));
@@ -262,7 +256,7 @@ mod tests {
     #[test]
     fn a_request_without_a_plan_shows_the_changes_asked_for() {
         let request = ChangeRequest { status: None, ..request() };
-        let text = describe(&request, &here(&TimeZone::UTC));
+        let text = describe(&request, &Here::in_the_shop(&TimeZone::UTC));
         assert!(text.contains("not planned"), "{text}");
         assert!(text.contains("replicas: 8"), "{text}");
     }

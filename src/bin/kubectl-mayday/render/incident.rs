@@ -212,14 +212,7 @@ mod tests {
     #[test]
     fn the_text_of_an_incident_says_what_is_next_and_how() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        let here = Here {
-            namespace: "shop",
-            flags: "",
-            zone: &zone,
-            now: "2026-11-22T02:16:10Z".parse().unwrap(),
-            all: false,
-            width: None,
-        };
+        let here = Here::in_the_shop(&zone);
         let spec =
             RunbookSpec { instructions: Some("1. Restart it.\n2. Watch.\n".into()), ..Default::default() };
         let text = describe(&incident(), &[Runbook::new("restart-checkout", spec)], &[], &here);

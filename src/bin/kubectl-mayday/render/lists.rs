@@ -117,8 +117,7 @@ mod tests {
     #[test]
     fn a_narrow_terminal_gets_a_block_for_each_object() {
         let zone = TimeZone::UTC;
-        let now = "2026-11-22T02:16:10Z".parse().unwrap();
-        let here = Here { namespace: "shop", flags: "", zone: &zone, now, all: true, width: Some(44) };
+        let here = Here { all: true, width: Some(44), ..Here::in_the_shop(&zone) };
         let incident: Incident = serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Incident",
             "metadata": {"name": "checkout-x7k2p", "namespace": "shop"}, "spec": {"title": "checkout is down", "severity": "SEV2"},
             "status": {"state": "Open", "waitingOn": "emil: acknowledge", "startTime": "2026-11-22T02:04:10Z"}}))

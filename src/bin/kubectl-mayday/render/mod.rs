@@ -109,9 +109,12 @@ mod tests {
     use mayday::api::incident::IncidentSpec;
     use mayday::api::incident_status::{IncidentState, IncidentStatus, Stamped};
 
-    fn here(zone: &TimeZone) -> Here<'_> {
-        let now = "2026-11-22T02:16:10Z".parse().unwrap();
-        Here { namespace: "shop", flags: "", zone, now, all: false, width: None }
+    impl<'a> Here<'a> {
+        /// The shop at the minute of the tests' objects.
+        pub fn in_the_shop(zone: &'a TimeZone) -> Here<'a> {
+            let now = "2026-11-22T02:16:10Z".parse().unwrap();
+            Here { namespace: "shop", flags: "", zone, now, all: false, width: None }
+        }
     }
 
     #[test]
@@ -129,7 +132,7 @@ mod tests {
         });
         let mut closed = Incident::new("checkout-aaaaa", spec);
         closed.status = Some(IncidentStatus { state: Some(IncidentState::Closed), ..Default::default() });
-        let text = open(&[open_one, closed], &[], &[], &here(&TimeZone::UTC));
+        let text = open(&[open_one, closed], &[], &[], &Here::in_the_shop(&TimeZone::UTC));
         assert_eq!(text.lines().count(), 2, "{text}");
         let row: Vec<&str> = text.lines().nth(1).unwrap().split("   ").map(str::trim).collect();
         let expected = [
@@ -147,10 +150,10 @@ mod tests {
     #[test]
     fn an_incident_nobody_has_looked_at_is_open() {
         let incident = Incident::new("checkout-x7k2p", IncidentSpec::default());
-        assert!(open(&[incident], &[], &[], &here(&TimeZone::UTC)).contains("checkout-x7k2p"));
+        assert!(open(&[incident], &[], &[], &Here::in_the_shop(&TimeZone::UTC)).contains("checkout-x7k2p"));
         let nothing =
             "No incident is open in namespace shop.\n\nEvery namespace: kubectl mayday show --all-namespaces";
-        assert_eq!(open(&[], &[], &[], &here(&TimeZone::UTC)), nothing);
+        assert_eq!(open(&[], &[], &[], &Here::in_the_shop(&TimeZone::UTC)), nothing);
     }
 
     #[test]
@@ -161,7 +164,7 @@ mod tests {
             command: Some("kubectl mayday ack".into()),
         };
         let zone = TimeZone::UTC;
-        let here = Here { flags: " --context staging", ..here(&zone) };
+        let here = Here { flags: " --context staging", ..Here::in_the_shop(&zone) };
         assert_eq!(
             next(Some(&said), false, &here),
             "Next: emil: acknowledge\n  kubectl mayday ack --context staging"

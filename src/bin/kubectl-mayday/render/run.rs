@@ -83,14 +83,7 @@ mod tests {
     #[test]
     fn a_waiting_step_shows_how_to_answer() {
         let zone = TimeZone::UTC;
-        let here = Here {
-            namespace: "shop",
-            flags: "",
-            zone: &zone,
-            now: "2026-11-22T02:16:10Z".parse().unwrap(),
-            all: false,
-            width: None,
-        };
+        let here = Here::in_the_shop(&zone);
         let spec =
             RunbookRunSpec { runbook_ref: NameRef { name: "scale-checkout".into() }, ..Default::default() };
         let mut run = RunbookRun::new("scale-checkout-abcde", spec);
@@ -111,14 +104,7 @@ mod tests {
     #[test]
     fn the_values_that_an_approval_of_it_binds_are_shown() {
         let zone = TimeZone::UTC;
-        let here = Here {
-            namespace: "shop",
-            flags: "",
-            zone: &zone,
-            now: "2026-11-22T02:16:10Z".parse().unwrap(),
-            all: false,
-            width: None,
-        };
+        let here = Here::in_the_shop(&zone);
         let spec = RunbookRunSpec {
             runbook_ref: NameRef { name: "scale-checkout".into() },
             parameters: vec![

@@ -56,14 +56,7 @@ mod tests {
     #[test]
     fn an_unapproved_runbook_says_who_acts_next() {
         let zone = TimeZone::UTC;
-        let here = Here {
-            namespace: "shop",
-            flags: "",
-            zone: &zone,
-            now: "2026-11-22T02:16:10Z".parse().unwrap(),
-            all: false,
-            width: None,
-        };
+        let here = Here::in_the_shop(&zone);
         let spec = RunbookSpec { service_account_name: "checkout-runbooks".into(), ..Default::default() };
         let text = describe(&Runbook::new("restart-checkout", spec), &here);
         assert!(text.contains("acts as ServiceAccount checkout-runbooks"), "{text}");
