@@ -166,16 +166,25 @@ impl Incident {
     /// The commitment of the current lead; `None` if nobody leads, or nobody has claimed the lead since the last
     /// relapse.
     pub fn current_lead(&self) -> Option<&Commitment> {
+        self.lead_by(self.status.as_ref())
+    }
+
+    fn lead_by(&self, status: Option<&IncidentStatus>) -> Option<&Commitment> {
         let claim = self.spec.roles.as_ref()?.lead.as_ref()?;
-        let lapsed = self.status.as_ref().and_then(|status| status.lapsed_lead.as_ref());
+        let lapsed = status.and_then(|status| status.lapsed_lead.as_ref());
         lapsed.is_none_or(|lapsed| !claim.repeats(lapsed)).then_some(claim)
     }
 
     /// Whom the current lead has named as the next one; `None` once a relapse or another lead has ended that.
     pub fn nominee(&self) -> Option<&str> {
-        let lead = self.current_lead()?;
+        self.nominee_by(self.status.as_ref())
+    }
+
+    /// The same according to a status that is not stored yet.
+    pub fn nominee_by(&self, status: Option<&IncidentStatus>) -> Option<&str> {
+        let lead = self.lead_by(status)?;
         let named = self.spec.roles.as_ref()?.nominated_lead.as_ref()?;
-        let lapsed = self.status.as_ref().and_then(|status| status.lapsed_nomination.as_ref());
+        let lapsed = status.and_then(|status| status.lapsed_nomination.as_ref());
         // Said before this lead claimed: it was said by another one, and the status may not hold that yet.
         let is_older = named.time.as_ref().zip(lead.time.as_ref()).is_some_and(|(said, led)| said.0 < led.0);
         let is_ended = is_older || lapsed.is_some_and(|lapsed| named.repeats(lapsed));

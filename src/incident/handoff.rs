@@ -21,8 +21,7 @@ const TITLE: usize = 300;
 /// Who leads, and whom they have named as the next lead, until that person claims it.
 pub fn pending(incident: &Incident, status: &IncidentStatus) -> Option<(String, String)> {
     let lead = status.lead.as_ref()?.user.clone();
-    let known = Incident { status: Some(status.clone()), ..incident.clone() };
-    let named = known.nominee().filter(|named| *named != lead)?.to_owned();
+    let named = incident.nominee_by(Some(status)).filter(|named| *named != lead)?.to_owned();
     Some((lead, named))
 }
 

@@ -134,8 +134,7 @@ pub fn record(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentS
 fn tell(incident: &Incident, status: &mut IncidentStatus, now: Timestamp) {
     let roles = incident.spec.roles.clone().unwrap_or_default();
     let lead = status.lead.as_ref().map_or(PEOPLE, |lead| &lead.user).to_owned();
-    let known = Incident { status: Some(status.clone()), ..incident.clone() };
-    if let Some(user) = known.nominee() {
+    if let Some(user) = incident.nominee_by(Some(status)) {
         let time = roles.nominated_lead.and_then(|named| named.time).map(|time| time.0.to_string());
         let key = format!("nominee/{lead}/{user}/{}", time.unwrap_or_default());
         chronicle::once(status, &key, now, &lead, &format!("names {user} as the next lead"));
