@@ -8,6 +8,7 @@
 mod attribution;
 mod baseline;
 mod managed_fields;
+mod period;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use crate::api::common::{ObjectRef, stored_time};
 use crate::change::diff::digest;
 use crate::change::drift::attribution::Difference;
 use crate::change::drift::baseline::Baseline;
+use crate::change::drift::period::{ONE_BY_ONE, Period};
 use crate::change::drift::scan::Kind;
 use crate::change::gate::unauthorized;
 use crate::change::gate_state::{GateState, Opening};
@@ -45,10 +47,6 @@ const HOLD: Duration = Duration::from_secs(2);
 const WHILE_OPEN: Duration = Duration::from_secs(3);
 /// How long the API servers may take to heed a configuration that is right again.
 const AFTER_CLOSING: SignedDuration = SignedDuration::from_secs(3);
-/// Times in `managedFields` have whole seconds, and the gate was open a moment before that was seen.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// Maximum number of differences in a namespace that are announced one by one; more are announced together.
-const ONE_BY_ONE: usize = 5;
 /// Maximum number of watched changes handled together.
 const BURST: usize = 1024;
 
@@ -206,37 +204,6 @@ impl Follower {
     }
 }
 
-/// The time in which a change was not judged by the gate.
-#[derive(Clone, Debug)]
-enum Period {
-    /// Mayday did not run.
-    Stopped,
-    /// The gate was open.
-    Open {
-        /// From when on.
-        since: Timestamp,
-    },
-}
-
-impl Period {
-    /// Whether a difference may be of this time. Without the time of its last write it may.
-    fn may_hold(&self, difference: &Difference<'_>) -> bool {
-        match (self, &difference.last) {
-            (Period::Open { since }, Some(last)) => {
-                last.time >= since.saturating_sub(SLACK).unwrap_or(*since)
-            }
-            _ => true,
-        }
-    }
-
-    fn words(&self) -> &'static str {
-        match self {
-            Period::Stopped => "while Mayday did not run",
-            Period::Open { .. } => "while the change gate was open",
-        }
-    }
-}
-
 /// Places of the changes that must be followed at once.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Touched<'a> {
@@ -360,7 +327,7 @@ async fn update(
     Ok(())
 }
 
-/// Announces the kinds whose definition was deleted, and with it all their objects in a namespace, of which nobody is asked.
+/// Announces the kinds whose definition was deleted, and with it all their objects in a namespace, which no admission review sees.
 /// The baseline forgets them.
 async fn report_lost_kinds(
     context: &Context,
@@ -455,7 +422,7 @@ async fn announce_all(
         let policies = policy::covering(&policies, namespace, &context.config.namespace);
         let itself =
             ObjectRef { api_version: "v1".into(), kind: "Namespace".into(), name: namespace.to_owned() };
-        return announce(context, namespace, itself, summary(&differences, namespace, period), &policies)
+        return announce(context, namespace, itself, period.summary(&differences, namespace), &policies)
             .await;
     }
     for difference in differences {
@@ -465,19 +432,6 @@ async fn announce_all(
         announce(context, namespace, difference.target, what, &protecting).await?;
     }
     Ok(())
-}
-
-/// Many differences in one text.
-fn summary(differences: &[Difference<'_>], namespace: &str, period: &Period) -> String {
-    let first: Vec<String> =
-        differences.iter().take(ONE_BY_ONE).map(|difference| difference.target.display()).collect();
-    format!(
-        "{} objects were changed in {namespace} {}: {} and {} more",
-        differences.len(),
-        period.words(),
-        first.join(", "),
-        differences.len() - first.len()
-    )
 }
 
 /// Records one unauthorized change in these policies, with its messages.
