@@ -113,7 +113,7 @@ names! {
         Accepted,
         /// Ready, Active, Receiving: a field is set that this version does not act on.
         NotImplemented,
-        /// Ready, Covered: the spec contradicts itself or a limit, in a way that the schema cannot refuse.
+        /// Ready, Covered, Active: the spec contradicts itself or a limit, in a way that the schema cannot refuse.
         Invalid,
         /// Ready of a ChangeRequest: the API server refused the dry run of a change.
         CannotPlan,
@@ -129,7 +129,8 @@ names! {
         CredentialUnusable,
         /// Ready of a NotificationChannel: no member is set that selects the kind of channel.
         NoMember,
-        /// Ready of a BusinessService: a rotation or channel that it names does not exist.
+        /// Ready of a BusinessService: a rotation or channel that it names does not exist. Ready of a Freeze: its policy
+        /// does not exist.
         NotFound,
         /// Ready of a Runbook: its ServiceAccount does not exist.
         ServiceAccountMissing,
@@ -172,11 +173,11 @@ names! {
         NotProved,
 
         // Active.
-        /// Active: the time of the override has not begun.
+        /// Active: the time of the override, or the next one of the freeze, has not begun.
         Scheduled,
-        /// Active: the override is in force.
+        /// Active: it is in force.
         Active,
-        /// Active: the time of the override has passed. Resolved: the outage is over.
+        /// Active: its time has passed. Resolved: the outage is over.
         Over,
         /// Active of an OnCallOverride: the same people are on duty with and without it.
         ChangesNothing,
@@ -228,6 +229,8 @@ names! {
         AccountNotUsable,
         /// Blocked: a policy does not allow such runs.
         NotAllowed,
+        /// Blocked: a Freeze stops automation until a time, and the run began by itself.
+        Frozen,
         /// Blocked: the Runbook has reached `limits.runs`.
         LimitReached,
         /// Blocked: the cooldown of the Runbook has not passed.

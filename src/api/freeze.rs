@@ -36,16 +36,19 @@ use super::oncall_rotation::Weekday;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
-    printcolumn(name = "Until", type_ = "string", json_path = ".spec.endTime")
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextStartTime"),
+    printcolumn(name = "Until", type_ = "string", json_path = ".status.untilTime"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason", priority = 1)
 )]
 #[x_kube(validation = (
     "has(self.schedule) ? (!has(self.startTime) && !has(self.endTime)) : has(self.endTime)",
     "set endTime (and startTime, if it does not begin at once), or schedule"
 ))]
 #[x_kube(validation = (
-    "!has(self.startTime) || !has(self.endTime) || timestamp(self.startTime) < timestamp(self.endTime)",
+    "!has(self.endTime) || timestamp(self.endTime) > (has(self.startTime) ? timestamp(self.startTime) : timestamp('1970-01-01T00:00:00Z'))",
     "endTime must be after startTime"
 ))]
+#[x_kube(validation = ("self.stops.size() < 2 || self.stops[0] != self.stops[1]", "stops must name each half once"))]
 pub struct FreezeSpec {
     /// The ChangePolicy whose scope is frozen.
     pub policy_ref: NameRef,
@@ -68,16 +71,24 @@ pub struct FreezeSpec {
 pub enum Stops {
     /// A change needs a lead and a peer.
     Changes,
-    /// No run starts by itself.
+    /// No run starts by itself, and one that did acts no further.
     Automation,
 }
 
 /// A freeze that repeats every week.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "self.from.day != self.until.day || self.from.time != self.until.time",
+    "from and until must differ: a freeze without an end is not a weekly one"
+))]
+#[x_kube(validation = (
+    "self.timeZone != 'Local' && timestamp('2026-01-01T00:00:00Z').getFullYear(self.timeZone) > 0",
+    "timeZone must be an IANA time zone, such as Europe/Berlin"
+))]
 pub struct FreezeSchedule {
     /// IANA time zone of both times: `Europe/Berlin`.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z]"))]
     pub time_zone: String,
     /// When the freeze begins.
     pub from: WeeklyTime,
@@ -110,8 +121,12 @@ pub struct FreezeStatus {
     /// What it stops, in words: `Changes, Automation`.
     #[schemars(length(max = 63))]
     pub stops: Option<String>,
+    /// When the freeze begins next; absent if it never does again.
+    pub next_start_time: Option<Time>,
     /// When the freeze ends; while it is not active, when the next one ends.
     pub until_time: Option<Time>,
+    /// Start of the latest period that was announced ahead, by the Event FreezeAnnounced.
+    pub announced_time: Option<Time>,
 }
 
 crate::conditioned!(FreezeStatus);

@@ -6,6 +6,7 @@ pub mod approval;
 pub mod controllers;
 pub mod diff;
 pub mod drift;
+pub mod freeze;
 pub mod gate;
 pub mod gate_state;
 pub mod policy;

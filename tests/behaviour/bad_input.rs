@@ -12,6 +12,8 @@
 //! | a Runbook or a run with an unknown parameter; two members in a step; CEL that does not compile; no ServiceAccount named | `bad_input::runbook::a_runbook_that_could_not_act_is_refused_with_what_and_where` |
 //! | a Runbook whose ServiceAccount is not there | `bad_input::runbook::a_runbook_whose_service_account_is_not_there_waits_for_it_and_says_how` |
 //! | an unknown time zone | `bad_input::rotation::with_an_unknown_time_zone_the_person_whom_a_level_names_is_paged` |
+//! | a freeze with equal or unreadable times, an unknown time zone, nothing or one thing twice to stop | `bad_input::freeze::a_freeze_whose_times_mean_nothing_is_refused_with_what_and_where` |
+//! | a freeze of a policy that does not exist | `bad_input::freeze::a_freeze_of_a_policy_that_is_not_there_says_so` |
 //! | an unknown person, in a turn or an override | `bad_input::rotation::an_unknown_person_is_named_and_the_lower_layer_stays_on_duty` |
 //! | a request with no changes, a wildcard or foreign-namespace target, a window beyond the limit, a null in a patch, Secret data | `change::requests::an_invalid_request_is_refused_and_not_stored` |
 //! | a request for a target that is not there, or belongs to no namespace; of more values or bytes than can be kept | `change::requests::a_request_whose_target_cannot_be_changed_from_here_is_never_approvable` |
@@ -31,6 +33,7 @@
 //! | a policy naming a namespace that does not exist | `bad_input::policy::a_namespace_that_does_not_exist_is_said_and_the_others_are_protected` |
 //! | a policy loosened by whom it binds; an approved loosening | `bad_input::policy::whom_a_policy_binds_loosens_it_only_with_its_approvals` |
 
+mod freeze;
 mod incident;
 mod policy;
 mod rotation;

@@ -11,6 +11,7 @@ use crate::support::{Cluster, Person, condition, eventually, root, sample};
 /// Objects that are `Ready`.
 const READY: &[&str] = &[
     "cpol/production",
+    "frz/year-end",
     "oncall/crisis-leads",
     "oncall/payments",
     "oncall/second-approvers",
@@ -25,7 +26,6 @@ const READY: &[&str] = &[
 
 /// Objects that are not `Ready`, and the field that this version does not act on.
 const NOT_YET: &[(&str, &str)] = &[
-    ("frz/year-end", "spec.stops"),
     ("chan/oncall-mail", "spec.email"),
     ("asrc/nightly-export", "spec.heartbeat"),
     ("asrc/checkout-queue", "spec.query"),

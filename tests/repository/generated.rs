@@ -46,7 +46,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("ChangeRequest", "State, Missing, Requester, Uses, Age"),
     ("Approval", "Subject, Decision, By, Counted, Age"),
     ("ChangePolicy", "Enforcement, Enforced, Ready, Incidents, Age"),
-    ("Freeze", "Policy, Stops, Active, Ready, Until"),
+    ("Freeze", "Policy, Stops, Active, Ready, Next, Until"),
     ("OnCallRotation", "Ready, On-Duty, Until, Next, Age"),
     ("OnCallOverride", "Rotation, Who, Ready, Start, End, State"),
     ("NotificationChannel", "Type, Delivering, Ready, Last-Sent, Age"),

@@ -22,6 +22,7 @@ const ENDS: &[&str] = &[
     "change/controllers/request.rs",
     "change/drift/mod.rs",
     "change/drift/scan.rs",
+    "change/freeze/live.rs",
     "change/gate/enforcement.rs",
     "change/gate/exemptions.rs",
     "change/gate/lookup.rs",

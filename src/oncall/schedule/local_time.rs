@@ -103,6 +103,16 @@ impl LocalClock {
         }
     }
 
+    /// The last instant at which a local time is reached: the second of two, or the end of the gap. `None` outside the
+    /// years of jiff.
+    pub fn last(&self, reading: WallClock) -> Option<Timestamp> {
+        let local = reading.civil()?;
+        match self.zone.to_ambiguous_timestamp(local).offset() {
+            AmbiguousOffset::Fold { after, .. } => after.to_timestamp(local).ok(),
+            _ => self.first(reading),
+        }
+    }
+
     /// How often a local time exists.
     pub fn existence(&self, local: DateTime) -> Existence {
         match self.zone.to_ambiguous_timestamp(local).offset() {

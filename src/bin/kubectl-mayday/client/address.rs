@@ -75,6 +75,25 @@ fn name_of(kind: Kind, text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of a policy: `cpol/NAME`, or `NAME` alone.
+pub fn policy(text: &str) -> Result<String, String> {
+    cluster_wide(&["cpol", "changepolicy", "changepolicies"], text)
+}
+
+/// The name of a freeze: `frz/NAME`, or `NAME` alone.
+pub fn freeze(text: &str) -> Result<String, String> {
+    cluster_wide(&["frz", "freeze", "freezes"], text)
+}
+
+fn cluster_wide(words: &[&str], text: &str) -> Result<String, String> {
+    let Some((kind, name)) = text.split_once('/') else { return checked_name(text) };
+    let kind = kind.strip_suffix(".mayday.dev").unwrap_or(kind).to_ascii_lowercase();
+    match words.contains(&kind.as_str()) {
+        true => checked_name(name),
+        false => Err(format!("{text} is of another kind: write {}/NAME", words.first().unwrap_or(&""))),
+    }
+}
+
 /// A name that an object may have.
 ///
 /// # Errors
@@ -112,5 +131,8 @@ mod tests {
     fn a_name_alone_is_enough_where_the_kind_is_clear() {
         assert_eq!(incident("checkout-x7k2p"), Ok("checkout-x7k2p".into()));
         assert_eq!(runbook("rb/restart"), Ok("restart".into()));
+        assert_eq!(policy("cpol/production"), Ok("production".into()));
+        assert_eq!(freeze("freezes.mayday.dev/sale"), Ok("sale".into()));
+        assert!(freeze("cpol/sale").unwrap_err().contains("write frz/NAME"));
     }
 }

@@ -34,6 +34,18 @@ pub fn next(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
     Ok(time)
 }
 
+/// The end of a length of time from now: `30m`, `1h30m`, `2d`.
+///
+/// # Errors
+/// When it is no length of time, or nothing.
+pub fn within(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
+    let length = length(text).filter(|length| *length > SignedDuration::ZERO);
+    let end = length.and_then(|length| now.timestamp().checked_add(length).ok());
+    end.ok_or_else(|| {
+        Failure::usage(format!("{flag} {text:?} is no length of time: write one such as 30m, 2h or 2d."))
+    })
+}
+
 /// A length of time as Kubernetes writes it, and days: `30m`, `1h30m`, `90d`.
 fn length(text: &str) -> Option<SignedDuration> {
     if let Some(days) = text.strip_suffix('d') {
@@ -99,6 +111,14 @@ mod tests {
         assert_eq!(by("00:05"), "2026-11-22T23:05:00Z");
         assert_eq!([since("30m"), by("30m")], ["2026-11-21T22:40:00Z", "2026-11-21T23:40:00Z"]);
         assert_eq!([since("1h30m"), by("2d")], ["2026-11-21T21:40:00Z", "2026-11-23T23:10:00Z"]);
+    }
+
+    #[test]
+    fn a_length_of_time_ends_later_than_now() {
+        assert_eq!(within("--for", "2h", &now()).unwrap().to_string(), "2026-11-22T01:10:00Z");
+        for text in ["0s", "00:40", "2", "-2h", "soon"] {
+            assert_eq!(within("--for", text, &now()).unwrap_err().code, 2, "{text}");
+        }
     }
 
     #[test]

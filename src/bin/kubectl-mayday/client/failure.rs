@@ -72,6 +72,8 @@ pub mod role {
     pub const VIEWER: &str = "mayday-viewer";
     pub const RESPONDER: &str = "mayday-responder";
     pub const APPROVER: &str = "mayday-approver";
+    /// Bound cluster-wide: a freeze belongs to no namespace.
+    pub const FREEZER: &str = "mayday-freezer";
 }
 
 /// A failed request as a sentence and the next command.
@@ -141,6 +143,9 @@ pub fn explain_status(status: &Status, attempt: &Attempt<'_>) -> Failure {
 
 fn who_can_allow(attempt: &Attempt<'_>) -> String {
     match attempt.role {
+        Some(role @ role::FREEZER) => {
+            format!("Whoever administers the cluster can bind you to {role} by a ClusterRoleBinding.")
+        }
         Some(role) => {
             format!("Whoever administers {} can bind you to the ClusterRole {role}.", attempt.namespace)
         }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod append;
 pub mod clock;
+pub mod cluster_wide;
 pub mod failure;
 pub mod kinds;
 pub mod manifest;

@@ -45,6 +45,10 @@ pub enum Command {
     Withdraw(crate::commands::withdraw::WithdrawArgs),
     /// Stop a run before its next act
     Cancel(crate::commands::cancel::CancelArgs),
+    /// Stop the line: changes, automation or both, until a time
+    Freeze(crate::commands::freeze::FreezeArgs),
+    /// Lift a freeze
+    Unfreeze(crate::commands::unfreeze::UnfreezeArgs),
     /// Say that an outage is over, and how
     Resolve(crate::commands::resolve::ResolveArgs),
     /// Print the outage report

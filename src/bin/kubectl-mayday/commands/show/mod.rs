@@ -1,6 +1,7 @@
 //! `show`: where something stands, who must do what next, and with which command.
 
 mod found;
+mod frozen;
 mod overview;
 mod watch;
 

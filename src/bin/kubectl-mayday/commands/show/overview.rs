@@ -3,7 +3,7 @@
 use mayday::api::{ChangeRequest, Incident, Runbook, RunbookRun};
 use serde_json::Value;
 
-use super::View;
+use super::{View, frozen};
 use crate::client::address::Kind;
 use crate::client::failure::Failure;
 use crate::client::session::{Named, Session};
@@ -22,7 +22,11 @@ pub async fn open(session: &Session, view: &View) -> Result<String, Failure> {
         session.is_a_namespace().await?;
     }
     let Some(format) = view.output else {
-        return Ok(render::open(&incidents, &requests, &runs, &Here { all, ..Here::of(session) }));
+        let open = render::open(&incidents, &requests, &runs, &Here { all, ..Here::of(session) });
+        return Ok(match frozen::text(session, all).await {
+            Some(frozen) => format!("{frozen}\n\n{open}"),
+            None => open,
+        });
     };
     let mut items: Vec<Value> =
         incidents.iter().filter(|incident| incident.is_open()).map(value::<Incident>).collect();
