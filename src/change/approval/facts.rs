@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kube::api::Api;
 
 use crate::api::{Approval, BusinessService, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallRotation};
+use crate::change::freeze::live;
 use crate::change::policy;
 use crate::change::stamps;
 use crate::cluster::caches::{in_namespace, list_live};
@@ -36,7 +37,7 @@ impl Facts {
     pub fn cached(context: &Context, namespace: &str) -> Facts {
         let incidents = context.caches.incidents.state();
         let approvals = stamps::counting(&context.stamps, in_namespace(&context.caches.approvals, namespace));
-        Facts::with(context, namespace, incidents, approvals)
+        Facts::with(context, namespace, incidents, approvals, context.caches.freezes.state())
     }
 
     fn with(
@@ -44,10 +45,11 @@ impl Facts {
         namespace: &str,
         incidents: Vec<Arc<Incident>>,
         approvals: Vec<Arc<Approval>>,
+        freezes: Vec<Arc<Freeze>>,
     ) -> Facts {
         Facts {
             policies: context.caches.policies.state(),
-            freezes: context.caches.freezes.state(),
+            freezes,
             incidents,
             services: in_namespace(&context.caches.services, namespace),
             rotations: in_namespace(&context.caches.rotations, namespace),
@@ -57,7 +59,8 @@ impl Facts {
     }
 }
 
-/// [`Facts`] in which everything that can revoke an approval, approvals and incidents, was read from the API server.
+/// [`Facts`] in which everything that can revoke an approval, approvals, incidents and freezes, was read from the API
+/// server.
 #[derive(Clone, Debug)]
 pub struct LiveFacts(Facts);
 
@@ -84,7 +87,8 @@ impl LiveFacts {
             };
             incidents.extend(list_live::<Incident>(api, &context.caches.incidents).await?);
         }
-        Ok(LiveFacts(Facts::with(context, namespace, incidents, approvals)))
+        let freezes = live::list(&context.client).await?;
+        Ok(LiveFacts(Facts::with(context, namespace, incidents, approvals, freezes)))
     }
 
     /// The facts.

@@ -3,6 +3,7 @@
 pub mod approvers;
 pub mod binding;
 pub mod facts;
+pub mod missing;
 pub mod quorum;
 pub mod unproven_resolution;
 
@@ -14,11 +15,13 @@ use kube::ResourceExt;
 use super::policy;
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::ChangePolicySpec;
+use crate::api::freeze::Stops;
 use crate::api::{Approval, ChangePolicy, ChangeRequest};
 use crate::change::approval::binding::Binding;
 use crate::change::approval::facts::Facts;
 use crate::change::approval::quorum::{Names, Outcome, Rules, Subject};
 use crate::change::diff::digest;
+use crate::change::freeze::in_force::{self, InForce};
 
 /// How the approvals of a request stand.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,15 +34,28 @@ pub struct Evaluation {
     pub policies: Vec<String>,
     /// People by name.
     pub names: Names,
+    /// The freezes of changes in force over it. While an incident binds they change nothing.
+    pub freezes: Vec<InForce>,
+    /// When the next such freeze begins or ends.
+    pub next_edge: Option<Timestamp>,
+}
+
+impl Evaluation {
+    /// The freeze of changes for which a lead must approve, the one that ends last. An incident that binds has a lead of
+    /// its own.
+    pub fn freeze(&self) -> Option<&InForce> {
+        self.freezes.last().filter(|_| self.bindings.is_empty())
+    }
 }
 
 /// Evaluates the approvals of a planned request under the policies over its targets and the incidents that bind. A request
 /// without a plan, or whose digest is not that of its content, is never approved.
 pub fn evaluate(request: &ChangeRequest, facts: &Facts, now: Timestamp) -> Evaluation {
-    let grounds = Grounds::of(request, facts);
+    let grounds = Grounds::of(request, facts, now);
     let outcome = quorum::evaluate(&subject(request), &grounds.rules(), &facts.approvals, now);
     let policies = grounds.policies.iter().map(|policy| policy.name_any()).collect();
-    Evaluation { outcome, policies, bindings: grounds.bindings, names: grounds.names }
+    let Grounds { bindings, names, freezes, next_edge, .. } = grounds;
+    Evaluation { outcome, policies, bindings, names, freezes, next_edge }
 }
 
 /// Whether one approval counts for a request.
@@ -52,7 +68,7 @@ pub fn counts(
     facts: &Facts,
     now: Timestamp,
 ) -> Result<(), quorum::NotCounted> {
-    let grounds = Grounds::of(request, facts);
+    let grounds = Grounds::of(request, facts, now);
     quorum::counts(approval, &subject(request), &grounds.rules(), now).map(|_| ())
 }
 
@@ -74,13 +90,19 @@ struct Grounds<'a> {
     bindings: Vec<Binding>,
     names: Names,
     one_peer: bool,
+    freezes: Vec<InForce>,
+    frozen: Vec<&'a ChangePolicySpec>,
+    next_edge: Option<Timestamp>,
 }
 
 impl Grounds<'_> {
-    fn of<'a>(request: &ChangeRequest, facts: &'a Facts) -> Grounds<'a> {
+    fn of<'a>(request: &ChangeRequest, facts: &'a Facts, now: Timestamp) -> Grounds<'a> {
         let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
         let mut policies: Vec<&ChangePolicy> = Vec::new();
         let mut bindings: Vec<Binding> = Vec::new();
+        // A freeze stops changes of what its policy protects, never those of Mayday's own objects: else nobody could
+        // lift it.
+        let mut freezable: Vec<&ChangePolicy> = Vec::new();
         for planned in plan {
             let governing =
                 policy::governing(&facts.policies, &facts.freezes, planned, &facts.operator_namespace);
@@ -95,8 +117,13 @@ impl Grounds<'_> {
             for namespace in namespaces {
                 bindings.extend(binding::bindings(&facts.incidents, &specs, namespace));
             }
+            if planned.target.group() != crate::api::GROUP {
+                freezable.extend(&governing);
+            }
             policies.extend(governing);
         }
+        let freezes = in_force::over(&facts.freezes, freezable.iter().copied(), Stops::Changes, now);
+        let next_edge = in_force::next_edge(&facts.freezes, freezable.iter().copied(), Stops::Changes, now);
         policies.sort_by_key(|policy| policy.name_any());
         policies.dedup_by_key(|policy| policy.name_any());
         // Ending an incident without proof needs its lead, at any severity.
@@ -104,7 +131,13 @@ impl Grounds<'_> {
         bindings.extend(unproven.into_iter().map(Binding::of));
         bindings.sort_by(|a, b| a.incident.cmp(&b.incident));
         bindings.dedup();
+        let is_frozen =
+            |policy: &&ChangePolicy| freezes.iter().any(|freeze| freeze.policy == policy.name_any());
+        let frozen = policies.iter().copied().filter(is_frozen).map(|policy| &policy.spec).collect();
         Grounds {
+            freezes,
+            frozen,
+            next_edge,
             specs: policies.iter().map(|policy| &policy.spec).collect(),
             policies,
             bindings,
@@ -114,7 +147,13 @@ impl Grounds<'_> {
     }
 
     fn rules(&self) -> Rules<'_> {
-        Rules { policies: &self.specs, bindings: &self.bindings, names: &self.names, one_peer: self.one_peer }
+        Rules {
+            policies: &self.specs,
+            bindings: &self.bindings,
+            names: &self.names,
+            one_peer: self.one_peer,
+            frozen: &self.frozen,
+        }
     }
 }
 

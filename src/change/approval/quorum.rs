@@ -2,7 +2,8 @@
 //!
 //! Normally every required entry of every policy must reach its count; the requester never counts. While an incident
 //! binds, the current lead must approve as well, and at least one person who is neither lead nor requester: approvals are
-//! never weaker during an incident. An empty list allows no approver.
+//! never weaker during an incident. Under a freeze of changes without an incident, any one lead of the policy stands for
+//! the lead. An empty list allows no approver.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::binding::Binding;
+use super::missing::missing;
 use crate::api::Approval;
 use crate::api::approval::{By, CountedDecision, Decision, SubjectKind};
-use crate::api::change_policy::{ChangePolicySpec, RequiredApproval};
+use crate::api::change_policy::ChangePolicySpec;
 use crate::api::common::stored_time;
 
 /// The object of a decision.
@@ -41,7 +43,7 @@ pub struct Names {
 }
 
 /// Beginning of the phrase for an approval that is impossible.
-const NOBODY: &str = "nobody can approve";
+pub(super) const NOBODY: &str = "nobody can approve";
 
 /// Whether an approval is impossible as things are, by what is missing.
 pub fn is_impossible(missing: &str) -> bool {
@@ -146,6 +148,34 @@ pub struct Rules<'a> {
     pub names: &'a Names,
     /// Whether one peer beside the lead is enough even if one of them asks: only for an end without proof.
     pub one_peer: bool,
+    /// Those of the policies whose changes a freeze stops (docs/rules.md#freeze-without-incident).
+    pub frozen: &'a [&'a ChangePolicySpec],
+}
+
+impl Rules<'_> {
+    /// The policies under which any lead of theirs stands for the lead: none while an incident binds, which has its own.
+    pub(super) fn led_by_any(&self) -> &[&ChangePolicySpec] {
+        if self.bindings.is_empty() { self.frozen } else { &[] }
+    }
+
+    pub(super) fn is_led_by_any(&self, policy: &ChangePolicySpec) -> bool {
+        self.led_by_any().iter().any(|frozen| std::ptr::eq(*frozen, policy))
+    }
+
+    /// Whether a person may stand for the lead under any of the policies.
+    fn stands_for_lead(&self, by: &By) -> bool {
+        self.led_by_any().iter().any(|policy| may_lead(by, policy))
+    }
+}
+
+/// Whether a person is in a group that leads under a policy.
+pub(super) fn may_lead(by: &By, policy: &ChangePolicySpec) -> bool {
+    leads(policy).iter().any(|group| by.groups.contains(group))
+}
+
+/// The groups that lead under a policy.
+pub(super) fn leads(policy: &ChangePolicySpec) -> &[String] {
+    policy.incident.as_ref().map_or(&[], |rule| &rule.leads.groups)
 }
 
 /// Evaluates every approval of a subject.
@@ -246,7 +276,8 @@ pub fn eligible(by: &By, rules: &Rules<'_>) -> Result<(), NotCounted> {
         .policies
         .iter()
         .any(|policy| policy.approval.required.iter().any(|entry| in_any(&entry.groups)));
-    let leads = rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user));
+    let leads = rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user))
+        || rules.stands_for_lead(by);
     match (member || leads, rules.policies.is_empty()) {
         (true, _) => Ok(()),
         (false, true) => Err(NotCounted::NoPolicy),
@@ -271,12 +302,15 @@ pub fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
     }
 }
 
-fn is_excluded(user: &str, subject: &Subject<'_>, policies: &[&ChangePolicySpec]) -> bool {
+/// Whether a user is one of those who never count, under whatever name.
+pub(super) fn is_excluded(user: &str, subject: &Subject<'_>, policies: &[&ChangePolicySpec]) -> bool {
     subject.excluded.iter().any(|excluded| person(excluded, policies) == person(user, policies))
 }
 
 fn role(by: &By, rules: &Rules<'_>) -> String {
-    if rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user)) {
+    if rules.bindings.iter().any(|binding| binding.lead.as_deref() == Some(&by.user))
+        || rules.stands_for_lead(by)
+    {
         return "lead".to_owned();
     }
     rules
@@ -285,124 +319,6 @@ fn role(by: &By, rules: &Rules<'_>) -> String {
         .flat_map(|policy| &policy.approval.required)
         .find(|entry| by.groups.iter().any(|group| entry.groups.contains(group)))
         .map_or_else(String::new, |entry| entry.name.clone())
-}
-
-fn missing(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By]) -> Vec<String> {
-    if let Some(why) = impossible(rules) {
-        return vec![why];
-    }
-    let mut missing: Vec<String> = Vec::new();
-    let mut add = |phrase: String| {
-        if !missing.contains(&phrase) {
-            missing.push(phrase);
-        }
-    };
-    for binding in rules.bindings {
-        if let Some(phrase) = missing_lead(subject, rules, yes, binding) {
-            add(phrase);
-        }
-    }
-    for policy in rules.policies {
-        for entry in &policy.approval.required {
-            if rules.bindings.is_empty() {
-                add(missing_peers(subject, rules, yes, entry, entry.count).unwrap_or_default());
-            }
-            for binding in rules.bindings {
-                let own =
-                    binding.lead.as_deref().is_some_and(|lead| is_excluded(lead, subject, rules.policies));
-                // The lead counts as one, except in the lead's own request.
-                let count = match (rules.one_peer, own) {
-                    (true, _) => 1,
-                    (false, true) => entry.count,
-                    (false, false) => (entry.count - 1).max(1),
-                };
-                add(missing_peers(subject, rules, yes, entry, count).unwrap_or_default());
-            }
-        }
-    }
-    missing.retain(|phrase| !phrase.is_empty());
-    missing
-}
-
-/// Why an approval is impossible: an empty list allows no approver.
-fn impossible(rules: &Rules<'_>) -> Option<String> {
-    let required = || rules.policies.iter().map(|policy| &policy.approval.required);
-    let why = if rules.policies.is_empty() {
-        "here: no ChangePolicy is over this namespace"
-    } else if required().any(Vec::is_empty) {
-        "here: spec.approval.required of the policy is empty"
-    } else if required().flatten().any(|entry| entry.count > 0 && entry.groups.is_empty()) {
-        "here: an entry of spec.approval.required of the policy names no group"
-    } else {
-        return None;
-    };
-    Some(format!("{NOBODY} {why}"))
-}
-
-fn missing_lead(subject: &Subject<'_>, rules: &Rules<'_>, yes: &[&By], binding: &Binding) -> Option<String> {
-    let Some(lead) = binding.lead.as_deref() else {
-        let who = if rules.names.leads.is_empty() {
-            "somebody entitled".to_owned()
-        } else {
-            rules.names.leads.join(" or ")
-        };
-        return Some(format!("a lead ({who} must claim it: {})", binding.claim()));
-    };
-    let agreed = yes.iter().any(|by| by.user == lead);
-    let own = is_excluded(lead, subject, rules.policies);
-    (!agreed && !own).then(|| format!("{lead} (lead)"))
-}
-
-/// The missing people of an entry, in words; none if enough approve.
-fn missing_peers(
-    subject: &Subject<'_>,
-    rules: &Rules<'_>,
-    yes: &[&By],
-    entry: &RequiredApproval,
-    count: i32,
-) -> Option<String> {
-    // If two incidents bind, neither lead counts as a peer.
-    let leads: BTreeSet<&str> = rules
-        .bindings
-        .iter()
-        .filter_map(|binding| binding.lead.as_deref())
-        .map(|lead| person(lead, rules.policies))
-        .collect();
-    let peers: BTreeSet<&str> = yes
-        .iter()
-        .filter(|by| by.groups.iter().any(|group| entry.groups.contains(group)))
-        .map(|by| person(&by.user, rules.policies))
-        .filter(|user| !leads.contains(user))
-        .collect();
-    let lacking = usize::try_from(count).unwrap_or(0).saturating_sub(peers.len());
-    if lacking == 0 {
-        return None;
-    }
-    let could: Vec<&str> = rules
-        .names
-        .approvers
-        .iter()
-        .map(String::as_str)
-        .filter(|user| !peers.contains(person(user, rules.policies)))
-        .filter(|user| {
-            !leads.contains(person(user, rules.policies)) && !is_excluded(user, subject, rules.policies)
-        })
-        .collect();
-    Some(phrase(lacking, &could, &entry.groups))
-}
-
-fn phrase(lacking: usize, could: &[&str], groups: &[String]) -> String {
-    let number = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-        .get(lacking)
-        .copied()
-        .unwrap_or("more");
-    if could.is_empty() {
-        return match groups {
-            [group] => format!("{number} of group {group}"),
-            groups => format!("{number} of groups {}", groups.join(", ")),
-        };
-    }
-    if could.len() == lacking { could.join(" and ") } else { format!("{number} of {}", could.join(", ")) }
 }
 
 #[cfg(test)]

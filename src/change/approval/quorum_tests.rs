@@ -51,11 +51,24 @@ struct Case {
     bindings: Vec<Binding>,
     requester: &'static str,
     one_peer: bool,
+    is_frozen: bool,
 }
 
 impl Case {
     fn quiet() -> Case {
-        Case { policies: vec![policy(json!({}))], bindings: vec![], requester: "emil", one_peer: false }
+        Case {
+            policies: vec![policy(json!({}))],
+            bindings: vec![],
+            requester: "emil",
+            one_peer: false,
+            is_frozen: false,
+        }
+    }
+
+    /// Changes are frozen under the policy, whose leads are the group shop-leads.
+    fn frozen() -> Case {
+        let policy = policy(json!({"incident": {"leads": {"groups": ["shop-leads"]}}}));
+        Case { policies: vec![policy], is_frozen: true, ..Case::quiet() }
     }
 
     fn crisis(lead: Option<&str>) -> Case {
@@ -65,8 +78,13 @@ impl Case {
     fn with(&self, approvals: &[Arc<Approval>]) -> Outcome {
         let policies: Vec<&ChangePolicySpec> = self.policies.iter().collect();
         let names = Names { approvers: vec!["amir".into(), "bea".into()], leads: vec!["lena".into()] };
-        let rules =
-            Rules { policies: &policies, bindings: &self.bindings, names: &names, one_peer: self.one_peer };
+        let rules = Rules {
+            policies: &policies,
+            bindings: &self.bindings,
+            names: &names,
+            one_peer: self.one_peer,
+            frozen: if self.is_frozen { &policies[..1] } else { &[] },
+        };
         let subject = Subject {
             kind: SubjectKind::ChangeRequest,
             name: "c",
@@ -95,7 +113,8 @@ fn every_required_entry_must_reach_its_count() {
 fn a_subject_without_a_policy_cannot_be_approved() {
     let case = Case { policies: Vec::new(), ..Case::quiet() };
     assert!(!case.by(&["amir", "bea"]).approved);
-    let rules = Rules { policies: &[], bindings: &[], names: &Names::default(), one_peer: false };
+    let rules =
+        Rules { policies: &[], bindings: &[], names: &Names::default(), one_peer: false, frozen: &[] };
     let by = approval("amir").spec.by.clone().unwrap();
     assert_eq!(eligible(&by, &rules), Err(NotCounted::NoPolicy));
 }
@@ -178,6 +197,58 @@ fn a_missing_lead_must_be_claimed_first() {
         outcome.missing,
         ["a lead (lena must claim it: kubectl mayday lead -n shop inc/checkout-x7k2p)"]
     );
+}
+
+#[test]
+fn a_freeze_of_changes_takes_any_lead_and_a_peer() {
+    let frozen = Case::frozen();
+    assert_eq!(frozen.by(&[]).missing_phrase(), "lena (lead) and one of amir, bea");
+    assert_eq!(frozen.by(&["amir", "bea"]).missing_phrase(), "lena (lead)");
+    assert_eq!(frozen.by(&["lena"]).missing_phrase(), "one of amir, bea");
+    let outcome = frozen.by(&["lena", "amir"]);
+    assert!(outcome.approved);
+    assert_eq!(outcome.counted.iter().map(|one| one.role.as_str()).collect::<Vec<_>>(), ["peers", "lead"]);
+    let max = approval_of("max", json!({"spec": {"by": {"groups": ["shop-leads"]}}}));
+    assert!(frozen.with(&[max.clone(), approval("lena")]).approved, "of two leads one is the peer");
+    assert!(!frozen.with(&[max]).approved, "never one person alone");
+    let own = Case { requester: "lena", ..Case::frozen() };
+    assert_eq!(own.by(&["amir", "bea"]).missing_phrase(), "one of group shop-leads (lead)", "another lead");
+}
+
+#[test]
+fn a_lead_who_is_no_peer_is_eligible_only_while_changes_are_frozen() {
+    let edit = json!({"incident": {"leads": {"groups": ["shop-leads"]}},
+        "approval": {"required": [{"name": "peers", "groups": ["shop-approvers"], "count": 3}]}});
+    let frozen = Case { policies: vec![policy(edit)], ..Case::frozen() };
+    assert_eq!(frozen.by(&["lena", "amir"]).missing_phrase(), "bea", "as many people as on a quiet day");
+    assert!(frozen.by(&["lena", "amir", "bea"]).approved);
+    let quiet = Case { is_frozen: false, ..frozen };
+    assert_eq!(quiet.by(&["lena"]).counted, []);
+}
+
+#[test]
+fn an_incident_that_binds_decides_even_while_changes_are_frozen() {
+    let case = Case { bindings: vec![binding(Some("bea"))], ..Case::frozen() };
+    assert_eq!(case.by(&["lena", "amir"]).missing_phrase(), "bea (lead)");
+    assert!(case.by(&["bea", "amir"]).approved);
+}
+
+#[test]
+fn nobody_approves_while_changes_of_a_policy_without_leads_are_frozen() {
+    let case = Case { policies: vec![policy(json!({}))], ..Case::frozen() };
+    let outcome = case.by(&["lena", "amir", "bea"]);
+    assert!(!outcome.approved && is_impossible(&outcome.missing_phrase()), "{}", outcome.missing_phrase());
+}
+
+#[test]
+fn a_freeze_of_one_policy_asks_no_more_of_another() {
+    let dbas = policy(json!({"approval": {"required": [{"name": "dba", "groups": ["dbas"], "count": 1}]}}));
+    let mut case = Case::frozen();
+    case.policies.push(dbas);
+    let dba = approval_of("dora", json!({"spec": {"by": {"groups": ["dbas"]}}}));
+    assert!(case.with(&[approval("lena"), approval("amir"), dba.clone()]).approved);
+    assert!(!case.with(&[approval("lena"), approval("amir")]).approved);
+    assert!(!case.with(&[approval("amir"), approval("bea"), dba]).approved);
 }
 
 #[test]
@@ -284,7 +355,7 @@ fn groups_are_named_where_people_are_unknown() {
     let policies = [policy(json!({}))];
     let refs: Vec<&ChangePolicySpec> = policies.iter().collect();
     let names = Names::default();
-    let rules = Rules { policies: &refs, bindings: &[], names: &names, one_peer: false };
+    let rules = Rules { policies: &refs, bindings: &[], names: &names, one_peer: false, frozen: &[] };
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,
         name: "c",

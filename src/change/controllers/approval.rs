@@ -45,7 +45,7 @@ impl Reconciler for ApprovalReconciler {
             };
             match change.kind {
                 Kind::RunbookRun if same_namespace && is_of_lost_runbook() => true,
-                Kind::ChangePolicy => true,
+                Kind::ChangePolicy | Kind::Freeze => true,
                 Kind::Incident => same_namespace || subject.kind == SubjectKind::ChangeRequest,
                 kind => {
                     same_namespace && subject.name == change.name && kind.as_str() == subject.kind.to_string()
@@ -162,7 +162,7 @@ fn hindrance(context: &Context, approval: &Approval, namespace: &str, now: Times
     let covering = policy::covering(&policies, namespace, &context.config.namespace);
     let policies: Vec<&ChangePolicySpec> = covering.iter().map(|policy| &policy.spec).collect();
     let names = Names::default();
-    let rules = Rules { policies: &policies, bindings: &[], names: &names, one_peer: false };
+    let rules = Rules { policies: &policies, bindings: &[], names: &names, one_peer: false, frozen: &[] };
     let (name, uid) = (subject.name.as_str(), subject.uid.as_str());
     let subject = Subject { kind: subject.kind, name, uid, digest: &digest, excluded };
     quorum::counts(approval, &subject, &rules, now).err()

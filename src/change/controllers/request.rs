@@ -62,8 +62,8 @@ impl Reconciler for ChangeRequestReconciler {
         let is_concerned = |request: &ChangeRequest| {
             let namespace = request.metadata.namespace.as_deref();
             match change.kind {
-                Kind::ChangePolicy => true,
-                Kind::Freeze | Kind::Namespace => namespace == Some(operator_namespace),
+                Kind::ChangePolicy | Kind::Freeze => true,
+                Kind::Namespace => namespace == Some(operator_namespace),
                 // An incident of a namespace also binds changes of its policy, which are asked for in the operator's namespace.
                 Kind::Incident if namespace == Some(operator_namespace) => true,
                 _ => is_of_namespace && namespace == change.namespace.as_deref(),

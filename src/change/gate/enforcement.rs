@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::exemptions::{self, Scope};
 use super::refusal::{self, Circumstances, ClosestRequest};
 use super::{lookup, unauthorized};
+use crate::api::ChangePolicy;
 use crate::api::approval::SubjectKind;
 use crate::api::change_policy::{ChangePolicySpec, Enforcement, UnauthorizedKind};
 use crate::api::change_request::PlannedChange;
+use crate::api::freeze::Stops;
 use crate::change::approval::quorum::{self, Rules, Subject};
 use crate::change::approval::{approvers, binding};
+use crate::change::freeze::in_force;
 use crate::cluster::caches::in_namespace;
 use crate::cluster::{Context, Error, SharedContext};
 use crate::webhook::verdict::Verdict;
@@ -43,7 +47,8 @@ async fn message(
     scope: &Scope<'_>,
     closest: Option<ClosestRequest>,
 ) -> Result<String, Error> {
-    let Scope { action, policies, incidents } = *scope;
+    let Scope { action, policies, incidents, freezes } = *scope;
+    let now = Timestamp::now();
     let specs: Vec<&ChangePolicySpec> = policies.iter().map(|policy| &policy.spec).collect();
     let bindings = binding::bindings(incidents, &specs, &action.namespace);
     let plan = [PlannedChange { target: action.target.clone(), ..PlannedChange::default() }];
@@ -52,7 +57,12 @@ async fn message(
         &in_namespace(&context.caches.rotations, &action.namespace),
         &plan,
     );
-    let rules = Rules { policies: &specs, bindings: &bindings, names: &names, one_peer: false };
+    let freezes = in_force::over(freezes, policies.iter().copied(), Stops::Changes, now);
+    let is_frozen = |policy: &&&ChangePolicy| freezes.iter().any(|freeze| freeze.policy == policy.name_any());
+    let frozen: Vec<&ChangePolicySpec> =
+        policies.iter().filter(is_frozen).map(|policy| &policy.spec).collect();
+    let rules =
+        Rules { policies: &specs, bindings: &bindings, names: &names, one_peer: false, frozen: &frozen };
     let subject = Subject {
         kind: SubjectKind::ChangeRequest,
         name: "",
@@ -63,7 +73,7 @@ async fn message(
     // The reason of a waiting request already names the missing approvers.
     let missing = match closest.as_ref().is_some_and(|request| request.waits) {
         true => String::new(),
-        false => quorum::evaluate(&subject, &rules, &[], Timestamp::now()).missing_phrase(),
+        false => quorum::evaluate(&subject, &rules, &[], now).missing_phrase(),
     };
     let budget = if action.is_eviction() { Some(lookup::budget(context, action).await?) } else { None };
     let missing_verbs = match refusal::is_askable(action) {
@@ -73,6 +83,7 @@ async fn message(
     let only_direct = !action.caller.direct && exemptions::is_exempt_by_all(policies, action);
     let circumstances = Circumstances {
         bindings: &bindings,
+        freezes: &freezes,
         missing,
         operator_namespace: &context.config.namespace,
         closest,

@@ -12,7 +12,7 @@ use super::{lookup, system_controllers, unauthorized};
 use crate::api::change_policy::{
     ChangePolicySpec, Evictions, ExemptRule, Interactive, Operation as Verb, UnauthorizedKind,
 };
-use crate::api::{ChangePolicy, Incident};
+use crate::api::{ChangePolicy, Freeze, Incident};
 use crate::change::approval::binding;
 use crate::cluster::{Context, Error, SharedContext};
 
@@ -25,6 +25,8 @@ pub struct Scope<'a> {
     pub policies: &'a [&'a ChangePolicy],
     /// The incidents.
     pub incidents: &'a [Arc<Incident>],
+    /// The freezes.
+    pub freezes: &'a [Arc<Freeze>],
 }
 
 impl Scope<'_> {
@@ -218,7 +220,7 @@ mod tests {
     ) -> (bool, Option<UnauthorizedKind>) {
         let policies: Vec<ChangePolicy> = policies.iter().cloned().map(policy).collect();
         let policies: Vec<&ChangePolicy> = policies.iter().collect();
-        let scope = Scope { action, policies: &policies, incidents };
+        let scope = Scope { action, policies: &policies, incidents, freezes: &[] };
         ((exemption.applies)(&scope), (exemption.record)(&scope))
     }
 

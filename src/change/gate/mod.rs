@@ -32,6 +32,8 @@ pub mod uses;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use self::action::Action;
 use self::exemptions::Scope;
 use self::protection::Protection;
@@ -60,11 +62,12 @@ async fn decide(context: &SharedContext, action: &mut Action) -> Result<Verdict,
     }
     let action = &*action;
     let protection = Protection::read(context, action).await?;
-    let policies = protection.in_force(action, &context.config.namespace);
+    let policies = protection.in_force(action, &context.config.namespace, Timestamp::now());
     if policies.is_empty() {
         return Ok(passes("reason", "not protected"));
     }
-    let scope = Scope { action, policies: &policies, incidents: &protection.incidents };
+    let scope =
+        Scope { action, policies: &policies, incidents: &protection.incidents, freezes: &protection.freezes };
     if let Some(exemption) = exemptions::find(context, &scope).await? {
         return Ok(passes("reason", exemption.name));
     }

@@ -1,42 +1,49 @@
-//! Reads which policies protect the object of an action, and the incidents that bind under them.
+//! Reads which policies protect the object of an action, and the incidents and freezes that bind under them.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::api::Api;
 
 use super::action::Action;
 use crate::api::change_policy::{Activation, Interactive};
-use crate::api::{ChangePolicy, Incident};
+use crate::api::freeze::Stops;
+use crate::api::{ChangePolicy, Freeze, Incident};
 use crate::change::approval::binding;
+use crate::change::freeze::{in_force, live};
 use crate::change::policy;
 use crate::cluster::caches::list_live;
 use crate::cluster::{Context, Error};
 
-/// The policies and incidents of one review.
+/// The policies, incidents and freezes of one review.
 #[derive(Clone, Debug, Default)]
 pub struct Protection {
     policies: Vec<Arc<ChangePolicy>>,
     /// The incidents, read live where their absence lets more pass.
     pub incidents: Vec<Arc<Incident>>,
+    /// The freezes, read live where their absence lets more pass.
+    pub freezes: Vec<Arc<Freeze>>,
 }
 
 impl Protection {
-    /// Reads the policies and incidents for an action.
+    /// Reads the policies, incidents and freezes for an action.
     ///
     /// # Errors
     /// When the API server does not answer.
     pub async fn read(context: &Context, action: &Action) -> Result<Protection, Error> {
         let policies = policies(context, action).await?;
         let incidents = incidents(context, action, &policies).await?;
-        Ok(Protection { policies, incidents })
+        let freezes = freezes(context, action, &policies).await?;
+        Ok(Protection { policies, incidents, freezes })
     }
 
-    /// The policies that protect the object and are active now.
-    pub fn in_force(&self, action: &Action, operator_namespace: &str) -> Vec<&ChangePolicy> {
+    /// The policies that protect the object and are active now. A freeze of changes makes its policy active.
+    pub fn in_force(&self, action: &Action, operator_namespace: &str, now: Timestamp) -> Vec<&ChangePolicy> {
         let is_active = |policy: &&ChangePolicy| match policy.spec.activation {
             Activation::Always => true,
             Activation::DuringIncident => {
                 !binding::bindings(&self.incidents, &[&policy.spec], &action.namespace).is_empty()
+                    || !in_force::over(&self.freezes, [*policy], Stops::Changes, now).is_empty()
             }
         };
         let mut policies = policy::protecting(&self.policies, &action.resource(), operator_namespace);
@@ -71,4 +78,17 @@ async fn incidents(
     }
     let incidents = Api::namespaced(context.client.clone(), &action.namespace);
     list_live(incidents, &context.caches.incidents).await
+}
+
+/// The freezes: as stored if more passes without one, else as cached.
+async fn freezes(
+    context: &Context,
+    action: &Action,
+    policies: &[Arc<ChangePolicy>],
+) -> Result<Vec<Arc<Freeze>>, Error> {
+    let covering = policy::covering(policies, &action.namespace, &context.config.namespace);
+    match covering.iter().any(|policy| policy.spec.activation == Activation::DuringIncident) {
+        true => live::list(&context.client).await,
+        false => Ok(context.caches.freezes.state()),
+    }
 }

@@ -11,6 +11,7 @@ use crate::api::change_request::Delta;
 use crate::change::approval::binding::Binding;
 use crate::change::approval::quorum;
 use crate::change::diff::{self, builtin_groups, describe, merge, operations, owned, patch, server_assigned};
+use crate::change::freeze::in_force::InForce;
 use crate::change::gate::disruption_budget::Budget;
 use crate::cluster::workloads;
 use crate::command::{Command, Flag, TEXT, Verb};
@@ -23,6 +24,8 @@ const JSON: usize = 4000;
 pub struct Circumstances<'a> {
     /// The incidents that bind.
     pub bindings: &'a [Binding],
+    /// The freezes of changes in force. While an incident binds, its lead decides, and they change nothing.
+    pub freezes: &'a [InForce],
     /// Missing approvers, in words: `lena (lead) and one of amir, bea`.
     pub missing: String,
     /// The operator's namespace, in which cluster-scoped objects are asked for.
@@ -92,7 +95,7 @@ pub fn text(action: &Action, circumstances: &Circumstances<'_>) -> String {
         .map(|binding| format!("{} ({})", binding.incident.name, binding.severity))
         .collect();
     let open = match incidents.as_slice() {
-        [] => None,
+        [] => circumstances.freezes.last().map(|freeze| format!("A freeze is on: {}", freeze.text())),
         [incident] => Some(format!("Incident {incident} is open")),
         several => Some(format!("Incidents {} are open", several.join(" and "))),
     };

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::common::{Severity, UidRef};
+use crate::api::freeze::Stops;
 use crate::change::gate::action::tests::action;
 use serde_json::{Value, json};
 
@@ -30,6 +31,35 @@ fn a_refusal_reads_as_the_rules_show_it() {
          Incident checkout-x7k2p (SEV2) is open: lena (lead) and one of amir, bea must approve. \
          Ask: kubectl mayday ask -n shop deploy/checkout --image app=shop/checkout:v1 --why \"…\""
     );
+}
+
+#[test]
+fn a_refusal_under_a_freeze_says_why_and_until_when() {
+    let freeze = InForce {
+        name: "year-end".into(),
+        uid: "fu".into(),
+        policy: "production".into(),
+        stops: Stops::Changes,
+        reason: "year-end closing".into(),
+        until: Some("2027-01-02T00:00:00Z".parse().unwrap()),
+    };
+    let scale = action(json!({"object": {"spec": {"replicas": 8, "template": null}},
+        "oldObject": {"spec": {"replicas": 3, "template": null}}}));
+    let freezes = [freeze];
+    let frozen = Circumstances {
+        freezes: &freezes,
+        missing: "lena (lead) and one of amir, bea".into(),
+        ..Circumstances::default()
+    };
+    assert_eq!(
+        text(&scale, &frozen),
+        "Refused: replicas of deployment/checkout in shop, 3 → 8, is not approved. A freeze is on: frz/year-end stops changes \
+         under cpol/production until 2027-01-02 00:00:00 UTC (year-end closing): lena (lead) and one of amir, bea must \
+         approve. Ask: kubectl mayday ask -n shop deploy/checkout --scale 8 --why \"…\""
+    );
+    let bindings = crisis();
+    let also_led = text(&scale, &Circumstances { bindings: &bindings, ..frozen });
+    assert!(also_led.contains("Incident checkout-x7k2p (SEV2) is open: lena") && !also_led.contains("frz/"));
 }
 
 #[test]

@@ -49,13 +49,13 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
         || is_over(&status, ConditionType::Rejected)
     {
         // The request has ended for good, so its decision stays.
-        return finish(request, status, None, None);
+        return finish(request, status, None, evaluation, None);
     }
     let outcome = &evaluation.outcome;
     status.decisions = outcome.counted.clone();
     status.incidents = evaluation.bindings.iter().map(|binding| binding.incident.clone()).collect();
     if request.spec.withdrawn {
-        return finish(request, status, None, None);
+        return finish(request, status, None, evaluation, None);
     }
     let mark =
         |status: &mut ChangeRequestStatus, kind: ConditionType, on: bool, reason: Reason, message: String| {
@@ -70,14 +70,15 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
             format!("{who} rejected it, for good: ask again"),
         );
         mark(&mut status, ConditionType::Approved, false, Reason::Rejected, format!("{who} rejected it"));
-        return finish(request, status, None, None);
+        return finish(request, status, None, evaluation, None);
     }
     let missing = outcome.missing_phrase();
     if outcome.approved {
         mark(&mut status, ConditionType::Approved, true, Reason::Approved, "enough agree".to_owned());
         status.approved_time.get_or_insert_with(|| stored_time(outcome.complete_time.unwrap_or(now)));
     } else {
-        mark(&mut status, ConditionType::Approved, false, Reason::Missing, quorum::must_approve(&missing));
+        let message = format!("{}{}", quorum::must_approve(&missing), frozen(evaluation));
+        mark(&mut status, ConditionType::Approved, false, Reason::Missing, message);
         status.approved_time = None;
     }
     let approved = status.approved_time.as_ref().map(|time| time.0);
@@ -93,7 +94,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
             Reason::Spent,
             "every change was used as often as was asked for".to_owned(),
         );
-        return finish(request, status, None, None);
+        return finish(request, status, None, evaluation, None);
     }
     if ends.is_some_and(|until| until <= now) {
         mark(
@@ -103,7 +104,7 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
             Reason::Expired,
             "its time is over: ask again".to_owned(),
         );
-        return finish(request, status, None, None);
+        return finish(request, status, None, evaluation, None);
     }
     let stale: Vec<String> = status
         .plan
@@ -127,8 +128,17 @@ pub fn decide(request: &ChangeRequest, evaluation: &Evaluation, live: &[Live], n
         );
     }
     let opens = (approved.is_some() && from > now).then_some(from);
-    let wake = [opens, ends, outcome.lapses_time].into_iter().flatten().filter(|time| *time > now).min();
-    finish(request, status, Some(&missing), wake)
+    let wake = [opens, ends, outcome.lapses_time, evaluation.next_edge]
+        .into_iter()
+        .flatten()
+        .filter(|time| *time > now)
+        .min();
+    finish(request, status, Some(&missing), evaluation, wake)
+}
+
+/// Why a lead must approve although no incident binds, in parentheses; empty if no freeze is on.
+fn frozen(evaluation: &Evaluation) -> String {
+    evaluation.freeze().map_or_else(String::new, |freeze| format!(" ({})", freeze.text()))
 }
 
 /// Derives state, missing approvers and next step from the conditions.
@@ -136,6 +146,7 @@ fn finish(
     request: &ChangeRequest,
     mut status: ChangeRequestStatus,
     missing: Option<&str>,
+    evaluation: &Evaluation,
     wake: Option<Timestamp>,
 ) -> Decided {
     let is = |kind| is_true(&status.conditions, kind);
@@ -149,18 +160,23 @@ fn finish(
         () => RequestState::Waiting,
     };
     status.missing = missing.filter(|_| state == RequestState::Waiting).map(|missing| cut(missing, 253));
-    status.next = next(request, &status, state);
+    status.next = next(request, &status, state, evaluation);
     status.state = Some(state);
     Decided { status, wake }
 }
 
-fn next(request: &ChangeRequest, status: &ChangeRequestStatus, state: RequestState) -> Option<Next> {
+fn next(
+    request: &ChangeRequest,
+    status: &ChangeRequestStatus,
+    state: RequestState,
+    evaluation: &Evaluation,
+) -> Option<Next> {
     let requester = request.spec.requester.as_ref().map_or("the requester", |user| user.user.as_str());
     let command = |verb| Some(command(request, verb).into());
     let next = match state {
         RequestState::Waiting => Next {
             who: status.missing.clone().unwrap_or_default(),
-            what: "approve or reject it".to_owned(),
+            what: cut(&format!("approve or reject it{}", frozen(evaluation)), 500),
             command: command(Verb::Approve),
         },
         RequestState::Approved => {
@@ -239,7 +255,9 @@ fn stale(planned: &PlannedChange, is_restart: bool, live: &Live) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::freeze::Stops;
     use crate::change::approval::quorum::Outcome;
+    use crate::change::freeze::in_force::InForce;
     use serde_json::json;
 
     const IMAGE: &str = "/spec/template/spec/containers/[name=app]/image";
@@ -298,6 +316,28 @@ mod tests {
         assert_eq!(decided.status.missing, None);
         assert_eq!(decided.wake, Some("2026-11-22T13:00:00Z".parse().unwrap()));
         assert!(decided.status.next.unwrap().what.contains("13:00:00 UTC"));
+    }
+
+    #[test]
+    fn a_request_under_a_freeze_says_so_and_wakes_at_its_end() {
+        let until: Timestamp = "2026-11-22T12:30:00Z".parse().unwrap();
+        let freeze = InForce {
+            name: "sale".into(),
+            uid: "fu".into(),
+            policy: "production".into(),
+            stops: Stops::Changes,
+            reason: "sale".into(),
+            until: Some(until),
+        };
+        let frozen = Evaluation { freezes: vec![freeze], next_edge: Some(until), ..waiting() };
+        let decided = decide(&request(json!({})), &frozen, &[], now());
+        assert_eq!(decided.wake, Some(until));
+        let what = decided.status.next.unwrap().what;
+        let said = "frz/sale stops changes under cpol/production until 2026-11-22 12:30:00 UTC (sale)";
+        assert_eq!(what, format!("approve or reject it ({said})"));
+        let approved =
+            decided.status.conditions.iter().find(|condition| condition.type_ == "Approved").unwrap();
+        assert!(approved.message.ends_with(&format!(" must approve ({said})")), "{}", approved.message);
     }
 
     #[test]

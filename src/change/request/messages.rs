@@ -89,17 +89,18 @@ fn asked_or_told(
     let (purpose, key, text, people) = match status.state {
         // One that was used did what it was asked for; whether it is needed again its requester says.
         Some(RequestState::Waiting) if status.used.is_empty() => {
-            // Other incidents ask for other approvals, and so for another message.
+            // Other incidents and freezes ask for other approvals, and so for another message.
             let incidents: Vec<&str> =
                 status.incidents.iter().map(|incident| incident.uid.as_str()).collect();
-            let key = match incidents.is_empty() {
-                true => "asked".to_owned(),
-                false => format!("asked-{}", short(&incidents)),
+            let key = match (incidents.is_empty(), evaluation.freeze()) {
+                (false, _) => format!("asked-{}", short(&incidents)),
+                (true, Some(freeze)) => format!("asked-{}", short(&[&freeze.uid])),
+                (true, None) => "asked".to_owned(),
             };
             (
                 Purpose::ApprovalNeeded,
                 key,
-                waiting(request, status),
+                waiting(request, status, evaluation),
                 asked(status, evaluation, people, requester),
             )
         }
@@ -160,6 +161,9 @@ fn asked<'a>(
     requester: &str,
 ) -> Vec<&'a Person> {
     let mut asked: Vec<&Person> = people.approvers.clone();
+    if evaluation.freeze().is_some() {
+        asked.extend(&people.leads);
+    }
     for binding in &evaluation.bindings {
         // A lead who has claimed decides; until then all who may claim are asked.
         let may = |person: &&&Person| binding.lead.as_ref().is_none_or(|lead| *lead == person.user);
@@ -177,7 +181,7 @@ fn command(verb: Verb, request: &ChangeRequest) -> Command {
     Command::new(verb).namespace(request.namespace().unwrap_or_default()).on("chg", &request.name_any())
 }
 
-fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
+fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus, evaluation: &Evaluation) -> String {
     let who = request.spec.requester.as_ref().map_or("somebody", |user| user.user.as_str());
     let incidents: Vec<&str> = status.incidents.iter().map(|incident| incident.name.as_str()).collect();
     let during = match incidents.is_empty() {
@@ -193,9 +197,11 @@ fn waiting(request: &ChangeRequest, status: &ChangeRequestStatus) -> String {
         true => "Taking each use back once would be approved with it. ",
         false => "",
     };
+    let frozen = evaluation.freeze().map(|freeze| format!("A freeze is on: {}. ", freeze.text()));
+    let frozen = frozen.unwrap_or_default();
     cut(
         &format!(
-            "{who} asks{during}: {}. Why: {}. {parts}{back}{missing}. Look and decide: {}",
+            "{who} asks{during}: {}. Why: {}. {parts}{back}{frozen}{missing}. Look and decide: {}",
             what(status),
             request.spec.reason,
             command(Verb::Approve, request)
@@ -252,7 +258,9 @@ fn short(incidents: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::api::common::{NameRef, Severity, UidRef};
+    use crate::api::freeze::Stops;
     use crate::change::approval::binding::Binding;
+    use crate::change::freeze::in_force::InForce;
     use crate::notify::message::Subject;
     use serde_json::json;
 
@@ -328,7 +336,7 @@ mod tests {
         let text = |partial: Partial| {
             let mut request = request();
             request.spec.partial = partial;
-            waiting(&request, &ChangeRequestStatus::default())
+            waiting(&request, &ChangeRequestStatus::default(), &Evaluation::default())
         };
         let said = "Each of the values may be changed on its own.";
         assert!(text(Partial::Allowed).contains(said) && !text(Partial::Forbidden).contains(said));
@@ -345,6 +353,27 @@ mod tests {
     fn the_lead_who_claimed_is_asked_too_and_no_other() {
         let told = told(RequestState::Waiting, Some("lena"), &mut ChangeRequestStatus::default());
         assert_eq!(users(&told), ["amir", "bea", "lena"]);
+    }
+
+    #[test]
+    fn all_leads_are_asked_too_while_a_freeze_is_on() {
+        let leads = [person("lena"), person("max")];
+        let people = People { leads: leads.iter().collect(), ..People::default() };
+        let freeze = InForce {
+            name: "sale".into(),
+            uid: "fu".into(),
+            policy: "production".into(),
+            stops: Stops::Changes,
+            reason: "sale".into(),
+            until: None,
+        };
+        let frozen = Evaluation { freezes: vec![freeze], ..Evaluation::default() };
+        let status = ChangeRequestStatus { state: Some(RequestState::Waiting), ..Default::default() };
+        let messages = decide(&request(), &status, &frozen, &people, now());
+        let asked: Vec<_> = messages.iter().filter_map(|message| message.recipient.user.as_deref()).collect();
+        assert_eq!(asked, ["lena", "max"]);
+        assert!(messages[0].text.contains("A freeze is on: frz/sale stops changes"), "{}", messages[0].text);
+        assert_eq!(decide(&request(), &status, &Evaluation::default(), &people, now()), []);
     }
 
     #[test]
