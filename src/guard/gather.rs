@@ -14,7 +14,6 @@ use crate::api::approval::SubjectKind;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::diff::digest;
 use crate::change::stamps;
-use crate::cluster::caches::get_cluster;
 use crate::webhook::verdict::Verdict;
 
 impl GuardedKind for Approval {
@@ -95,6 +94,12 @@ async fn decision<'a>(new: &'a Approval, lookup: &'a Lookup<'_>) -> Result<appro
         approval: new,
         caller: &lookup.caller,
         subject: found,
+        lead_groups: match reference.kind {
+            SubjectKind::ChangeRequest | SubjectKind::RunbookRun => {
+                lookup.lead_groups_under_freeze(&policies)
+            }
+            SubjectKind::Runbook | SubjectKind::Incident => Vec::new(),
+        },
         policies,
         break_glass: lookup.break_glass(),
         leads: incidents.iter().filter_map(|incident| incident.lead()).map(str::to_owned).collect(),
@@ -154,10 +159,9 @@ impl GuardedKind for Freeze {
         write: &'a Write<Self>,
         lookup: &'a Lookup<'_>,
     ) -> Result<freeze::Facts<'a>, Verdict> {
-        let policy = &write.oldest().spec.policy_ref.name;
         Ok(freeze::Facts {
             caller: &lookup.caller,
-            policy: get_cluster(&lookup.context.caches.policies, policy),
+            policy: lookup.policy(&write.oldest().spec.policy_ref.name).await?,
             operator_namespace: &lookup.context.config.namespace,
             now: lookup.now,
         })

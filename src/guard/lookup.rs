@@ -16,8 +16,10 @@ use serde::de::DeserializeOwned;
 use super::stamp;
 use crate::api::approval::{SubjectKind, SubjectRef};
 use crate::api::common::ObjectRef;
+use crate::api::freeze::Stops;
 use crate::api::incident::Outcome;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Incident, Runbook, RunbookRun};
+use crate::change::freeze::in_force;
 use crate::change::policy;
 use crate::change::stamps::Stamped;
 use crate::cluster::SharedContext;
@@ -192,6 +194,31 @@ impl<'a> Lookup<'a> {
         named
     }
 
+    /// The policy of that name, from the cache, or from the API server if the cache lacks it: without its policy a freeze
+    /// could be lifted freely.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn policy(&self, name: &str) -> Result<Option<Arc<ChangePolicy>>, Verdict> {
+        match get_cluster(&self.context.caches.policies, name) {
+            Some(known) => Ok(Some(known)),
+            None => {
+                let api: Api<ChangePolicy> = Api::all(self.context.client.clone());
+                Ok(api.get_opt(name).await.map_err(|error| unreadable(name, &error))?.map(Arc::new))
+            }
+        }
+    }
+
+    /// The groups whose members stand for the lead under those of the policies whose changes a freeze stops.
+    pub fn lead_groups_under_freeze(&self, policies: &[&ChangePolicy]) -> Vec<String> {
+        let freezes = self.context.caches.freezes.state();
+        let frozen = in_force::over(&freezes, policies.iter().copied(), Stops::Changes, self.now);
+        let is_frozen =
+            |policy: &&&ChangePolicy| frozen.iter().any(|freeze| freeze.policy == policy.name_any());
+        let rules = policies.iter().filter(is_frozen).filter_map(|policy| policy.spec.incident.as_ref());
+        rules.flat_map(|rule| rule.leads.groups.clone()).collect()
+    }
+
     /// Every group of a break-glass.
     pub fn break_glass(&self) -> Vec<String> {
         let glass = self.policies.iter().filter_map(|policy| policy.spec.break_glass.as_ref());
@@ -256,11 +283,14 @@ impl<'a> Lookup<'a> {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.namespace);
-        api.get_opt(name).await.map_err(|error| {
-            tracing::warn!(error = %chain(&error), "a subject cannot be read");
-            Verdict::unavailable(format!(
-                "Refused: {name} cannot be read just now, and unknown means no; do the same again in a moment"
-            ))
-        })
+        api.get_opt(name).await.map_err(|error| unreadable(name, &error))
     }
+}
+
+/// The refusal while an object cannot be read.
+fn unreadable(name: &str, error: &kube::Error) -> Verdict {
+    tracing::warn!(error = %chain(error), "a subject cannot be read");
+    Verdict::unavailable(format!(
+        "Refused: {name} cannot be read just now, and unknown means no; do the same again in a moment"
+    ))
 }

@@ -61,6 +61,7 @@ fn ruling(caller: &Caller, subject: Option<&Subject>, patch: Value) -> Ruling {
         break_glass: vec!["shop-break-glass".into()],
         leads: vec!["lena".into()],
         on_duty: vec!["emil".into()],
+        lead_groups: vec!["shift-leads".into()],
     })
 }
 
@@ -154,6 +155,7 @@ fn a_subject_without_a_policy_takes_no_decision() {
         break_glass: Vec::new(),
         leads: Vec::new(),
         on_duty: Vec::new(),
+        lead_groups: Vec::new(),
     });
     assert!(refusal(ruling).contains("no ChangePolicy covers"));
 }

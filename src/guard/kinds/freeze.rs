@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::freeze::{FreezeSpec, Stops};
+use crate::api::freeze::Stops;
 use crate::api::{ChangePolicy, Freeze};
+use crate::change::freeze::coverage;
 use crate::command::{Command, Flag, TEXT, Verb};
 use crate::webhook::caller::Caller;
 
@@ -32,8 +33,8 @@ pub fn change(
     operator_namespace: &str,
     now: Timestamp,
 ) -> Ruling {
-    let over = old.spec.end_time.as_ref().is_some_and(|end| end.0 <= now);
-    if over || new.is_some_and(|new| extends(&old.spec, &new.spec)) {
+    let extends = |new: &Freeze| coverage::extends(&old.spec, &new.spec);
+    if coverage::is_over(&old.spec, now) || new.is_some_and(extends) {
         return Ruling::Allow;
     }
     let name = old.metadata.name.as_deref().unwrap_or_default();
@@ -42,6 +43,8 @@ pub fn change(
         return Ruling::Allow;
     };
     let policy_name = policy.metadata.name.as_deref().unwrap_or_default();
+    // Less of a freeze is a freeze that is lifted in part: sooner, or on some days, or for one of its halves.
+    let what = if new.is_some() { "lifting a part of" } else { "lifting" };
     if old.spec.stops.contains(&Stops::Changes) {
         let ask = Command::new(Verb::Ask).namespace(operator_namespace);
         let ask = match new {
@@ -49,7 +52,7 @@ pub fn change(
             None => ask.on("frz", name).switch(Flag::Delete),
         };
         return Ruling::Quorum(format!(
-            "Refused: lifting frz/{name} takes the approvals that a change under cpol/{policy_name} takes. Ask: \
+            "Refused: {what} frz/{name} takes the approvals that a change under cpol/{policy_name} takes. Ask: \
              {}",
             ask.flag(Flag::Why, TEXT)
         ));
@@ -59,27 +62,12 @@ pub fn change(
     let approves = caller.in_any(&groups);
     Ruling::require(approves && caller.direct && !caller.is_service_account(), || {
         format!(
-            "Refused: frz/{name} of automation is lifted by one approver of cpol/{policy_name}, logged in directly \
-             (groups: {}), who does: kubectl delete frz/{name}",
-            if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }
+            "Refused: {what} frz/{name}, which stops automation, is for one approver of cpol/{policy_name}, logged in \
+             directly (groups: {}), who does: {}",
+            if groups.is_empty() { "none".to_owned() } else { groups.join(", ") },
+            Command::new(Verb::Unfreeze).word(name)
         )
     })
-}
-
-/// Whether `new` stops at least what `old` stops, at least as long.
-fn extends(old: &FreezeSpec, new: &FreezeSpec) -> bool {
-    let start = |spec: &FreezeSpec| spec.start_time.as_ref().map(|time| time.0);
-    let ends_no_earlier = match (&old.end_time, &new.end_time) {
-        (Some(old), Some(new)) => new.0 >= old.0,
-        (None, None) => true,
-        _ => false,
-    };
-    old.policy_ref == new.policy_ref
-        && old.stops.iter().all(|stop| new.stops.contains(stop))
-        && old.schedule == new.schedule
-        && ends_no_earlier
-        // No start means at once, which is the earliest.
-        && start(new) <= start(old)
 }
 
 #[cfg(test)]
@@ -145,6 +133,26 @@ mod tests {
         let automation = json!({"stops": ["Automation"]});
         assert_eq!(ruling(automation.clone(), None, "shop-approvers", DURING), Ruling::Allow);
         assert!(matches!(ruling(automation, None, "x", DURING), Ruling::Refuse(_)));
+    }
+
+    #[test]
+    fn a_weekly_freeze_is_lifted_by_any_schedule_that_stops_less() {
+        let at = |day: &str, time: &str| json!({"day": day, "time": time});
+        let weekly = |from: Value, until: Value| {
+            json!({"startTime": null, "endTime": null,
+                "schedule": {"timeZone": "Europe/Berlin", "from": from, "until": until}})
+        };
+        let stored = || weekly(at("Fri", "16:00"), at("Mon", "08:00"));
+        let ruled = |new: Option<Value>| ruling(stored(), new, "x", DURING);
+        assert_eq!(ruled(Some(weekly(at("Fri", "15:00"), at("Mon", "08:00")))), Ruling::Allow);
+        for less in [
+            Some(weekly(at("Fri", "17:00"), at("Mon", "08:00"))),
+            Some(weekly(at("Fri", "16:00"), at("Sun", "23:00"))),
+            Some(json!({"startTime": null, "endTime": "2099-01-01T00:00:00Z"})),
+            None,
+        ] {
+            assert!(matches!(ruled(less.clone()), Ruling::Quorum(_)), "{less:?}");
+        }
     }
 
     #[test]
