@@ -46,7 +46,7 @@ impl Reconciler for IncidentReconciler {
     /// The open incidents of the namespace. Those that are over do not change any more.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<StoreRef<Incident>> {
         match change.kind {
-            Kind::Namespace | Kind::Freeze => return Vec::new(),
+            Kind::Namespace => return Vec::new(),
             Kind::Notification => return store::subject_of(context, change, SubjectKind::Incident),
             _ => {}
         }
@@ -119,6 +119,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
         operator_namespace: context.config.namespace.clone(),
         observed_since,
         policies: caches.policies.state(),
+        freezes: caches.freezes.state(),
         services: in_namespace(&caches.services, &namespace),
         sources: in_namespace(&caches.sources, &namespace),
         incidents: in_namespace(&caches.incidents, &namespace),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::common::ObjectRef;
 use crate::api::{
-    AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Incident, Notification,
+    AlertSource, Approval, BusinessService, ChangePolicy, ChangeRequest, Freeze, Incident, Notification,
     NotificationChannel, OnCallOverride, OnCallRotation, Runbook, RunbookRun,
 };
 use crate::change::policy;
@@ -23,6 +23,8 @@ pub struct IncidentFacts {
     pub observed_since: Timestamp,
     /// All policies.
     pub policies: Vec<Arc<ChangePolicy>>,
+    /// All freezes.
+    pub freezes: Vec<Arc<Freeze>>,
     /// The services.
     pub services: Vec<Arc<BusinessService>>,
     /// The sources.

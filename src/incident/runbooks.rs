@@ -26,6 +26,7 @@ pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: T
             runbooks: &facts.runbooks,
             runs: &facts.runs,
             policies: &facts.policies,
+            freezes: &facts.freezes,
         },
         now,
     );

@@ -13,13 +13,15 @@ use crate::api::approval::{CountedDecision, Decision, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::change_request::PlannedChange;
 use crate::api::common::ObjectRef;
+use crate::api::freeze::Stops;
 use crate::api::runbook::RunbookSpec;
-use crate::api::{Approval, BusinessService, ChangePolicy, Incident, OnCallRotation};
+use crate::api::{Approval, BusinessService, ChangePolicy, Freeze, Incident, OnCallRotation};
 use crate::change::approval::approvers;
 use crate::change::approval::binding::bindings;
 use crate::change::approval::quorum::{
     Names, Outcome, Rules, Subject, evaluate, is_impossible, must_approve, person,
 };
+use crate::change::freeze::in_force;
 use crate::runbook::automation_limits::covers;
 use crate::runbook::run::permit::Approved;
 use crate::runbook::steps::changed_targets;
@@ -66,12 +68,23 @@ impl<'a> ApprovalFacts<'a> {
 
     /// Whether a decision is by one of a policy's approvers.
     fn is_approver(&self, decision: &CountedDecision, policy: &ChangePolicySpec) -> bool {
+        self.is_in(decision, policy.approval.required.iter().flat_map(|entry| &entry.groups))
+    }
+
+    /// Whether a decision is by a member of one of the groups.
+    fn is_in<'g>(&self, decision: &CountedDecision, mut groups: impl Iterator<Item = &'g String>) -> bool {
         let approval = self.approvals.iter().find(|approval| approval.uid().as_ref() == Some(&decision.uid));
         let by = approval.and_then(|approval| approval.spec.by.as_ref());
-        by.is_some_and(|by| {
-            let mut groups = policy.approval.required.iter().flat_map(|entry| &entry.groups);
-            groups.any(|group| by.groups.contains(group))
-        })
+        by.is_some_and(|by| groups.any(|group| by.groups.contains(group)))
+    }
+
+    /// Those of the policies over the namespace whose changes a freeze stops.
+    fn frozen(&self, freezes: &[Arc<Freeze>], now: Timestamp) -> Vec<&'a ChangePolicySpec> {
+        let is_frozen = |policy: &&Arc<ChangePolicy>| {
+            covers(policy, self.namespace)
+                && !in_force::over(freezes, [&***policy], Stops::Changes, now).is_empty()
+        };
+        self.policies.iter().filter(is_frozen).map(|policy| &policy.spec).collect()
     }
 
     fn subject(&self, kind: SubjectKind, excluded: BTreeSet<String>) -> Subject<'a> {
@@ -113,7 +126,8 @@ pub fn of_runbook(facts: &ApprovalFacts<'_>, authors: Option<&[String]>, now: Ti
         return Count { approved: Approved::Missing(message), decisions: Vec::new(), until: None };
     };
     let policies = facts.rules();
-    let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
+    let rules =
+        Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false, frozen: &[] };
     let subject = facts.subject(SubjectKind::Runbook, authors.iter().cloned().collect());
     let outcome = evaluate(&subject, &rules, &unlapsed(facts.approvals, now), now);
     let decisions = one_each(outcome.counted.clone());
@@ -155,7 +169,8 @@ fn one_each(mut counted: Vec<CountedDecision>) -> Vec<CountedDecision> {
 /// `relied_on` was complete when the run began; later edits of the Runbook do not matter.
 pub fn still_counts(facts: &ApprovalFacts<'_>, relied_on: &[CountedDecision], now: Timestamp) -> Approved {
     let policies = facts.rules();
-    let rules = Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false };
+    let rules =
+        Rules { policies: &policies, bindings: &[], names: facts.names, one_peer: false, frozen: &[] };
     let subject = facts.subject(SubjectKind::Runbook, BTreeSet::new());
     let outcome = evaluate(&subject, &rules, &unlapsed(facts.approvals, now), now);
     if let Some(by) = facts.rejection(&outcome) {
@@ -172,16 +187,23 @@ pub fn still_counts(facts: &ApprovalFacts<'_>, relied_on: &[CountedDecision], no
 }
 
 /// Counts the approvals of one run. It needs one eligible person other than the one who started it; while an incident
-/// binds, its lead, or one peer if the lead started the run.
+/// binds, its lead, or one peer if the lead started the run; while a freeze stops changes, any lead of its policy.
 pub fn of_run(
     facts: &ApprovalFacts<'_>,
     started_by: Option<&str>,
-    incidents: &[Arc<Incident>],
+    (incidents, freezes): (&[Arc<Incident>], &[Arc<Freeze>]),
     now: Timestamp,
 ) -> Count {
     let policies = facts.rules();
     let bindings = bindings(incidents, &policies, facts.namespace);
-    let rules = Rules { policies: &policies, bindings: &bindings, names: facts.names, one_peer: false };
+    let frozen = facts.frozen(freezes, now);
+    let rules = Rules {
+        policies: &policies,
+        bindings: &bindings,
+        names: facts.names,
+        one_peer: false,
+        frozen: &frozen,
+    };
     let subject =
         facts.subject(SubjectKind::RunbookRun, started_by.iter().map(|user| (*user).to_owned()).collect());
     // One approval is enough: the Runbook itself has had the quorum that the policies require of a change.
@@ -201,17 +223,38 @@ pub fn of_run(
     }
     let leads_agree = !bindings.is_empty() && bindings.iter().all(|b| b.lead.as_deref().is_some_and(yes));
     if missing.is_empty() && !leads_agree {
-        // Each policy needs one of its own approvers.
+        // Each policy needs one of its own approvers; one whose changes are frozen needs one of its leads.
+        let is_frozen = |policy: &ChangePolicySpec| {
+            bindings.is_empty() && frozen.iter().any(|frozen| std::ptr::eq(*frozen, policy))
+        };
+        for policy in policies.iter().filter(|policy| is_frozen(policy)) {
+            let leads = policy.incident.as_ref().map_or(&[][..], |rule| &rule.leads.groups);
+            if !outcome.counted.iter().any(|decision| facts.is_in(decision, leads.iter())) {
+                missing.push(a_lead(leads, facts.names, started_by));
+            }
+        }
         let lacks = |policy: &&ChangePolicySpec| {
-            !outcome.counted.iter().any(|decision| facts.is_approver(decision, policy))
+            !is_frozen(policy) && !outcome.counted.iter().any(|decision| facts.is_approver(decision, policy))
         };
         let lacking: Vec<&ChangePolicySpec> = policies.iter().copied().filter(lacks).collect();
-        if !lacking.is_empty() || outcome.counted.is_empty() {
+        if !lacking.is_empty() || (outcome.counted.is_empty() && missing.is_empty()) {
             missing.push(one_of(&lacking, facts.names, started_by));
         }
     }
     let approved = if missing.is_empty() { Approved::Yes } else { Approved::Missing(missing.join(" and ")) };
     Count { approved, decisions: one_each(outcome.counted), until: None }
+}
+
+/// The leads who may approve a run while changes are frozen, in words: by name if a rotation knows them, else by group.
+fn a_lead(groups: &[String], names: &Names, started_by: Option<&str>) -> String {
+    let could: Vec<&str> =
+        names.leads.iter().map(String::as_str).filter(|user| Some(*user) != started_by).collect();
+    match (could.as_slice(), groups) {
+        ([one], _) => format!("{one} (lead)"),
+        ([], []) => "a lead, and the policy names no group of leads".to_owned(),
+        ([], groups) => format!("one of {} (lead)", groups.join(" or ")),
+        (several, _) => format!("one of {} (leads)", several.join(", ")),
+    }
 }
 
 /// The people who may approve a run, in words: by name if a rotation knows them, else by group.

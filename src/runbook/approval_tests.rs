@@ -244,8 +244,13 @@ fn a_run_needs_another_person_than_its_starter_and_in_a_crisis_the_lead() {
     let policies = [policy(json!({}))];
     let of = |approvals: &[Arc<Approval>], started_by: Option<&str>, incidents: &[Arc<Incident>]| {
         with(&policies, approvals, |facts| {
-            of_run(&ApprovalFacts { name: "run", uid: "run-uid", ..*facts }, started_by, incidents, now())
-                .approved
+            of_run(
+                &ApprovalFacts { name: "run", uid: "run-uid", ..*facts },
+                started_by,
+                (incidents, &[]),
+                now(),
+            )
+            .approved
         })
     };
     let amir = of_the_run("amir", "shop-approvers");
@@ -265,7 +270,7 @@ fn a_run_needs_another_person_than_its_starter_and_in_a_crisis_the_lead() {
             of_run(
                 &ApprovalFacts { name: "run", uid: "run-uid", names: &names, ..*facts },
                 started_by,
-                &[],
+                (&[], &[]),
                 now(),
             )
             .approved
@@ -319,9 +324,34 @@ fn each_policy_over_a_run_needs_one_of_its_own_approvers() {
             .map(|(user, group)| approval(user, &[group], json!({"spec": {"subjectRef": subject}})))
             .collect();
         with(&policies, &approvals, |facts| {
-            of_run(&ApprovalFacts { name: "run", uid: "run-uid", ..*facts }, None, &[], now()).approved
+            of_run(&ApprovalFacts { name: "run", uid: "run-uid", ..*facts }, None, (&[], &[]), now()).approved
         })
     };
     assert_eq!(by(&[("amir", "shop-approvers")]), Approved::Missing("one of till-approvers".into()));
     assert_eq!(by(&[("amir", "shop-approvers"), ("tina", "till-approvers")]), Approved::Yes);
+}
+
+#[test]
+fn a_run_under_a_freeze_of_changes_waits_for_a_lead() {
+    let leads = json!({"incident": {"leads": {"groups": ["shop-leads"]}}});
+    let policies = [policy(leads)];
+    let freeze = |stops: &str| -> Arc<Freeze> {
+        let name = &policies[0].metadata.name;
+        let spec = json!({"policyRef": {"name": name}, "stops": [stops], "reason": "r", "endTime": "9999-01-01T00:00:00Z"});
+        Arc::new(Freeze::new("sale", serde_json::from_value(spec).unwrap()))
+    };
+    let under = |stops: &str, user: &str, group: &str| {
+        let subject = json!({"kind": "RunbookRun", "name": "run", "uid": "run-uid"});
+        let approvals = [approval(user, &[group], json!({"spec": {"subjectRef": subject}}))];
+        with(&policies, &approvals, |facts| {
+            let facts = ApprovalFacts { name: "run", uid: "run-uid", ..*facts };
+            of_run(&facts, Some("emil"), (&[], &[freeze(stops)]), now()).approved
+        })
+    };
+    assert_eq!(
+        under("Changes", "amir", "shop-approvers"),
+        Approved::Missing("one of shop-leads (lead)".into())
+    );
+    assert_eq!(under("Changes", "lena", "shop-leads"), Approved::Yes);
+    assert_eq!(under("Automation", "amir", "shop-approvers"), Approved::Yes);
 }

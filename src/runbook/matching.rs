@@ -9,10 +9,12 @@ use sha2::{Digest, Sha256};
 use super::limits;
 use crate::api::common::NameRef;
 use crate::api::conditions::{ConditionType, find, is_true};
+use crate::api::freeze::Stops;
 use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
 use crate::api::runbook_run::{RunState, RunbookRunSpec};
-use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::api::{ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
+use crate::change::freeze::in_force;
 use crate::command::{Command, Flag, Verb};
 use crate::runbook::automation_limits;
 use crate::runbook::steps::changed_targets;
@@ -29,6 +31,8 @@ pub struct MatchFacts<'a> {
     pub runs: &'a [Arc<RunbookRun>],
     /// All policies; only those that cover the namespace count.
     pub policies: &'a [Arc<ChangePolicy>],
+    /// All freezes.
+    pub freezes: &'a [Arc<Freeze>],
 }
 
 /// The result of matching.
@@ -196,6 +200,14 @@ fn can_start(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Resul
     }
     if runbook.spec.start == Start::Automatic && is_true(&status.conditions, ConditionType::Mitigated) {
         return Err("every check passes already".to_owned().into());
+    }
+    // What a person starts goes on under a freeze of automation.
+    if runbook.spec.start == Start::Automatic
+        && let Some(freeze) =
+            in_force::in_namespace(facts.freezes, facts.policies, &namespace, Stops::Automation, now)
+    {
+        let message = format!("{}; by hand: {}", freeze.text(), by_hand(incident, &name));
+        return Err(Blocked { message, until: freeze.until });
     }
     let obstacle = limits::reached(runbook, None, now)
         .or_else(|| limits::busy(&changed_targets(&runbook.spec.steps), facts.runs, None));

@@ -58,7 +58,7 @@ fn policy(automation: Value) -> Arc<ChangePolicy> {
 
 fn matched(incident: &Incident, runbooks: &[Arc<Runbook>], runs: &[Arc<RunbookRun>]) -> Matching {
     let policies = [policy(json!({"start": "Automatic", "approval": "Standing"}))];
-    decide(&MatchFacts { incident, runbooks, runs, policies: &policies }, now())
+    decide(&MatchFacts { incident, runbooks, runs, policies: &policies, freezes: &[] }, now())
 }
 
 fn blocked(incident: &Incident, runbook: Arc<Runbook>) -> Option<String> {
@@ -210,7 +210,13 @@ fn policy_and_suspension_and_health_hold_it_back() {
         let policies = [policy(automation)];
         let runbooks = [runbook("r", json!({}))];
         let decided = decide(
-            &MatchFacts { incident: &plain, runbooks: &runbooks, runs: &[], policies: &policies },
+            &MatchFacts {
+                incident: &plain,
+                runbooks: &runbooks,
+                runs: &[],
+                policies: &policies,
+                freezes: &[],
+            },
             now(),
         );
         assert_eq!(decided.start, []);
@@ -235,4 +241,32 @@ fn a_cooldown_holds_it_back_until_it_ends() {
     let decided = matched(&incident(json!({})), &[runbook("r", limited)], &[]);
     assert_eq!(decided.start, []);
     assert_eq!(decided.wake, Some(at(NOW + 40)));
+}
+
+#[test]
+fn a_freeze_of_automation_is_named_and_ends_by_itself() {
+    let until = Timestamp::from_second(NOW + 3600).unwrap();
+    let freeze = |stops: Value| {
+        let spec =
+            json!({"policyRef": {"name": "production"}, "stops": stops, "reason": "sale", "endTime": until});
+        [Arc::new(Freeze::new("sale", serde_json::from_value(spec).unwrap()))]
+    };
+    let policies = [policy(json!({"start": "Automatic", "approval": "Standing"}))];
+    let incident = incident(json!({}));
+    let under = |freezes: &[Arc<Freeze>], start: &str| {
+        let runbooks = [runbook("restart", json!({"spec": {"start": start}}))];
+        let facts =
+            MatchFacts { incident: &incident, runbooks: &runbooks, runs: &[], policies: &policies, freezes };
+        decide(&facts, now())
+    };
+    let held = under(&freeze(json!(["Changes", "Automation"])), "Automatic");
+    assert_eq!((held.start.len(), held.wake), (0, Some(until)));
+    let why = held.runbooks[0].blocked.clone().unwrap();
+    assert!(why.starts_with("frz/sale stops automation under cpol/production until "), "{why}");
+    assert!(
+        why.ends_with("; by hand: kubectl mayday run -n shop restart --incident checkout-x7k2p"),
+        "{why}"
+    );
+    assert_eq!(under(&freeze(json!(["Automation"])), "Manual").runbooks[0].blocked, None);
+    assert_eq!(under(&freeze(json!(["Changes"])), "Automatic").start.len(), 1);
 }

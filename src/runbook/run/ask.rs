@@ -9,7 +9,7 @@ use super::permit::{self, Permit, PermitFacts};
 use crate::api::approval::CountedDecision;
 use crate::api::runbook::{RunbookSpec, RunbookStatus};
 use crate::api::runbook_run::{RunbookRunStatus, Snapshot};
-use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::api::{Approval, ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::approval::quorum::Names;
 use crate::cluster::conditions::NotReady;
 use crate::runbook::approval::{self, ApprovalFacts};
@@ -26,6 +26,8 @@ pub struct Stored {
     pub approvals: Vec<Arc<Approval>>,
     /// All policies.
     pub policies: Vec<Arc<ChangePolicy>>,
+    /// All freezes.
+    pub freezes: Vec<Arc<Freeze>>,
     /// The incidents of the namespace.
     pub incidents: Vec<Arc<Incident>>,
     /// The runs of the namespace; empty once the run has begun.
@@ -85,7 +87,7 @@ pub fn permit(
         ..of_runbook
     };
     let started_by = run.spec.started_by.as_ref().map(|starter| starter.user.as_str());
-    let own = approval::of_run(&of_run, started_by, &stored.incidents, now);
+    let own = approval::of_run(&of_run, started_by, (&stored.incidents, &stored.freezes), now);
     let named = run.spec.incident_ref.as_ref();
     let incident =
         named.and_then(|named| stored.incidents.iter().find(|incident| incident.name_any() == named.name));
@@ -100,6 +102,7 @@ pub fn permit(
         incident: incident.map(|incident| &**incident),
         incidents: &stored.incidents,
         policies: &stored.policies,
+        freezes: &stored.freezes,
         runs: &stored.runs,
         is_stamped: stored.is_stamped,
     };

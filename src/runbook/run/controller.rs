@@ -62,8 +62,8 @@ impl Reconciler for RunbookRunReconciler {
             },
             Kind::Runbook => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
             Kind::Incident => |run: &RunbookRun, name: &str| run.is_for(name),
-            // Approvals count for a Runbook or a run, policies limit what may run, other runs hold targets.
-            Kind::Approval | Kind::ChangePolicy => |_: &RunbookRun, _: &str| true,
+            // Approvals count for a Runbook or a run, policies and freezes limit what may run, other runs hold targets.
+            Kind::Approval | Kind::ChangePolicy | Kind::Freeze => |_: &RunbookRun, _: &str| true,
             Kind::RunbookRun => |run: &RunbookRun, _: &str| {
                 run.status.as_ref().is_none_or(|status| status.start_time.is_none())
             },

@@ -12,6 +12,7 @@ use super::ask::Stored;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::RunbookRunStatus;
 use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::change::freeze::live;
 use crate::change::stamps;
 use crate::cluster::caches::{in_namespace, list_live};
 use crate::cluster::{Context, Error};
@@ -77,6 +78,7 @@ pub async fn stored(
         approvals: approvals(context, run).await?,
         is_stamped: stamps::is_stamped(&context.stamps, run),
         policies: list_live(Api::all(context.client.clone()), &caches.policies).await?,
+        freezes: live::list(&context.client).await?,
         incidents: list_live(api(context, run), &caches.incidents).await?,
         runs,
         names: approval::names(

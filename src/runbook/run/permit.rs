@@ -6,11 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::conditions::{ConditionType, Reason, find};
+use crate::api::freeze::Stops;
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Start};
 use crate::api::runbook_run::{RunState, RunbookRunStatus};
-use crate::api::{ChangePolicy, Incident, Runbook, RunbookRun};
+use crate::api::{ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::approval::binding;
+use crate::change::freeze::in_force;
 use crate::cluster::conditions::NotReady;
 use crate::command::{Command, Verb};
 use crate::runbook::limits::Obstacle;
@@ -70,6 +72,8 @@ pub struct PermitFacts<'a> {
     pub incidents: &'a [Arc<Incident>],
     /// All policies.
     pub policies: &'a [Arc<ChangePolicy>],
+    /// All freezes.
+    pub freezes: &'a [Arc<Freeze>],
     /// The runs of the namespace.
     pub runs: &'a [Arc<RunbookRun>],
     /// Whether the guard admitted the run, so that it is known who started it.
@@ -126,6 +130,14 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     let start = if started_by_person(run) { Start::Manual } else { Start::Automatic };
     if let Some(message) = automation.refuses(start, &namespace) {
         return hold(Reason::NotAllowed, message);
+    }
+    // A freeze ends by itself, so a run that it holds goes on then, even if it has begun.
+    if start == Start::Automatic
+        && let Some(freeze) =
+            in_force::in_namespace(facts.freezes, facts.policies, &namespace, Stops::Automation, now)
+    {
+        let message = format!("{}; to lift it: {}", freeze.text(), freeze.unfreeze());
+        return Permit::Wait(Obstacle { reason: Reason::Frozen, message, until: freeze.until });
     }
     if let Approved::Missing(who) = facts.run_approved
         && automation.asks_per_run(facts.spec.approval, is_led(facts, &namespace))

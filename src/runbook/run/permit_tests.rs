@@ -12,6 +12,7 @@ struct World {
     others: Vec<Arc<Incident>>,
     automation: Value,
     runs: Vec<Arc<RunbookRun>>,
+    freezes: Vec<Arc<Freeze>>,
     is_stamped: bool,
 }
 
@@ -38,6 +39,7 @@ impl World {
             others: Vec::new(),
             automation: json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "PerRun"}),
             runs: Vec::new(),
+            freezes: Vec::new(),
             is_stamped: true,
         }
     }
@@ -65,6 +67,7 @@ impl World {
             incidents: &self.others,
             policies: &[Arc::new(policy)],
             runs: &self.runs,
+            freezes: &self.freezes,
             is_stamped: self.is_stamped,
         };
         decide(&facts, Timestamp::from_second(1_000_000).unwrap())
@@ -174,6 +177,57 @@ fn the_policy_is_a_kill_switch() {
     assert!(matches!(acted.decide(), Permit::Stop(RunState::Failed, _)), "Mayday is nobody");
     acted.run.spec.started_by = by("emil");
     assert_eq!(acted.decide(), Permit::Go, "people may still start it");
+}
+
+fn freeze(policy: &str, end: i64) -> Arc<Freeze> {
+    let spec = json!({"policyRef": {"name": policy}, "stops": ["Automation"], "reason": "sale",
+        "endTime": Timestamp::from_second(end).unwrap()});
+    Arc::new(Freeze::new("sale", serde_json::from_value(spec).unwrap()))
+}
+
+#[test]
+fn a_freeze_holds_an_automatic_run_before_it_begins_and_between_acts() {
+    for mut world in [World::new(), World::new().acted()] {
+        world.freezes = vec![freeze("p", 1_000_600)];
+        let Permit::Wait(obstacle) = world.decide() else { panic!("{:?}", world.decide()) };
+        let until = Timestamp::from_second(1_000_600).unwrap();
+        assert_eq!((obstacle.reason, obstacle.until), (Reason::Frozen, Some(until)));
+        assert!(
+            obstacle.message.starts_with("frz/sale stops automation under cpol/p until "),
+            "{}",
+            obstacle.message
+        );
+        assert!(
+            obstacle.message.ends_with("; to lift it: kubectl mayday unfreeze sale"),
+            "{}",
+            obstacle.message
+        );
+        world.freezes = vec![freeze("p", 1_000_000), freeze("other", 1_000_600)];
+        assert_eq!(world.decide(), Permit::Go, "it is over, and the other is of another policy");
+    }
+}
+
+#[test]
+fn a_run_that_a_person_started_goes_on_under_a_freeze_of_automation() {
+    for mut world in [World::new(), World::new().acted()] {
+        world.freezes = vec![freeze("p", 1_000_600)];
+        world.run.spec.started_by = Some(crate::api::common::UserRef { user: "emil".into() });
+        assert_eq!(world.decide(), Permit::Go);
+        world.run.spec.started_by = Some(crate::api::common::UserRef {
+            user: "system:serviceaccount:flux-system:kustomize-controller".into(),
+        });
+        assert_eq!(world.waits_for(), "Frozen");
+    }
+}
+
+#[test]
+fn the_kill_switch_stops_a_run_that_a_freeze_holds() {
+    let mut world = World::new().acted();
+    world.freezes = vec![freeze("p", 1_000_600)];
+    world.automation = json!({"start": "Disabled"});
+    assert!(
+        matches!(world.decide(), Permit::Stop(RunState::Failed, message) if message.contains("Disabled"))
+    );
 }
 
 #[test]
