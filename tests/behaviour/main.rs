@@ -12,6 +12,7 @@ mod chart;
 mod control_plane;
 mod demo;
 mod enforcement;
+mod freeze;
 mod gap;
 mod healing;
 mod intake;

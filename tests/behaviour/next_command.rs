@@ -14,7 +14,7 @@ use crate::shop::{Shop, checkout_down};
 use crate::support::{Cluster, Output, Person, condition, eventually, words};
 
 /// What people type by themselves: no text prints it, and the plugin's own tests parse it.
-const NEVER_PRINTED: [&str; 3] = ["completion", "version", "who --all-namespaces"];
+const NEVER_PRINTED: [&str; 4] = ["completion", "freeze --for --why", "version", "who --all-namespaces"];
 /// Verbs that only read: they ask nothing, so they take no `--yes`.
 const READING: [&str; 3] = ["report", "show", "who"];
 
@@ -88,7 +88,11 @@ impl Desk {
         }
         // Without a terminal, --yes is the person's answer.
         if !READING.contains(&wanted.split(' ').next().unwrap()) && !line.contains("--help") {
-            line = line.replacen(" -n ", " --yes -n ", 1);
+            // What is in no namespace takes no -n.
+            line = match line.contains(" -n ") {
+                true => line.replacen(" -n ", " --yes -n ", 1),
+                false => format!("{line} --yes"),
+            };
         }
         person.pastes(&line)
     }
@@ -322,6 +326,19 @@ impl Story<'_> {
         desk.follows(admin, &seen, "show --all-namespaces");
     }
 
+    /// A freeze says how it is lifted, and an approver does so.
+    fn freeze(&self) {
+        let (desk, shop) = (&self.desk, self.shop);
+        let freeze = "kubectl mayday freeze production --for 1h --automation --why sale --name sale --yes";
+        shop.lena.types(freeze).passes();
+        let said = eventually("the freeze is on", || {
+            let freeze = shop.admin.reads("frz/sale");
+            let active = condition(&freeze, "Active").filter(|active| active["status"] == "True")?;
+            active["message"].as_str().map(str::to_owned)
+        });
+        desk.follows(&shop.amir, &said, "unfreeze");
+    }
+
     fn decisions_and_glass(&self) {
         let (desk, shop) = (&self.desk, self.shop);
         let runbook = shop.admin.reads("rb/look-first -n shop");
@@ -366,6 +383,7 @@ fn every_printed_command_does_what_was_said() {
     story.runs();
     story.incident();
     story.incident_of_a_person();
+    story.freeze();
     story.decisions_and_glass();
     story.without_a_policy();
 
