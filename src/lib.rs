@@ -14,6 +14,7 @@ pub mod health;
 pub mod incident;
 pub mod notify;
 pub mod oncall;
+pub mod outbound;
 pub mod problem;
 pub mod process;
 pub mod report;

@@ -35,6 +35,7 @@ use crate::notify::channel_controller::NotificationChannelReconciler;
 use crate::notify::outbox::Outbox;
 use crate::oncall::override_controller::OnCallOverrideReconciler;
 use crate::oncall::rotation_controller::OnCallRotationReconciler;
+use crate::outbound::Outbound;
 use crate::runbook::controller::RunbookReconciler;
 use crate::runbook::run::controller::RunbookRunReconciler;
 use crate::service::controller::BusinessServiceReconciler;
@@ -59,11 +60,13 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
     let client = client::calling(&kube)?;
     let watches_of = client::watching(&kube)?;
     let metrics = Metrics::new();
+    let outbound = Outbound::new(config.allow_loopback, &kube.cluster_url);
     let impersonate = Impersonator::new(kube, &config.namespace);
     let context = Arc::new(Context {
         caches: Caches::start(&watches_of, &metrics, &mut watches),
         planner: impersonate.planner()?,
         impersonate,
+        outbound,
         events: Events::new(client.clone(), &identity),
         metrics,
         stamps: Stamps::default(),

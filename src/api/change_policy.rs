@@ -61,7 +61,7 @@ pub struct ChangePolicySpec {
     pub evictions: Evictions,
     /// Groups whose members may break the glass.
     pub break_glass: Option<Groups>,
-    /// Upper limits for runbooks in scope.
+    /// Upper limits for runbooks in scope, and what Mayday may call from there.
     #[serde(default)]
     pub automation: Automation,
     /// Upper limits for requests.
@@ -258,9 +258,13 @@ pub enum Evictions {
     Approve,
 }
 
-/// Upper limits for runbooks in scope.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+/// Upper limits for runbooks in scope, and what Mayday may call from there.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.endpoints) || self.endpoints.all(e, self.endpoints.exists_one(other, other.name == e.name))",
+    "endpoints: each has a name of its own"
+))]
 pub struct Automation {
     /// Who may start a runbook. Default Disabled.
     #[serde(default)]
@@ -272,6 +276,21 @@ pub struct Automation {
     /// Least approval that a run needs once a lead has claimed. Default PerRun.
     #[serde(default)]
     pub after_lead_claimed: RunApproval,
+    /// Addresses that steps and checks may call (docs/rules.md#endpoints). Empty: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// An address that steps and checks may call. It may be in the cluster or in a private network.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Endpoint {
+    /// Name of the endpoint, for people.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Origin, and a path if only what is below it may be called: `http://prometheus.monitoring.svc:9090`.
+    #[schemars(schema_with = "super::http_url::of_endpoint")]
+    pub url: String,
 }
 
 /// Who may start a runbook.

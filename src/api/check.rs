@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Empty, ObjectRef};
+use super::common::{Empty, NameRef, ObjectRef};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 
@@ -78,38 +78,44 @@ fn yes() -> String {
     "True".to_owned()
 }
 
-/// A Prometheus query with a limit. Exactly one of `above` and `below` is set. An empty, partial or invalid
-/// answer does not pass.
+/// A Prometheus query with a limit. Exactly one of `above` and `below` is set. Only one fresh, finite value passes: an
+/// empty, partial, stale or invalid answer does not (docs/rules.md#query).
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.above) != has(self.below)", "set exactly one of above, below"))]
 pub struct QueryCheck {
-    /// Base URL of Prometheus.
-    #[schemars(length(min = 1, max = 2048))]
+    /// Base URL of Prometheus. Every policy over the namespace lists it as an endpoint.
+    #[schemars(schema_with = "super::http_url::called")]
     pub url: String,
     /// Query in PromQL. It must return one value.
     #[serde(rename = "promQL")]
     #[schemars(length(min = 1, max = 4096))]
     pub prom_ql: String,
-    /// Passes while the value is above this decimal number.
-    #[schemars(length(min = 1, max = 32))]
+    /// Passes while the value is above this decimal number. They are compared exactly.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^-?[0-9]+(\.[0-9]+)?$"))]
     pub above: Option<String>,
-    /// Passes while the value is below this decimal number.
-    #[schemars(length(min = 1, max = 32))]
+    /// Passes while the value is below this decimal number. They are compared exactly.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^-?[0-9]+(\.[0-9]+)?$"))]
     pub below: Option<String>,
+    /// Secret of type `mayday.dev/credential` with the key `token`, which is sent as a bearer token.
+    pub secret_ref: Option<NameRef>,
 }
 
 /// A URL that must answer with a status.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpCheck {
-    /// URL for a GET request. Redirects are not followed.
-    #[schemars(length(min = 1, max = 2048))]
+    /// URL for a GET request. Every policy over the namespace lists it as an endpoint. Redirects are not followed.
+    #[schemars(schema_with = "super::http_url::called")]
     pub url: String,
     /// HTTP status that counts as healthy. Default 200.
     #[serde(default = "ok")]
     #[schemars(range(min = 100, max = 599))]
     pub status: i32,
+    /// Secret of type `mayday.dev/credential` with the key `token`, which is sent as a bearer token.
+    pub secret_ref: Option<NameRef>,
 }
 
 fn ok() -> i32 {

@@ -132,6 +132,8 @@ names! {
         /// Ready of a BusinessService: a rotation or channel that it names does not exist. Ready of a Freeze: its policy
         /// does not exist.
         NotFound,
+        /// Ready of a BusinessService, an Incident or a Runbook: a policy does not list an endpoint that it calls.
+        EndpointNotListed,
         /// Ready of a Runbook: its ServiceAccount does not exist.
         ServiceAccountMissing,
         /// Ready of a Runbook: its ServiceAccount lacks the label that permits its use.

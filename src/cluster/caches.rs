@@ -151,6 +151,11 @@ impl Caches {
         let _ = self.unsynced.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 
+    /// Lets everybody who listens look at an object again, although nothing of it has changed.
+    pub fn announce(&self, change: Change) {
+        let _ = self.changes.send(change);
+    }
+
     /// Every change from now on. A listener that is too far behind gets one [`Missed`] in place of the
     /// changes it lost.
     pub fn changes(&self) -> impl Stream<Item = Result<Change, Missed>> + Send + use<> {

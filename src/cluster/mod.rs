@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
+use crate::outbound::Outbound;
 use crate::telemetry::metrics::Metrics;
 
 pub use error::Error;
@@ -30,6 +31,8 @@ pub struct Context {
     pub planner: kube::Client,
     /// Makes clients that act as other ServiceAccounts.
     pub impersonate: client::Impersonator,
+    /// Calls addresses that users write into objects.
+    pub outbound: Outbound,
     /// The settings.
     pub config: Config,
     /// Name of this process, unique among the replicas.

@@ -6,16 +6,21 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::facts::IncidentFacts;
+use super::facts::{IncidentFacts, Observed};
 use super::questions;
-use crate::api::Incident;
 use crate::api::check::{ConditionCheck, NamedCheck, ReturnToService, RolloutCheck};
 use crate::api::common::{Empty, ObjectRef, stored_time};
+use crate::api::conditions::Reason;
 use crate::api::incident_status::{CheckResult, CheckStatus, IncidentStatus};
+use crate::api::{ChangePolicy, Incident};
+use crate::change::policy;
+use crate::cluster::conditions::NotReady;
 use crate::cluster::rollout::{self, Counts, Rollout};
 use crate::cluster::workloads;
 use crate::incident::staleness::{self, LeftOut};
-use crate::text::cut;
+use crate::outbound::look::{Look, Verdict};
+use crate::outbound::{HttpUrl, encode, endpoints};
+use crate::text::{cut, instant};
 
 /// How long all checks must pass by default.
 const STABLE_FOR: SignedDuration = SignedDuration::from_mins(5);
@@ -54,6 +59,46 @@ pub fn stable_for(given: &ReturnToService) -> SignedDuration {
     given.stable_for.as_ref().map_or(STABLE_FOR, |duration| duration.get())
 }
 
+/// How often a check looks outside while its incident is open.
+pub const EVERY: SignedDuration = SignedDuration::from_secs(15);
+/// How old an observation may be that still counts.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+/// How long after the start of this process a stored result stands for the first look.
+const FIRST_LOOK: SignedDuration = SignedDuration::from_secs(30);
+
+/// What a check looks at outside of the cluster's API, and the member that says so; `None` if it does not.
+pub fn outside(check: &NamedCheck) -> Option<(&'static str, Look<'_>)> {
+    let query = check.query.as_ref().map(|query| ("query", Look::Query(query)));
+    query.or_else(|| check.http.as_ref().map(|http| ("http", Look::Http(http))))
+}
+
+/// Why a check can never look outside, if so. `policies` are those over the namespace.
+pub fn cannot_look(given: &ReturnToService, policies: &[&ChangePolicy], namespace: &str) -> Option<NotReady> {
+    given.checks.iter().find_map(|check| {
+        let (member, look) = outside(check)?;
+        let path = format!("spec.returnToService.checks[{}].{member}", check.name);
+        let url = match HttpUrl::parse(look.url()) {
+            Ok(url) => url,
+            Err(why) => return Some(NotReady::Stalled(Reason::Invalid, format!("{path}.url: {why}"))),
+        };
+        if let Some(why) = check.query.as_ref().and_then(|query| bad_query(&query.prom_ql)) {
+            return Some(NotReady::Stalled(Reason::Invalid, format!("{path}.promQL: {why}")));
+        }
+        let why = endpoints::unlisted(policies, namespace, &url)?;
+        Some(NotReady::Waiting(Reason::EndpointNotListed, format!("{path}.url: {why}")))
+    })
+}
+
+/// What is wrong with a query of a check, which has no parameters.
+fn bad_query(prom_ql: &str) -> Option<String> {
+    match encode::parameters(prom_ql) {
+        Ok(names) => names.first().map(|name| {
+            format!("${name} is a parameter, which only the step of a Runbook has; write the value itself")
+        }),
+        Err(why) => Some(why),
+    }
+}
+
 /// Fields that no controller acts on yet. Objects other than workloads cannot be checked.
 pub fn not_implemented(given: &ReturnToService) -> Vec<String> {
     let is_other = |target: &ObjectRef| !workloads::is_one(target.group(), &target.kind);
@@ -63,15 +108,10 @@ pub fn not_implemented(given: &ReturnToService) -> Vec<String> {
         .flat_map(|check| {
             let rollout = check.rollout.as_ref().is_some_and(|rollout| is_other(&rollout.target));
             let condition = check.condition.as_ref().is_some_and(|condition| is_other(&condition.target));
-            [
-                ("query", check.query.is_some()),
-                ("http", check.http.is_some()),
-                ("rollout.target.kind", rollout),
-                ("condition.target.kind", condition),
-            ]
-            .into_iter()
-            .filter(|(_, is_set)| *is_set)
-            .map(|(field, _)| format!("spec.returnToService.checks[{}].{field}", check.name))
+            [("rollout.target.kind", rollout), ("condition.target.kind", condition)]
+                .into_iter()
+                .filter(|(_, is_set)| *is_set)
+                .map(|(field, _)| format!("spec.returnToService.checks[{}].{field}", check.name))
         })
         .collect()
 }
@@ -130,6 +170,8 @@ fn look(
         workload(facts.workload(&rollout.target), &rollout.target.kind, &rollout.target.display())
     } else if let Some(condition) = &check.condition {
         has_condition(facts.workload(&condition.target), condition)
+    } else if let Some((_, look)) = outside(check) {
+        looked(incident, facts, status, &check.name, look, now, wake)
     } else {
         (CheckResult::Unknown, "this version of Mayday cannot look at it yet".to_owned())
     };
@@ -189,6 +231,44 @@ fn alerts(
     }
 }
 
+/// What the last look outside has seen, if it counts.
+fn looked(
+    incident: &Incident,
+    facts: &IncidentFacts,
+    status: &IncidentStatus,
+    name: &str,
+    look: Look<'_>,
+    now: Timestamp,
+    wake: &mut Option<Timestamp>,
+) -> (CheckResult, String) {
+    let namespace = incident.namespace().unwrap_or_default();
+    let policies = policy::covering(&facts.policies, &namespace, &facts.operator_namespace);
+    match HttpUrl::parse(look.url()).map(|url| endpoints::unlisted(&policies, &namespace, &url)) {
+        Ok(None) => {}
+        Ok(Some(why)) | Err(why) => return (CheckResult::Unknown, why),
+    }
+    let observed = facts.looks.get(name);
+    let due = observed.and_then(|observed| observed.at.checked_add(EVERY).ok()).filter(|due| *due > now);
+    let soon = || now.checked_add(SignedDuration::from_secs(1)).ok();
+    *wake = [*wake, due.or_else(soon)].into_iter().flatten().min();
+    let Some(Observed { at, seen, .. }) = observed else {
+        // A new process has not looked yet. What the last one saw is no break, and proves nothing either.
+        let known = status.checks.iter().find(|known| known.name == name);
+        let is_starting = now.duration_since(facts.started) < FIRST_LOOK;
+        let known = known.filter(|_| is_starting).map(|known| (known.result, known.message.clone()));
+        return known.unwrap_or_else(|| (CheckResult::Unknown, "not looked at yet".to_owned()));
+    };
+    if now.duration_since(*at) > FRESH {
+        return (CheckResult::Unknown, format!("last looked at {}, which is too long ago", instant(*at)));
+    }
+    let result = match seen.verdict {
+        Verdict::Passes => CheckResult::Passing,
+        Verdict::Fails => CheckResult::Failing,
+        Verdict::Inconclusive => CheckResult::Unknown,
+    };
+    (result, seen.message.clone())
+}
+
 /// Passes when the rollout of a workload is complete, as `kubectl rollout status` sees it, and all its pods are
 /// available. A workload that replaces pods only when they are deleted has no rollout; its pods decide.
 pub fn workload(object: Option<&Value>, kind: &str, name: &str) -> (CheckResult, String) {
@@ -234,6 +314,7 @@ fn has_condition(object: Option<&Value>, check: &ConditionCheck) -> (CheckResult
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::look::Seen;
     use serde_json::json;
 
     fn deployment(edit: Value) -> Value {
@@ -299,11 +380,113 @@ mod tests {
         condition["type"] = json!("Available");
         let given: ReturnToService = serde_json::from_value(json!({"checks": [
             {"name": "a", "rollout": target("Deployment")}, {"name": "b", "rollout": target("Job")},
-            {"name": "c", "condition": condition}, {"name": "d", "http": {"url": "http://x"}}]}))
+            {"name": "c", "condition": condition}]}))
         .unwrap();
         let named = |check: &str| format!("spec.returnToService.checks[{check}");
-        let expected = [named("b].rollout.target.kind"), named("c].condition.target.kind"), named("d].http")];
+        let expected = [named("b].rollout.target.kind"), named("c].condition.target.kind")];
         assert_eq!(not_implemented(&given), expected);
+    }
+
+    /// An incident with a query as its only check, and a policy that lists these endpoints.
+    fn queried(urls: &[&str]) -> (Incident, IncidentFacts, ReturnToService) {
+        let given: ReturnToService = serde_json::from_value(json!({"checks": [
+            {"name": "errors", "query": {"url": "http://p:9090", "promQL": "max(errors)", "below": "1"}}]}))
+        .unwrap();
+        let endpoints: Vec<Value> = urls.iter().map(|url| json!({"name": "p", "url": url})).collect();
+        let spec = json!({"scope": {"namespaces": {"names": ["shop"]}}, "approval": {},
+            "automation": {"endpoints": endpoints}});
+        let policy = ChangePolicy::new("production", serde_json::from_value(spec).unwrap());
+        let facts = IncidentFacts {
+            policies: vec![std::sync::Arc::new(policy)],
+            started: at(-3600),
+            ..IncidentFacts::default()
+        };
+        let mut incident = Incident::new("i", Default::default());
+        incident.metadata.namespace = Some("shop".into());
+        (incident, facts, given)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_796_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn a_look_outside_counts_while_it_is_fresh() {
+        let (incident, mut facts, given) = queried(&["http://p:9090"]);
+        let status = IncidentStatus::default();
+        let result = |facts: &IncidentFacts, second| {
+            let (results, wake) = evaluate(&incident, facts, &status, &given, at(second));
+            (results[0].result, results[0].message.clone(), wake)
+        };
+        assert_eq!(result(&facts, 0), (CheckResult::Unknown, "not looked at yet".into(), Some(at(1))));
+        for (verdict, expected) in [
+            (Verdict::Passes, CheckResult::Passing),
+            (Verdict::Fails, CheckResult::Failing),
+            (Verdict::Inconclusive, CheckResult::Unknown),
+        ] {
+            let seen = Seen { verdict, message: "the value is 2".into() };
+            facts.looks.insert("errors".into(), Observed { first: at(0), at: at(0), seen });
+            assert_eq!(result(&facts, 1), (expected, "the value is 2".into(), Some(at(15))));
+            assert_eq!(result(&facts, 60).0, expected);
+            let (stale, message, wake) = result(&facts, 61);
+            assert_eq!((stale, wake), (CheckResult::Unknown, Some(at(62))));
+            assert!(message.starts_with("last looked at 2026-"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_new_process_keeps_what_was_stored_until_its_first_look() {
+        let (incident, mut facts, given) = queried(&["http://p:9090"]);
+        let stored = json!([{"name": "errors", "result": "Passing", "message": "the value is 0",
+            "sinceTime": "2026-11-22T02:00:00Z"}]);
+        let status =
+            IncidentStatus { checks: serde_json::from_value(stored).unwrap(), ..IncidentStatus::default() };
+        facts.started = at(0);
+        let result = |second| evaluate(&incident, &facts, &status, &given, at(second)).0[0].result;
+        assert_eq!(
+            (result(1), result(29), result(30)),
+            (CheckResult::Passing, CheckResult::Passing, CheckResult::Unknown)
+        );
+    }
+
+    #[test]
+    fn an_endpoint_that_no_policy_lists_is_not_called_and_named() {
+        let (incident, mut facts, given) = queried(&["http://q:9090"]);
+        let seen = Seen { verdict: Verdict::Passes, message: "of before it was taken off".into() };
+        facts.looks.insert("errors".into(), Observed { first: at(0), at: at(0), seen });
+        let (results, _) = evaluate(&incident, &facts, &IncidentStatus::default(), &given, at(1));
+        let why = "cpol/production does not list the endpoint http://p:9090";
+        assert_eq!(results[0].result, CheckResult::Unknown);
+        assert!(results[0].message.starts_with(why), "{}", results[0].message);
+        let policies: Vec<&ChangePolicy> = facts.policies.iter().map(|policy| &**policy).collect();
+        let Some(NotReady::Waiting(Reason::EndpointNotListed, said)) = cannot_look(&given, &policies, "shop")
+        else {
+            panic!("it is not said")
+        };
+        assert!(said.starts_with(&format!("spec.returnToService.checks[errors].query.url: {why}")), "{said}");
+        assert!(said.ends_with("kubectl edit cpol production"), "{said}");
+    }
+
+    #[test]
+    fn a_check_that_can_never_look_outside_is_named_with_its_field() {
+        let said = |check: Value| {
+            let given: ReturnToService = serde_json::from_value(json!({"checks": [check]})).unwrap();
+            match cannot_look(&given, &[], "shop") {
+                Some(NotReady::Stalled(Reason::Invalid, said)) => said,
+                other => panic!("{other:?}"),
+            }
+        };
+        let url = said(json!({"name": "a", "http": {"url": "http://127.1/"}}));
+        assert!(
+            url.starts_with("spec.returnToService.checks[a].http.url: it is not in its normal form"),
+            "{url}"
+        );
+        let query = |prom_ql: &str| {
+            said(json!({"name": "a", "query": {"url": "http://p", "promQL": prom_ql, "below": "1"}}))
+        };
+        let parameter = query(r#"up{a="$cluster"}"#);
+        assert!(parameter.contains("checks[a].query.promQL: $cluster is a parameter"), "{parameter}");
+        assert!(query(r#"up{a="b}"#).contains("checks[a].query.promQL: a string in the query has no end"));
     }
 
     #[test]

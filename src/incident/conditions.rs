@@ -1,22 +1,34 @@
 //! The conditions of an incident (docs/rules.md#incident-conditions). Pure.
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
 use super::{checks, flapping, staleness};
 use crate::api::Incident;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::incident_status::{IncidentState, IncidentStatus};
+use crate::change::policy;
 use crate::cluster::conditions::{NotReady, State, ready, set};
 use crate::report;
 
 /// Sets Ready: whether Mayday acts on every field of the incident.
-pub fn readiness(incident: &Incident, status: &mut IncidentStatus, generation: i64, now: Timestamp) {
-    let mut fields = checks::not_implemented(&checks::of(incident, status));
+pub fn readiness(
+    incident: &Incident,
+    facts: &IncidentFacts,
+    status: &mut IncidentStatus,
+    generation: i64,
+    now: Timestamp,
+) {
+    let given = checks::of(incident, status);
+    let mut fields = checks::not_implemented(&given);
     fields.extend(incident.spec.review.iter().flat_map(report::not_implemented));
-    let outcome = match fields.as_slice() {
-        [] => Ok("The incident is being worked on; status.next says by whom".to_owned()),
-        fields => Err(NotReady::not_implemented(fields)),
+    let namespace = incident.namespace().unwrap_or_default();
+    let policies = policy::covering(&facts.policies, &namespace, &facts.operator_namespace);
+    let outcome = match (fields.as_slice(), checks::cannot_look(&given, &policies, &namespace)) {
+        ([], None) => Ok("The incident is being worked on; status.next says by whom".to_owned()),
+        ([], Some(why)) => Err(why),
+        (fields, _) => Err(NotReady::not_implemented(fields)),
     };
     ready(status, generation, now, outcome);
 }

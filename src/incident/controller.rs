@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::decide::decide;
 use super::facts::{IncidentFacts, key};
+use super::looks::Looks;
 use super::plan::Plan;
 use crate::api::common::ObjectRef;
 use crate::api::notification::SubjectKind;
@@ -27,11 +28,13 @@ use crate::notify::store;
 pub struct IncidentReconciler {
     /// Since when this process observes the cluster.
     observed_since: Timestamp,
+    /// What the checks have seen outside of the cluster's API.
+    looks: Looks,
 }
 
 impl Default for IncidentReconciler {
     fn default() -> IncidentReconciler {
-        IncidentReconciler { observed_since: Timestamp::now() }
+        IncidentReconciler { observed_since: Timestamp::now(), looks: Looks::default() }
     }
 }
 
@@ -62,7 +65,8 @@ impl Reconciler for IncidentReconciler {
         if incident.metadata.deletion_timestamp.is_some() {
             return Ok(Requeue::Never);
         }
-        let facts = gather(&incident, context, self.observed_since);
+        let mut facts = gather(&incident, context, self.observed_since);
+        self.looks.look(&incident, &mut facts, context, Timestamp::now());
         let Plan { status: next, takeover, messages, settle, start, events, wake } =
             decide(&incident, &facts, Timestamp::now());
         let taken = match takeover {
@@ -117,6 +121,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
     let caches = &context.caches;
     IncidentFacts {
         operator_namespace: context.config.namespace.clone(),
+        started: observed_since,
         observed_since,
         policies: caches.policies.state(),
         freezes: caches.freezes.state(),
@@ -132,6 +137,7 @@ fn gather(incident: &Incident, context: &Context, observed_since: Timestamp) -> 
         requests: in_namespace(&caches.requests, &namespace),
         approvals: stamps::counting(&context.stamps, in_namespace(&caches.approvals, &namespace)),
         workloads: workloads_by_key(context, &namespace),
+        looks: BTreeMap::new(),
     }
 }
 

@@ -201,7 +201,7 @@ fn state(scope: &Scope<'_>, plan: &mut Plan) {
 /// Needs the state and what it was derived from. Writes `conditions`, `observedGeneration`.
 fn conditions(scope: &Scope<'_>, plan: &mut Plan) {
     let generation = scope.incident.metadata.generation.unwrap_or_default();
-    conditions::readiness(scope.incident, &mut plan.status, generation, scope.now);
+    conditions::readiness(scope.incident, scope.facts, &mut plan.status, generation, scope.now);
     conditions::lifecycle(&mut plan.status, scope.facts, generation, scope.now);
 }
 

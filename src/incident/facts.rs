@@ -13,13 +13,17 @@ use crate::api::{
     NotificationChannel, OnCallOverride, OnCallRotation, Runbook, RunbookRun,
 };
 use crate::change::policy;
+use crate::outbound::look::Seen;
 
 /// The objects of the incident's namespace that the decision reads.
 #[derive(Clone, Debug, Default)]
 pub struct IncidentFacts {
     /// The operator's own namespace.
     pub operator_namespace: String,
-    /// Since when this process observes incidents without interruption; it saw nothing of the time before.
+    /// When this process began to observe incidents.
+    pub started: Timestamp,
+    /// Since when this process observes this incident without interruption; it saw nothing of the time before. Later than
+    /// `started` for an incident whose checks look outside.
     pub observed_since: Timestamp,
     /// All policies.
     pub policies: Vec<Arc<ChangePolicy>>,
@@ -49,6 +53,19 @@ pub struct IncidentFacts {
     pub approvals: Vec<Arc<Approval>>,
     /// Workloads by [`key`], as JSON.
     pub workloads: BTreeMap<String, Value>,
+    /// What the checks that look outside have last seen, by their names. Those that have not looked yet are missing.
+    pub looks: BTreeMap<String, Observed>,
+}
+
+/// What a look outside has seen.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When this process first saw anything.
+    pub first: Timestamp,
+    /// When this was seen.
+    pub at: Timestamp,
+    /// What was seen.
+    pub seen: Seen,
 }
 
 impl IncidentFacts {

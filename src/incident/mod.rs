@@ -14,6 +14,7 @@ pub mod episodes;
 pub mod facts;
 pub mod flapping;
 pub mod handoff;
+pub mod looks;
 pub mod next;
 pub mod opening;
 pub mod paging;

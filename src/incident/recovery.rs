@@ -10,7 +10,7 @@ use crate::api::incident::{Outcome, REPORTED};
 use crate::api::incident_status::{
     CheckResult, CheckStatus, IncidentState, IncidentStatus, MAYDAY, PEOPLE, PastOutage, Stamped,
 };
-use crate::incident::{flapping, roles};
+use crate::incident::{checks, flapping, roles};
 use crate::report::span;
 
 /// Maximum number of past outages in the status, as the schema allows.
@@ -27,8 +27,16 @@ pub fn advance(
 ) -> Option<Timestamp> {
     let passes =
         !status.checks.is_empty() && status.checks.iter().all(|check| check.result == CheckResult::Passing);
-    // The question about a report is asked because no check has noticed the outage.
-    let fails = |check: &CheckStatus| check.result != CheckResult::Passing && check.name != REPORTED;
+    // The question about a report is asked because no check has noticed the outage. A look outside that is inconclusive has
+    // noticed nothing.
+    let given = checks::of(incident, status);
+    let is_outside =
+        |name: &str| given.checks.iter().any(|check| check.name == name && checks::outside(check).is_some());
+    let fails = |check: &CheckStatus| match check.result {
+        CheckResult::Passing => false,
+        CheckResult::Failing => check.name != REPORTED,
+        CheckResult::Unknown => check.name != REPORTED && !is_outside(&check.name),
+    };
     if status.checks.iter().any(fails) {
         status.noticed_time.get_or_insert_with(|| stored_time(now));
     }

@@ -46,6 +46,28 @@ fn time_without_observation_proves_nothing() {
 }
 
 #[test]
+fn a_look_outside_that_is_inconclusive_has_noticed_nothing() {
+    let with_check = |member: Value| {
+        let mut check = json!({"name": "c"});
+        json_patch::merge(&mut check, &member);
+        incident(json!({"returnToService": {"checks": [check]}}))
+    };
+    let outside = with_check(json!({"http": {"url": "http://a.example"}}));
+    let rollout = with_check(
+        json!({"rollout": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}}),
+    );
+    for (incident, result, is_noticed) in [
+        (&outside, CheckResult::Unknown, false),
+        (&outside, CheckResult::Failing, true),
+        (&rollout, CheckResult::Unknown, true),
+    ] {
+        let mut status = with(result);
+        step(incident, &mut status, 10);
+        assert_eq!(status.noticed_time.is_some(), is_noticed, "{result:?}");
+    }
+}
+
+#[test]
 fn a_resolution_as_restored_waits_for_the_proof() {
     let said = incident(json!({"resolution": {"outcome": "Restored"}}));
     let mut status = with(CheckResult::Failing);

@@ -55,7 +55,7 @@ impl Credential {
         Credential::new(name, secret)
     }
 
-    fn new(name: &str, secret: Secret) -> Result<Credential, CredentialError> {
+    pub(super) fn new(name: &str, secret: Secret) -> Result<Credential, CredentialError> {
         if secret.type_.as_deref() != Some(TYPE) {
             return Err(CredentialError::Type(name.to_owned()));
         }

@@ -46,7 +46,7 @@ pub async fn deliver(context: &Context, notification: &Notification, now: Timest
         address: spec.address.as_deref(),
         text: &spec.text,
         timeout: timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT),
-        allow_loopback: context.config.allow_loopback,
+        client: &context.outbound,
     };
     way.send(&credential, &envelope, now).await
 }

@@ -9,6 +9,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::decide::{ServiceFacts, decide, missing};
 use crate::api::BusinessService;
 use crate::api::common::NameRef;
+use crate::change::policy;
 use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
@@ -29,6 +30,7 @@ impl Reconciler for BusinessServiceReconciler {
             Kind::Incident | Kind::OnCallRotation | Kind::NotificationChannel => {
                 controller::same_namespace(&context.caches.services, change)
             }
+            Kind::ChangePolicy => controller::all(&context.caches.services),
             _ => Vec::new(),
         }
     }
@@ -45,6 +47,7 @@ impl Reconciler for BusinessServiceReconciler {
         };
         let rotations = service.spec.rotations.as_ref();
         let on_call = rotation(rotations.and_then(|rotations| rotations.on_call.as_ref()));
+        let policies = caches.policies.state();
         let facts = ServiceFacts {
             service: &service,
             incidents: &in_namespace(&caches.incidents, &namespace),
@@ -53,6 +56,7 @@ impl Reconciler for BusinessServiceReconciler {
                 "OnCallRotation" => get(&caches.rotations, &namespace, name).is_some(),
                 _ => get(&caches.channels, &namespace, name).is_some(),
             }),
+            policies: &policy::covering(&policies, &namespace, &context.config.namespace),
         };
         status::write(&context.client, &*service, decide(&facts, Timestamp::now())).await?;
         Ok(Requeue::Never)

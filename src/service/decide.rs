@@ -9,7 +9,7 @@ use super::coverage::covers;
 use crate::api::business_service::{BusinessServiceSpec, BusinessServiceStatus};
 use crate::api::common::NameRef;
 use crate::api::conditions::{ConditionType, Reason};
-use crate::api::{BusinessService, Incident, OnCallRotation};
+use crate::api::{BusinessService, ChangePolicy, Incident, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady, State};
 use crate::incident::checks;
 
@@ -24,6 +24,8 @@ pub struct ServiceFacts<'a> {
     pub on_call: Option<&'a OnCallRotation>,
     /// The objects that it names and that do not exist, see [`missing`].
     pub missing: &'a [String],
+    /// The policies over its namespace.
+    pub policies: &'a [&'a ChangePolicy],
 }
 
 /// The kinds and names of objects that the spec names and that do not exist.
@@ -42,12 +44,17 @@ pub fn missing(spec: &BusinessServiceSpec, exists: impl Fn(&'static str, &str) -
 
 /// Decides the status.
 pub fn decide(facts: &ServiceFacts<'_>, now: Timestamp) -> BusinessServiceStatus {
-    let ServiceFacts { service, incidents, on_call, missing } = *facts;
+    let ServiceFacts { service, incidents, on_call, missing, policies } = *facts;
     let mut status = service.status.clone().unwrap_or_default();
     let generation = service.metadata.generation.unwrap_or_default();
-    let fields = service.spec.return_to_service.as_ref().map(checks::not_implemented).unwrap_or_default();
+    let given = service.spec.return_to_service.as_ref();
+    let fields = given.map(checks::not_implemented).unwrap_or_default();
+    let namespace = service.namespace().unwrap_or_default();
+    let cannot_look = given.and_then(|given| checks::cannot_look(given, policies, &namespace));
     let result = if !fields.is_empty() {
         Err(NotReady::not_implemented(&fields))
+    } else if let Some(why) = cannot_look {
+        Err(why)
     } else if missing.is_empty() {
         Ok("Its rotations and channels exist".to_owned())
     } else {
@@ -100,7 +107,7 @@ mod tests {
         incidents: &[Arc<Incident>],
         missing: &[String],
     ) -> BusinessServiceStatus {
-        let facts = ServiceFacts { service, incidents, on_call: None, missing };
+        let facts = ServiceFacts { service, incidents, on_call: None, missing, policies: &[] };
         decide(&facts, Timestamp::from_second(1).unwrap())
     }
 
@@ -122,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_is_not_implemented_is_named_before_the_outage() {
+    fn an_endpoint_that_no_policy_lists_is_named_before_the_outage() {
         let mut service = service();
         service.spec.return_to_service =
             serde_json::from_value(json!({"checks": [{"name": "shop", "http": {"url": "http://shop"}}]}))
                 .unwrap();
         let status = decided(&service, &[], &[]);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
-        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NotImplemented"));
-        assert!(ready.message.contains("spec.returnToService.checks[shop].http"), "{}", ready.message);
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "EndpointNotListed"));
+        assert!(ready.message.contains("spec.returnToService.checks[shop].http.url: "), "{}", ready.message);
     }
 }

@@ -18,6 +18,7 @@ const ROOMS: &[&str] = &[
     "report",
     "config",
     "telemetry",
+    "outbound",
     "cluster",
     "webhook",
     "notify",

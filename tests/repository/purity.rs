@@ -10,8 +10,10 @@ use std::path::Path;
 use super::sources::files;
 
 /// Rooms in which everything is pure, but their ends.
-const ROOMS: &[&str] =
-    &["api", "change", "detect", "guard", "incident", "notify", "oncall", "report", "runbook", "service"];
+const ROOMS: &[&str] = &[
+    "api", "change", "detect", "guard", "incident", "notify", "oncall", "outbound", "report", "runbook",
+    "service",
+];
 
 /// The files that gather or act.
 const ENDS: &[&str] = &[
@@ -51,6 +53,7 @@ const ENDS: &[&str] = &[
     "guard/lookup.rs",
     "guard/mod.rs",
     "incident/controller.rs",
+    "incident/looks.rs",
     "notify/channel_controller.rs",
     "notify/channels/webhook.rs",
     "notify/credential.rs",
@@ -59,6 +62,8 @@ const ENDS: &[&str] = &[
     "notify/store.rs",
     "oncall/override_controller.rs",
     "oncall/rotation_controller.rs",
+    "outbound/client.rs",
+    "outbound/look.rs",
     "runbook/controller.rs",
     "runbook/run/client.rs",
     "runbook/run/controller.rs",

@@ -21,6 +21,7 @@ use crate::cluster::caches::{Change, Kind};
 use crate::cluster::conditions::{self, NotReady, State, set};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
+use crate::outbound::HttpUrl;
 use crate::text::instant;
 
 /// Interval between looks at the result of the probe, which is sent every ten seconds.
@@ -217,6 +218,16 @@ fn accepted(policy: &ChangePolicy, facts: &Facts, in_force: bool) -> Result<Stri
             ),
         );
     }
+    for (index, endpoint) in policy.spec.automation.endpoints.iter().enumerate() {
+        if let Err(why) = HttpUrl::parse(&endpoint.url) {
+            return stalled(
+                Reason::Invalid,
+                format!(
+                    "spec.automation.endpoints[{index}].url: {why}; until it is corrected it lists nothing"
+                ),
+            );
+        }
+    }
     let name = policy.name_any();
     let groups: BTreeSet<&str> =
         policy.spec.approval.required.iter().flat_map(|entry| &entry.groups).map(String::as_str).collect();
@@ -297,6 +308,20 @@ mod tests {
         );
         let after = message(json!({"inForceSinceTime": "2026-11-22T02:00:00Z", "namespaces": ["shop"]}));
         assert!(after.contains("loosened or deleted by its break-glass group, or a quorum"), "{after}");
+    }
+
+    #[test]
+    fn an_endpoint_that_cannot_be_called_is_named() {
+        let mut policy = policy();
+        policy.spec.automation.endpoints = serde_json::from_value(
+            json!([{"name": "a", "url": "http://a:9090"}, {"name": "b", "url": "http://B"}]),
+        )
+        .unwrap();
+        let facts = Facts { namespaces: vec!["shop".into()], ..Facts::default() };
+        let status = decide(&policy, &facts, now());
+        let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "Invalid"));
+        assert!(ready.message.starts_with("spec.automation.endpoints[1].url: "), "{}", ready.message);
     }
 
     fn reason(facts: &Facts) -> String {

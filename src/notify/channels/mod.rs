@@ -15,6 +15,7 @@ use super::credential::{Credential, CredentialError};
 use super::schedule::Outcome;
 use crate::api::common::NameRef;
 use crate::api::notification_channel::NotificationChannelSpec;
+use crate::outbound::Outbound;
 
 /// One way to send messages.
 pub trait Channel: Sync {
@@ -60,8 +61,8 @@ pub struct Envelope<'a> {
     pub text: &'a str,
     /// How long the attempt may take in all.
     pub timeout: Duration,
-    /// Whether loopback addresses are allowed, for a cluster on one machine.
-    pub allow_loopback: bool,
+    /// What sends it, for a channel that calls a URL.
+    pub client: &'a Outbound,
 }
 
 /// Whether this version of Mayday can send through a member of a channel's spec.

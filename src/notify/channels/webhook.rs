@@ -1,15 +1,13 @@
 //! Webhooks: a signed POST to an address that was looked at first.
 //!
-//! The host is resolved once, every answer is judged, and the vetted address is the one that is dialled, so that
-//! a name cannot point elsewhere in between. Redirects are not followed. No error holds the URL.
+//! It is sent by the one client for such addresses, see [`crate::outbound`]. No error holds the URL.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{StatusCode, Url, header, redirect};
 use serde::Serialize;
 
 use super::signature::SigningKey;
@@ -18,6 +16,8 @@ use crate::api::common::NameRef;
 use crate::api::notification_channel::Webhook;
 use crate::notify::credential::{Credential, CredentialError};
 use crate::notify::schedule::Outcome;
+use crate::outbound::client::Call;
+use crate::outbound::{HttpUrl, Outbound};
 
 /// The keys of the Secret.
 const URL: &str = "url";
@@ -43,8 +43,7 @@ impl Channel for Webhook {
                 Ok(secrets) => secrets,
                 Err(error) => return retry(error.to_string()),
             };
-            let target =
-                Target { url, key: &key, timeout: envelope.timeout, allow_loopback: envelope.allow_loopback };
+            let target = Target { url: &url, key: &key, timeout: envelope.timeout, client: envelope.client };
             post(&target, &Body::from(envelope), now).await
         }
         .boxed()
@@ -52,9 +51,8 @@ impl Channel for Webhook {
 }
 
 /// URL and signing key.
-fn secrets(credential: &Credential) -> Result<(&str, SigningKey), CredentialError> {
-    let url = credential.text(URL)?;
-    parse(url).map_err(|why| credential.unusable(URL, why))?;
+fn secrets(credential: &Credential) -> Result<(HttpUrl, SigningKey), CredentialError> {
+    let url = HttpUrl::parse(credential.text(URL)?).map_err(|why| credential.unusable(URL, why))?;
     let key = credential.text(SIGNING_KEY)?;
     let key = SigningKey::parse(key).map_err(|why| credential.unusable(SIGNING_KEY, why.to_string()))?;
     Ok((url, key))
@@ -108,58 +106,45 @@ impl<'a> From<&Envelope<'a>> for Body<'a> {
 /// Where a webhook goes and how it is signed.
 pub struct Target<'a> {
     /// The URL, a secret.
-    pub url: &'a str,
+    pub url: &'a HttpUrl,
     /// The signing key.
     pub key: &'a SigningKey,
     /// How long the attempt may take in all.
     pub timeout: Duration,
-    /// Whether loopback addresses are allowed, for a cluster on one machine.
-    pub allow_loopback: bool,
+    /// What sends it.
+    pub client: &'a Outbound,
 }
 
 /// Posts one message.
 pub async fn post(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Outcome {
-    match tokio::time::timeout(target.timeout, attempt(target, body, now)).await {
-        Ok(Ok(outcome)) | Ok(Err(outcome)) => outcome,
-        Err(_) => retry(format!("the receiver did not answer within {} s", target.timeout.as_secs_f32())),
+    let Ok(payload) = serde_json::to_vec(body) else {
+        return failed("the message cannot be written as JSON".to_owned());
+    };
+    let timestamp = now.as_second();
+    let signature = match target.key.sign(body.id, timestamp, &payload) {
+        Ok(signature) => signature,
+        Err(error) => return failed(error.to_string()),
+    };
+    let (Ok(id), Ok(signature)) = (HeaderValue::from_str(body.id), HeaderValue::from_str(&signature)) else {
+        return failed("the signature cannot stand in a header".to_owned());
+    };
+    let headers = HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (HeaderName::from_static("webhook-id"), id),
+        (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(timestamp)),
+        (HeaderName::from_static("webhook-signature"), signature),
+    ]);
+    let (method, timeout) = (Method::POST, target.timeout);
+    match target.client.call(Call { method, url: target.url, headers, body: Some(payload), timeout }).await {
+        Ok(answer) => judge(answer.status, answer.retry_after.as_deref(), now),
+        Err(error) => retry(format!("the receiver {error}")),
     }
 }
 
-async fn attempt(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Result<Outcome, Outcome> {
-    let url = parse(target.url).map_err(|why| retry(format!("the url in the Secret: {why}")))?;
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let address = vetted(&url, target.allow_loopback).await?;
-    let payload =
-        serde_json::to_vec(body).map_err(|_| failed("the message cannot be written as JSON".to_owned()))?;
-    let timestamp = now.as_second();
-    let signature =
-        target.key.sign(body.id, timestamp, &payload).map_err(|error| failed(error.to_string()))?;
-    let client = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .timeout(target.timeout)
-        .resolve(&host, address)
-        .user_agent("mayday")
-        .build()
-        .map_err(|error| retry(format!("no HTTP client: {}", error.without_url())))?;
-    let response = client
-        .post(url)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("webhook-id", body.id)
-        .header("webhook-timestamp", timestamp)
-        .header("webhook-signature", signature)
-        .body(payload)
-        .send()
-        .await
-        .map_err(|error| retry(network(&error)))?;
-    let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    Ok(judge(response.status(), after, now))
-}
-
 /// The meaning of an answer.
-pub fn judge(status: StatusCode, retry_after: Option<&str>, now: Timestamp) -> Outcome {
-    let error = format!("the receiver answered {}", status.as_u16());
-    match status.as_u16() {
+pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> Outcome {
+    let error = format!("the receiver answered {status}");
+    match status {
         200..=299 => Outcome::Sent,
         410 => failed(format!("{error}: it is gone; mend the channel")),
         300..=399 => retry(format!("{error}: redirects are not followed; write the final URL")),
@@ -175,78 +160,6 @@ fn wait(text: &str, now: Timestamp) -> Option<SignedDuration> {
     }
     let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
     Some(date.timestamp().duration_since(now).max(SignedDuration::ZERO))
-}
-
-/// The URL, if it is one that a message may be sent to.
-///
-/// # Errors
-/// Why it is not, in words. The Secret can be mended, so that is no end.
-pub fn parse(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err("it is no http or https URL".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("it holds a user or password, which is not supported".to_owned());
-    }
-    Ok(url)
-}
-
-/// Resolves the host and takes an address, if all of its addresses are allowed.
-async fn vetted(url: &Url, allow_loopback: bool) -> Result<SocketAddr, Outcome> {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let port = url.port_or_known_default().unwrap_or(443);
-    let unknown = || retry("the receiver's host name cannot be resolved".to_owned());
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
-    if addresses.iter().any(|address| !allowed(address.ip(), allow_loopback)) {
-        return Err(retry(
-            "the receiver's address is loopback, link-local or a metadata service, which is not allowed \
-             (loopback only with allowLoopback in the configuration)"
-                .to_owned(),
-        ));
-    }
-    addresses.first().copied().ok_or_else(unknown)
-}
-
-/// Whether an address may be dialled. Private networks may, since receivers live in them; what only the machine
-/// itself or the cloud answers may not.
-pub fn allowed(ip: IpAddr, allow_loopback: bool) -> bool {
-    match ip.to_canonical() {
-        ip if ip.is_loopback() => allow_loopback,
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            let metadata = [a, b, c, d] == [100, 100, 100, 200] || [a, b, c, d] == [192, 0, 0, 192];
-            !(a == 0 || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || metadata)
-        }
-        IpAddr::V6(v6) => {
-            let metadata = v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
-            // Addresses that embed an IPv4 one are judged by it.
-            let embedded = match v6.segments() {
-                [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
-                [0x2002, high, low, ..] => Some((high, low)),
-                [0, 0, 0, 0, 0, 0, high, low] => Some((high, low)),
-                _ => None,
-            };
-            let embedded_allowed = embedded.is_none_or(|(high, low)| {
-                let v4 = std::net::Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-                allowed(IpAddr::V4(v4), false)
-            });
-            embedded_allowed
-                && !(v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast() || metadata)
-        }
-    }
-}
-
-/// A network error in words that hold neither URL nor address.
-fn network(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        "the receiver did not answer in time".to_owned()
-    } else if error.is_connect() {
-        "the receiver cannot be reached".to_owned()
-    } else {
-        "the connection to the receiver broke".to_owned()
-    }
 }
 
 fn retry(error: String) -> Outcome {

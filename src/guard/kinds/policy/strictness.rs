@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use crate::api::change_policy::{
-    Activation, ApprovalRule, AutomationStart, BindsFrom, ChangePolicySpec, Enforcement, Evictions,
+    Activation, ApprovalRule, AutomationStart, BindsFrom, ChangePolicySpec, Endpoint, Enforcement, Evictions,
     ExemptActor, Groups, IncidentRule, Interactive, NamespaceScope, Operation, ResourceRule, ResourceScope,
 };
 use crate::api::runbook::RunApproval;
+use crate::outbound::{HttpUrl, endpoints};
 
 /// Which fields are looser in `new`, in words; empty if none is.
 pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
@@ -49,6 +50,10 @@ pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
     less(
         "automation.afterLeadClaimed",
         standing(old.automation.after_lead_claimed, automation.after_lead_claimed),
+    );
+    less(
+        "automation.endpoints",
+        !automation.endpoints.iter().all(|endpoint| is_listed(endpoint, &old.automation.endpoints)),
     );
     less("limits.maxUses", limits.max_uses > old.limits.max_uses);
     less("limits.maxWindow", limits.max_window.get() > old.limits.max_window.get());
@@ -172,6 +177,13 @@ fn is_exempt(actor: &ExemptActor, old: &[ExemptActor]) -> bool {
     })
 }
 
+/// Whether everything below an endpoint could be called before.
+fn is_listed(endpoint: &Endpoint, old: &[Endpoint]) -> bool {
+    let same = |known: &Endpoint| known.url == endpoint.url;
+    let below = |url: &HttpUrl| old.iter().any(|known| endpoints::covers(known, url));
+    old.iter().any(same) || HttpUrl::parse(&endpoint.url).is_ok_and(|url| below(&url))
+}
+
 fn members(groups: Option<&Groups>) -> BTreeSet<&str> {
     groups.map(|groups| set(&groups.groups)).unwrap_or_default()
 }
@@ -245,7 +257,8 @@ mod tests {
             "interactive": {"normally": "Record", "duringIncident": "Record"},
             "evictions": "WithinBudget",
             "breakGlass": {"groups": ["shop-break-glass", "old-hands"]},
-            "automation": {"start": "Manual", "approval": "Standing", "afterLeadClaimed": "Standing"},
+            "automation": {"start": "Manual", "approval": "Standing", "afterLeadClaimed": "Standing",
+                "endpoints": [{"name": "prometheus", "url": "http://p:9090/prom"}, {"name": "bad", "url": "http://P"}]},
             "limits": {"maxUses": 5, "maxWindow": "4h"},
             "exemptActors": [{"user": "keda", "rules": [
                 {"apiGroups": ["apps"], "resources": ["deployments/scale", "statefulsets/scale"], "operations": ["Update"]}
@@ -404,6 +417,27 @@ mod tests {
             loosened(&strict, &from_value(stored()).unwrap()),
             ["spec.automation.approval", "spec.automation.afterLeadClaimed"]
         );
+    }
+
+    #[test]
+    fn endpoints_are_taken_off_freely_and_not_added() {
+        let endpoints = |urls: &[&str]| {
+            let list = |(n, url)| json!({"name": format!("e{n}"), "url": url});
+            json!({"automation": {"endpoints": urls.iter().enumerate().map(list).collect::<Vec<_>>()}})
+        };
+        for urls in [
+            &[][..],
+            &["http://p:9090/prom"],
+            &["http://p:9090/prom/api", "http://p:9090/prom/"],
+            &["http://P"],
+        ] {
+            tightens(endpoints(urls));
+        }
+        for url in
+            ["http://p:9090", "http://p:9090/prometheus", "https://p:9090/prom", "http://q", "http://P/x"]
+        {
+            loosens(endpoints(&["http://p:9090/prom", url]), "spec.automation.endpoints");
+        }
     }
 
     #[test]

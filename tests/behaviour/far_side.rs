@@ -1,0 +1,101 @@
+//! A far side of HTTP: it answers each path as it is told, and remembers what it was sent.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The first line: `GET /shop HTTP/1.1`.
+    pub line: String,
+    /// The headers, with names in small letters.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: String,
+}
+
+/// An answer: status and body.
+type Answers = BTreeMap<String, (u16, String)>;
+
+/// It listens on a free loopback port, until the process ends.
+pub struct FarSide {
+    port: u16,
+    answers: Arc<Mutex<Answers>>,
+    received: Arc<Mutex<Vec<Request>>>,
+}
+
+impl FarSide {
+    /// Starts it. A path that it was not told about is answered with 404.
+    pub fn start() -> FarSide {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (answers, received) = (Arc::<Mutex<Answers>>::default(), Arc::default());
+        let far_side = FarSide { port, answers: Arc::clone(&answers), received: Arc::clone(&received) };
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (answers, received) = (Arc::clone(&answers), Arc::clone(&received));
+                std::thread::spawn(move || answer(stream, &answers, &received));
+            }
+        });
+        far_side
+    }
+
+    /// A URL on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// From now on a path is answered like this. Status 0: never.
+    pub fn answers(&self, path: &str, status: u16, body: &str) {
+        self.answers.lock().unwrap().insert(path.to_owned(), (status, body.to_owned()));
+    }
+
+    /// What has arrived on a path.
+    pub fn received(&self, path: &str) -> Vec<Request> {
+        let is_here = |request: &&Request| request.line.split(' ').nth(1) == Some(path);
+        self.received.lock().unwrap().iter().filter(is_here).cloned().collect()
+    }
+}
+
+/// What Prometheus answers for one value of now.
+pub fn value(value: &str) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    format!(
+        r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[{now},"{value}"]}}]}}}}"#
+    )
+}
+
+fn answer(mut stream: TcpStream, answers: &Mutex<Answers>, received: &Mutex<Vec<Request>>) {
+    let Ok(request) = read(&stream) else { return };
+    let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
+    received.lock().unwrap().push(request);
+    let (status, body) = answers.lock().unwrap().get(&path).cloned().unwrap_or((404, String::new()));
+    if status == 0 {
+        // The sender gives up first.
+        let _ = stream.read(&mut [0]);
+        return;
+    }
+    let length = body.len();
+    let answer =
+        format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let _ = stream.write_all(answer.as_bytes());
+}
+
+fn read(stream: &TcpStream) -> std::io::Result<Request> {
+    let mut reader = BufReader::new(stream);
+    let (mut first, mut headers) = (String::new(), BTreeMap::new());
+    reader.read_line(&mut first)?;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Request { line: first.trim().to_owned(), headers, body })
+}
