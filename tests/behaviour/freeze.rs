@@ -158,3 +158,37 @@ fn a_freeze_holds_automation_until_it_is_lifted_or_over() {
     shop.was_restarted_exactly_once();
     cluster.stop();
 }
+
+/// The kind: a switch that is set between the last check and the act.
+#[test]
+fn a_freeze_set_between_intent_and_act_holds_the_act() {
+    const POINT: &str = "after-intent";
+    let cluster =
+        Cluster::without_operator("frozen-intent", &["--set", "config.testing.crashAt={after-intent}"]);
+    cluster.operator(0).start();
+    let shop = Shop::open(&cluster, &[("holdFor: 20s", "holdFor: 1s"), ("stableFor: 30s", "stableFor: 3s")]);
+    shop.approve_the_restart();
+    let process = cluster.operator(0).pid();
+    shop.gets_stuck();
+    shop.alerts(&checkout_down(&json!({})));
+    cluster.operator(0).has_died_at_its_point(process);
+
+    // Stopping the line works while Mayday is down.
+    let freeze = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Freeze", "metadata": {"name": "late"},
+        "spec": {"policyRef": {"name": "production"}, "stops": ["Automation"], "reason": "wait", "endTime": "2099-01-01T00:00:00Z"}});
+    shop.lena.pipes(&freeze.to_string(), "kubectl create -f -").passes();
+    cluster.mends(POINT);
+    cluster.operator(0).start();
+    let story = Story { shop };
+    let run = eventually("the run is there", || story.runs().into_iter().next());
+    let run = run["metadata"]["name"].as_str().unwrap().to_owned();
+    let held = story.run_is(&run, "Blocked");
+    assert_eq!(condition(&held, "Blocked").unwrap()["reason"], "Frozen");
+    assert_eq!(held["status"]["steps"][0]["intent"], Value::Null);
+    assert_eq!(story.acts(), 0, "{:?}", story.shop.writes());
+
+    story.shop.amir.types("kubectl mayday unfreeze late --yes").passes();
+    story.run_is(&run, "Succeeded");
+    story.shop.was_restarted_exactly_once();
+    cluster.stop();
+}

@@ -92,3 +92,27 @@ async fn freezes(
         false => Ok(context.caches.freezes.state()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+    use crate::change::gate::action::tests::action;
+
+    #[test]
+    fn a_freeze_of_changes_makes_a_policy_active_that_waits_for_incidents() {
+        let policy = json!({"scope": {"namespaces": {"names": ["shop"]}}, "approval": {}, "activation": "DuringIncident"});
+        let policies = vec![Arc::new(ChangePolicy::new("production", from_value(policy).unwrap()))];
+        let in_force = |stops: &str, now: &str| {
+            let freeze = json!({"policyRef": {"name": "production"}, "stops": [stops], "reason": "r",
+                "endTime": "2027-01-02T00:00:00Z"});
+            let freezes = vec![Arc::new(Freeze::new("year-end", from_value(freeze).unwrap()))];
+            let protection = Protection { policies: policies.clone(), incidents: Vec::new(), freezes };
+            protection.in_force(&action(json!({})), "mayday-system", now.parse().unwrap()).len()
+        };
+        assert_eq!(in_force("Changes", "2026-12-24T00:00:00Z"), 1);
+        assert_eq!(in_force("Changes", "2027-01-02T00:00:00Z"), 0, "it is over");
+        assert_eq!(in_force("Automation", "2026-12-24T00:00:00Z"), 0);
+    }
+}

@@ -64,22 +64,33 @@ pub async fn stored(
     spec: &RunbookSpec,
 ) -> Result<Stored, Error> {
     let (caches, namespace) = (&context.caches, run.namespace().unwrap_or_default());
-    let runs = match status.start_time {
-        None => list_live(api(context, run), &caches.runs).await?,
-        Some(_) => Vec::new(),
+    let accounts: Api<ServiceAccount> = api(context, run);
+    let others = async {
+        match status.start_time {
+            None => list_live(api(context, run), &caches.runs).await,
+            Some(_) => Ok(Vec::new()),
+        }
     };
+    // All at once: an act waits for the slowest of them, and not for their sum.
+    let (runbook, account, approvals, policies, freezes, incidents, runs) = futures::try_join!(
+        runbook(context, run),
+        async { Ok(accounts.get_opt(&spec.service_account_name).await?) },
+        approvals(context, run),
+        list_live(Api::all(context.client.clone()), &caches.policies),
+        live::list(&context.client),
+        list_live(api(context, run), &caches.incidents),
+        others,
+    )?;
     let uid = status.snapshot.as_ref().map(|snapshot| snapshot.uid.as_str());
-    let runbook = runbook(context, run).await?.filter(|runbook| runbook.uid().as_deref() == uid);
-    let runbook = runbook.map(|runbook| stamps::with_known_authors(&context.stamps, runbook));
-    let account = api::<ServiceAccount>(context, run).get_opt(&spec.service_account_name).await?;
+    let runbook = runbook.filter(|runbook| runbook.uid().as_deref() == uid);
     Ok(Stored {
-        runbook,
+        runbook: runbook.map(|runbook| stamps::with_known_authors(&context.stamps, runbook)),
         account: identity::fit(account.as_ref(), &namespace, &spec.service_account_name),
-        approvals: approvals(context, run).await?,
+        approvals,
         is_stamped: stamps::is_stamped(&context.stamps, run),
-        policies: list_live(Api::all(context.client.clone()), &caches.policies).await?,
-        freezes: live::list(&context.client).await?,
-        incidents: list_live(api(context, run), &caches.incidents).await?,
+        policies,
+        freezes,
+        incidents,
         runs,
         names: approval::names(
             &in_namespace(&caches.services, &namespace),
