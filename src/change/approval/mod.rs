@@ -38,6 +38,8 @@ pub struct Evaluation {
     pub freezes: Vec<InForce>,
     /// When the next such freeze begins or ends.
     pub next_edge: Option<Timestamp>,
+    /// Which such freeze begins next, and when.
+    pub next_freeze: Option<(String, Timestamp)>,
 }
 
 impl Evaluation {
@@ -54,8 +56,8 @@ pub fn evaluate(request: &ChangeRequest, facts: &Facts, now: Timestamp) -> Evalu
     let grounds = Grounds::of(request, facts, now);
     let outcome = quorum::evaluate(&subject(request), &grounds.rules(), &facts.approvals, now);
     let policies = grounds.policies.iter().map(|policy| policy.name_any()).collect();
-    let Grounds { bindings, names, freezes, next_edge, .. } = grounds;
-    Evaluation { outcome, policies, bindings, names, freezes, next_edge }
+    let Grounds { bindings, names, freezes, next_edge, next_freeze, .. } = grounds;
+    Evaluation { outcome, policies, bindings, names, freezes, next_edge, next_freeze }
 }
 
 /// Whether one approval counts for a request.
@@ -93,6 +95,7 @@ struct Grounds<'a> {
     freezes: Vec<InForce>,
     frozen: Vec<&'a ChangePolicySpec>,
     next_edge: Option<Timestamp>,
+    next_freeze: Option<(String, Timestamp)>,
 }
 
 impl Grounds<'_> {
@@ -122,8 +125,10 @@ impl Grounds<'_> {
             }
             policies.extend(governing);
         }
-        let freezes = in_force::over(&facts.freezes, freezable.iter().copied(), Stops::Changes, now);
-        let next_edge = in_force::next_edge(&facts.freezes, freezable.iter().copied(), Stops::Changes, now);
+        let (half, all) = (Stops::Changes, &facts.freezes);
+        let freezes = in_force::over(all, freezable.iter().copied(), half, now);
+        let next_edge = in_force::next_edge(all, freezable.iter().copied(), half, now);
+        let next_freeze = in_force::next_start(all, freezable.iter().copied(), half, now);
         policies.sort_by_key(|policy| policy.name_any());
         policies.dedup_by_key(|policy| policy.name_any());
         // Ending an incident without proof needs its lead, at any severity.
@@ -138,6 +143,7 @@ impl Grounds<'_> {
             freezes,
             frozen,
             next_edge,
+            next_freeze,
             specs: policies.iter().map(|policy| &policy.spec).collect(),
             policies,
             bindings,

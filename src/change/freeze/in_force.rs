@@ -54,6 +54,18 @@ impl InForce {
     }
 }
 
+/// The freezes of these policies that stop that half, whether they are in force or not.
+fn stopping<'a, 'f>(
+    freezes: &'f [Arc<Freeze>],
+    policies: impl IntoIterator<Item = &'a ChangePolicy>,
+    half: Stops,
+) -> impl Iterator<Item = &'f Arc<Freeze>> {
+    let names: Vec<String> = policies.into_iter().map(ResourceExt::name_any).collect();
+    freezes.iter().filter(move |freeze| {
+        freeze.spec.stops.contains(&half) && names.contains(&freeze.spec.policy_ref.name)
+    })
+}
+
 /// The freezes in force over these policies that stop that half, the one that ends last at the end.
 pub fn over<'a>(
     freezes: &[Arc<Freeze>],
@@ -61,10 +73,7 @@ pub fn over<'a>(
     half: Stops,
     now: Timestamp,
 ) -> Vec<InForce> {
-    let names: Vec<String> = policies.into_iter().map(ResourceExt::name_any).collect();
-    let mut found: Vec<InForce> = freezes
-        .iter()
-        .filter(|freeze| freeze.spec.stops.contains(&half) && names.contains(&freeze.spec.policy_ref.name))
+    let mut found: Vec<InForce> = stopping(freezes, policies, half)
         .filter_map(|freeze| {
             let until = match period::times(&freeze.spec, now) {
                 Ok(times) => Some(times.current?.end),
@@ -99,6 +108,20 @@ pub fn in_namespace(
     over(freezes, policy::covering(policies, namespace, ""), half, now).pop()
 }
 
+/// The freeze over these policies that stops that half and begins next, and when.
+pub fn next_start<'a>(
+    freezes: &[Arc<Freeze>],
+    policies: impl IntoIterator<Item = &'a ChangePolicy>,
+    half: Stops,
+    now: Timestamp,
+) -> Option<(String, Timestamp)> {
+    let starts = stopping(freezes, policies, half).filter_map(|freeze| {
+        let start = period::times(&freeze.spec, now).ok()?.next?.start?;
+        Some((freeze.name_any(), start))
+    });
+    starts.min_by_key(|(name, start)| (*start, name.clone()))
+}
+
 /// The next instant at which a freeze over these policies that stops that half begins or ends.
 pub fn next_edge<'a>(
     freezes: &[Arc<Freeze>],
@@ -106,11 +129,8 @@ pub fn next_edge<'a>(
     half: Stops,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let names: Vec<String> = policies.into_iter().map(ResourceExt::name_any).collect();
-    let over = freezes
-        .iter()
-        .filter(|freeze| freeze.spec.stops.contains(&half) && names.contains(&freeze.spec.policy_ref.name));
-    over.filter_map(|freeze| period::times(&freeze.spec, now).ok())
+    stopping(freezes, policies, half)
+        .filter_map(|freeze| period::times(&freeze.spec, now).ok())
         .flat_map(|times| [times.current.map(|now| now.end), times.next.and_then(|next| next.start)])
         .flatten()
         .min()
@@ -195,5 +215,9 @@ mod tests {
         assert_eq!(edge("2026-12-20T00:00:00Z").as_deref(), Some("2026-12-25T00:00:00Z"));
         assert_eq!(edge("2026-12-25T00:00:00Z").as_deref(), Some("2027-01-02T00:00:00Z"));
         assert_eq!(edge("2027-01-02T00:00:00Z"), None);
+        let start =
+            |now: &str| next_start(&all, policies.iter().map(|policy| &**policy), Stops::Changes, at(now));
+        assert_eq!(start("2026-12-01T00:00:00Z"), Some(("early".into(), at("2026-12-20T00:00:00Z"))));
+        assert_eq!(start("2026-12-20T00:00:00Z"), None);
     }
 }

@@ -141,6 +141,17 @@ fn frozen(evaluation: &Evaluation) -> String {
     evaluation.freeze().map_or_else(String::new, |freeze| format!(" ({})", freeze.text()))
 }
 
+/// The freeze that begins within the window of an approved request, if one does: its approvals may not be enough then.
+fn coming(evaluation: &Evaluation, ends: Option<Timestamp>) -> String {
+    let within = |start: Timestamp| evaluation.freeze().is_none() && ends.is_none_or(|end| start < end);
+    match &evaluation.next_freeze {
+        Some((name, start)) if within(*start) => {
+            format!(", best before {}: from then on frz/{name} asks for a lead and a peer", instant(*start))
+        }
+        _ => String::new(),
+    }
+}
+
 /// Derives state, missing approvers and next step from the conditions.
 fn finish(
     request: &ChangeRequest,
@@ -181,13 +192,11 @@ fn next(
         },
         RequestState::Approved => {
             let actors: Vec<&str> = request.spec.actors.iter().map(|user| user.user.as_str()).collect();
-            let until = status.expires_time.as_ref().map(|time| instant(time.0));
+            let ends = status.expires_time.as_ref().map(|time| time.0);
+            let until = ends.map_or_else(|| "the end of its window".to_owned(), instant);
             Next {
                 who: cut(&if actors.is_empty() { requester.to_owned() } else { actors.join(" or ") }, 253),
-                what: format!(
-                    "carry it out by {}",
-                    until.unwrap_or_else(|| "the end of its window".to_owned())
-                ),
+                what: cut(&format!("carry it out by {until}{}", coming(evaluation, ends)), 500),
                 command: command(Verb::Apply),
             }
         }
@@ -338,6 +347,25 @@ mod tests {
         let approved =
             decided.status.conditions.iter().find(|condition| condition.type_ == "Approved").unwrap();
         assert!(approved.message.ends_with(&format!(" must approve ({said})")), "{}", approved.message);
+    }
+
+    #[test]
+    fn an_approved_request_says_when_a_freeze_begins_within_its_window() {
+        let what = |start: &str| {
+            let next_freeze = Some(("sale".to_owned(), start.parse().unwrap()));
+            let coming = Evaluation { next_freeze, ..approved() };
+            decide(&request(json!({})), &coming, &[], now()).status.next.unwrap().what
+        };
+        assert_eq!(
+            what("2026-11-22T12:30:00Z"),
+            "carry it out by 2026-11-22 13:00:00 UTC, best before 2026-11-22 12:30:00 UTC: from then on frz/sale asks for a lead \
+             and a peer"
+        );
+        assert_eq!(
+            what("2026-11-22T13:00:00Z"),
+            "carry it out by 2026-11-22 13:00:00 UTC",
+            "it is used by then"
+        );
     }
 
     #[test]

@@ -73,6 +73,17 @@ fn refusal(ruling: Ruling) -> String {
 }
 
 #[test]
+fn a_lead_decides_on_a_change_while_changes_are_frozen() {
+    let max = person("max", "shift-leads");
+    assert_eq!(ruling(&max, Some(&request()), json!({})), Ruling::Allow);
+    let stranger = person("zoe", "others");
+    assert!(matches!(ruling(&stranger, Some(&request()), json!({})), Ruling::Refuse(_)));
+    let question = Subject { question: true, ..request() };
+    let answer = ruling(&max, Some(&question), json!({"decision": "Confirm"}));
+    assert!(matches!(answer, Ruling::Refuse(_)), "whoever is on duty answers");
+}
+
+#[test]
 fn an_eligible_person_approves_and_rejects() {
     assert_eq!(ruling(&amir(), Some(&request()), json!({})), Ruling::Allow);
     assert_eq!(ruling(&amir(), Some(&request()), json!({"decision": "Reject"})), Ruling::Allow);
