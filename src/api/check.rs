@@ -74,7 +74,7 @@ pub struct ConditionCheck {
     pub status: String,
 }
 
-fn yes() -> String {
+pub(super) fn yes() -> String {
     "True".to_owned()
 }
 

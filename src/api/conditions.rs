@@ -239,12 +239,16 @@ names! {
         CoolingDown,
         /// Blocked: another run acts on the same target.
         TargetBusy,
+        /// Blocked: it cannot be told which objects the run would act on.
+        TargetsUnknown,
         /// Succeeded: every step succeeded.
         Succeeded,
         /// Succeeded: the dry run is complete, and the steps say what they would do.
         DryRunComplete,
         /// Succeeded: a step failed, or the run was stopped.
         Failed,
+        /// Succeeded: every step ended, at least one failed, and the run went on.
+        Degraded,
         /// Succeeded, Cancelled: the run was cancelled.
         Cancelled,
         /// Succeeded: an act was announced, and its outcome cannot be proved.

@@ -10,6 +10,9 @@ use super::common::{NameRef, ObjectRef, Severity, UserRef, same_second};
 use super::incident_status::{CheckResult, CheckStatus, IncidentState, IncidentStatus};
 use super::review::Review;
 
+/// Maximum number of objects that an incident is about, as a run keeps them.
+const MAX_SUBJECTS: usize = 32;
+
 /// One outage, from the first signal to the closed review. Monitoring, `kubectl mayday declare` or a person
 /// creates it. The operator keeps its state, and `status.next` says who must do what next.
 #[serde_with::skip_serializing_none]
@@ -146,6 +149,29 @@ impl Incident {
         self.lead().is_some()
             || self.spec.acknowledgement.is_some()
             || self.status.as_ref().is_some_and(|status| status.acknowledgement.is_some())
+    }
+
+    /// The affected objects: those of the spec, or else those of the service according to `status`.
+    pub fn affected_objects(&self, status: Option<&IncidentStatus>) -> Vec<ObjectRef> {
+        if self.spec.affected.is_empty() {
+            let service = status.and_then(|status| status.service.as_ref());
+            return service.map(|service| service.objects.clone()).unwrap_or_default();
+        }
+        self.spec.affected.clone()
+    }
+
+    /// What the incident is about, each object once: what its firing signals name, then the affected objects.
+    pub fn subjects(&self) -> Vec<ObjectRef> {
+        let status = self.status.as_ref();
+        let signals = status.into_iter().flat_map(|status| &status.signals);
+        let firing = signals.filter(|signal| signal.is_firing()).filter_map(|signal| signal.object.clone());
+        let mut found: Vec<ObjectRef> = Vec::new();
+        for object in firing.chain(self.affected_objects(status)) {
+            if !found.iter().any(|known| known.same_object(&object)) && found.len() < MAX_SUBJECTS {
+                found.push(object);
+            }
+        }
+        found
     }
 
     /// Whether Mayday itself has seen the outage, according to `status`. If only a person reported the outage

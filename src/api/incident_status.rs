@@ -338,6 +338,13 @@ pub struct Signal {
     pub object: Option<ObjectRef>,
 }
 
+impl Signal {
+    /// Whether the signal fires.
+    pub fn is_firing(&self) -> bool {
+        self.end_time.is_none()
+    }
+}
+
 /// A signal outside the list that has cleared.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -95,6 +95,14 @@ pub struct RunbookRunStatus {
     pub snapshot: Option<Snapshot>,
     /// The exact incident, by name and UID.
     pub incident_ref: Option<UidRef>,
+    /// Objects that the incident is about, resolved when the run was prepared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub subjects: Vec<ObjectRef>,
+    /// Values of the parameters, from the run, the incident and the defaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub values: Vec<ParameterValue>,
     /// Digest that an approval of the run must name.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
@@ -157,6 +165,10 @@ pub enum RunState {
     Unknown,
     /// The run was cancelled; the condition Cancelled says why.
     Cancelled,
+    /// A step failed, and the steps that were done are being rolled back.
+    RollingBack,
+    /// Every step has ended, at least one failed, and its `onFailure` is Continue.
+    Degraded,
     /// The steps say what would happen. Nothing was done.
     DryRunComplete,
 }
@@ -170,6 +182,7 @@ impl RunState {
                 | RunState::Failed
                 | RunState::Unknown
                 | RunState::Cancelled
+                | RunState::Degraded
                 | RunState::DryRunComplete
         )
     }
@@ -188,19 +201,98 @@ pub struct StepStatus {
     /// What happened, or what the step waits for.
     #[schemars(length(max = 1000))]
     pub message: Option<String>,
+    /// Whether the step changes something. Only for a dry run.
+    pub effect: Option<Effect>,
+    /// Objects that the step is about, resolved when the run was prepared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub targets: Vec<Resolved>,
     /// When the step began.
     pub start_time: Option<Time>,
     /// The step fails if it has not ended by this time.
     pub deadline: Option<Time>,
     /// When the step ended.
     pub end_time: Option<Time>,
-    /// Act that the step is about to do, stored before it is done.
-    pub intent: Option<Intent>,
+    /// Acts of the step in their order. Each is stored before it is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub acts: Vec<Act>,
+    /// Number of further attempts after a failure.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: i32,
+    /// When the next attempt begins.
+    pub retry_time: Option<Time>,
+    /// Results of the step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub outputs: Vec<Output>,
     /// For a question: digest that an answer must name.
     #[schemars(length(max = 80))]
     pub digest: Option<String>,
     /// For a question: who answered, and when.
     pub answered: Option<Stamped>,
+    /// How the step is rolled back. Absent until the run rolls back.
+    pub compensation: Option<CompensationStatus>,
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+/// Whether a step changes something.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Effect {
+    /// The step changes its targets.
+    Mutating,
+    /// The step changes nothing.
+    ReadOnly,
+    /// What the step changes cannot be told: a Job or an HTTP request does what its receiver does.
+    Undetermined,
+}
+
+/// Exactly one object that a step is about.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Resolved {
+    /// The object.
+    #[serde(flatten)]
+    pub object: ObjectRef,
+    /// UID of the object. A later object of the same name does not match. Absent if there was none.
+    #[schemars(length(max = 64))]
+    pub uid: Option<String>,
+}
+
+/// A result of a step.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Output {
+    /// Name of the result.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The result, cut after 4 KiB.
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// How a step is rolled back.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CompensationStatus {
+    /// State of the compensation.
+    pub state: StepState,
+    /// What happened. If the compensation failed: what is left.
+    #[schemars(length(max = 1000))]
+    pub message: Option<String>,
+    /// When the compensation began.
+    pub start_time: Option<Time>,
+    /// The compensation fails if it has not ended by this time.
+    pub deadline: Option<Time>,
+    /// When the compensation ended.
+    pub end_time: Option<Time>,
+    /// Acts of the compensation in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub acts: Vec<Act>,
 }
 
 /// State of a step. Terminal states never change.
@@ -209,15 +301,15 @@ pub enum StepState {
     /// The step has not begun.
     #[default]
     Pending,
-    /// The intent is stored; the act may or may not have happened.
+    /// The last act is stored; it may or may not have happened.
     IntentRecorded,
-    /// The step waits until what it checks is so.
+    /// The step waits until what it checks is so, or until what it did has taken effect.
     Settling,
     /// The step waits for a person.
     WaitingForPerson,
     /// The step is done.
     Succeeded,
-    /// The step was not done.
+    /// The step was not done, or it did not lead to what it should.
     Failed,
     /// It cannot be proved whether the step was done.
     Unknown,
@@ -230,14 +322,17 @@ pub enum StepState {
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Intent {
-    /// Identity of the act: run UID, step and iteration. The act writes it into the target, so that Mayday
-    /// can find it again.
+pub struct Act {
+    /// Identity of the act: run UID, step and number. The act writes it into the target, so that Mayday can find it
+    /// again.
     #[schemars(length(max = 160))]
     pub operation_id: String,
+    /// What the act does to its target.
+    #[serde(default)]
+    pub verb: ActVerb,
     /// Object that the act changes.
     pub target: ObjectRef,
-    /// UID of the object. A later object of the same name does not match.
+    /// UID of the object; empty if the act creates it. A later object of the same name does not match.
     #[schemars(length(max = 64))]
     pub uid: String,
     /// resourceVersion that Mayday read. The act fails if the object was changed since.
@@ -248,16 +343,78 @@ pub struct Intent {
     /// User that acts.
     #[schemars(length(max = 253))]
     pub actor: String,
-    /// Delta of the act: JSON pointers with the values before and after.
+    /// Delta of the act: paths with the values before and after.
     #[serde(default)]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 64))]
     pub delta: Vec<super::change_request::Delta>,
+    /// Content of the request where the delta does not say it all. It is removed when the act is settled.
+    #[serde(default)]
+    #[schemars(schema_with = "super::common::free_value")]
+    pub body: Option<Value>,
+    /// Pods that the act removes, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub pods: Vec<PodToRemove>,
     /// Number of earlier announcements of the act over this same version. A process that finds an announced
     /// act announces it again before sending it, so that only the last announcer can send it.
     #[serde(default)]
     pub attempt: i32,
-    /// When the intent was stored.
+    /// When the act was stored.
     pub time: Option<Time>,
     /// The act is not sent after this time.
     pub act_before: Option<Time>,
+    /// What became of the act. Absent while that is open.
+    pub outcome: Option<Outcome>,
+}
+
+/// What an act does to its target.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum ActVerb {
+    /// It changes values.
+    #[default]
+    Update,
+    /// It creates the object.
+    Create,
+    /// It evicts pods.
+    Evict,
+    /// It deletes pods.
+    Delete,
+    /// It sends an HTTP request.
+    Send,
+}
+
+/// Exactly one pod.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct PodToRemove {
+    /// Namespace of the pod.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the pod.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// UID of the pod.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+}
+
+/// What became of an act.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Outcome {
+    /// It happened, and has not taken effect yet.
+    Done,
+    /// It happened and has taken effect.
+    Settled,
+    /// It was not needed: the object was as it should be.
+    Unneeded,
+    /// It did not happen, or led to a failure.
+    Failed,
+    /// It cannot be proved whether it happened.
+    Unknown,
+}
+
+impl Outcome {
+    /// Whether the act had an effect, so that it can be rolled back.
+    pub fn had_effect(self) -> bool {
+        matches!(self, Outcome::Done | Outcome::Settled)
+    }
 }

@@ -139,8 +139,20 @@ fn said(error: &kube::Error) -> String {
             format!("the API server answered {} {}", status.code, status.reason)
         }
         kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        other => caused(other),
     }
+}
+
+/// An error with the innermost cause, which alone says what to correct: `client error (Connect): dns error`.
+fn caused(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let mut text = error.to_string();
+    for cause in causes.map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 #[cfg(test)]

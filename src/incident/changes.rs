@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::facts::IncidentFacts;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::{IncidentStatus, KnownChange};
-use crate::api::runbook_run::StepState;
+use crate::api::runbook_run::Outcome;
 use crate::api::{ChangeRequest, Incident, RunbookRun};
 use crate::change::diff::describe;
 use crate::text::cut;
@@ -60,11 +60,7 @@ pub fn all(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) 
 
 /// The affected objects: those of the spec, or else those of the service.
 pub fn affected(incident: &Incident, status: &IncidentStatus) -> Vec<ObjectRef> {
-    if incident.spec.affected.is_empty() {
-        status.service.as_ref().map(|service| service.objects.clone()).unwrap_or_default()
-    } else {
-        incident.spec.affected.clone()
-    }
+    incident.affected_objects(Some(status))
 }
 
 fn of_request<'a>(
@@ -113,21 +109,30 @@ fn of_run<'a>(
     touches: &'a impl Fn(&ObjectRef) -> bool,
 ) -> impl Iterator<Item = KnownChange> + 'a {
     let steps = run.status.iter().flat_map(|status| &status.steps);
-    steps
-        .filter(|step| matches!(step.state, StepState::Settling | StepState::Succeeded | StepState::Failed))
-        .filter_map(move |step| {
-            let intent =
-                step.intent.as_ref().filter(|intent| touches(&intent.target) && !intent.delta.is_empty())?;
+    let acts = steps.flat_map(|step| {
+        let back =
+            step.compensation.iter().flat_map(|back| back.acts.iter().map(|act| ("rollback of ", act)));
+        let acts = step.acts.iter().map(|act| ("", act)).chain(back);
+        acts.map(move |(what, act)| (step, what, act))
+    });
+    acts.filter(|(.., act)| act.outcome.is_some_and(Outcome::had_effect) && touches(&act.target)).filter_map(
+        move |(step, what, act)| {
             Some(KnownChange {
                 subject: Some(format!("run/{}", run.name_any())),
                 what: cut(
-                    &format!("{} of {} by {}", step.name, intent.target.display(), run.spec.runbook_ref.name),
+                    &format!(
+                        "{what}{} of {} by {}",
+                        step.name,
+                        act.target.display(),
+                        run.spec.runbook_ref.name
+                    ),
                     500,
                 ),
-                by: intent.actor.clone(),
-                time: intent.time.clone().or_else(|| step.start_time.clone())?,
+                by: act.actor.clone(),
+                time: act.time.clone().or_else(|| step.start_time.clone())?,
             })
-        })
+        },
+    )
 }
 
 #[cfg(test)]

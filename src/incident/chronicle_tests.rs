@@ -106,8 +106,8 @@ fn the_timeline_has_every_run_request_decision_change_and_update_once() {
 fn a_run_without_an_incident_belongs_to_the_open_one_about_its_object() {
     let snapshot = |name: &str| {
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
-        let spec = json!({"summary": "s", "serviceAccountName": "sa", "steps": [{"name": "r", "restart": {"target": target}}]});
-        json!({"spec": {"incidentRef": null}, "status": {"snapshot": {"uid": "u", "digest": "d", "spec": spec}}})
+        json!({"spec": {"incidentRef": null}, "status": {"snapshot": {"uid": "u", "digest": "d", "spec": {}},
+            "steps": [{"name": "r", "state": "Pending", "targets": [target]}]}})
     };
     let early = json!({"metadata": {"creationTimestamp": "2026-11-22T01:59:00Z"}});
     let mut before = snapshot("checkout");

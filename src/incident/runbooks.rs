@@ -11,7 +11,6 @@ use super::plan::Plan;
 use crate::api::common::NameRef;
 use crate::api::incident_status::IncidentStatus;
 use crate::api::{Incident, RunbookRun};
-use crate::runbook::run::view;
 use crate::runbook::{matching, steps};
 
 /// Maximum number of runs that an incident remembers, as the schema allows.
@@ -45,10 +44,12 @@ pub fn is_of(run: &RunbookRun, incident: &Incident, facts: &IncidentFacts, statu
     let is_during = run.creation_timestamp().zip(since).is_some_and(|(created, since)| created.0 >= since);
     is_during && {
         let affected = changes::affected(incident, status);
-        let stored = || facts.runbooks.iter().find(|known| known.name_any() == run.spec.runbook_ref.name);
-        let spec = view::snapshot_spec(run).or_else(|| stored().map(|runbook| runbook.spec.clone()));
-        let mut targets = spec.iter().flat_map(|spec| steps::targets(&spec.steps));
-        targets.any(|target| affected.iter().any(|object| object.same_object(target)))
+        let resolved = run.status.iter().flat_map(steps::objects).cloned();
+        let stored = facts.runbooks.iter().find(|known| known.name_any() == run.spec.runbook_ref.name);
+        let named = stored.into_iter().flat_map(|runbook| steps::named(&runbook.spec.steps));
+        let is_prepared = run.status.as_ref().is_some_and(|status| status.snapshot.is_some());
+        let mut targets = resolved.chain(named.filter(|_| !is_prepared));
+        targets.any(|target| affected.iter().any(|object| object.same_object(&target)))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::change::approval::quorum::{
 use crate::change::freeze::in_force;
 use crate::runbook::automation_limits::covers;
 use crate::runbook::run::permit::Approved;
-use crate::runbook::steps::changed_targets;
+use crate::runbook::steps;
 
 /// Maximum number of decisions in a status, as in the schema.
 const MAX_DECISIONS: usize = 32;
@@ -279,8 +279,8 @@ pub fn names(
     rotations: &[Arc<OnCallRotation>],
     spec: &RunbookSpec,
 ) -> Names {
-    let target = |target: &ObjectRef| PlannedChange { target: target.clone(), ..PlannedChange::default() };
-    let plan: Vec<PlannedChange> = changed_targets(&spec.steps).into_iter().map(target).collect();
+    let target = |target: ObjectRef| PlannedChange { target, ..PlannedChange::default() };
+    let plan: Vec<PlannedChange> = steps::known_changes(&spec.steps, &[]).into_iter().map(target).collect();
     approvers::names(services, rotations, &plan)
 }
 

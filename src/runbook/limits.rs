@@ -15,7 +15,7 @@ use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
 use crate::api::runbook_run::RunState;
 use crate::api::{Runbook, RunbookRun};
 use crate::runbook::run::view::snapshot_spec;
-use crate::runbook::steps::changed_targets;
+use crate::runbook::steps::changed_objects;
 use crate::text::instant;
 
 /// A reason why a run cannot begin now.
@@ -113,7 +113,7 @@ pub fn note_ends<'a>(
 fn changed_nothing(run: &RunbookRun) -> bool {
     run.status.as_ref().is_some_and(|status| {
         matches!(status.state, Some(RunState::Failed | RunState::Cancelled))
-            && status.steps.iter().all(|step| step.intent.is_none())
+            && status.steps.iter().all(|step| step.acts.is_empty())
     })
 }
 
@@ -128,7 +128,7 @@ pub fn busy(targets: &[&ObjectRef], runs: &[Arc<RunbookRun>], except: Option<&st
     let others = runs.iter().filter(|run| except.is_none() || run.uid().as_deref() != except);
     others.filter(|run| !run.spec.dry_run && has_begun(run) && !is_settled(run)).find_map(|run| {
         let spec = snapshot_spec(run)?;
-        let held = changed_targets(&spec.steps);
+        let held = changed_objects(&spec.steps, run.status.as_ref()?);
         let shared = targets.iter().find(|target| held.iter().any(|held| held.same_object(target)))?;
         Some(Obstacle {
             reason: Reason::TargetBusy,
@@ -157,6 +157,8 @@ mod tests {
                 "spec": {"runbookRef": {"name": "restart"}},
                 "status": {"startTime": at(start), "endTime": end.map(at),
                     "state": if end.is_some() { "Succeeded" } else { "Running" },
+                    "steps": [{"name": "r", "state": "Succeeded",
+                        "targets": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}]}],
                     "snapshot": {"uid": "u", "digest": "d", "spec": spec}},
             }))
             .unwrap(),

@@ -17,7 +17,7 @@ use crate::api::{ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::freeze::in_force;
 use crate::command::{Command, Flag, Verb};
 use crate::runbook::automation_limits;
-use crate::runbook::steps::changed_targets;
+use crate::runbook::steps;
 use crate::text::cut;
 
 /// What Runbooks are matched from.
@@ -209,8 +209,9 @@ fn can_start(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Resul
         let message = format!("{}; by hand: {}", freeze.text(), by_hand(incident, &name));
         return Err(Blocked { message, until: freeze.until });
     }
+    let changed = steps::known_changes(&runbook.spec.steps, &facts.incident.subjects());
     let obstacle = limits::reached(runbook, None, now)
-        .or_else(|| limits::busy(&changed_targets(&runbook.spec.steps), facts.runs, None));
+        .or_else(|| limits::busy(&changed.iter().collect::<Vec<_>>(), facts.runs, None));
     obstacle.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
 }
 

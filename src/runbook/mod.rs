@@ -13,4 +13,6 @@ pub mod matching;
 pub mod preconditions;
 pub mod run;
 pub mod steps;
+pub mod targets;
 pub mod validate;
+pub mod values;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::api::change_policy::{UnauthorizedChange, UnauthorizedKind};
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
+use crate::api::runbook_run::ActVerb;
 use crate::api::{ChangeRequest, RunbookRun};
 use crate::change::diff;
 use crate::change::drift::baseline::Drift;
@@ -73,13 +74,31 @@ impl Difference<'_> {
     /// Whether it is a step of this run.
     pub fn is_step_of(&self, run: &RunbookRun) -> bool {
         let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
-        let mut intents = steps.iter().filter_map(|step| step.intent.as_ref());
-        self.drift == Drift::Changed
-            && intents.any(|intent| {
-                let time = intent.time.as_ref().map(|time| time.0);
-                intent.target.same_object(&self.target)
-                    && time.is_some_and(|time| self.is_last_write(time, &intent.delta))
-            })
+        let mut acts = steps.iter().flat_map(|step| {
+            step.acts.iter().chain(step.compensation.iter().flat_map(|compensation| &compensation.acts))
+        });
+        acts.any(|act| {
+            let time = act.time.as_ref().map(|time| time.0);
+            let is_pod = || {
+                self.target.group().is_empty()
+                    && self.target.kind == "Pod"
+                    && act.pods.iter().any(|pod| pod.name == self.target.name)
+            };
+            match (self.drift, act.verb) {
+                (Drift::Changed, ActVerb::Update) => {
+                    act.target.same_object(&self.target)
+                        && time.is_some_and(|time| self.is_last_write(time, &act.delta))
+                }
+                (Drift::Created, ActVerb::Create) => {
+                    act.target.same_object(&self.target)
+                        && time.is_some_and(|time| self.is_last_write(time, &[]))
+                }
+                (Drift::Deleted, ActVerb::Evict | ActVerb::Delete) => {
+                    is_pod() && time.is_some_and(|time| time >= self.since)
+                }
+                _ => false,
+            }
+        })
     }
 
     /// Whether it was recorded when it happened, so that it was announced then. A record of an earlier detection does not

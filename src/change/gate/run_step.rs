@@ -3,10 +3,11 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use kube::core::admission::Operation;
 
 use super::action::Action;
 use crate::api::RunbookRun;
-use crate::api::runbook_run::{Intent, StepState};
+use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
 use crate::change::diff;
 
 /// Why a run may not do now what it has announced. It looks again before it acts.
@@ -33,28 +34,51 @@ impl fmt::Display for NotNow {
 /// Why it has announced it and may not do it now.
 pub fn is_announced(run: &RunbookRun, action: &Action, now: Timestamp) -> Result<bool, NotNow> {
     let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
-    let announced = steps.iter().filter(|step| step.state == StepState::IntentRecorded);
-    let fits = |intent: &&Intent| {
-        intent.actor == action.caller.user
-            && intent.uid == action.uid
-            && intent.target.same_object(&action.target)
-            && !intent.delta.is_empty()
-            && diff::difference(&intent.delta, &action.delta).is_none()
-    };
+    let acts = steps.iter().flat_map(|step| {
+        step.acts.iter().chain(step.compensation.iter().flat_map(|compensation| &compensation.acts))
+    });
+    let fits = |act: &&Act| act.actor == action.caller.user && is_same(act, action);
     let here = run.metadata.namespace.as_deref() == Some(&action.namespace);
     let caches = !run.spec.dry_run || action.dry_run;
-    let Some(intent) =
-        announced.filter_map(|step| step.intent.as_ref()).find(fits).filter(|_| here && caches)
-    else {
+    let Some(act) = acts.filter(|act| act.outcome.is_none()).find(fits).filter(|_| here && caches) else {
         return Ok(false);
     };
     if run.spec.cancel || run.metadata.deletion_timestamp.is_some() {
         return Err(NotNow::Cancelled);
     }
-    if intent.act_before.as_ref().is_none_or(|limit| limit.0 <= now) {
+    if act.act_before.as_ref().is_none_or(|limit| limit.0 <= now) {
         return Err(NotNow::Late);
     }
     Ok(true)
+}
+
+/// Whether an action does to the same object what an act says.
+fn is_same(act: &Act, action: &Action) -> bool {
+    let is_target = act.uid == action.uid && act.target.same_object(&action.target);
+    let is_pod = |pod: &PodToRemove| {
+        action.target.group().is_empty()
+            && action.target.kind == "Pod"
+            && (&pod.namespace, &pod.name) == (&action.namespace, &action.target.name)
+            && (action.uid.is_empty() || pod.uid == action.uid)
+    };
+    match act.verb {
+        ActVerb::Update => {
+            is_target
+                && action.operation == Operation::Update
+                && !act.delta.is_empty()
+                && diff::difference(&act.delta, &action.delta).is_none()
+        }
+        ActVerb::Create => {
+            action.operation == Operation::Create
+                && action.subresource.is_empty()
+                && act.target.same_object(&action.target)
+                && act.delta.iter().any(|delta| !delta.path.is_empty())
+                && diff::difference(&act.delta, &action.delta).left_out.is_empty()
+        }
+        ActVerb::Evict => action.subresource == "eviction" && act.pods.iter().any(is_pod),
+        ActVerb::Delete => action.operation == Operation::Delete && act.pods.iter().any(is_pod),
+        ActVerb::Send => false,
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +92,7 @@ mod tests {
     const ANNOTATION: &str = "/spec/template/metadata/annotations/mayday.dev~1restarted-by";
 
     fn run(edit: Value) -> RunbookRun {
-        let step = json!({"name": "restart", "state": "IntentRecorded", "intent": {
+        let step = json!({"name": "restart", "state": "IntentRecorded", "acts": {
             "operationId": "ru/restart/0", "uid": "du", "resourceVersion": "7", "actor": ACTOR,
             "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
             "delta": [{"path": ANNOTATION, "after": "ru/restart/0"}],
@@ -77,7 +101,8 @@ mod tests {
             "metadata": {"name": "r", "namespace": "shop", "uid": "ru"},
             "spec": {"runbookRef": {"name": "restart-checkout"}}, "status": {"step": step}});
         json_patch::merge(&mut whole, &edit);
-        let step = whole["status"]["step"].take();
+        let mut step = whole["status"]["step"].take();
+        step["acts"] = json!([step["acts"]]);
         whole["status"] = json!({"steps": [step]});
         serde_json::from_value(whole).unwrap()
     }
@@ -105,14 +130,18 @@ mod tests {
     fn only_a_recorded_intent_passes_as_a_step() {
         let made = restart("ru/restart/0", json!({}));
         assert_eq!(is_step(&run(json!({})), &made), Ok(true));
-        for settled in ["Succeeded", "Failed", "Pending"] {
-            assert_eq!(is_step(&run(step(json!({"state": settled}))), &made), Ok(false), "{settled}");
+        for settled in ["Done", "Settled", "Failed", "Unknown"] {
+            assert_eq!(
+                is_step(&run(step(json!({"acts": {"outcome": settled}}))), &made),
+                Ok(false),
+                "{settled}"
+            );
         }
         for (what, edit) in [
-            ("another user", json!({"intent": {"actor": "system:serviceaccount:shop:other"}})),
-            ("another object of that name", json!({"intent": {"uid": "older"}})),
-            ("another object", json!({"intent": {"target": {"name": "till"}}})),
-            ("no values", json!({"intent": {"delta": []}})),
+            ("another user", json!({"acts": {"actor": "system:serviceaccount:shop:other"}})),
+            ("another object of that name", json!({"acts": {"uid": "older"}})),
+            ("another object", json!({"acts": {"target": {"name": "till"}}})),
+            ("no values", json!({"acts": {"delta": []}})),
         ] {
             assert_eq!(is_step(&run(step(edit)), &made), Ok(false), "{what}");
         }
@@ -139,8 +168,8 @@ mod tests {
         for ended in [
             json!({"spec": {"cancel": true}}),
             json!({"metadata": {"deletionTimestamp": "2026-11-22T11:59:59Z"}}),
-            step(json!({"intent": {"actBefore": "2026-11-22T12:00:00Z"}})),
-            step(json!({"intent": {"actBefore": null}})),
+            step(json!({"acts": {"actBefore": "2026-11-22T12:00:00Z"}})),
+            step(json!({"acts": {"actBefore": null}})),
         ] {
             assert!(is_step(&run(ended.clone()), &made).is_err(), "{ended}");
         }

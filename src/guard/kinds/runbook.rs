@@ -48,8 +48,8 @@ mod tests {
                 "spec.steps[1].name",
             ),
             (
-                json!({"steps": [{"name": "a", "scale": {"target": target, "replicasFrom": {"parameter": "n"}}}]}),
-                "spec.steps[0].scale",
+                json!({"steps": [{"name": "a", "restart": {"target": {"name": "b"}}}]}),
+                "spec.steps[0].restart.target",
             ),
         ] {
             let Ruling::Refuse(message) = ruling(patch.clone()) else { panic!("{patch}") };

@@ -3,19 +3,24 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{
+    Api, DeleteParams, DynamicObject, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Scope, pinned_kind};
 use kube::{Client, core::Status};
 use serde_json::Value;
 
 use crate::api::common::ObjectRef;
-use crate::api::runbook::Precondition;
+use crate::api::runbook_run::{Act, ActVerb, Resolved};
 use crate::cluster::client::{Impersonator, service_account_user};
 use crate::cluster::{Error, error};
 use crate::runbook::preconditions;
+use crate::runbook::run::prepare::Resolution;
 use crate::runbook::run::state_machine::{Seen, Sent};
-use crate::runbook::steps::mutation::Write;
+use crate::runbook::steps::patching;
+use crate::runbook::targets::Read;
 
 /// How long the evaluation of a precondition may take; then it counts as false.
 const JUDGE_WITHIN: Duration = Duration::from_secs(2);
@@ -47,53 +52,188 @@ impl RunClient {
         })
     }
 
-    /// Reads the target live, and judges the preconditions over live objects if asked to.
+    /// Reads objects live, and what `related` asks for besides the last.
     ///
     /// # Errors
     /// When the API server does not answer; a refusal is part of the result.
-    pub async fn look(&self, target: &ObjectRef, preconditions: &[Precondition]) -> Result<Seen, Error> {
-        let object = self.read(target).await?;
-        for given in preconditions {
-            let read = if given.target.same_object(target) {
-                object.clone()
-            } else {
-                self.read(&given.target).await?
-            };
-            let verdict = match read {
-                Err(message) => Err(message),
-                Ok(None) => Err(format!("{} does not exist", given.target.display())),
-                Ok(Some(value)) => judge(given.expression.clone(), value).await,
-            };
-            if let Err(why) = verdict {
-                let message = format!("{} ({}: {why})", given.message, given.target.display());
-                return Ok(Seen { target: object, preconditions: Err(message) });
+    pub async fn look(
+        &self,
+        objects: &[ObjectRef],
+        related: impl Fn(Option<&Value>) -> Vec<Read>,
+    ) -> Result<Seen, Error> {
+        let refused = |why: String| Seen { objects: Err(why), related: Vec::new(), preconditions: Ok(()) };
+        let mut found = Vec::new();
+        for object in objects {
+            match self.read(object).await? {
+                Ok(object) => found.push(object),
+                Err(why) => return Ok(refused(why)),
             }
         }
-        Ok(Seen { target: object, preconditions: Ok(()) })
+        let mut others = Vec::new();
+        for read in related(found.last().and_then(Option::as_ref)) {
+            match self.read_all(&read).await? {
+                Ok(objects) => others.push(objects),
+                Err(why) => return Ok(refused(why)),
+            }
+        }
+        Ok(Seen { objects: Ok(found), related: others, preconditions: Ok(()) })
     }
 
-    /// Sends an announced write. Its preconditions make the API server refuse it if the object has changed since it
+    /// Which objects exactly the reads stand for. A named object that does not exist has no UID.
+    ///
+    /// # Errors
+    /// When the API server does not answer; a refusal is part of the result.
+    pub async fn resolve(&self, reads: &[Vec<Read>]) -> Result<Resolution, Error> {
+        let mut steps = Vec::new();
+        let mut known: Vec<(&Read, Vec<Resolved>)> = Vec::new();
+        for step in reads {
+            let mut targets = Vec::new();
+            for read in step {
+                let seen = known.iter().find(|(seen, _)| *seen == read).map(|(_, found)| found.clone());
+                let found = match seen {
+                    Some(found) => found,
+                    None => match self.identities(read).await? {
+                        Ok(found) => found,
+                        Err(why) => return Ok(Err(why)),
+                    },
+                };
+                known.push((read, found.clone()));
+                targets.extend(found);
+            }
+            steps.push(targets);
+        }
+        Ok(Ok(steps))
+    }
+
+    async fn identities(&self, read: &Read) -> Result<Result<Vec<Resolved>, String>, Error> {
+        let text = |object: &Value, pointer: &str| {
+            object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+        };
+        let uid = |object: &Value| text(object, "/metadata/uid");
+        Ok(match read {
+            Read::Object(object) => self
+                .read(object)
+                .await?
+                .map(|found| vec![Resolved { uid: found.as_ref().and_then(uid), object: object.clone() }]),
+            Read::List(list) => self.read_all(read).await?.map(|found| {
+                let resolved = |object: &Value| Resolved {
+                    object: ObjectRef {
+                        api_version: list.api_version.clone(),
+                        kind: list.kind.clone(),
+                        name: text(object, "/metadata/name").unwrap_or_default(),
+                    },
+                    uid: uid(object),
+                };
+                found.iter().map(resolved).collect()
+            }),
+        })
+    }
+
+    /// Judges an expression over the live objects that the reads give; it must be true for each.
+    ///
+    /// # Errors
+    /// When the API server does not answer; a false expression is part of the result.
+    pub async fn judge(&self, reads: &[Read], expression: &str) -> Result<Result<(), String>, Error> {
+        let mut any = false;
+        for read in reads {
+            let objects = match self.read_all(read).await? {
+                Ok(objects) => objects,
+                Err(why) => return Ok(Err(why)),
+            };
+            if let (Read::Object(object), []) = (read, objects.as_slice()) {
+                return Ok(Err(format!("{} does not exist", object.display())));
+            }
+            for object in objects {
+                any = true;
+                let name = name_of(read, &object);
+                if let Err(why) = judge(expression.to_owned(), object).await {
+                    return Ok(Err(format!("{name}: {why}")));
+                }
+            }
+        }
+        Ok(any.then_some(()).ok_or_else(|| "there is no object to judge".to_owned()))
+    }
+
+    /// Whether an expression is true for the live objects that the reads give. An expression that cannot be evaluated is an
+    /// error, not false.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn holds(&self, reads: &[Read], expression: &str) -> Result<Result<bool, String>, Error> {
+        Ok(match self.judge(reads, expression).await? {
+            Ok(()) => Ok(true),
+            Err(why) if why.ends_with("is false") => Ok(false),
+            Err(why) => Err(why),
+        })
+    }
+
+    /// Sends an announced act. Its preconditions make the API server refuse it if the object has changed since it
     /// was read.
     ///
     /// # Errors
     /// When the outcome is not known: read the target before sending again.
-    pub async fn send(&self, target: &ObjectRef, write: &Write, dry_run: bool) -> Result<Sent, Error> {
-        let Some(api) = self.api(target).await? else { return Ok(Sent::Refused(unknown_kind(target))) };
+    pub async fn send(&self, act: &Act, dry_run: bool) -> Result<Sent, Error> {
+        let target = &act.target;
         let field_manager = Some(FIELD_MANAGER.to_owned());
-        let (verb, answer) = match write {
-            Write::Patch(patch) => {
+        let (verb, answer) = match act.verb {
+            ActVerb::Update => {
+                let Some(api) = self.api(target).await? else {
+                    return Ok(Sent::Refused(unknown_kind(target)));
+                };
+                let operations = Value::Array(patching::request(act));
+                let patch = Patch::<Value>::Json(serde_json::from_value(operations)?);
                 let params = PatchParams { dry_run, field_manager, ..PatchParams::default() };
-                ("patch", api.patch(&target.name, &params, &Patch::Merge(patch)).await.map(drop))
+                ("patch", api.patch(&target.name, &params, &patch).await.map(drop))
             }
+            ActVerb::Create => {
+                let Some(api) = self.api(target).await? else {
+                    return Ok(Sent::Refused(unknown_kind(target)));
+                };
+                let object: DynamicObject = serde_json::from_value(act.body.clone().unwrap_or_default())?;
+                let params = PostParams { dry_run, field_manager };
+                ("create", api.create(&params, &object).await.map(drop))
+            }
+            ActVerb::Evict | ActVerb::Delete => return self.remove(act, dry_run).await,
+            ActVerb::Send => return Ok(Sent::Refused("this version of Mayday sends no requests".to_owned())),
         };
         match answer {
-            Ok(()) => Ok(Sent::Applied),
+            Ok(()) => Ok(Sent::Applied(Vec::new())),
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Sent::Conflict),
             Err(kube::Error::Api(status)) if is_final(&status) => {
                 Ok(Sent::Refused(self.refused(verb, target, &status)))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes the pods of an act, each only if it is still the one with that UID.
+    async fn remove(&self, act: &Act, dry_run: bool) -> Result<Sent, Error> {
+        let mut held = Vec::new();
+        for pod in &act.pods {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+            let preconditions = Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
+            let params = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
+            let answer = match act.verb {
+                ActVerb::Evict => {
+                    let params = EvictParams { delete_options: Some(params), ..EvictParams::default() };
+                    api.evict(&pod.name, &params).await.map(drop)
+                }
+                _ => api.delete(&pod.name, &params).await.map(drop),
+            };
+            match answer {
+                Ok(()) => {}
+                // It is gone, or another pod has its name.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(kube::Error::Api(status)) if status.code < 500 || act.verb == ActVerb::Evict => {
+                    held.push(format!("pod/{} of {}: {}", pod.name, pod.namespace, status.message));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if held.is_empty() {
+            return Ok(Sent::Applied(Vec::new()));
+        }
+        Ok(Sent::Partly(held.join("; ")))
     }
 
     async fn read(&self, target: &ObjectRef) -> Result<Result<Option<Value>, String>, Error> {
@@ -108,26 +248,105 @@ impl RunClient {
         }
     }
 
-    /// The resource of a kind in the run's namespace; `None` if there is no such namespaced kind.
+    async fn read_all(&self, read: &Read) -> Result<Result<Vec<Value>, String>, Error> {
+        let list = match read {
+            Read::Object(object) => {
+                return Ok(self.read(object).await?.map(|found| found.into_iter().collect()));
+            }
+            Read::List(list) => list,
+        };
+        let kind = ObjectRef {
+            api_version: list.api_version.clone(),
+            kind: list.kind.clone(),
+            name: "of that kind".to_owned(),
+        };
+        let Some(mut api) = self.api(&kind).await? else { return Ok(Err(unknown_kind(&kind))) };
+        if list.everywhere {
+            api = Api::all_with(
+                self.client.clone(),
+                &self.resource(&kind).await?.unwrap_or_else(|| plain(&kind)).0,
+            );
+        }
+        let params = ListParams {
+            label_selector: Some(list.labels.clone()).filter(|labels| !labels.is_empty()),
+            field_selector: Some(list.fields.clone()).filter(|fields| !fields.is_empty()),
+            ..ListParams::default()
+        };
+        match api.list(&params).await {
+            Ok(found) => {
+                let mut objects: Vec<Value> =
+                    found.items.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+                let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+                objects.sort_by_key(name);
+                Ok(Ok(objects))
+            }
+            Err(kube::Error::Api(status)) if is_final(&status) => Ok(Err(format!(
+                "{} could not list {} of {}: {}",
+                self.user, list.kind, list.api_version, status.message
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where the objects of a kind are; `None` if there is no such kind.
     async fn api(&self, target: &ObjectRef) -> Result<Option<Api<DynamicObject>>, Error> {
+        Ok(self.resource(target).await?.map(|(resource, scope)| match scope {
+            Scope::Namespaced => Api::namespaced_with(self.client.clone(), &self.namespace, &resource),
+            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+        }))
+    }
+
+    async fn resource(&self, target: &ObjectRef) -> Result<Option<(ApiResource, Scope)>, Error> {
+        // What is known need not be asked for at each step: that would cost a call.
+        if KNOWN.contains(&(target.group(), &target.kind)) {
+            return Ok(Some(plain(target)));
+        }
         let version = target.api_version.rsplit('/').next().unwrap_or_default();
         let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
-        // The plural of a workload kind is known; asking for it at each step would cost a call.
-        let resource = if crate::runbook::steps::is_workload(target) {
-            ApiResource::from_gvk(&kind)
-        } else {
-            match pinned_kind(&self.client, &kind).await {
-                Ok((resource, capabilities)) if capabilities.scope == Scope::Namespaced => resource,
-                Ok(_) | Err(kube::Error::Discovery(_)) => return Ok(None),
-                Err(failure) if error::code(&failure) == Some(404) => return Ok(None),
-                Err(failure) => return Err(failure.into()),
-            }
-        };
-        Ok(Some(Api::namespaced_with(self.client.clone(), &self.namespace, &resource)))
+        match pinned_kind(&self.client, &kind).await {
+            Ok((resource, capabilities)) => Ok(Some((resource, capabilities.scope))),
+            Err(kube::Error::Discovery(_)) => Ok(None),
+            Err(failure) if error::code(&failure) == Some(404) => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     fn refused(&self, verb: &str, target: &ObjectRef, status: &Status) -> String {
         format!("{} could not {verb} {}: {}", self.user, target.display(), status.message)
+    }
+}
+
+/// Built-in kinds whose plural and scope are known, with their group.
+const KNOWN: &[(&str, &str)] = &[
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("apps", "ReplicaSet"),
+    ("apps", "ControllerRevision"),
+    ("", "Pod"),
+    ("", "Node"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("policy", "PodDisruptionBudget"),
+];
+
+/// The resource of a kind whose plural is regular.
+fn plain(target: &ObjectRef) -> (ApiResource, Scope) {
+    let version = target.api_version.rsplit('/').next().unwrap_or_default();
+    let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
+    let is_node = target.group().is_empty() && target.kind == "Node";
+    let scope = if is_node { Scope::Cluster } else { Scope::Namespaced };
+    (ApiResource::from_gvk(&kind), scope)
+}
+
+fn name_of(read: &Read, object: &Value) -> String {
+    match read {
+        Read::Object(target) => target.display(),
+        Read::List(list) => {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            format!("{}/{name}", list.kind.to_lowercase())
+        }
     }
 }
 
@@ -161,7 +380,7 @@ fn is_final(status: &Status) -> bool {
 }
 
 fn unknown_kind(target: &ObjectRef) -> String {
-    format!("there is no namespaced kind {} in {}", target.kind, target.api_version)
+    format!("there is no kind {} in {}", target.kind, target.api_version)
 }
 
 #[cfg(test)]

@@ -8,16 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::client::RunClient;
 use super::page::{self, Told};
-use super::state_machine::{self, Move, Pass, RunFacts, Sent};
-use super::{ask, gather, journal, permit, prepare, view};
+use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
+use super::{ask, gather, journal, permit, prepare};
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus, StepState};
+use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus};
 use crate::api::{Approval, Notification, RunbookRun};
 use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
 use crate::cluster::client::service_account_user;
@@ -56,9 +56,10 @@ impl Reconciler for RunbookRunReconciler {
         }
         let relevant = match change.kind {
             kind if kind.is_workload() => |run: &RunbookRun, name: &str| {
-                // The snapshot names every object that the run reads.
-                view::snapshot_spec(run)
-                    .is_some_and(|spec| steps::targets(&spec.steps).any(|target| target.name == name))
+                // The journal names every object that the run reads.
+                run.status
+                    .as_ref()
+                    .is_some_and(|status| steps::objects(status).any(|object| object.name == name))
             },
             Kind::Runbook => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
             Kind::Incident => |run: &RunbookRun, name: &str| run.is_for(name),
@@ -124,13 +125,15 @@ impl<'a> RunPass<'a> {
         if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
             let runbook = gather::runbook(&self.context, &self.run).await?;
             let incident = gather::incident(&self.context, &self.run).await?;
-            match prepare::decide(
-                &self.run,
-                &self.status,
-                runbook.as_ref(),
-                incident.as_ref(),
-                Timestamp::now(),
-            ) {
+            let found = (runbook.as_ref(), incident.as_ref());
+            let mut prepared = prepare::decide(&self.run, &self.status, found, None, Timestamp::now());
+            if let prepare::Prepared::Resolve(reads, account) = &prepared {
+                let resolution = self.client_of(account)?.resolve(reads).await?;
+                prepared =
+                    prepare::decide(&self.run, &self.status, found, Some(&resolution), Timestamp::now());
+            }
+            match prepared {
+                prepare::Prepared::Resolve(..) => return Err(Error::Conflict(self.run.name_any())),
                 prepare::Prepared::Ready(status) => self.status = *status,
                 prepare::Prepared::Blocked(status, until) => {
                     self.store(*status).await?;
@@ -154,10 +157,12 @@ impl<'a> RunPass<'a> {
             match self.next(&spec, &actor, now) {
                 Move::Done => return self.end().await,
                 Move::AskPermit => self.ask_permit(&spec).await?,
-                Move::Look { target, preconditions } => {
-                    let client = self.run_client(&spec)?;
-                    let preconditions = if preconditions { spec.preconditions.as_slice() } else { &[] };
-                    self.pass.seen = Some(client.look(&target, preconditions).await?);
+                Move::Look(look) => self.pass.seen = Some(self.look(&spec, &look).await?),
+                Move::AskWhen(index) => {
+                    let when = spec.steps.get(index).and_then(|step| step.when.as_ref());
+                    let Some(when) = when else { return Err(Error::Conflict(self.run.name_any())) };
+                    let reads = when.target.reads(None, &self.status.subjects);
+                    self.pass.when = Some(self.run_client(&spec)?.holds(&reads, &when.expression).await?);
                 }
                 Move::AskAnswer { step, digest } => {
                     self.pass.answer = Some(self.answer(&step, &digest).await?)
@@ -167,11 +172,10 @@ impl<'a> RunPass<'a> {
                     self.store(*status).await?;
                     return Ok(until.into());
                 }
-                Move::Act { intent, write } => {
-                    let sent =
-                        self.run_client(&spec)?.send(&intent.target, &write, self.run.spec.dry_run).await?;
+                Move::Act(act) => {
+                    let sent = self.run_client(&spec)?.send(&act, self.run.spec.dry_run).await?;
                     failpoints::point(&self.context.config, "after-act");
-                    tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %intent.operation_id, ?sent, "act sent");
+                    tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %act.operation_id, ?sent, "act sent");
                     self.pass = Pass { sent, ..Pass::default() };
                 }
             }
@@ -194,8 +198,36 @@ impl<'a> RunPass<'a> {
         if self.status.snapshot.is_none() {
             return Err(Error::Terminal("the run has no identity to act as".to_owned()));
         }
+        self.client_of(&spec.service_account_name)
+    }
+
+    fn client_of(&self, account: &str) -> Result<RunClient, Error> {
         let uid = self.run.uid().unwrap_or_default();
-        RunClient::new(&self.context.impersonate, &self.namespace, &spec.service_account_name, &uid)
+        RunClient::new(&self.context.impersonate, &self.namespace, account, &uid)
+    }
+
+    /// Reads what a look is about, and judges the preconditions over live objects.
+    async fn look(&self, spec: &RunbookSpec, look: &Look) -> Result<Seen, Error> {
+        let client = self.run_client(spec)?;
+        let place = look.related;
+        let step = place.and_then(|place| spec.steps.get(place.index));
+        let mutation = step.zip(place).and_then(|(step, place)| steps::mutation_of(step, place.back));
+        let target = look.objects.last().cloned().unwrap_or_default();
+        let related = |object: Option<&Value>| {
+            mutation.map_or_else(Vec::new, |mutation| mutation.reads(&target, object))
+        };
+        let mut seen = client.look(&look.objects, related).await?;
+        let of_runbook = spec.preconditions.iter().filter(|_| look.of_runbook);
+        let step = look.of_step.and_then(|index| spec.steps.get(index));
+        let of_step = step.into_iter().flat_map(|step| &step.preconditions);
+        for given in of_runbook.chain(of_step) {
+            let reads = given.target.reads(None, &self.status.subjects);
+            if let Err(why) = client.judge(&reads, &given.expression).await? {
+                seen.preconditions = Err(format!("{} ({why})", given.message));
+                break;
+            }
+        }
+        Ok(seen)
     }
 
     fn next(&self, spec: &RunbookSpec, actor: &str, now: Timestamp) -> Move {
@@ -272,12 +304,11 @@ impl<'a> RunPass<'a> {
     /// Stores the journal over the version it was decided from.
     async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
         let told = self.told(&mut status);
-        if journal::has_intent(&status) {
+        if journal::has_act(&status) {
             self.retain().await?;
         }
         store::create(&self.context, &Subject::from(&self.run), &told.messages).await?;
-        let announced = journal::current(&status)
-            .is_some_and(|index| status.steps[index].state == StepState::IntentRecorded);
+        let announced = journal::announced(&status).is_some();
         if let Some(stored) = status::write(self.client(), &self.run, status.clone()).await? {
             self.run = stored;
         }

@@ -7,7 +7,9 @@ use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{RunbookSpec, Step};
-use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState, StepStatus};
+use crate::api::runbook_run::{
+    Act, CompensationStatus, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
+};
 use crate::cluster::conditions::{clear, set};
 use crate::runbook::steps;
 use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, StepKind};
@@ -17,6 +19,14 @@ use crate::text::cut;
 const ACT_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// Maximum length of the message of a step, in bytes.
 const MAX_MESSAGE: usize = 1000;
+
+/// Most bytes of the steps of a run. A status of more than 256 KiB is slow to read and to write for everybody.
+const MAX_STEPS: usize = 192 * 1024;
+
+/// Whether the steps of a run take more bytes than a status should.
+pub fn is_full(status: &RunbookRunStatus) -> bool {
+    serde_json::to_string(&status.steps).is_ok_and(|steps| steps.len() > MAX_STEPS)
+}
 
 /// Whether nothing more will happen to a step.
 pub fn is_terminal(state: StepState) -> bool {
@@ -29,18 +39,117 @@ pub fn current(status: &RunbookRunStatus) -> Option<usize> {
 }
 
 /// Whether an act was ever announced, so that it may have been done.
-pub fn has_intent(status: &RunbookRunStatus) -> bool {
-    status.steps.iter().any(|step| step.intent.is_some())
+pub fn has_act(status: &RunbookRunStatus) -> bool {
+    status.steps.iter().any(|step| !step.acts.is_empty())
 }
 
-/// The steps of a run that has not begun, each with what it will do.
-pub fn steps(spec: &RunbookSpec) -> Vec<StepStatus> {
-    let step = |step: &Step| StepStatus {
-        name: step.name.clone(),
-        message: steps::of(step).map(|kind| cut(&format!("will {}", kind.summary()), MAX_MESSAGE)),
-        ..StepStatus::default()
+/// A part of a run that acts: a step, or the compensation of a step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// Index of the step.
+    pub index: usize,
+    /// Whether it is the compensation of the step.
+    pub back: bool,
+}
+
+impl Place {
+    /// The step itself.
+    pub fn step(index: usize) -> Place {
+        Place { index, back: false }
+    }
+
+    /// The compensation of the step.
+    pub fn compensation(index: usize) -> Place {
+        Place { index, back: true }
+    }
+}
+
+/// What the journal says about a part of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// State of the part.
+    pub state: StepState,
+    /// When the part began.
+    pub start: Option<Timestamp>,
+    /// When the part fails unless it has ended.
+    pub deadline: Option<Timestamp>,
+    /// Acts of the part in their order.
+    pub acts: &'a [Act],
+}
+
+impl<'a> Part<'a> {
+    /// The announced act whose outcome is open.
+    pub fn open(&self) -> Option<&'a Act> {
+        self.acts.last().filter(|act| act.outcome.is_none())
+    }
+
+    /// Number of targets that need no further act.
+    pub fn done(&self) -> usize {
+        let done =
+            |act: &&Act| matches!(act.outcome, Some(Outcome::Done | Outcome::Settled | Outcome::Unneeded));
+        self.acts.iter().filter(done).count()
+    }
+}
+
+/// A part of a run; one without acts if there is no such part.
+pub fn part(status: &RunbookRunStatus, place: Place) -> Part<'_> {
+    let step = status.steps.get(place.index);
+    let time = |time: &Option<Time>| time.as_ref().map(|time| time.0);
+    let none = Part { state: StepState::Pending, start: None, deadline: None, acts: &[] };
+    match (step, place.back) {
+        (Some(step), false) => Part {
+            state: step.state,
+            start: time(&step.start_time),
+            deadline: time(&step.deadline),
+            acts: &step.acts,
+        },
+        (Some(step), true) => step.compensation.as_ref().map_or(none, |compensation| Part {
+            state: compensation.state,
+            start: time(&compensation.start_time),
+            deadline: time(&compensation.deadline),
+            acts: &compensation.acts,
+        }),
+        (None, _) => none,
+    }
+}
+
+/// The part that has announced an act whose outcome is open.
+pub fn announced(status: &RunbookRunStatus) -> Option<Place> {
+    let places = (0..status.steps.len()).flat_map(|index| [Place::step(index), Place::compensation(index)]);
+    places.into_iter().find(|place| part(status, *place).state == StepState::IntentRecorded)
+}
+
+/// The compensation that comes next: the last one that has not ended.
+pub fn next_compensation(status: &RunbookRunStatus) -> Option<Place> {
+    let open = |index: &usize| {
+        let compensation = status.steps.get(*index).and_then(|step| step.compensation.as_ref());
+        compensation.is_some_and(|compensation| !is_terminal(compensation.state))
     };
-    spec.steps.iter().map(step).collect()
+    (0..status.steps.len()).rev().find(open).map(Place::compensation)
+}
+
+/// The steps of a run that has not begun, each with what it will do, and to which objects.
+pub fn steps(spec: &RunbookSpec, targets: &[Vec<Resolved>]) -> Vec<StepStatus> {
+    let step = |(index, step): (usize, &Step)| {
+        let targets = targets.get(index).cloned().unwrap_or_default();
+        StepStatus {
+            name: step.name.clone(),
+            message: steps::of(step).map(|kind| cut(&format!("will {}", what(kind, &targets)), MAX_MESSAGE)),
+            targets,
+            ..StepStatus::default()
+        }
+    };
+    spec.steps.iter().enumerate().map(step).collect()
+}
+
+/// What a step does, with the objects that its target stands for.
+pub fn what(kind: &dyn StepKind, targets: &[Resolved]) -> String {
+    let is_named = kind.target().is_none_or(|target| target.name.is_some());
+    if is_named || targets.is_empty() {
+        return kind.summary();
+    }
+    let names: Vec<String> = targets.iter().map(|target| target.object.display()).collect();
+    format!("{}: {}", kind.summary(), names.join(", "))
 }
 
 /// When a step that begins now fails, unless it has ended by then.
@@ -109,42 +218,168 @@ impl Entry {
         self
     }
 
-    /// A step begins that waits until something is so.
-    pub fn settling(mut self, index: usize, deadline: Timestamp, message: &str) -> Entry {
+    /// A part begins to wait until something is so.
+    pub fn settling(mut self, place: Place, deadline: Timestamp, message: &str) -> Entry {
         let now = self.now;
-        self.step(index, |step| {
-            step.state = StepState::Settling;
-            step.start_time.get_or_insert_with(|| stored_time(now));
-            step.deadline.get_or_insert(Time(deadline));
-            step.message = Some(cut(message, MAX_MESSAGE));
+        self.part(place, |part| {
+            *part.state = StepState::Settling;
+            part.start_time.get_or_insert_with(|| stored_time(now));
+            part.deadline.get_or_insert(Time(deadline));
+            *part.message = Some(cut(message, MAX_MESSAGE));
         });
-        self.running()
+        self.at_work(place)
     }
 
-    /// Announces an act. The intent is stored before the act is sent, and the act is not sent after `actBefore`.
-    pub fn intends(mut self, index: usize, deadline: Timestamp, mut intent: Intent, message: &str) -> Entry {
+    /// Announces an act. It is stored before it is sent, and not sent after `actBefore`. An act that is announced again
+    /// replaces its earlier announcement.
+    pub fn intends(mut self, place: Place, deadline: Timestamp, mut act: Act, message: &str) -> Entry {
         let now = self.now;
-        self.step(index, |step| {
-            step.state = StepState::IntentRecorded;
-            step.start_time.get_or_insert_with(|| stored_time(now));
-            let deadline = step.deadline.get_or_insert(Time(deadline)).0;
-            intent.time = Some(stored_time(now));
-            intent.act_before =
+        self.part(place, |part| {
+            *part.state = StepState::IntentRecorded;
+            part.start_time.get_or_insert_with(|| stored_time(now));
+            let deadline = part.deadline.get_or_insert(Time(deadline)).0;
+            act.time = Some(stored_time(now));
+            act.act_before =
                 Some(Time(now.checked_add(ACT_WITHIN).map_or(deadline, |limit| limit.min(deadline))));
-            step.intent = Some(intent);
-            step.message = Some(cut(message, MAX_MESSAGE));
+            if part.acts.last().is_some_and(|last| last.outcome.is_none()) {
+                part.acts.pop();
+            }
+            part.acts.push(act);
+            *part.message = Some(cut(message, MAX_MESSAGE));
         });
+        self.at_work(place)
+    }
+
+    /// Withdraws an announced act that was proved not to have happened. The part goes on later, with its full time.
+    pub fn withdraws(mut self, place: Place) -> Entry {
+        self.part(place, |part| {
+            *part.state = StepState::Pending;
+            if part.acts.last().is_some_and(|last| last.outcome.is_none()) {
+                part.acts.pop();
+            }
+            (*part.start_time, *part.deadline) = (None, None);
+            *part.message = Some("held back before it was done".to_owned());
+        });
+        self
+    }
+
+    /// Notes what became of the announced act. The part goes on.
+    pub fn settles(mut self, place: Place, outcome: Outcome) -> Entry {
+        self.part(place, |part| {
+            if let Some(act) = part.acts.last_mut().filter(|act| act.outcome.is_none()) {
+                act.outcome = Some(outcome);
+                act.body = None;
+            }
+            *part.state = StepState::Settling;
+        });
+        self.at_work(place)
+    }
+
+    /// Notes that a target needs no act.
+    pub fn needs_nothing(mut self, place: Place, deadline: Timestamp, act: Act) -> Entry {
+        let now = self.now;
+        self.part(place, |part| {
+            *part.state = StepState::Settling;
+            part.start_time.get_or_insert_with(|| stored_time(now));
+            part.deadline.get_or_insert(Time(deadline));
+            part.acts.push(Act { outcome: Some(Outcome::Unneeded), time: Some(stored_time(now)), ..act });
+        });
+        self.at_work(place)
+    }
+
+    /// Notes that the act at `index` has taken effect.
+    pub fn took_effect(mut self, place: Place, index: usize) -> Entry {
+        self.part(place, |part| {
+            if let Some(act) = part.acts.get_mut(index) {
+                act.outcome = Some(Outcome::Settled);
+            }
+        });
+        self.at_work(place)
+    }
+
+    /// Notes what a part waits for.
+    pub fn notes(mut self, place: Place, message: &str) -> Entry {
+        self.part(place, |part| *part.message = Some(cut(message, MAX_MESSAGE)));
+        self.at_work(place)
+    }
+
+    /// Notes that the act that is open, or has happened last, led to a failure.
+    pub fn fails_act(mut self, place: Place) -> Entry {
+        self.part(place, |part| {
+            let open = |act: &&mut Act| matches!(act.outcome, None | Some(Outcome::Done));
+            if let Some(act) = part.acts.iter_mut().rev().find(open) {
+                (act.outcome, act.body) = (Some(Outcome::Failed), None);
+            }
+        });
+        self
+    }
+
+    /// Notes the results of a step.
+    pub fn gives(mut self, place: Place, outputs: Vec<Output>) -> Entry {
+        if let Some(step) =
+            self.status.steps.get_mut(place.index).filter(|_| !place.back && !outputs.is_empty())
+        {
+            step.outputs = outputs;
+        }
+        if is_full(&self.status)
+            && let Some(step) = self.status.steps.get_mut(place.index)
+        {
+            for output in &mut step.outputs {
+                output.value = "left out: the results of the run are too large".to_owned();
+            }
+        }
+        self
+    }
+
+    /// The step is tried again at that instant.
+    pub fn retries(mut self, index: usize, at: Timestamp, message: &str) -> Entry {
+        self = self.closes_acts(Place::step(index), Outcome::Failed);
+        if let Some(step) = self.status.steps.get_mut(index).filter(|step| !is_terminal(step.state)) {
+            step.state = StepState::Pending;
+            step.retries += 1;
+            step.retry_time = Some(Time(at));
+            step.message = Some(cut(message, MAX_MESSAGE));
+        }
         self.running()
     }
 
-    /// Withdraws an announced act that was proved not to have happened. The step begins again later, with its full time.
-    pub fn withdraws(mut self, index: usize) -> Entry {
-        self.step(index, |step| {
-            step.state = StepState::Pending;
-            step.intent = None;
-            (step.start_time, step.deadline) = (None, None);
-            step.message = Some("held back before it was done".to_owned());
+    /// Closes the acts of a part that have not taken effect.
+    fn closes_acts(mut self, place: Place, outcome: Outcome) -> Entry {
+        self.part(place, |part| {
+            for act in part.acts.iter_mut() {
+                if act.outcome.is_none() {
+                    (act.outcome, act.body) = (Some(outcome), None);
+                }
+            }
         });
+        self
+    }
+
+    /// The steps that had an effect are rolled back, the last one first. False if none is.
+    pub fn rolls_back(&mut self, spec: &RunbookSpec) -> bool {
+        let mut any = false;
+        for (step, written) in self.status.steps.iter_mut().zip(&spec.steps) {
+            let had_effect = step.acts.iter().any(|act| act.outcome.is_some_and(Outcome::had_effect));
+            if had_effect && steps::compensation_of(written).is_some() {
+                step.compensation.get_or_insert_with(CompensationStatus::default);
+                any = true;
+            }
+        }
+        if any {
+            self.status.state = Some(RunState::RollingBack);
+            self.status.next = None;
+            clear(&mut self.status.conditions, ConditionType::Blocked);
+        }
+        any
+    }
+
+    /// The run is at work at this place.
+    fn at_work(mut self, place: Place) -> Entry {
+        if !place.back {
+            return self.running();
+        }
+        self.status.state = Some(RunState::RollingBack);
+        self.status.step = self.status.steps.get(place.index).map(|step| step.name.clone());
         self
     }
 
@@ -153,8 +388,8 @@ impl Entry {
         let now = self.now;
         self.step(index, |step| {
             step.state = StepState::WaitingForPerson;
-            step.start_time = Some(stored_time(now));
-            step.deadline = Some(Time(deadline));
+            step.start_time.get_or_insert_with(|| stored_time(now));
+            step.deadline.get_or_insert(Time(deadline));
             step.digest = Some(digest);
             step.message = Some(cut(&next.what, MAX_MESSAGE));
         });
@@ -164,15 +399,20 @@ impl Entry {
         self
     }
 
-    /// Ends a step for good.
-    pub fn ends(mut self, index: usize, state: StepState, message: &str) -> Entry {
+    /// Ends a part for good.
+    pub fn ends(mut self, place: Place, state: StepState, message: &str) -> Entry {
         let now = self.now;
-        self.step(index, |step| {
-            step.state = state;
-            step.end_time = Some(stored_time(now));
-            step.message = Some(cut(message, MAX_MESSAGE));
+        let outcome = match state {
+            StepState::Unknown => Outcome::Unknown,
+            _ => Outcome::Failed,
+        };
+        self = self.closes_acts(place, outcome);
+        self.part(place, |part| {
+            *part.state = state;
+            *part.end_time = Some(stored_time(now));
+            *part.message = Some(cut(message, MAX_MESSAGE));
         });
-        self.running()
+        self.at_work(place)
     }
 
     /// Notes who answered the question of a step.
@@ -187,17 +427,21 @@ impl Entry {
 
     /// Ends the run. Steps that have not begun are skipped; an act whose outcome is open makes the run Unknown.
     pub fn finishes(mut self, state: RunState, message: &str) -> Entry {
-        let open = self.status.steps.iter().any(|step| step.state == StepState::IntentRecorded);
+        let open = announced(&self.status).is_some();
         let state = if open && state != RunState::DryRunComplete { RunState::Unknown } else { state };
         let now = self.now;
-        for index in 0..self.status.steps.len() {
-            self.step(index, |step| {
-                let unproved = step.state == StepState::IntentRecorded;
-                if step.state == StepState::Pending {
-                    step.message = Some("not done: the run ended before it".to_owned());
+        let indices = 0..self.status.steps.len();
+        for place in indices.flat_map(|index| [Place::step(index), Place::compensation(index)]) {
+            self.part(place, |part| {
+                let unproved = *part.state == StepState::IntentRecorded;
+                if *part.state == StepState::Pending {
+                    *part.message = Some("not done: the run ended before it".to_owned());
                 }
-                step.state = if unproved { StepState::Unknown } else { StepState::Skipped };
-                step.end_time = Some(stored_time(now));
+                *part.state = if unproved { StepState::Unknown } else { StepState::Skipped };
+                *part.end_time = Some(stored_time(now));
+                for act in part.acts.iter_mut().filter(|act| act.outcome.is_none()) {
+                    (act.outcome, act.body) = (Some(Outcome::Unknown), None);
+                }
             });
         }
         self.status.state = Some(state);
@@ -219,6 +463,43 @@ impl Entry {
             change(step);
         }
     }
+
+    /// Changes a part, unless it has ended or does not exist.
+    fn part(&mut self, place: Place, change: impl FnOnce(PartMut<'_>)) {
+        let Some(step) = self.status.steps.get_mut(place.index) else { return };
+        let part = match (place.back, step.compensation.as_mut()) {
+            (false, _) => PartMut {
+                state: &mut step.state,
+                message: &mut step.message,
+                start_time: &mut step.start_time,
+                deadline: &mut step.deadline,
+                end_time: &mut step.end_time,
+                acts: &mut step.acts,
+            },
+            (true, Some(compensation)) => PartMut {
+                state: &mut compensation.state,
+                message: &mut compensation.message,
+                start_time: &mut compensation.start_time,
+                deadline: &mut compensation.deadline,
+                end_time: &mut compensation.end_time,
+                acts: &mut compensation.acts,
+            },
+            (true, None) => return,
+        };
+        if !is_terminal(*part.state) {
+            change(part);
+        }
+    }
+}
+
+/// The fields that a step and its compensation have in common.
+struct PartMut<'a> {
+    state: &'a mut StepState,
+    message: &'a mut Option<String>,
+    start_time: &'a mut Option<Time>,
+    deadline: &'a mut Option<Time>,
+    end_time: &'a mut Option<Time>,
+    acts: &'a mut Vec<Act>,
 }
 
 /// The reason of `Succeeded` for the state in which a run ends.
@@ -228,6 +509,7 @@ fn ended(state: RunState) -> Reason {
         RunState::DryRunComplete => Reason::DryRunComplete,
         RunState::Failed => Reason::Failed,
         RunState::Cancelled => Reason::Cancelled,
+        RunState::Degraded => Reason::Degraded,
         _ => Reason::Unknown,
     }
 }
@@ -250,7 +532,10 @@ mod tests {
     #[test]
     fn terminal_step_states_never_change() {
         let before = status();
-        let after = Entry::new(&before, 1, at(9)).ends(0, StepState::Failed, "no").withdraws(0).done();
+        let after = Entry::new(&before, 1, at(9))
+            .ends(Place::step(0), StepState::Failed, "no")
+            .withdraws(Place::step(0))
+            .done();
         assert_eq!(after.steps[0], before.steps[0]);
         let finished = Entry::new(&before, 1, at(9)).finishes(RunState::Failed, "f").done();
         assert_eq!(finished.steps[0], before.steps[0]);
@@ -267,8 +552,8 @@ mod tests {
 
     #[test]
     fn a_deadline_is_absolute_and_a_second_look_does_not_move_it() {
-        let first = Entry::new(&status(), 1, at(10)).settling(2, at(70), "waits").done();
-        let second = Entry::new(&first, 1, at(40)).settling(2, at(100), "still waits").done();
+        let first = Entry::new(&status(), 1, at(10)).settling(Place::step(2), at(70), "waits").done();
+        let second = Entry::new(&first, 1, at(40)).settling(Place::step(2), at(100), "still waits").done();
         assert_eq!(second.steps[2].deadline, Some(Time(at(70))));
         assert_eq!(second.steps[2].start_time, Some(Time(at(10))));
         assert_eq!(second.start_time, first.start_time);

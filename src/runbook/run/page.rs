@@ -182,10 +182,9 @@ fn who_leads(facts: &Facts, now: Timestamp) -> Vec<Recipient> {
 
 /// The services whose objects the run is about; where it is about none, all.
 fn services<'a>(facts: &Facts<'a>) -> Vec<&'a BusinessService> {
-    let spec = view::snapshot_spec(facts.run).unwrap_or_default();
     let is_about = |service: &&BusinessService| {
-        let objects = &service.spec.objects;
-        steps::targets(&spec.steps).any(|target| objects.iter().any(|object| object.same_object(target)))
+        let mut targets = facts.run.status.iter().flat_map(steps::objects);
+        targets.any(|target| service.spec.objects.iter().any(|object| object.same_object(target)))
     };
     let all = || facts.services.iter().map(|service| &**service);
     let found: Vec<_> = all().filter(is_about).collect();

@@ -41,7 +41,7 @@ fn paged(state: &str, incident: Value, target: &str) -> Vec<(String, String)> {
         "RunbookRun",
         "r",
         json!({"spec": {"runbookRef": {"name": "restart"}, "incidentRef": incident},
-        "status": {"state": state,
+        "status": {"state": state, "steps": [{"name": "one", "state": "Failed", "targets": [target]}],
             "snapshot": {"uid": "u", "digest": "d", "spec": spec, "approvals": []}}}),
     );
     let services = [

@@ -16,7 +16,7 @@ use crate::change::freeze::in_force;
 use crate::cluster::conditions::NotReady;
 use crate::command::{Command, Verb};
 use crate::runbook::limits::Obstacle;
-use crate::runbook::steps::changed_targets;
+use crate::runbook::steps::changed_objects;
 use crate::runbook::steps::kind::StepKind;
 use crate::runbook::{automation_limits, limits, steps};
 
@@ -146,10 +146,10 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     }
     if !begun {
         let uid = run.uid();
-        let obstacle = facts
-            .runbook
-            .and_then(|runbook| limits::reached(runbook, uid.as_deref(), now))
-            .or_else(|| limits::busy(&changed_targets(&facts.spec.steps), facts.runs, uid.as_deref()));
+        let obstacle =
+            facts.runbook.and_then(|runbook| limits::reached(runbook, uid.as_deref(), now)).or_else(|| {
+                limits::busy(&changed_objects(&facts.spec.steps, facts.status), facts.runs, uid.as_deref())
+            });
         if let Some(obstacle) = obstacle {
             return wait(run, obstacle, now);
         }

@@ -235,9 +235,14 @@ fn another_run_on_the_same_target_is_waited_for() {
     let mut world = World::new();
     let mut other = world.run.clone();
     other.metadata.uid = Some("other".into());
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+    let steps = json!([{"name": "restart", "state": "Succeeded", "targets": [target]}]);
+    world.run.status.as_mut().unwrap().steps = serde_json::from_value(steps.clone()).unwrap();
     other.status = Some(
-        serde_json::from_value(json!({"state": "Running", "startTime": "2026-01-01T00:00:00Z",
-        "snapshot": {"uid": "u", "digest": "d", "spec": world.spec}}))
+        serde_json::from_value(
+            json!({"state": "Running", "startTime": "2026-01-01T00:00:00Z", "steps": steps,
+        "snapshot": {"uid": "u", "digest": "d", "spec": world.spec}}),
+        )
         .unwrap(),
     );
     world.runs = vec![Arc::new(other)];

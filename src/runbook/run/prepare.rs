@@ -6,29 +6,37 @@ use kube::ResourceExt;
 
 use super::journal::{self, Entry};
 use super::permit;
-use crate::api::common::UidRef;
+use crate::api::common::{ObjectRef, UidRef};
 use crate::api::conditions::{ConditionType, Reason, find, is_true};
-use crate::api::runbook_run::{RunState, RunbookRunStatus, Snapshot};
+use crate::api::runbook::{RunbookSpec, Step};
+use crate::api::runbook_run::{Resolved, RunState, RunbookRunStatus, Snapshot};
 use crate::api::{Incident, Runbook, RunbookRun};
 use crate::change;
 use crate::runbook::limits::Obstacle;
-use crate::runbook::{digest, validate};
+use crate::runbook::steps::kind::StepKind;
+use crate::runbook::targets::Read;
+use crate::runbook::{digest, steps, validate, values};
 
 /// Whether a run can begin.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prepared {
+    /// What the targets of each step stand for must be read first, as this ServiceAccount; then decide again.
+    Resolve(Vec<Vec<Read>>, String),
     /// The run can begin from this status.
     Ready(Box<RunbookRunStatus>),
     /// It cannot: store this and wait for a change, or for that instant.
     Blocked(Box<RunbookRunStatus>, Option<Timestamp>),
 }
 
+/// What the targets of each step stand for, in the order of the steps; or why that cannot be told.
+pub type Resolution = Result<Vec<Vec<Resolved>>, String>;
+
 /// Prepares a run that has not begun.
 pub fn decide(
     run: &RunbookRun,
     status: &RunbookRunStatus,
-    runbook: Option<&Runbook>,
-    incident: Option<&Incident>,
+    (runbook, incident): (Option<&Runbook>, Option<&Incident>),
+    resolution: Option<&Resolution>,
     now: Timestamp,
 ) -> Prepared {
     let generation = run.metadata.generation.unwrap_or_default();
@@ -79,10 +87,8 @@ pub fn decide(
     }
     let uid = run.uid().unwrap_or_default();
     let incident_uid = incident_ref.as_ref().map(|incident| incident.uid.as_str());
-    let digests = change::diff::digest::runbook(&runbook.spec)
-        .and_then(|runbook| Ok((digest::run(&uid, &runbook, incident_uid, &run.spec)?, runbook)));
-    let (run_digest, runbook_digest) = match digests {
-        Ok(digests) => digests,
+    let runbook_digest = match change::diff::digest::runbook(&runbook.spec) {
+        Ok(digest) => digest,
         Err(error) => return failed(&format!("no digest can be made: {error}")),
     };
     if status.snapshot.as_ref().is_some_and(|snapshot| {
@@ -90,6 +96,33 @@ pub fn decide(
     }) {
         return Prepared::Ready(Box::new(status.clone()));
     }
+    let values = match values::resolve(&runbook.spec, &run.spec.parameters, found) {
+        Ok(values) => values,
+        Err(problem) => return failed(&problem.to_string()),
+    };
+    let subjects = found.map(Incident::subjects).unwrap_or_default();
+    let targets = match resolution {
+        None => {
+            let reads = reads(&runbook.spec, &subjects);
+            return Prepared::Resolve(reads, runbook.spec.service_account_name.clone());
+        }
+        Some(Err(why)) => return blocked(Reason::TargetsUnknown, why.clone()),
+        Some(Ok(targets)) => targets,
+    };
+    let counted = runbook.spec.steps.iter().zip(targets).try_for_each(|(step, found)| {
+        let Some((target, kind)) = steps::of(step).and_then(|kind| Some((kind.target()?, kind))) else {
+            return Ok(());
+        };
+        target.count(kind.implied(), found).map_err(|why| format!("step {}: {why}", step.name))
+    });
+    if let Err(why) = counted {
+        return failed(&why);
+    }
+    let run_digest =
+        match digest::run(&uid, &runbook_digest, incident_uid, (&values, targets), run.spec.dry_run) {
+            Ok(digest) => digest,
+            Err(error) => return failed(&format!("no digest can be made: {error}")),
+        };
     let spec = match serde_json::to_value(&runbook.spec) {
         Ok(spec) => spec,
         Err(error) => return failed(&format!("rb/{name} cannot be kept: {error}")),
@@ -103,8 +136,24 @@ pub fn decide(
     });
     next.incident_ref = incident_ref;
     next.digest = Some(run_digest);
-    next.steps = journal::steps(&runbook.spec);
+    next.values = values;
+    next.subjects = subjects;
+    next.steps = journal::steps(&runbook.spec, targets);
+    if run.spec.dry_run {
+        for (step, written) in next.steps.iter_mut().zip(&runbook.spec.steps) {
+            step.effect = steps::of(written).map(StepKind::effect);
+        }
+    }
     Prepared::Ready(Box::new(next))
+}
+
+/// What must be read to know what the targets of each step stand for.
+fn reads(spec: &RunbookSpec, subjects: &[ObjectRef]) -> Vec<Vec<Read>> {
+    let of_step = |step: &Step| {
+        let target = steps::of(step).and_then(|kind| Some((kind.target()?, kind.implied())));
+        target.map_or_else(Vec::new, |(target, implied)| target.reads(implied, subjects))
+    };
+    spec.steps.iter().map(of_step).collect()
 }
 
 #[cfg(test)]
@@ -127,7 +176,7 @@ mod tests {
     }
 
     fn decided(runbook: Option<&Runbook>, spec: Value, status: &RunbookRunStatus) -> Prepared {
-        decide(&run(spec), status, runbook, None, Timestamp::UNIX_EPOCH)
+        decide(&run(spec), status, (runbook, None), Some(&Ok(vec![Vec::new()])), Timestamp::UNIX_EPOCH)
     }
 
     fn plain() -> Value {
@@ -201,7 +250,7 @@ mod tests {
         let none = RunbookRunStatus::default();
         let later = |minutes: i64| {
             let now = created + jiff::SignedDuration::from_mins(minutes);
-            match decide(&run, &none, Some(&book), None, now) {
+            match decide(&run, &none, (Some(&book), None), None, now) {
                 Prepared::Blocked(status, until) => (status.state.unwrap(), until),
                 other => panic!("{other:?}"),
             }
@@ -210,7 +259,8 @@ mod tests {
         assert_eq!(later(1), (RunState::Blocked, Some(end)));
         assert_eq!(later(15), (RunState::Cancelled, None));
         let asks = RunbookRunStatus { state: Some(RunState::WaitingForApproval), ..none.clone() };
-        let edited = decide(&run, &asks, Some(&book), None, created + jiff::SignedDuration::from_hours(1));
+        let edited =
+            decide(&run, &asks, (Some(&book), None), None, created + jiff::SignedDuration::from_hours(1));
         assert_eq!(edited, Prepared::Blocked(Box::new(asks), None), "nobody has looked at the edit yet");
     }
 }

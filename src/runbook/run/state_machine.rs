@@ -8,20 +8,27 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::journal::{self, Entry};
+use super::journal::{self, Entry, Place};
 use super::permit::Permit;
 use crate::api::common::ObjectRef;
 use crate::api::incident_status::Next;
-use crate::api::runbook::{RunbookSpec, Step};
-use crate::api::runbook_run::{Intent, RunState, RunbookRunStatus, StepState};
+use crate::api::runbook::{OnFailure, RunbookSpec, Step};
+use crate::api::runbook_run::{
+    Act, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
+};
 use crate::command::{Command, Verb};
-use crate::runbook::steps::kind::{Poll, Progress, StepKind, Work};
+use crate::runbook::steps::kind::{Found, Poll, Progress, StepKind, Work};
 use crate::runbook::steps::manual::Answer;
-use crate::runbook::steps::mutation::{Mutation, Plan, Proof, Write};
+use crate::runbook::steps::mutation::{self, Mutation, Proof, Scene};
 use crate::runbook::steps::{self, is_workload};
+use crate::runbook::targets;
 
 /// Interval between two looks at an object that is not watched.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// Wait before the first further attempt of a step if its Runbook does not say.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// Longest wait between two attempts of a step.
+const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is stored, and what was learnt in this pass.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +62,10 @@ pub struct RunFacts<'a> {
 pub struct Pass {
     /// Whether the run may go on.
     pub permit: Option<Permit>,
-    /// The target, and whether the preconditions hold.
+    /// What was read, and whether the preconditions hold.
     pub seen: Option<Seen>,
+    /// Whether the condition of the step is true; or why it cannot be told.
+    pub when: Option<Result<bool, String>>,
     /// The answer to the question: `None` if it was not looked for, `Some(None)` if there is none yet.
     pub answer: Option<Option<Answer>>,
     /// The outcome of the announced act.
@@ -66,22 +75,41 @@ pub struct Pass {
 /// A live look.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The target, `None` if it does not exist; or why it may not be read.
-    pub target: Result<Option<Value>, String>,
+    /// The objects in the order of the look, each `None` if it does not exist; or why one may not be read.
+    pub objects: Result<Vec<Option<Value>>, String>,
+    /// What the mutation asked for besides its target.
+    pub related: Vec<Vec<Value>>,
     /// Whether every precondition holds; or which does not, and why.
     pub preconditions: Result<(), String>,
 }
 
+/// What a live look is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The objects.
+    pub objects: Vec<ObjectRef>,
+    /// The part of the run whose mutation says what else is read.
+    pub related: Option<Place>,
+    /// Whether the preconditions of the Runbook are judged: before the first act.
+    pub of_runbook: bool,
+    /// The step whose own preconditions are judged.
+    pub of_step: Option<usize>,
+}
+
 /// The outcome of the announced act, as far as this pass knows.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Sent {
     /// Nothing is known: an earlier pass may have sent it.
     #[default]
     Unknown,
     /// This pass has announced it, and it has not been sent.
     NotYet,
-    /// The API server has done it.
-    Applied,
+    /// It was done, with these results.
+    Applied(Vec<Output>),
+    /// It was done, and its receiver says that it failed.
+    Failed(String),
+    /// A part of it was done; what is missing, and why.
+    Partly(String),
     /// The API server has refused it for good, and why.
     Refused(String),
     /// Another writer changed the object first.
@@ -93,13 +121,10 @@ pub enum Sent {
 pub enum Move {
     /// Find out whether the run may go on.
     AskPermit,
-    /// Read the target live, and judge the preconditions if asked to.
-    Look {
-        /// The object.
-        target: ObjectRef,
-        /// Whether the preconditions are needed.
-        preconditions: bool,
-    },
+    /// Read live, and judge preconditions.
+    Look(Look),
+    /// Judge the condition of the step at this index.
+    AskWhen(usize),
     /// Look for the answer to the question of that step.
     AskAnswer {
         /// Name of the step.
@@ -109,13 +134,8 @@ pub enum Move {
     },
     /// Store this, then go on.
     Store(Box<RunbookRunStatus>),
-    /// Send the announced act of the current step.
-    Act {
-        /// The intent, as it is stored.
-        intent: Box<Intent>,
-        /// The request that carries it out.
-        write: Write,
-    },
+    /// Send the announced act, as it is stored.
+    Act(Box<Act>),
     /// Store this if it differs, then wait for a change or that instant.
     Hold(Box<RunbookRunStatus>, Option<Timestamp>),
     /// The run is settled: release it.
@@ -128,32 +148,89 @@ pub fn decide(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     if state.is_settled() {
         return Move::Done;
     }
-    let current = journal::current(facts.status);
     // An announced act is settled first, even if the run is cancelled.
-    if let Some(index) = current.filter(|index| facts.status.steps[*index].state == StepState::IntentRecorded)
-    {
-        return announced(facts, index, now);
+    if let Some(place) = journal::announced(facts.status) {
+        return announced(facts, place, now);
     }
     if let Some(why) = facts.cancel {
-        return store(facts.entry(now).finishes(RunState::Cancelled, why));
+        return store(facts.entry(now).finishes(RunState::Cancelled, &cancelled(facts.status, why)));
     }
     match state {
         RunState::Pending | RunState::Blocked | RunState::WaitingForApproval => begin(facts, now),
-        _ => match current {
+        RunState::RollingBack => roll_back(facts, now),
+        _ => match journal::current(facts.status) {
             Some(index) => step(facts, index, now),
             None => finish(facts, now),
         },
     }
 }
 
-impl RunFacts<'_> {
+impl<'a> RunFacts<'a> {
     fn entry(&self, now: Timestamp) -> Entry {
         Entry::new(self.status, self.generation, now)
     }
 
-    fn operation_id(&self, step: &Step) -> String {
-        // Always iteration 0: an act is repeated only if it was proved not to have happened.
-        format!("{}/{}/0", self.uid, step.name)
+    fn step(&self, place: Place) -> Option<&'a Step> {
+        self.spec.steps.get(place.index)
+    }
+
+    fn known(&self, place: Place) -> Option<&'a StepStatus> {
+        self.status.steps.get(place.index)
+    }
+
+    /// Identity of the next act of a part. An act that is announced again keeps its identity.
+    fn operation_id(&self, place: Place) -> String {
+        let part = journal::part(self.status, place);
+        let number = part.acts.len() - usize::from(part.open().is_some());
+        let name = self.step(place).map_or("", |step| step.name.as_str());
+        let back = if place.back { "back/" } else { "" };
+        format!("{}/{name}/{back}{number}", self.uid)
+    }
+
+    fn scene(
+        &self,
+        place: Place,
+        target: &'a ObjectRef,
+        operation_id: &'a str,
+        (object, related): (Option<&'a Value>, &'a [Vec<Value>]),
+    ) -> Scene<'a> {
+        let targets = self.targets(place);
+        Scene {
+            operation_id,
+            run_uid: self.uid,
+            namespace: self.namespace,
+            target,
+            object,
+            related,
+            values: &self.status.values,
+            several: targets.len() > 1,
+            again: journal::part(self.status, place).open(),
+            undoes: self.undone(place).into_iter().nth(journal::part(self.status, place).done()),
+        }
+    }
+
+    /// The acts that a compensation takes back, the last one first.
+    fn undone(&self, place: Place) -> Vec<&'a Act> {
+        let Some(step) = self.known(place).filter(|_| place.back) else { return Vec::new() };
+        let had_effect = |act: &&Act| act.outcome.is_some_and(Outcome::had_effect);
+        step.acts.iter().rev().filter(had_effect).collect()
+    }
+
+    /// The objects that a part acts on, one after the other.
+    fn targets(&self, place: Place) -> Vec<Resolved> {
+        let (Some(step), Some(known)) = (self.step(place), self.known(place)) else { return Vec::new() };
+        let kind = if place.back { steps::compensation_of(step) } else { steps::of(step) };
+        match kind.and_then(|kind| Some((kind.target()?, kind.implied()))) {
+            Some(_) if !place.back => known.targets.clone(),
+            Some((target, implied)) => target.known(implied, &self.status.subjects),
+            None if place.back => {
+                let resolved =
+                    |act: &&Act| Resolved { object: act.target.clone(), uid: Some(act.uid.clone()) };
+                self.undone(place).iter().map(resolved).collect()
+            }
+            // A Job or a request is about nothing that exists before.
+            None => vec![Resolved::default()],
+        }
     }
 }
 
@@ -163,6 +240,20 @@ fn store(entry: Entry) -> Move {
 
 fn hold(entry: Entry, until: Option<Timestamp>) -> Move {
     Move::Hold(Box::new(entry.done()), until)
+}
+
+/// Why a run was cancelled, with the compensations that were not done.
+fn cancelled(status: &RunbookRunStatus, why: &str) -> String {
+    let left: Vec<&str> = status
+        .steps
+        .iter()
+        .filter(|step| step.compensation.as_ref().is_some_and(|back| !journal::is_terminal(back.state)))
+        .map(|step| step.name.as_str())
+        .collect();
+    if left.is_empty() {
+        return why.to_owned();
+    }
+    format!("{why}; not rolled back: {}", left.join(", "))
 }
 
 /// Begins the run, or continues it after an obstacle.
@@ -186,237 +277,557 @@ fn held_back(entry: Entry, permit: &Permit) -> Option<Move> {
 }
 
 fn finish(facts: &RunFacts<'_>, now: Timestamp) -> Move {
+    let entry = facts.entry(now);
     if facts.dry_run {
         return store(
-            facts
-                .entry(now)
-                .finishes(RunState::DryRunComplete, "nothing was changed; the steps say what would happen"),
+            entry.finishes(RunState::DryRunComplete, "nothing was changed; the steps say what would happen"),
         );
     }
-    store(facts.entry(now).finishes(RunState::Succeeded, "every step succeeded"))
+    let failed: Vec<&str> = facts
+        .status
+        .steps
+        .iter()
+        .filter(|step| step.state == StepState::Failed)
+        .map(|step| step.name.as_str())
+        .collect();
+    if failed.is_empty() {
+        return store(entry.finishes(RunState::Succeeded, "every step succeeded"));
+    }
+    let message = format!("{} failed, and the run went on (onFailure: Continue)", failed.join(", "));
+    store(entry.finishes(RunState::Degraded, &message))
 }
 
-fn fail(facts: &RunFacts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
-    let end = if facts.dry_run { RunState::DryRunComplete } else { RunState::Failed };
-    store(facts.entry(now).ends(index, StepState::Failed, message).finishes(end, message))
+/// Whether a failure may be tried again, if the Runbook says so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Again {
+    /// It changed nothing, or its effect is over.
+    Maybe,
+    /// The next attempt would fail as well, or what happened is not known.
+    Never,
+}
+
+fn fail(facts: &RunFacts<'_>, place: Place, message: &str, again: Again, now: Timestamp) -> Move {
+    let ended = || facts.entry(now).ends(place, StepState::Failed, message);
+    if place.back {
+        // The other compensations are done all the same: each takes back its own step.
+        return store(ended());
+    }
+    if facts.dry_run {
+        return store(ended().finishes(RunState::DryRunComplete, message));
+    }
+    if again == Again::Maybe
+        && let Some(at) = retry_at(facts, place, now)
+    {
+        return store(facts.entry(now).retries(place.index, at, message));
+    }
+    let of_step = facts.step(place).and_then(|step| step.on_failure);
+    match of_step.unwrap_or(facts.spec.on_failure) {
+        OnFailure::Continue => store(ended()),
+        OnFailure::Rollback => {
+            let mut entry = ended();
+            match entry.rolls_back(facts.spec) {
+                true => store(entry),
+                false => store(entry.finishes(RunState::Failed, message)),
+            }
+        }
+        OnFailure::Stop | OnFailure::Escalate => store(ended().finishes(RunState::Failed, message)),
+    }
+}
+
+/// When a step that failed is tried again; `None` if it is not, or if its time is up before.
+fn retry_at(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Option<Timestamp> {
+    let (retry, known) = (facts.step(place)?.retry.as_ref()?, facts.known(place)?);
+    if known.retries >= retry.maximum || facts.cancel.is_some() {
+        return None;
+    }
+    let first = retry.wait.as_ref().map_or(RETRY_AFTER, |wait| wait.get());
+    let factor = 1_i32 << known.retries.clamp(0, 10);
+    let wait = first.checked_mul(factor).map_or(MAX_RETRY_AFTER, |wait| wait.min(MAX_RETRY_AFTER));
+    let at = now.checked_add(wait).ok()?;
+    let deadline = journal::part(facts.status, place).deadline;
+    deadline.is_none_or(|deadline| at < deadline).then_some(at)
 }
 
 fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
-    let Some(step) = facts.spec.steps.get(index) else {
-        return fail(facts, index, "the Runbook has no such step", now);
+    let place = Place::step(index);
+    let (Some(step), Some(known)) = (facts.step(place), facts.known(place)) else {
+        return fail(facts, place, "the Runbook has no such step", Again::Never, now);
     };
     let Some(kind) = steps::of(step) else {
-        return fail(facts, index, "the step does not do exactly one thing", now);
+        return fail(facts, place, "the step does not do exactly one thing", Again::Never, now);
     };
+    if let Some(at) =
+        known.retry_time.as_ref().filter(|at| known.acts.last().is_none_or(is_over) && now < at.0)
+    {
+        return hold(facts.entry(now), Some(at.0));
+    }
+    if step.when.is_some() && known.state == StepState::Pending && known.acts.is_empty() {
+        match &facts.pass.when {
+            None => return Move::AskWhen(index),
+            Some(Ok(true)) => {}
+            Some(Ok(false)) => {
+                let message = "not needed: its condition (when) is false";
+                return store(facts.entry(now).ends(place, StepState::Skipped, message));
+            }
+            Some(Err(why)) => {
+                return fail(facts, place, &format!("its condition (when): {why}"), Again::Maybe, now);
+            }
+        }
+    }
     let work = kind.work();
     if facts.dry_run && !matches!(work, Work::Mutation(_)) {
-        let message = format!("would {}", kind.summary());
-        return store(facts.entry(now).ends(index, StepState::Skipped, &message));
+        let message = would(facts, place, kind);
+        return store(facts.entry(now).ends(place, StepState::Skipped, &message));
     }
     match work {
-        Work::Mutation(mutation) => match (kind.target(), &facts.pass.seen) {
-            (None, _) => fail(facts, index, "the step names no object to change", now),
-            (Some(target), None) => Move::Look { target: target.clone(), preconditions: true },
-            (Some(target), Some(seen)) => announce(facts, index, step, (mutation, target), seen, now),
-        },
-        Work::Poll(waiting) => poll(facts, index, step, (waiting, kind.target()), now),
+        Work::Mutation(mutation) => mutate(facts, place, mutation, now),
+        Work::Poll(waiting) => poll(facts, place, step, waiting, now),
         Work::Question(question) => ask(facts, index, step, question, now),
         Work::NotImplemented(name) => {
-            fail(facts, index, &format!("this version of Mayday does not act on {name}"), now)
+            let message = format!("this version of Mayday does not act on {name}");
+            fail(facts, place, &message, Again::Never, now)
         }
     }
 }
 
-/// Announces an act over what was just seen. Preconditions are judged before anything is touched.
+fn is_over(act: &Act) -> bool {
+    act.outcome == Some(Outcome::Failed)
+}
+
+/// What a step of a dry run would do. What it would see after an earlier step is not known.
+fn would(facts: &RunFacts<'_>, place: Place, kind: &dyn StepKind) -> String {
+    let targets = facts.known(place).map_or(&[][..], |known| &known.targets);
+    let what = journal::what(kind, targets);
+    let changed = steps::change_something(facts.spec.steps.get(..place.index).unwrap_or_default());
+    if changed {
+        return format!("would {what}; what it sees after the steps before it is not known");
+    }
+    format!("would {what}")
+}
+
+/// Takes back what the steps have done, the last one first.
+fn roll_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
+    let Some(place) = journal::next_compensation(facts.status) else { return rolled_back(facts, now) };
+    match facts.step(place).and_then(|step| steps::mutation_of(step, true)) {
+        Some(mutation) => mutate(facts, place, mutation, now),
+        None => fail(facts, place, "the Runbook does not say how", Again::Never, now),
+    }
+}
+
+fn rolled_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
+    let failed = facts.status.steps.iter().find(|step| step.state == StepState::Failed);
+    let mut message = failed.map_or_else(
+        || "a step failed".to_owned(),
+        |step| format!("{}: {}", step.name, step.message.as_deref().unwrap_or("failed")),
+    );
+    let compensations =
+        || facts.status.steps.iter().filter_map(|step| Some((step, step.compensation.as_ref()?)));
+    let with = |state: StepState| compensations().filter(move |(_, back)| back.state == state);
+    let done: Vec<&str> = with(StepState::Succeeded).map(|(step, _)| step.name.as_str()).collect();
+    if !done.is_empty() {
+        message = format!("{message}; rolled back: {}", done.join(", "));
+    }
+    let left: Vec<String> = compensations()
+        .filter(|(_, back)| back.state != StepState::Succeeded)
+        .map(|(step, back)| format!("{} ({})", step.name, back.message.as_deref().unwrap_or("not done")))
+        .collect();
+    if !left.is_empty() {
+        message = format!("{message}; still as the run left it: {}", left.join("; "));
+    }
+    let is_unknown = with(StepState::Unknown).next().is_some();
+    let state = if is_unknown { RunState::Unknown } else { RunState::Failed };
+    store(facts.entry(now).finishes(state, &message))
+}
+
+/// Acts on the targets of a part, one after the other. Of several, each batch takes effect before the next begins.
+fn mutate(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Timestamp) -> Move {
+    let part = journal::part(facts.status, place);
+    let targets = facts.targets(place);
+    let done = part.done();
+    let waits = mutation.settles(targets.len() > 1)
+        && !facts.dry_run
+        && (done >= targets.len() || targets::ends_batch(done));
+    if waits && let Some(index) = part.acts.iter().position(|act| act.outcome == Some(Outcome::Done)) {
+        return settle(facts, place, (mutation, index), now);
+    }
+    let Some(target) = targets.get(done) else { return succeed(facts, place, mutation, now) };
+    match &facts.pass.seen {
+        None if mutation.reads_target() || needs_judgement(facts, place) => {
+            let objects = if mutation.reads_target() { vec![target.object.clone()] } else { Vec::new() };
+            Move::Look(look(facts, place, objects))
+        }
+        None => {
+            let nothing = Seen { objects: Ok(Vec::new()), related: Vec::new(), preconditions: Ok(()) };
+            announce(facts, place, (mutation, target), &nothing, now)
+        }
+        Some(seen) => announce(facts, place, (mutation, target), seen, now),
+    }
+}
+
+/// A look at the target of an act. The preconditions of the Runbook are judged before anything is touched, those of a step
+/// before each of its acts, and none before a compensation.
+fn look(facts: &RunFacts<'_>, place: Place, objects: Vec<ObjectRef>) -> Look {
+    let of_runbook = !place.back && !journal::has_act(facts.status);
+    Look { objects, related: Some(place), of_runbook, of_step: (!place.back).then_some(place.index) }
+}
+
+fn needs_judgement(facts: &RunFacts<'_>, place: Place) -> bool {
+    let of_step = facts.step(place).is_some_and(|step| !step.preconditions.is_empty());
+    let of_runbook = !journal::has_act(facts.status) && !facts.spec.preconditions.is_empty();
+    !place.back && (of_step || of_runbook)
+}
+
+/// Waits until an act has taken effect.
+fn settle(
+    facts: &RunFacts<'_>,
+    place: Place,
+    (mutation, index): (&dyn Mutation, usize),
+    now: Timestamp,
+) -> Move {
+    let part = journal::part(facts.status, place);
+    let Some(act) = part.acts.get(index) else {
+        return fail(facts, place, "the journal names no act", Again::Never, now);
+    };
+    let Some(seen) = &facts.pass.seen else {
+        let objects = vec![act.target.clone()];
+        return Move::Look(Look { objects, related: Some(place), of_runbook: false, of_step: None });
+    };
+    let objects = match &seen.objects {
+        Ok(objects) => objects,
+        Err(message) => return fail(facts, place, message, Again::Never, now),
+    };
+    let object = objects.first().and_then(Option::as_ref);
+    let scene = facts.scene(place, &act.target, &act.operation_id, (object, &seen.related));
+    match mutation.settle(act, &scene, now) {
+        Progress::Done(message) => {
+            let entry =
+                facts.entry(now).took_effect(place, index).gives(place, mutation.outputs(act, &scene));
+            let others = part.acts.iter().filter(|act| act.outcome == Some(Outcome::Done)).count();
+            if others <= 1 && part.done() >= facts.targets(place).len() {
+                let message = if message.is_empty() {
+                    mutation::done(&act.target, mutation.participle())
+                } else {
+                    message
+                };
+                return store(entry.ends(place, StepState::Succeeded, &message));
+            }
+            store(entry)
+        }
+        Progress::Failed(message) => {
+            store_failure(facts, place, mutation.outputs(act, &scene), &message, now)
+        }
+        Progress::NotYet { message, until } => {
+            let deadline = part.deadline.unwrap_or(Timestamp::MAX);
+            if now >= deadline {
+                return fail(facts, place, &format!("not in time: {message}"), Again::Never, now);
+            }
+            let is_watched = is_workload(&act.target);
+            let next = until.or_else(|| (!is_watched).then(|| now.checked_add(LOOK_AGAIN).ok()).flatten());
+            let next = next.map_or(deadline, |next| next.min(deadline));
+            hold(facts.entry(now).settling(place, deadline, &message), Some(next))
+        }
+    }
+}
+
+/// An act whose effect is a failure. Its results are kept: they say why.
+fn store_failure(
+    facts: &RunFacts<'_>,
+    place: Place,
+    outputs: Vec<Output>,
+    message: &str,
+    now: Timestamp,
+) -> Move {
+    let status = facts.entry(now).gives(place, outputs).fails_act(place).done();
+    fail(&RunFacts { status: &status, ..*facts }, place, message, Again::Maybe, now)
+}
+
+/// Announces an act over what was just seen.
 fn announce(
     facts: &RunFacts<'_>,
-    index: usize,
-    step: &Step,
-    (mutation, target): (&dyn Mutation, &ObjectRef),
+    place: Place,
+    (mutation, target): (&dyn Mutation, &Resolved),
     seen: &Seen,
     now: Timestamp,
 ) -> Move {
-    let object = match (&seen.preconditions, &seen.target) {
-        (Err(message), _) | (_, Err(message)) => return fail(facts, index, message, now),
-        (Ok(()), Ok(object)) => object.as_ref(),
+    let object = match (&seen.preconditions, &seen.objects) {
+        (Err(message), _) => return fail(facts, place, message, Again::Maybe, now),
+        (_, Err(message)) => return fail(facts, place, message, Again::Never, now),
+        (Ok(()), Ok(objects)) => objects.last().and_then(Option::as_ref),
     };
-    let operation_id = facts.operation_id(step);
-    match mutation.plan(object, &operation_id) {
-        Plan::Refuse(message) => fail(facts, index, &message, now),
-        Plan::Nothing => succeed(facts, index, mutation, now),
-        Plan::Change(change) => {
-            let before = facts.status.steps[index].intent.as_ref();
-            let same_version = before.filter(|before| before.resource_version == change.resource_version);
-            let intent = Intent {
-                attempt: same_version.map_or(0, |before| before.attempt.saturating_add(1)),
-                operation_id,
-                target: target.clone(),
+    let uid = object.and_then(|object| object.pointer("/metadata/uid")).and_then(Value::as_str);
+    if target.uid.is_some() && uid.is_some() && target.uid.as_deref() != uid {
+        let message = format!(
+            "{} was replaced by another object of that name since the run was prepared",
+            target.object.display()
+        );
+        return fail(facts, place, &message, Again::Never, now);
+    }
+    let operation_id = facts.operation_id(place);
+    let scene = facts.scene(place, &target.object, &operation_id, (object, &seen.related));
+    let deadline = deadline(facts, place, now);
+    let act = Act {
+        operation_id: operation_id.clone(),
+        target: target.object.clone(),
+        actor: facts.actor.to_owned(),
+        ..Act::default()
+    };
+    match mutation.plan(&scene) {
+        Err(message) => fail(facts, place, &message, Again::Maybe, now),
+        Ok(None) => {
+            // An act that is announced already turns out to be done.
+            let entry = match scene.again {
+                Some(_) => facts.entry(now).settles(place, Outcome::Done),
+                None => facts.entry(now).needs_nothing(place, deadline, act),
+            };
+            happened(facts, place, mutation, entry, now)
+        }
+        Ok(Some(change)) => {
+            let before = scene.again.filter(|before| before.resource_version == change.resource_version);
+            let act = Act {
+                attempt: before.map_or(0, |before| before.attempt.saturating_add(1)),
+                verb: change.verb,
+                target: change.object.unwrap_or(act.target),
                 uid: change.uid,
                 resource_version: change.resource_version,
                 generation: change.generation,
-                actor: facts.actor.to_owned(),
                 delta: change.delta,
-                time: None,
-                act_before: None,
+                body: change.body,
+                pods: change.pods,
+                ..act
             };
-            let message = format!("about to {}", summary(step));
-            store(facts.entry(now).intends(index, journal::deadline(step, now), intent, &message))
+            let message = format!("about to {}", summary(facts, place));
+            let status = facts.entry(now).intends(place, deadline, act, &message).done();
+            if journal::is_full(&status) {
+                let message = "the journal of the run is full, so no further act can be stored";
+                return fail(facts, place, message, Again::Never, now);
+            }
+            Move::Store(Box::new(status))
         }
     }
 }
 
-fn summary(step: &Step) -> String {
-    steps::of(step).map_or_else(String::new, StepKind::summary)
+fn deadline(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Timestamp {
+    let by_step = || facts.step(place).map_or(now, |step| journal::deadline(step, now));
+    journal::part(facts.status, place).deadline.unwrap_or_else(by_step)
 }
 
-fn succeed(facts: &RunFacts<'_>, index: usize, mutation: &dyn Mutation, now: Timestamp) -> Move {
-    store(facts.entry(now).ends(index, StepState::Succeeded, &mutation.phrase().done()))
+fn summary(facts: &RunFacts<'_>, place: Place) -> String {
+    let kind = facts.step(place).and_then(|step| match place.back {
+        true => steps::compensation_of(step),
+        false => steps::of(step),
+    });
+    kind.map_or_else(String::new, StepKind::summary)
+}
+
+/// Goes on after an act happened, or was not needed: with the next target, with the wait for its effect, or with the end of
+/// the part. `entry` notes the act.
+fn happened(
+    facts: &RunFacts<'_>,
+    place: Place,
+    mutation: &dyn Mutation,
+    entry: Entry,
+    now: Timestamp,
+) -> Move {
+    let status = entry.done();
+    let targets = facts.targets(place).len();
+    let part = journal::part(&status, place);
+    let is_open = |act: &Act| act.outcome == Some(Outcome::Done);
+    let waits = mutation.settles(targets > 1) && !facts.dry_run && part.acts.iter().any(is_open);
+    if part.done() < targets || waits {
+        return Move::Store(Box::new(status));
+    }
+    succeed(&RunFacts { status: &status, ..*facts }, place, mutation, now)
+}
+
+fn succeed(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Timestamp) -> Move {
+    let part = journal::part(facts.status, place);
+    if facts.dry_run {
+        let kind = facts.step(place).and_then(steps::of);
+        let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
+        let message = format!("{what}; the API server accepts it from {}", facts.actor);
+        return store(facts.entry(now).ends(place, StepState::Skipped, &message));
+    }
+    let done: Vec<String> = part
+        .acts
+        .iter()
+        .filter_map(|act| match act.outcome? {
+            Outcome::Unneeded if act.delta.is_empty() => {
+                Some(format!("{} was {} already", act.target.display(), mutation.participle()))
+            }
+            Outcome::Failed | Outcome::Unknown => None,
+            _ => Some(mutation::done(&act.target, mutation.participle())),
+        })
+        .collect();
+    let message = if done.is_empty() { "there was nothing to do".to_owned() } else { done.join("; ") };
+    store(facts.entry(now).ends(place, StepState::Succeeded, &message))
 }
 
 /// Settles an announced act.
-fn announced(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
-    let (Some(intent), Some(step)) = (&facts.status.steps[index].intent, facts.spec.steps.get(index)) else {
-        return unknown(facts, index, "the journal names no intent", now);
+fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Move {
+    let Some(act) = journal::part(facts.status, place).open() else {
+        return unknown(facts, place, "the journal names no act", now);
     };
-    let Some(Work::Mutation(mutation)) = steps::of(step).map(StepKind::work) else {
-        return unknown(facts, index, "the journal names an intent of a step that changes nothing", now);
+    let Some(mutation) = facts.step(place).and_then(|step| steps::mutation_of(step, place.back)) else {
+        return unknown(facts, place, "the journal names an act of a step that changes nothing", now);
     };
     match &facts.pass.sent {
-        Sent::Applied if facts.dry_run => {
-            let message = format!("would {}; the API server accepts it from {}", summary(step), intent.actor);
-            store(facts.entry(now).ends(index, StepState::Skipped, &message))
+        Sent::Applied(outputs) => {
+            let entry = facts.entry(now).settles(place, Outcome::Done).gives(place, outputs.clone());
+            happened(facts, place, mutation, entry, now)
         }
-        Sent::Applied => succeed(facts, index, mutation, now),
-        Sent::Refused(message) => fail(facts, index, message, now),
-        Sent::NotYet if in_time(intent, now) => send(facts, index, mutation, intent, now),
-        Sent::NotYet | Sent::Unknown | Sent::Conflict => prove(facts, index, step, mutation, intent, now),
+        Sent::Failed(message) => store_failure(facts, place, Vec::new(), message, now),
+        Sent::Refused(message) => fail(facts, place, message, Again::Never, now),
+        Sent::Partly(message) => {
+            if is_late(facts, place, now) {
+                return fail(facts, place, &format!("not in time: {message}"), Again::Never, now);
+            }
+            hold(facts.entry(now).notes(place, message), again(act))
+        }
+        Sent::NotYet if in_time(act, now) => send(facts, place, act, now),
+        Sent::NotYet | Sent::Unknown | Sent::Conflict => prove(facts, place, mutation, act, now),
     }
 }
 
-fn in_time(intent: &Intent, now: Timestamp) -> bool {
-    intent.act_before.as_ref().is_some_and(|limit| now < limit.0)
+fn is_late(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> bool {
+    journal::part(facts.status, place).deadline.is_some_and(|deadline| now >= deadline)
 }
 
-/// Sends an act that has certainly not happened, if it is still permitted.
-fn send(
-    facts: &RunFacts<'_>,
-    index: usize,
-    mutation: &dyn Mutation,
-    intent: &Intent,
-    now: Timestamp,
-) -> Move {
+fn in_time(act: &Act, now: Timestamp) -> bool {
+    act.act_before.as_ref().is_some_and(|limit| now < limit.0)
+}
+
+/// Sends an act that has certainly not happened, if it is still permitted. A compensation needs no permit: it takes back
+/// what was permitted.
+fn send(facts: &RunFacts<'_>, place: Place, act: &Act, now: Timestamp) -> Move {
     if let Some(why) = facts.cancel {
-        return store(facts.entry(now).withdraws(index).finishes(RunState::Cancelled, why));
+        let entry = facts.entry(now).withdraws(place);
+        return store(entry.finishes(RunState::Cancelled, &cancelled(facts.status, why)));
+    }
+    if place.back {
+        return Move::Act(Box::new(act.clone()));
     }
     match &facts.pass.permit {
         None => Move::AskPermit,
-        Some(permit) => held_back(facts.entry(now).withdraws(index), permit)
-            .unwrap_or_else(|| Move::Act { intent: Box::new(intent.clone()), write: mutation.write(intent) }),
+        Some(permit) => held_back(facts.entry(now).withdraws(place), permit)
+            .unwrap_or_else(|| Move::Act(Box::new(act.clone()))),
     }
 }
 
 /// Proves from the live object whether an announced act has happened.
-fn prove(
-    facts: &RunFacts<'_>,
-    index: usize,
-    step: &Step,
-    mutation: &dyn Mutation,
-    intent: &Intent,
-    now: Timestamp,
-) -> Move {
+fn prove(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, act: &Act, now: Timestamp) -> Move {
+    let targets = facts.targets(place);
+    let target = targets.get(journal::part(facts.status, place).done());
     let Some(seen) = &facts.pass.seen else {
-        return Move::Look { target: intent.target.clone(), preconditions: true };
+        // An act may change another object than its target: the autoscaler of a workload.
+        let mut objects = vec![act.target.clone()];
+        objects.extend(
+            target
+                .filter(|_| mutation.reads_target())
+                .map(|target| target.object.clone())
+                .filter(|object| *object != act.target),
+        );
+        return Move::Look(look(facts, place, objects));
     };
-    let object = match &seen.target {
-        Ok(object) => object.as_ref(),
+    let participle = mutation.participle();
+    let object = match &seen.objects {
+        Ok(objects) => objects.first().and_then(Option::as_ref),
         Err(message) => {
-            let message = format!("it cannot be proved whether {}: {message}", mutation.phrase().done());
-            return unknown(facts, index, &message, now);
+            let done = mutation::done(&act.target, participle);
+            return unknown(facts, place, &format!("it cannot be proved whether {done}: {message}"), now);
         }
     };
     // A request carries the version that was read. If this pass was the first to announce the act over that version,
     // its request was the only one, and the API server has refused it or never got it. A dry run changes nothing.
-    let first = intent.attempt == 0 && matches!(facts.pass.sent, Sent::NotYet | Sent::Conflict);
+    let first = act.attempt == 0 && matches!(facts.pass.sent, Sent::NotYet | Sent::Conflict);
     let refused = facts.dry_run || first;
-    match mutation.probe(intent, object, refused) {
-        Proof::Done => succeed(facts, index, mutation, now),
-        Proof::Unprovable(message) => unknown(facts, index, &message, now),
+    let scene = facts.scene(place, &act.target, &act.operation_id, (object, &seen.related));
+    match mutation.probe(act, &scene, refused) {
+        Proof::Done => happened(facts, place, mutation, facts.entry(now).settles(place, Outcome::Done), now),
+        Proof::Unprovable(message) => unknown(facts, place, &message, now),
         Proof::NotDone => {
             if let Some(why) = facts.cancel {
-                return store(facts.entry(now).withdraws(index).finishes(RunState::Cancelled, why));
+                let entry = facts.entry(now).withdraws(place);
+                return store(entry.finishes(RunState::Cancelled, &cancelled(facts.status, why)));
             }
-            if facts.status.steps[index].deadline.as_ref().is_some_and(|deadline| now >= deadline.0) {
-                let phrase = mutation.phrase();
-                let message = format!("{} could not be {} in time", phrase.object, phrase.participle);
-                return fail(facts, index, &message, now);
+            if is_late(facts, place, now) {
+                let message = format!("{} could not be {participle} in time", act.target.display());
+                return fail(facts, place, &message, Again::Never, now);
             }
             let version =
                 object.and_then(|object| object.pointer("/metadata/resourceVersion")).and_then(Value::as_str);
-            let unchanged = version == Some(intent.resource_version.as_str());
+            let unchanged = version.unwrap_or_default() == act.resource_version;
             if unchanged && facts.pass.sent == Sent::Conflict {
                 // A conflict over an unchanged object has another cause, which may be gone in a second.
                 return hold(facts.entry(now), now.checked_add(SignedDuration::from_secs(1)).ok());
             }
-            if let Some(until) = again(intent).filter(|until| unchanged && now < *until) {
+            if let Some(until) = again(act).filter(|until| unchanged && now < *until) {
                 return hold(facts.entry(now), Some(until));
             }
-            announce(facts, index, step, (mutation, &intent.target), seen, now)
+            match target {
+                Some(target) => announce(facts, place, (mutation, target), seen, now),
+                None => unknown(facts, place, "the journal names an act of no target", now),
+            }
         }
     }
 }
 
 /// When an act that did not happen is announced again over the same version: at once, then after 1, 3, 7, 15 and 31
 /// seconds, so that an API server in trouble is not asked without a pause.
-fn again(intent: &Intent) -> Option<Timestamp> {
-    let attempt = u32::try_from(intent.attempt).unwrap_or(0).min(5);
+fn again(act: &Act) -> Option<Timestamp> {
+    let attempt = u32::try_from(act.attempt).unwrap_or(0).min(5);
     let wait = SignedDuration::from_secs((1 << attempt) - 1);
-    intent.time.as_ref()?.0.checked_add(wait).ok()
+    act.time.as_ref()?.0.checked_add(wait).ok()
 }
 
-fn unknown(facts: &RunFacts<'_>, index: usize, message: &str, now: Timestamp) -> Move {
-    store(facts.entry(now).ends(index, StepState::Unknown, message).finishes(RunState::Unknown, message))
+fn unknown(facts: &RunFacts<'_>, place: Place, message: &str, now: Timestamp) -> Move {
+    let entry = facts.entry(now).ends(place, StepState::Unknown, message);
+    if place.back {
+        return store(entry);
+    }
+    store(entry.finishes(RunState::Unknown, message))
 }
 
 /// Waits until something is so.
-fn poll(
-    facts: &RunFacts<'_>,
-    index: usize,
-    step: &Step,
-    (waiting, target): (&dyn Poll, Option<&ObjectRef>),
-    now: Timestamp,
-) -> Move {
-    let object = match (target, &facts.pass.seen) {
-        (None, _) => None,
-        (Some(target), None) => return Move::Look { target: target.clone(), preconditions: false },
-        (Some(_), Some(seen)) => match &seen.target {
-            Ok(object) => object.as_ref(),
-            Err(message) => return fail(facts, index, message, now),
+fn poll(facts: &RunFacts<'_>, place: Place, step: &Step, waiting: &dyn Poll, now: Timestamp) -> Move {
+    let targets = facts.known(place).map_or(&[][..], |known| &known.targets);
+    let none = Vec::new();
+    let objects = match &facts.pass.seen {
+        _ if targets.is_empty() => &none,
+        None => {
+            let objects = targets.iter().map(|target| target.object.clone()).collect();
+            return Move::Look(Look { objects, related: None, of_runbook: false, of_step: None });
+        }
+        Some(seen) => match &seen.objects {
+            Ok(objects) => objects,
+            Err(message) => return fail(facts, place, message, Again::Never, now),
         },
     };
-    let stored = &facts.status.steps[index];
-    let started = stored.start_time.as_ref().map_or(now, |time| time.0);
-    match waiting.poll(object, started, now) {
-        Progress::Done(message) => store(facts.entry(now).ends(index, StepState::Succeeded, &message)),
-        Progress::Failed(message) => fail(facts, index, &message, now),
+    let found: Vec<Found> = targets
+        .iter()
+        .zip(objects)
+        .map(|(target, object)| Found { target, object: object.as_ref() })
+        .collect();
+    let part = journal::part(facts.status, place);
+    match waiting.poll(&found, part.start.unwrap_or(now), now) {
+        Progress::Done(message) => store(facts.entry(now).ends(place, StepState::Succeeded, &message)),
+        Progress::Failed(message) => fail(facts, place, &message, Again::Maybe, now),
         Progress::NotYet { message, until } => {
-            let deadline =
-                stored.deadline.as_ref().map_or_else(|| journal::deadline(step, now), |time| time.0);
+            let deadline = part.deadline.unwrap_or_else(|| journal::deadline(step, now));
             if now >= deadline {
-                return fail(facts, index, &format!("not in time: {message}"), now);
+                return fail(facts, place, &format!("not in time: {message}"), Again::Never, now);
             }
             // A change of a workload wakes the run; other objects are not watched.
-            let next = until.or_else(|| match target {
-                Some(target) if is_workload(target) => None,
-                _ => now.checked_add(LOOK_AGAIN).ok(),
-            });
+            let is_watched = !targets.is_empty() && targets.iter().all(|target| is_workload(&target.object));
+            let next = until.or_else(|| (!is_watched).then(|| now.checked_add(LOOK_AGAIN).ok()).flatten());
             let next = next.map_or(deadline, |next| next.min(deadline));
-            hold(facts.entry(now).settling(index, deadline, &message), Some(next))
+            hold(facts.entry(now).settling(place, deadline, &message), Some(next))
         }
     }
 }
 
 /// Puts a question to a person, and waits for the answer.
 fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Timestamp) -> Move {
+    let place = Place::step(index);
     let stored = &facts.status.steps[index];
     let (StepState::WaitingForPerson, Some(digest), Some(deadline)) =
         (stored.state, &stored.digest, &stored.deadline)
@@ -438,7 +849,7 @@ fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Tim
             Ok(digest) => {
                 store(facts.entry(now).questions(index, journal::deadline(step, now), digest, next))
             }
-            Err(error) => fail(facts, index, &format!("no digest can be made: {error}"), now),
+            Err(error) => fail(facts, place, &format!("no digest can be made: {error}"), Again::Never, now),
         };
     };
     match &facts.pass.answer {
@@ -447,13 +858,14 @@ fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Tim
             let comment = answer.comment.as_ref().map_or_else(String::new, |comment| format!(": {comment}"));
             let entry = facts.entry(now).answered(index, &answer.by);
             if answer.confirmed {
-                store(entry.ends(index, StepState::Succeeded, &format!("{} confirmed{comment}", answer.by)))
+                store(entry.ends(place, StepState::Succeeded, &format!("{} confirmed{comment}", answer.by)))
             } else {
                 let message = format!("{} denied{comment}", answer.by);
-                store(entry.ends(index, StepState::Failed, &message).finishes(RunState::Failed, &message))
+                let status = entry.done();
+                fail(&RunFacts { status: &status, ..*facts }, place, &message, Again::Never, now)
             }
         }
-        Some(None) if now >= deadline.0 => fail(facts, index, "nobody answered in time", now),
+        Some(None) if now >= deadline.0 => fail(facts, place, "nobody answered in time", Again::Never, now),
         Some(None) => hold(facts.entry(now), Some(deadline.0)),
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::api::conditions::Reason;
 use crate::runbook::limits::Obstacle;
+use crate::runbook::steps::patching;
 
 const NOW: i64 = 1_800_000_000;
 const OPERATION: &str = "run-uid/restart/0";
@@ -43,7 +44,16 @@ struct World {
 
 impl World {
     fn new(spec: RunbookSpec) -> World {
-        let status = RunbookRunStatus { steps: journal::steps(&spec), ..RunbookRunStatus::default() };
+        let targets: Vec<Vec<Resolved>> = spec
+            .steps
+            .iter()
+            .map(|step| {
+                let kind = steps::of(step).unwrap();
+                kind.target().map_or_else(Vec::new, |target| target.known(kind.implied(), &[]))
+            })
+            .collect();
+        let status =
+            RunbookRunStatus { steps: journal::steps(&spec, &targets), ..RunbookRunStatus::default() };
         let object = json!({
             "metadata": {"uid": "deployment-uid", "resourceVersion": "1", "generation": 1},
             "spec": {"replicas": 3, "template": {"metadata": {"annotations": {}}}},
@@ -71,29 +81,32 @@ impl World {
         }
     }
 
+    fn seen(&self) -> Seen {
+        Seen { objects: Ok(vec![Some(self.object.clone())]), related: Vec::new(), preconditions: Ok(()) }
+    }
+
     fn controller_finishes(&mut self) {
         self.object["status"] = json!({"observedGeneration": self.object["metadata"]["generation"],
             "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3});
         self.touch(false);
     }
 
-    /// What the API server does with the write of an intent.
-    fn patch(&mut self, intent: &Intent, Write::Patch(patch): &Write) -> Sent {
-        if patch["metadata"]["resourceVersion"] != self.object["metadata"]["resourceVersion"]
-            || patch["metadata"]["uid"] != self.object["metadata"]["uid"]
+    /// What the API server does with the request of an act.
+    fn patch(&mut self, act: &Act) -> Sent {
+        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
+        let mut after = self.object.clone();
+        json_patch::patch(&mut after, &patch).unwrap();
+        if after["metadata"]["resourceVersion"] != self.object["metadata"]["resourceVersion"]
+            || after["metadata"]["uid"] != self.object["metadata"]["uid"]
         {
             return Sent::Conflict;
         }
-        if self.dry_run {
-            return Sent::Applied;
-        }
-        let before = self.object["spec"].clone();
-        json_patch::merge(&mut self.object, &json!({"spec": patch["spec"]}));
-        if self.object["spec"] != before {
-            *self.restarts.entry(intent.operation_id.clone()).or_default() += 1;
+        if !self.dry_run && after != self.object {
+            self.object = after;
+            *self.restarts.entry(act.operation_id.clone()).or_default() += 1;
             self.touch(true);
         }
-        Sent::Applied
+        Sent::Applied(Vec::new())
     }
 }
 
@@ -137,29 +150,28 @@ impl Operator {
     }
 
     /// Makes one move. `late` collects requests that arrive later. False when it has nothing to do for now.
-    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<(Intent, Write)>) -> bool {
+    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<Act>) -> bool {
         match self.next(world) {
             Move::AskPermit => self.pass.permit = Some(Permit::Go),
-            Move::Look { .. } => {
-                self.pass.seen = Some(Seen { target: Ok(Some(world.object.clone())), preconditions: Ok(()) });
-            }
+            Move::Look(_) => self.pass.seen = Some(world.seen()),
+            Move::AskWhen(_) => self.pass.when = Some(Ok(true)),
             Move::AskAnswer { .. } => self.pass.answer = Some(None),
             Move::Store(status) => self.store(world, *status, network),
             Move::Hold(status, _) => {
                 self.store(world, *status, network);
                 return false;
             }
-            Move::Act { intent, write } => match network {
+            Move::Act(act) => match network {
                 Network::Fine => {
-                    self.pass = Pass { sent: world.patch(&intent, &write), ..Pass::default() };
+                    self.pass = Pass { sent: world.patch(&act), ..Pass::default() };
                 }
                 Network::AnswerLost => {
-                    world.patch(&intent, &write);
+                    world.patch(&act);
                     *self = Operator::read(world);
                 }
                 Network::RequestLost => *self = Operator::read(world),
                 Network::Delayed => {
-                    late.push((*intent, write));
+                    late.push(*act);
                     *self = Operator::read(world);
                 }
             },
@@ -176,8 +188,7 @@ impl Operator {
                 world.status = status.clone();
             }
             if network == Network::Fine {
-                let announced = journal::current(&status)
-                    .is_some_and(|index| status.steps[index].state == StepState::IntentRecorded);
+                let announced = journal::announced(&status).is_some();
                 let sent = if announced { Sent::NotYet } else { Sent::Unknown };
                 *self = Operator { status, version: world.version, pass: Pass { sent, ..Pass::default() } };
                 return;
@@ -219,11 +230,11 @@ fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
 fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act { .. }) {
+    while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     assert!(world.restarts.is_empty());
-    let intent = world.status.steps[0].intent.as_ref().unwrap();
+    let intent = &world.status.steps[0].acts[0];
     assert_eq!(intent.operation_id, OPERATION);
     assert_eq!((intent.uid.as_str(), intent.resource_version.as_str()), ("deployment-uid", "1"));
     assert_eq!(intent.actor, "system:serviceaccount:shop:sa");
@@ -235,7 +246,7 @@ fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
 fn a_run_that_is_killed_between_intent_and_act_acts_once() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act { .. }) {
+    while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     work(&mut world);
@@ -274,29 +285,28 @@ fn an_outcome_that_cannot_be_proved_is_unknown_and_never_repeated() {
 fn a_change_between_look_and_act_is_looked_at_again() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act { .. }) {
+    while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     world.object["spec"]["replicas"] = 4.into();
     world.touch(true);
     while operator.step(&mut world, Network::Fine, &mut Vec::new()) {}
     assert_eq!(world.restarts[OPERATION], 1);
-    assert_eq!(world.status.steps[0].intent.as_ref().unwrap().resource_version, "2");
+    assert_eq!(world.status.steps[0].acts[0].resource_version, "2");
 }
 
 #[test]
 fn a_false_precondition_stops_the_run_before_anything_is_touched() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Look { preconditions: true, .. }) {
+    while !matches!(operator.next(&world), Move::Look(Look { of_runbook: true, .. })) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
-    operator.pass.seen =
-        Some(Seen { target: Ok(Some(world.object.clone())), preconditions: Err("a single replica".into()) });
+    operator.pass.seen = Some(Seen { preconditions: Err("a single replica".into()), ..world.seen() });
     operator.step(&mut world, Network::Fine, &mut Vec::new());
     assert_eq!(world.status.state, Some(RunState::Failed));
     assert_eq!(states(&world), [StepState::Failed, StepState::Skipped]);
-    assert!(!journal::has_intent(&world.status));
+    assert!(!journal::has_act(&world.status));
 }
 
 #[test]
@@ -304,7 +314,7 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
     let obstacle = Obstacle { reason: Reason::NotAllowed, message: "switched off".into(), until: None };
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act { .. }) {
+    while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     operator.pass.permit = Some(Permit::Wait(obstacle));
@@ -318,7 +328,7 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
 fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act { .. }) {
+    while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     let next = Next { who: "amir".into(), what: "approve".into(), command: None };
@@ -341,7 +351,7 @@ fn an_act_without_an_answer_is_announced_again_later_each_time() {
         let mut operator = Operator::read(&world);
         let until = loop {
             match operator.next(&world) {
-                Move::Act { .. } => break None,
+                Move::Act(_) => break None,
                 Move::Hold(_, until) => break until,
                 _ => operator.step(&mut world, Network::Fine, &mut Vec::new()),
             };
@@ -401,7 +411,7 @@ fn a_cancel_counts_in_every_state_and_says_what_was_done() {
 fn a_refused_act_fails_the_step_with_the_reason() {
     let mut world = World::new(restart_and_check());
     let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act { .. }) {
+    while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
     operator.pass = Pass { sent: Sent::Refused("may not patch deployments".into()), ..Pass::default() };
@@ -523,7 +533,7 @@ proptest! {
             match event {
                 Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
                 Event::Crash(who) => operators[who] = Operator::read(&world),
-                Event::Arrive => if let Some((intent, write)) = late.pop() { world.patch(&intent, &write); },
+                Event::Arrive => if let Some(act) = late.pop() { world.patch(&act); },
                 Event::Churn => world.touch(false),
                 Event::Edit => { world.object["spec"]["replicas"] = (world.now % 7).into(); world.touch(true); }
                 Event::Strip => { world.object["spec"]["template"]["metadata"]["annotations"] = json!({}); world.touch(true); }
@@ -538,8 +548,8 @@ proptest! {
                 prop_assert_eq!(world.restarts.get(OPERATION), Some(&1), "succeeded without an act");
             }
         }
-        for (intent, write) in late {
-            world.patch(&intent, &write);
+        for act in late {
+            world.patch(&act);
         }
         prop_assert!(world.restarts.values().all(|count| *count <= 1), "{:?}", world.restarts);
         // Left alone, it comes to an end: the watched object settles, and time passes.

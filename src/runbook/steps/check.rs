@@ -1,42 +1,52 @@
-//! The step `check`: waits until a live object is as it should be. Missing data does not pass.
+//! The step `check`: waits until live objects are as they should be. Missing data does not pass.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::kind::{Poll, Progress, StepKind, Work, Written};
-use super::unreadable;
-use crate::api::check::ConditionCheck;
-use crate::api::common::ObjectRef;
-use crate::api::runbook::CheckStep;
-use crate::cluster::rollout::{self, Rollout};
+use super::kind::{Found, Poll, Progress, StepKind, Work, Written};
+use super::rolled_out;
+use crate::api::runbook::{CheckStep, ConditionStep, Target};
 use crate::problem::Problem;
+use crate::runbook::preconditions;
 
 impl StepKind for CheckStep {
-    fn target(&self) -> Option<&ObjectRef> {
+    fn target(&self) -> Option<&Target> {
         let rollout = self.rollout.as_ref().map(|check| &check.target);
-        rollout.or_else(|| self.condition.as_ref().map(|check| &check.target))
+        let condition = || self.condition.as_ref().map(|check| &check.target);
+        rollout.or_else(condition).or_else(|| self.expression.as_ref().map(|check| &check.target))
+    }
+
+    fn target_field(&self) -> &'static str {
+        match (&self.rollout, &self.condition) {
+            (Some(_), _) => "rollout.target",
+            (None, Some(_)) => "condition.target",
+            (None, None) => "expression.target",
+        }
     }
 
     fn summary(&self) -> String {
-        match (&self.rollout, &self.condition) {
-            (Some(check), _) => format!("wait until {} is rolled out", check.target.display()),
-            (None, Some(check)) => {
-                format!("wait until {} is {}={}", check.target.display(), check.type_, check.status)
-            }
-            (None, None) => "check nothing".to_owned(),
+        let Some(target) = self.target() else { return "check nothing".to_owned() };
+        let name = target.words(None);
+        match (&self.rollout, &self.condition, &self.expression) {
+            (_, Some(check), _) => format!("wait until {name} is {}={}", check.type_, check.status),
+            (_, _, Some(check)) => format!("wait until `{}` holds for {name}", check.expression),
+            _ => format!("wait until {name} is rolled out"),
         }
     }
 
     fn problems(&self, written: &Written<'_>) -> Vec<Problem> {
         let mut found = Vec::new();
-        if self.rollout.is_some() == self.condition.is_some() {
-            found.push(written.problem("check", "set exactly one of rollout, condition"));
+        let set = [self.rollout.is_some(), self.condition.is_some(), self.expression.is_some()];
+        if set.into_iter().filter(|is_set| *is_set).count() != 1 {
+            found.push(written.problem("check", "set exactly one of rollout, condition, expression"));
         }
         if let Some(rollout) = &self.rollout {
             found.extend(written.not_a_workload("check.rollout.target", &rollout.target));
         }
-        if let Some(condition) = &self.condition {
-            found.extend(unreadable(&condition.target, &format!("{}.check.condition.target", written.path)));
+        if let Some(check) = &self.expression
+            && let Err(message) = preconditions::compile(&check.expression)
+        {
+            found.push(written.problem("check.expression.expression", message));
         }
         found
     }
@@ -47,32 +57,25 @@ impl StepKind for CheckStep {
 }
 
 impl Poll for CheckStep {
-    fn poll(&self, object: Option<&Value>, _started: Timestamp, _now: Timestamp) -> Progress {
-        let Some(target) = self.target() else {
-            return Progress::Failed("the check looks at nothing".to_owned());
-        };
-        let Some(object) = object else {
-            return Progress::NotYet { message: format!("{} does not exist", target.display()), until: None };
-        };
-        if let Some(check) = &self.condition {
-            return match condition(check, object) {
-                Ok(message) => Progress::Done(message),
-                Err(message) => Progress::NotYet { message, until: None },
+    fn poll(&self, objects: &[Found<'_>], _started: Timestamp, _now: Timestamp) -> Progress {
+        Progress::of_all(objects.iter().map(|found| {
+            let Some(object) = found.object else {
+                return Progress::not_yet(format!("{} does not exist", found.name()));
             };
-        }
-        match rollout::status(&target.kind, object, &target.display()) {
-            Rollout::Complete(message) => Progress::Done(message),
-            Rollout::Unobserved(message) | Rollout::Underway(message) => {
-                Progress::NotYet { message, until: None }
-            }
-            Rollout::Failed(message) => Progress::Failed(message),
-        }
+            let verdict = match (&self.condition, &self.expression) {
+                (Some(check), _) => condition(check, &found.name(), object),
+                (None, Some(check)) => preconditions::judge(&check.expression, object)
+                    .map(|()| format!("`{}` holds for {}", check.expression, found.name()))
+                    .map_err(|why| format!("{}: {why}", found.name())),
+                (None, None) => return rolled_out(&found.target.object, found.object),
+            };
+            verdict.map_or_else(Progress::not_yet, Progress::Done)
+        }))
     }
 }
 
 /// Passes when the condition has the status that was asked for. An error says what is missing.
-fn condition(check: &ConditionCheck, object: &Value) -> Result<String, String> {
-    let name = check.target.display();
+fn condition(check: &ConditionStep, name: &str, object: &Value) -> Result<String, String> {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let found = conditions
         .into_iter()
@@ -89,19 +92,29 @@ fn condition(check: &ConditionCheck, object: &Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::check::RolloutCheck;
+    use crate::api::common::ObjectRef;
+    use crate::api::runbook::RolloutStep;
+    use crate::api::runbook_run::Resolved;
     use serde_json::json;
 
-    fn target(kind: &str) -> ObjectRef {
-        ObjectRef { api_version: "apps/v1".into(), kind: kind.into(), name: "checkout".into() }
+    fn target(kind: &str) -> Target {
+        serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": kind, "name": "checkout"})).unwrap()
     }
 
     fn rollout_of(kind: &str) -> CheckStep {
-        CheckStep { rollout: Some(RolloutCheck { target: target(kind) }), condition: None }
+        CheckStep { rollout: Some(RolloutStep { target: target(kind) }), ..CheckStep::default() }
+    }
+
+    fn poll(step: &CheckStep, objects: &[Option<&Value>]) -> Progress {
+        let object: ObjectRef = step.target().and_then(|target| target.named(None)).unwrap();
+        let resolved = Resolved { object, uid: None };
+        let found: Vec<Found> =
+            objects.iter().map(|object| Found { target: &resolved, object: *object }).collect();
+        step.poll(&found, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)
     }
 
     fn passes(step: &CheckStep, object: Option<&Value>) -> bool {
-        match step.poll(object, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) {
+        match poll(step, &[object]) {
             Progress::Done(_) => true,
             Progress::NotYet { .. } => false,
             Progress::Failed(message) => panic!("{message}"),
@@ -116,7 +129,7 @@ mod tests {
                 "updatedReplicas": updated, "availableReplicas": 3, "replicas": 3,
                 "conditions": [{"type": "Progressing", "reason": reason}]}})
         };
-        let poll = |object: Value| step.poll(Some(&object), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let poll = |object: Value| poll(&step, &[Some(&object)]);
         assert!(matches!(poll(object(3, "NewReplicaSetAvailable")), Progress::Done(_)));
         assert!(matches!(poll(object(2, "ReplicaSetUpdated")), Progress::NotYet { .. }));
         assert!(matches!(poll(object(2, "ProgressDeadlineExceeded")), Progress::Failed(_)));
@@ -135,12 +148,32 @@ mod tests {
     #[test]
     fn a_condition_must_have_the_status_that_was_asked_for() {
         let check =
-            ConditionCheck { target: target("Deployment"), type_: "Available".into(), status: "True".into() };
-        let step = CheckStep { rollout: None, condition: Some(check) };
+            ConditionStep { target: target("Deployment"), type_: "Available".into(), status: "True".into() };
+        let step = CheckStep { condition: Some(check), ..CheckStep::default() };
         let with =
             |status: &str| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
         assert!(passes(&step, Some(&with("True"))));
         assert!(!passes(&step, Some(&with("False"))));
         assert!(!passes(&step, Some(&json!({"status": {}}))));
+    }
+
+    #[test]
+    fn every_object_must_pass_and_one_that_failed_decides() {
+        let check = json!({"expression": {"target": {"apiVersion": "v1", "kind": "Pod", "selector": {"matchLabels": {"a": "b"}}},
+            "expression": "object.spec.ready"}});
+        let step: CheckStep = serde_json::from_value(check).unwrap();
+        let object = |ready: bool| json!({"spec": {"ready": ready}});
+        let resolved = Resolved {
+            object: ObjectRef { api_version: "v1".into(), kind: "Pod".into(), name: "p".into() },
+            uid: None,
+        };
+        let poll = |objects: &[Value]| {
+            let found: Vec<Found> =
+                objects.iter().map(|object| Found { target: &resolved, object: Some(object) }).collect();
+            step.poll(&found, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)
+        };
+        assert!(matches!(poll(&[object(true), object(true)]), Progress::Done(_)));
+        assert!(matches!(poll(&[object(true), object(false)]), Progress::NotYet { .. }));
+        assert!(matches!(poll(&[object(true), json!({})]), Progress::NotYet { .. }));
     }
 }

@@ -7,24 +7,31 @@ pub mod check;
 pub mod kind;
 pub mod manual;
 pub mod mutation;
+pub mod patching;
 pub mod restart;
-pub mod scale;
+pub mod restore;
+#[cfg(test)]
+pub mod stage;
 pub mod wait;
 
+use serde_json::Value;
+
 use crate::api::common::ObjectRef;
-use crate::api::runbook::Step;
+use crate::api::runbook::{self, Compensation, STEP_MEMBERS, Step};
+use crate::api::runbook_run::RunbookRunStatus;
+use crate::cluster::rollout::{self, Rollout};
 use crate::cluster::workloads;
-use crate::problem::Problem;
-use kind::{NotImplemented, StepKind, Work};
+use kind::{NotImplemented, Progress, StepKind, Work};
+use mutation::Mutation;
 
 /// Finds the kind of a step if its member is set.
 type Member = for<'a> fn(&'a Step) -> Option<&'a dyn StepKind>;
 
 /// The members of a step that say what it does, in the order of their schema rule.
-const MEMBERS: [Member; 15] = [
+const MEMBERS: [Member; 16] = [
     |step| set(&step.restart),
     |step| not_yet(&step.rollback, &NotImplemented("rollback")),
-    |step| set(&step.scale),
+    |step| not_yet(&step.scale, &NotImplemented("scale")),
     |step| not_yet(&step.patch, &NotImplemented("patch")),
     |step| not_yet(&step.delete_pod, &NotImplemented("deletePod")),
     |step| not_yet(&step.cordon, &NotImplemented("cordon")),
@@ -32,11 +39,25 @@ const MEMBERS: [Member; 15] = [
     |step| not_yet(&step.drain, &NotImplemented("drain")),
     |step| not_yet(&step.job, &NotImplemented("job")),
     |step| not_yet(&step.http, &NotImplemented("http")),
-    |step| not_yet(&step.prometheus, &NotImplemented("prometheus")),
     |step| set(&step.wait),
     |step| set(&step.check),
     |step| set(&step.manual),
     |step| not_yet(&step.approval, &NotImplemented("approval")),
+    |step| not_yet(&step.suspend_git_ops, &NotImplemented("suspendGitOps")),
+    |step| not_yet(&step.resume_git_ops, &NotImplemented("resumeGitOps")),
+];
+
+/// Finds what a compensation does if its member is set.
+type CompensationMember = for<'a> fn(&'a Compensation) -> Option<&'a dyn StepKind>;
+
+/// The members of a compensation, in the order of their schema rule.
+const COMPENSATION_MEMBERS: [CompensationMember; 6] = [
+    |compensation| set(&compensation.restore_previous),
+    |compensation| not_yet(&compensation.uncordon, &NotImplemented("uncordon")),
+    |compensation| not_yet(&compensation.resume_git_ops, &NotImplemented("resumeGitOps")),
+    |compensation| set(&compensation.restart),
+    |compensation| not_yet(&compensation.scale, &NotImplemented("scale")),
+    |compensation| not_yet(&compensation.patch, &NotImplemented("patch")),
 ];
 
 fn set<K: StepKind>(member: &Option<K>) -> Option<&dyn StepKind> {
@@ -60,22 +81,67 @@ pub fn of(step: &Step) -> Option<&dyn StepKind> {
     }
 }
 
-/// The objects that steps read or change.
-pub fn targets(steps: &[Step]) -> impl Iterator<Item = &ObjectRef> {
-    steps.iter().filter_map(of).filter_map(StepKind::target)
+/// The member of a step that says what it does, as it is written; empty if there is none.
+pub fn member_of(step: &Step) -> &'static str {
+    let set = MEMBERS.iter().position(|member| member(step).is_some());
+    set.and_then(|index| STEP_MEMBERS.get(index)).copied().unwrap_or_default()
 }
 
-/// The objects that steps change, each once.
-pub fn changed_targets(steps: &[Step]) -> Vec<&ObjectRef> {
-    let mut targets: Vec<&ObjectRef> = Vec::new();
-    for kind in steps.iter().filter_map(of).filter(|kind| matches!(kind.work(), Work::Mutation(_))) {
-        if let Some(target) = kind.target()
-            && !targets.iter().any(|known| known.same_object(target))
-        {
-            targets.push(target);
+/// The member of a compensation, as it is written; empty if there is none.
+pub fn compensation_member_of(compensation: &Compensation) -> &'static str {
+    let set = COMPENSATION_MEMBERS.iter().position(|member| member(compensation).is_some());
+    set.and_then(|index| runbook::COMPENSATION_MEMBERS.get(index)).copied().unwrap_or_default()
+}
+
+/// The members of a compensation that are set; a valid one has exactly one.
+pub fn compensation_members(compensation: &Compensation) -> Vec<&dyn StepKind> {
+    COMPENSATION_MEMBERS.iter().filter_map(|member| member(compensation)).collect()
+}
+
+/// How a step is rolled back; `None` if it is not, or not in exactly one way.
+pub fn compensation_of(step: &Step) -> Option<&dyn StepKind> {
+    match compensation_members(step.compensation.as_ref()?).as_slice() {
+        [kind] => Some(*kind),
+        _ => None,
+    }
+}
+
+/// The objects that the steps of a run read or change, as they were resolved.
+pub fn objects(status: &RunbookRunStatus) -> impl Iterator<Item = &ObjectRef> {
+    status.steps.iter().flat_map(|step| &step.targets).map(|target| &target.object)
+}
+
+/// The objects that the steps of a run change, each once, as they were resolved.
+pub fn changed_objects<'a>(steps: &[Step], status: &'a RunbookRunStatus) -> Vec<&'a ObjectRef> {
+    let mut found: Vec<&ObjectRef> = Vec::new();
+    for (step, known) in steps.iter().zip(&status.steps) {
+        if !of(step).is_some_and(|kind| matches!(kind.work(), Work::Mutation(_))) {
+            continue;
+        }
+        for target in &known.targets {
+            if !found.iter().any(|known| known.same_object(&target.object)) {
+                found.push(&target.object);
+            }
         }
     }
-    targets
+    found
+}
+
+/// The objects that steps change, as far as they are known without a look: named, or among what the incident is about.
+pub fn known_changes(steps: &[Step], subjects: &[ObjectRef]) -> Vec<ObjectRef> {
+    let mutations = steps.iter().filter_map(of).filter(|kind| matches!(kind.work(), Work::Mutation(_)));
+    let targets = mutations.filter_map(|kind| Some(kind.target()?.known(kind.implied(), subjects)));
+    targets.flatten().map(|target| target.object).collect()
+}
+
+/// The objects that steps read or change, as far as they are named.
+pub fn named(steps: &[Step]) -> Vec<ObjectRef> {
+    steps.iter().filter_map(of).filter_map(|kind| kind.target()?.named(kind.implied())).collect()
+}
+
+/// Whether steps change anything.
+pub fn change_something(steps: &[Step]) -> bool {
+    steps.iter().filter_map(of).any(|kind| matches!(kind.work(), Work::Mutation(_)))
 }
 
 /// Whether an object is a workload with a pod template that can be rolled out.
@@ -83,27 +149,41 @@ pub fn is_workload(target: &ObjectRef) -> bool {
     workloads::is_one(target.group(), &target.kind)
 }
 
-/// The problem of a path that names an object which runs must not read. The status of a run shows what it
-/// reads, and many people may read that status.
-pub fn unreadable(target: &ObjectRef, path: &str) -> Option<Problem> {
-    (target.group().is_empty() && target.kind == "Secret").then(|| Problem {
-        path: path.to_owned(),
-        message: "a Secret is not looked at: what is seen would be told in the run".to_owned(),
-    })
+/// Whether a workload is rolled out.
+pub fn rolled_out(target: &ObjectRef, object: Option<&Value>) -> Progress {
+    let name = target.display();
+    let Some(object) = object else { return Progress::not_yet(format!("{name} does not exist")) };
+    match rollout::status(&target.kind, object, &name) {
+        Rollout::Complete(message) => Progress::Done(message),
+        Rollout::Unobserved(message) | Rollout::Underway(message) => Progress::not_yet(message),
+        Rollout::Failed(message) => Progress::Failed(message),
+    }
+}
+
+/// The mutation of a step, or of its compensation if `back`.
+pub fn mutation_of(step: &Step, back: bool) -> Option<&dyn Mutation> {
+    let kind = if back { compensation_of(step) } else { of(step) };
+    match kind?.work() {
+        Work::Mutation(mutation) => Some(mutation),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::runbook::STEP_MEMBERS;
     use serde_json::json;
+
+    /// What a member may need, whichever it is.
+    fn content() -> Value {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+        json!({"target": target, "name": "n", "to": "Previous", "merge": {}, "allowPaths": ["/spec"], "spec": {},
+            "url": "http://x", "duration": "1s", "instructions": "i", "question": "q"})
+    }
 
     /// A step with one member, by the name that people write.
     fn step(member: &str) -> Step {
-        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
-        let value = json!({"target": target, "name": "n", "to": "Previous", "patch": {}, "spec": {},
-            "url": "http://x", "promQL": "up", "above": "1", "duration": "1s", "instructions": "i"});
-        serde_json::from_value(json!({"name": "s", member: value})).unwrap()
+        serde_json::from_value(json!({"name": "s", member: content()})).unwrap()
     }
 
     #[test]
@@ -120,5 +200,17 @@ mod tests {
         }
         let empty: Step = serde_json::from_value(json!({"name": "s"})).unwrap();
         assert!(of(&empty).is_none());
+    }
+
+    #[test]
+    fn the_compensations_are_those_of_the_schema_rule_in_its_order() {
+        assert_eq!(runbook::COMPENSATION_MEMBERS.len(), COMPENSATION_MEMBERS.len());
+        for (index, name) in runbook::COMPENSATION_MEMBERS.iter().enumerate() {
+            let compensation: Compensation = serde_json::from_value(json!({*name: content()})).unwrap();
+            let found: Vec<usize> = (0..COMPENSATION_MEMBERS.len())
+                .filter(|index| COMPENSATION_MEMBERS[*index](&compensation).is_some())
+                .collect();
+            assert_eq!(found, [index], "{name}");
+        }
     }
 }

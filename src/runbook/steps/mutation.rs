@@ -1,62 +1,143 @@
 //! What a step that changes something says about its change. Pure; the run announces it, sends it and proves it.
 //!
 //! The protocol is the same for every such step (docs/decisions/0005-intent-before-act.md): read the target live,
-//! [`Mutation::plan`], store the intent, send what [`Mutation::write`] makes of it, store the outcome. After a crash
-//! or a lost answer [`Mutation::probe`] proves from the live object whether the act happened.
+//! [`Mutation::plan`], store the act, send it, store the outcome. After a crash or a lost answer [`Mutation::probe`]
+//! proves from the live object whether the act happened. What is sent depends on the stored act alone.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use super::kind::Progress;
+use super::patching;
 use crate::api::change_request::Delta;
-use crate::api::runbook_run::Intent;
+use crate::api::common::{ObjectRef, ParameterValue};
+use crate::api::runbook_run::{Act, ActVerb, Output, PodToRemove};
+use crate::runbook::targets::Read;
 
-/// A step that changes its target.
-pub trait Mutation {
-    /// Plans the change over the target as it was just read, `None` if it does not exist. `operation_id` identifies
-    /// the act; the change must carry it to where [`Mutation::probe`] finds it again.
-    fn plan(&self, object: Option<&Value>, operation_id: &str) -> Plan;
+/// What a step knows when it plans, proves or waits: the target and what belongs to it, as just read.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// Identity of the act. The change must carry it to where [`Mutation::probe`] finds it again.
+    pub operation_id: &'a str,
+    /// UID of the run.
+    pub run_uid: &'a str,
+    /// Namespace of the run.
+    pub namespace: &'a str,
+    /// The target.
+    pub target: &'a ObjectRef,
+    /// The target as it was just read, `None` if it does not exist.
+    pub object: Option<&'a Value>,
+    /// What [`Mutation::reads`] asked for, in that order.
+    pub related: &'a [Vec<Value>],
+    /// Values of the parameters.
+    pub values: &'a [ParameterValue],
+    /// Whether the step has several targets, so that each batch must take effect before the next begins.
+    pub several: bool,
+    /// The act that is announced again because it did not happen, or not completely.
+    pub again: Option<&'a Act>,
+    /// For a compensation: the act that it takes back.
+    pub undoes: Option<&'a Act>,
+}
 
-    /// The request that carries out a stored intent. It depends on the intent alone, so that only what was announced
-    /// is sent. The API server must refuse it if the object is not the one, or not in the version, of the intent.
-    fn write(&self, intent: &Intent) -> Write;
+impl<'a> Scene<'a> {
+    /// The target as people write it: `deployment/checkout`.
+    pub fn name(&self) -> String {
+        self.target.display()
+    }
 
-    /// Proves from the live object, `None` if it does not exist, whether the act of an intent happened.
+    /// The live target.
     ///
-    /// `refused` says that the API server has refused the only request that was ever sent for this intent.
-    fn probe(&self, intent: &Intent, object: Option<&Value>, refused: bool) -> Proof;
+    /// # Errors
+    /// That it does not exist.
+    pub fn live(&self) -> Result<&'a Value, String> {
+        self.object.ok_or_else(|| format!("{} does not exist", self.name()))
+    }
 
-    /// The change in words, for the messages of the step.
-    fn phrase(&self) -> Phrase;
+    /// The results of the read at `index`.
+    pub fn found(&self, index: usize) -> &'a [Value] {
+        self.related.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of an integer parameter.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.values.iter().find(|value| value.name == name)?.integer
+    }
+
+    /// The value of a parameter as JSON.
+    pub fn value(&self, name: &str) -> Option<Value> {
+        let value = self.values.iter().find(|value| value.name == name)?;
+        value.integer.map(Value::from).or_else(|| value.string.clone().map(Value::from))
+    }
 }
 
-/// What a step would do to its target.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
-    /// This, and nothing else.
-    Change(Change),
-    /// Nothing: it has been done already.
-    Nothing,
-    /// It cannot be done, and why.
-    Refuse(String),
+/// A step that changes its targets, one after the other.
+pub trait Mutation: Sync {
+    /// What else must be read to plan, prove or wait: for example the ReplicaSets of a Deployment.
+    fn reads(&self, _target: &ObjectRef, _object: Option<&Value>) -> Vec<Read> {
+        Vec::new()
+    }
+
+    /// Plans the change over what was just read.
+    ///
+    /// # Errors
+    /// Why it cannot be done, in words.
+    fn plan(&self, scene: &Scene<'_>) -> Plan;
+
+    /// Proves from what was just read whether an act happened.
+    ///
+    /// `refused` says that the API server has refused the only request that was ever sent for this act.
+    fn probe(&self, act: &Act, scene: &Scene<'_>, refused: bool) -> Proof {
+        patching::probe(act, scene, refused, self.participle())
+    }
+
+    /// Whether the step waits until an act has taken effect, and does not end with the act. `several` says that the
+    /// step has several targets.
+    fn settles(&self, _several: bool) -> bool {
+        false
+    }
+
+    /// Whether an act has taken effect. Called only if [`Mutation::settles`].
+    fn settle(&self, _act: &Act, _scene: &Scene<'_>, _now: Timestamp) -> Progress {
+        Progress::Done(String::new())
+    }
+
+    /// Results of an act that has taken effect.
+    fn outputs(&self, _act: &Act, _scene: &Scene<'_>) -> Vec<Output> {
+        Vec::new()
+    }
+
+    /// Whether the target is an object that is read before each act. Otherwise the act creates it, or sends something.
+    fn reads_target(&self) -> bool {
+        true
+    }
+
+    /// What is done with the target, as it follows "was": `restarted`.
+    fn participle(&self) -> &'static str;
 }
+
+/// What a step would do to its target: this and nothing else; or nothing, since it is so already; or why it cannot be
+/// done.
+pub type Plan = Result<Option<Change>, String>;
 
 /// Exactly what changes, on exactly which object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// UID of the object.
+    /// What is done.
+    pub verb: ActVerb,
+    /// The object, if it is another than the target: a Job that is created.
+    pub object: Option<ObjectRef>,
+    /// UID of the object; empty for a creation.
     pub uid: String,
     /// `metadata.resourceVersion` of the object that was planned over.
     pub resource_version: String,
     /// `metadata.generation` of the object that was planned over.
     pub generation: Option<i64>,
-    /// The values before and after, by JSON pointer.
+    /// The values before and after, by path.
     pub delta: Vec<Delta>,
-}
-
-/// A request to the API server about the target of an intent.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// A JSON merge patch.
-    Patch(Value),
+    /// Content of the request: for an update the operations of a JSON Patch, for a creation the object.
+    pub body: Option<Value>,
+    /// Pods to remove.
+    pub pods: Vec<PodToRemove>,
 }
 
 /// What the live object proves about an announced act.
@@ -64,24 +145,13 @@ pub enum Write {
 pub enum Proof {
     /// It happened.
     Done,
-    /// It did not happen.
+    /// It did not happen, or not completely.
     NotDone,
     /// Neither can be proved, and why.
     Unprovable(String),
 }
 
-/// A change in words.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Phrase {
-    /// What is changed: `deployment/checkout`.
-    pub object: String,
-    /// What is done with it, as it follows "was": `restarted`.
-    pub participle: String,
-}
-
-impl Phrase {
-    /// That it happened: `deployment/checkout was restarted`.
-    pub fn done(&self) -> String {
-        format!("{} was {}", self.object, self.participle)
-    }
+/// That something was done with an object: `deployment/checkout was restarted`.
+pub fn done(target: &ObjectRef, participle: &str) -> String {
+    format!("{} was {participle}", target.display())
 }

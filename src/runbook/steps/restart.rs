@@ -2,30 +2,29 @@
 //! annotation on the pod template. A time as the value would restart again on every repeat; the operation id makes a
 //! repeat a no-op, and proves afterwards whether the restart happened.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::is_workload;
-use super::kind::{StepKind, Work, Written};
-use super::mutation::{Change, Mutation, Phrase, Plan, Proof, Write};
-use crate::api::change_request::Delta;
-use crate::api::common::ObjectRef;
-use crate::api::runbook::RestartStep;
-use crate::api::runbook_run::Intent;
+use super::kind::{Progress, StepKind, Work, Written};
+use super::mutation::{Mutation, Plan, Scene};
+use super::{is_workload, patching, rolled_out};
+use crate::api::runbook::{RestartStep, Target};
+use crate::api::runbook_run::Act;
 use crate::cluster::rollout;
 use crate::problem::Problem;
 
 /// Annotation on the pod template with the id of the operation that restarted the workload last.
 pub const RESTARTED_BY: &str = "mayday.dev/restarted-by";
-/// JSON pointer to the annotation, as a delta names it.
-const PATH: &str = "/spec/template/metadata/annotations/mayday.dev~1restarted-by";
+/// JSON pointer to the metadata of the pod template.
+const METADATA: &str = "/spec/template/metadata";
 
 impl StepKind for RestartStep {
-    fn target(&self) -> Option<&ObjectRef> {
+    fn target(&self) -> Option<&Target> {
         Some(&self.target)
     }
 
     fn summary(&self) -> String {
-        format!("restart {}", self.target.display())
+        format!("restart {}", self.target.words(None))
     }
 
     fn problems(&self, written: &Written<'_>) -> Vec<Problem> {
@@ -38,103 +37,58 @@ impl StepKind for RestartStep {
 }
 
 impl Mutation for RestartStep {
-    fn plan(&self, object: Option<&Value>, operation_id: &str) -> Plan {
-        let name = self.target.display();
-        let Some(object) = object else { return Plan::Refuse(format!("{name} does not exist")) };
-        if !is_workload(&self.target) {
-            return Plan::Refuse(format!(
+    fn plan(&self, scene: &Scene<'_>) -> Plan {
+        let name = scene.name();
+        let object = scene.live()?;
+        if !is_workload(scene.target) {
+            return Err(format!(
                 "{name} cannot be restarted: only a Deployment, StatefulSet or DaemonSet can"
             ));
         }
-        if let Some(why) = rollout::replaces_nothing(&self.target.kind, object, &name) {
-            return Plan::Refuse(why);
+        if let Some(why) = rollout::replaces_nothing(&scene.target.kind, object, &name) {
+            return Err(why);
         }
-        let (Some(uid), Some(resource_version)) =
-            (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"))
-        else {
-            return Plan::Refuse(format!("{name} was read without uid and resourceVersion"));
-        };
-        let before = annotation(object);
-        if before == Some(operation_id) {
-            return Plan::Nothing;
+        if restarted_by(object) == Some(scene.operation_id) {
+            return Ok(None);
         }
-        let delta = Delta {
-            path: PATH.to_owned(),
-            before: before.map(Value::from),
-            after: Some(operation_id.into()),
-        };
-        let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-        Plan::Change(Change { uid, resource_version, generation, delta: vec![delta] })
+        let mut after = object.clone();
+        if let Some(template) = after.pointer_mut("/spec/template").and_then(Value::as_object_mut) {
+            template.entry("metadata").or_insert_with(|| json!({}));
+        }
+        patching::mark(&mut after, METADATA, RESTARTED_BY, scene.operation_id);
+        patching::exactly(scene, object, &after)
     }
 
-    fn write(&self, intent: &Intent) -> Write {
-        // uid and resourceVersion make the API server refuse it for another object, or for a later version.
-        Write::Patch(json!({
-            "metadata": {"uid": intent.uid, "resourceVersion": intent.resource_version},
-            "spec": {"template": {"metadata": {"annotations": {RESTARTED_BY: intent.operation_id}}}},
-        }))
+    fn settles(&self, several: bool) -> bool {
+        several
     }
 
-    fn probe(&self, intent: &Intent, object: Option<&Value>, refused: bool) -> Proof {
-        let name = intent.target.display();
-        let Some(object) =
-            object.filter(|object| text(object, "/metadata/uid").as_deref() == Some(&intent.uid))
-        else {
-            let lost =
-                format!("{name} was deleted meanwhile, and with it the proof of whether it was restarted");
-            return if refused { Proof::NotDone } else { Proof::Unprovable(lost) };
-        };
-        let present = annotation(object);
-        if present == Some(intent.operation_id.as_str()) {
-            return Proof::Done;
-        }
-        // Every change of the spec raises the generation. While the generation is the same, the annotation cannot
-        // have been set and removed again, as a GitOps tool might do.
-        let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-        if refused || (generation.is_some() && generation == intent.generation) {
-            return Proof::NotDone;
-        }
-        Proof::Unprovable(format!(
-            "{name} was changed by somebody else while the restart was on its way, so nobody can tell whether it \
-             happened: kubectl rollout history -n {} {name}",
-            namespace(object)
-        ))
+    fn settle(&self, _act: &Act, scene: &Scene<'_>, _now: Timestamp) -> Progress {
+        rolled_out(scene.target, scene.object)
     }
 
-    fn phrase(&self) -> Phrase {
-        Phrase { object: self.target.display(), participle: "restarted".to_owned() }
+    fn participle(&self) -> &'static str {
+        "restarted"
     }
 }
 
-fn namespace(object: &Value) -> &str {
-    object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
-}
-
-fn annotation(object: &Value) -> Option<&str> {
-    object.pointer(PATH).and_then(Value::as_str)
-}
-
-fn text(object: &Value, pointer: &str) -> Option<String> {
-    object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+fn restarted_by(object: &Value) -> Option<&str> {
+    patching::text(object, "/spec/template/metadata/annotations/mayday.dev~1restarted-by")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::common::ObjectRef;
+    use crate::runbook::steps::mutation::Proof;
+    use crate::runbook::steps::stage::{act_of, scene};
 
-    fn of(api_version: &str, kind: &str) -> RestartStep {
-        let target =
-            ObjectRef { api_version: api_version.into(), kind: kind.into(), name: "checkout".into() };
-        RestartStep { target }
+    fn target(api_version: &str, kind: &str) -> ObjectRef {
+        ObjectRef { api_version: api_version.into(), kind: kind.into(), name: "checkout".into() }
     }
 
-    fn step() -> RestartStep {
-        of("apps/v1", "Deployment")
-    }
-
-    fn patch(intent: &Intent) -> Value {
-        let Write::Patch(patch) = step().write(intent);
-        patch
+    fn deployment() -> ObjectRef {
+        target("apps/v1", "Deployment")
     }
 
     fn object(by: Option<&str>, generation: i64) -> Value {
@@ -145,75 +99,72 @@ mod tests {
         })
     }
 
-    fn intent(object: &Value) -> Intent {
-        let Plan::Change(change) = step().plan(Some(object), "run/restart/0") else { panic!("no change") };
-        Intent {
-            operation_id: "run/restart/0".into(),
-            target: step().target,
-            uid: change.uid,
-            resource_version: change.resource_version,
-            generation: change.generation,
-            delta: change.delta,
-            ..Intent::default()
-        }
+    fn plan(target: &ObjectRef, object: Option<&Value>) -> Plan {
+        RestartStep::default().plan(&scene(target, object))
+    }
+
+    fn probe(act: &Act, object: Option<&Value>, refused: bool) -> Proof {
+        RestartStep::default().probe(act, &scene(&deployment(), object), refused)
     }
 
     #[test]
-    fn the_patch_does_what_the_stored_delta_says_and_nothing_else() {
+    fn the_request_does_what_the_stored_delta_says_and_nothing_else() {
         let mut live = object(Some("earlier"), 4);
-        let intent = intent(&live);
-        assert_eq!(intent.delta[0].before, Some("earlier".into()));
+        let act = act_of(&deployment(), plan(&deployment(), Some(&live)));
+        assert_eq!((act.delta.len(), act.delta[0].before.clone()), (1, Some("earlier".into())));
         let mut expected = live.clone();
-        *expected.pointer_mut(&intent.delta[0].path).unwrap() = intent.delta[0].after.clone().unwrap();
-        json_patch::merge(&mut live, &patch(&intent));
+        *expected.pointer_mut(&act.delta[0].path).unwrap() = act.delta[0].after.clone().unwrap();
+        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(&act))).unwrap();
+        json_patch::patch(&mut live, &patch).unwrap();
         assert_eq!(live, expected);
     }
 
     #[test]
-    fn the_patch_names_the_object_and_the_version_that_were_looked_at() {
-        let patch = patch(&intent(&object(None, 4)));
-        assert_eq!(patch["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+    fn a_template_without_annotations_or_metadata_can_be_restarted() {
+        for template in [json!({}), json!({"metadata": {}}), json!({"metadata": {"annotations": null}})] {
+            let mut live = object(None, 4);
+            live["spec"]["template"] = template;
+            let act = act_of(&deployment(), plan(&deployment(), Some(&live)));
+            let patch: json_patch::Patch =
+                serde_json::from_value(Value::Array(patching::request(&act))).unwrap();
+            json_patch::patch(&mut live, &patch).unwrap();
+            assert_eq!(restarted_by(&live), Some("run/step/0"));
+        }
     }
 
     #[test]
     fn a_restart_that_would_do_nothing_is_refused() {
         let mut paused = object(None, 4);
         paused["spec"]["paused"] = true.into();
-        assert!(
-            matches!(step().plan(Some(&paused), "id"), Plan::Refuse(message) if message.contains("paused"))
-        );
+        let refused = |object: &Value, word: &str| matches!(plan(&deployment(), Some(object)), Err(message) if message.contains(word));
+        assert!(refused(&paused, "paused"));
         let mut scaled_down = object(None, 4);
         scaled_down["spec"]["replicas"] = 0.into();
-        assert!(
-            matches!(step().plan(Some(&scaled_down), "id"), Plan::Refuse(message) if message.contains("0 replicas"))
-        );
-        assert!(matches!(of("v1", "Pod").plan(Some(&object(None, 4)), "id"), Plan::Refuse(_)));
-        assert_eq!(step().plan(None, "id"), Plan::Refuse("deployment/checkout does not exist".into()));
+        assert!(refused(&scaled_down, "0 replicas"));
+        assert!(plan(&target("v1", "Pod"), Some(&object(None, 4))).is_err());
+        assert_eq!(plan(&deployment(), None), Err("deployment/checkout does not exist".into()));
     }
 
     #[test]
     fn a_repeat_of_the_same_operation_changes_nothing() {
-        assert_eq!(step().plan(Some(&object(Some("run/restart/0"), 5)), "run/restart/0"), Plan::Nothing);
+        assert_eq!(plan(&deployment(), Some(&object(Some("run/step/0"), 5))), Ok(None));
     }
 
     #[test]
     fn the_live_object_proves_whether_the_restart_happened() {
         let before = object(None, 4);
-        let intent = intent(&before);
-        assert_eq!(step().probe(&intent, Some(&object(Some("run/restart/0"), 5)), false), Proof::Done);
-        assert_eq!(step().probe(&intent, Some(&before), false), Proof::NotDone);
+        let act = act_of(&deployment(), plan(&deployment(), Some(&before)));
+        assert_eq!(probe(&act, Some(&object(Some("run/step/0"), 5)), false), Proof::Done);
+        assert_eq!(probe(&act, Some(&before), false), Proof::NotDone);
     }
 
     #[test]
     fn an_outcome_without_proof_is_unprovable() {
-        let intent = intent(&object(None, 4));
+        let act = act_of(&deployment(), plan(&deployment(), Some(&object(None, 4))));
         let another = json!({"metadata": {"uid": "v", "generation": 4}});
         for unprovable in [None, Some(&another), Some(&object(None, 5)), Some(&object(Some("other"), 6))] {
-            assert!(
-                matches!(step().probe(&intent, unprovable, false), Proof::Unprovable(_)),
-                "{unprovable:?}"
-            );
-            assert_eq!(step().probe(&intent, unprovable, true), Proof::NotDone);
+            assert!(matches!(probe(&act, unprovable, false), Proof::Unprovable(_)), "{unprovable:?}");
+            assert_eq!(probe(&act, unprovable, true), Proof::NotDone);
         }
     }
 }

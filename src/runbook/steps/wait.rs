@@ -1,9 +1,8 @@
 //! The step `wait`: until an instant that is computed from stored values, so that a restart does not move it.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
-use super::kind::{DEFAULT_TIMEOUT, Poll, Progress, StepKind, Work, Written};
+use super::kind::{DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work, Written};
 use crate::api::runbook::WaitStep;
 use crate::problem::Problem;
 
@@ -32,7 +31,7 @@ impl StepKind for WaitStep {
 }
 
 impl Poll for WaitStep {
-    fn poll(&self, _object: Option<&Value>, started: Timestamp, now: Timestamp) -> Progress {
+    fn poll(&self, _objects: &[Found<'_>], started: Timestamp, now: Timestamp) -> Progress {
         // A sum beyond the calendar never comes; cancelling the run ends such a wait.
         let until = started.checked_add(self.duration.get()).unwrap_or(Timestamp::MAX);
         if now >= until {
@@ -52,8 +51,8 @@ mod tests {
     fn a_wait_ends_at_an_instant_that_a_restart_does_not_move() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let step = WaitStep { duration: Duration::from_secs(90) };
-        let early = step.poll(None, at(1_000), at(1_089));
+        let early = step.poll(&[], at(1_000), at(1_089));
         assert!(matches!(early, Progress::NotYet { until: Some(until), .. } if until == at(1_090)));
-        assert_eq!(step.poll(None, at(1_000), at(1_090)), Progress::Done("waited 90s".into()));
+        assert_eq!(step.poll(&[], at(1_000), at(1_090)), Progress::Done("waited 90s".into()));
     }
 }

@@ -147,7 +147,8 @@ fn of_run(run: &RunbookRun, status: &RunbookRunStatus) -> Result<String, change:
     let snapshot = status.snapshot.clone().unwrap_or_default();
     let runbook = change::diff::digest::runbook(&serde_json::from_value(snapshot.spec)?)?;
     let incident = status.incident_ref.as_ref().map(|incident| incident.uid.as_str());
-    runbook::digest::run(uid_of(run), &runbook, incident, &run.spec)
+    let targets: Vec<_> = status.steps.iter().map(|step| step.targets.clone()).collect();
+    runbook::digest::run(uid_of(run), &runbook, incident, (&status.values, &targets), run.spec.dry_run)
 }
 
 /// The Runbook once the operator has read its latest version, which it does within a moment of an edit.

@@ -217,8 +217,16 @@ mod tests {
 
     fn declared() -> Vec<Parameter> {
         vec![
-            Parameter { name: "replicas".into(), integer: Some(IntegerParameter::default()), string: None },
-            Parameter { name: "zone".into(), integer: None, string: Some(StringParameter::default()) },
+            Parameter {
+                name: "replicas".into(),
+                integer: Some(IntegerParameter::default()),
+                ..Parameter::default()
+            },
+            Parameter {
+                name: "zone".into(),
+                string: Some(StringParameter::default()),
+                ..Parameter::default()
+            },
         ]
     }
 

@@ -1,0 +1,44 @@
+//! A stage for the tests of steps: a scene over one object, and the act that a plan becomes.
+
+use serde_json::Value;
+
+use super::mutation::{Change, Plan, Scene};
+use crate::api::common::ObjectRef;
+use crate::api::runbook_run::Act;
+
+/// Operation id of the scene.
+pub const OPERATION_ID: &str = "run/step/0";
+
+/// The scene of a step with one target.
+pub fn scene<'a>(target: &'a ObjectRef, object: Option<&'a Value>) -> Scene<'a> {
+    Scene {
+        operation_id: OPERATION_ID,
+        run_uid: "run",
+        namespace: "shop",
+        target,
+        object,
+        related: &[],
+        values: &[],
+        several: false,
+        again: None,
+        undoes: None,
+    }
+}
+
+/// The act that a plan becomes when it is announced.
+pub fn act_of(target: &ObjectRef, plan: Plan) -> Act {
+    let Ok(Some(change)) = plan else { panic!("no change: {plan:?}") };
+    let Change { verb, object, uid, resource_version, generation, delta, body, pods } = change;
+    Act {
+        operation_id: OPERATION_ID.to_owned(),
+        verb,
+        target: object.unwrap_or_else(|| target.clone()),
+        uid,
+        resource_version,
+        generation,
+        delta,
+        body,
+        pods,
+        ..Act::default()
+    }
+}
