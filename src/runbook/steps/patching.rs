@@ -62,10 +62,7 @@ pub fn exactly(scene: &Scene<'_>, before: &Value, after: &Value) -> Plan {
     };
     let delta = diff::diff(before, after);
     if delta.len() > MAX_VALUES {
-        return Err(format!(
-            "the change of {name} has {} values, more than {MAX_VALUES}: ask for it with kubectl mayday ask",
-            delta.len()
-        ));
+        return Err(format!("the change of {name} has {} values, more than {MAX_VALUES}", delta.len()));
     }
     let body = Value::Array(operations(before, after));
     if body.to_string().len() > MAX_BODY {
