@@ -283,7 +283,9 @@ pub struct Automation {
 }
 
 /// An address that steps and checks may call. It may be in the cluster or in a private network.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// Name of the endpoint, for people.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -291,6 +293,9 @@ pub struct Endpoint {
     /// Origin, and a path if only what is below it may be called: `http://prometheus.monitoring.svc:9090`.
     #[schemars(schema_with = "super::http_url::of_endpoint")]
     pub url: String,
+    /// Certificates in PEM of the authorities that may vouch for the endpoint, instead of the public ones.
+    #[schemars(length(min = 1, max = 8192), regex(pattern = "-----BEGIN CERTIFICATE-----"))]
+    pub ca_bundle: Option<String>,
 }
 
 /// Who may start a runbook.

@@ -84,7 +84,7 @@ pub fn cannot_look(given: &ReturnToService, policies: &[&ChangePolicy], namespac
         if let Some(why) = check.query.as_ref().and_then(|query| bad_query(&query.prom_ql)) {
             return Some(NotReady::Stalled(Reason::Invalid, format!("{path}.promQL: {why}")));
         }
-        let why = endpoints::unlisted(policies, namespace, &url)?;
+        let why = endpoints::listed(policies, namespace, &url).err()?;
         Some(NotReady::Waiting(Reason::EndpointNotListed, format!("{path}.url: {why}")))
     })
 }
@@ -243,9 +243,9 @@ fn looked(
 ) -> (CheckResult, String) {
     let namespace = incident.namespace().unwrap_or_default();
     let policies = policy::covering(&facts.policies, &namespace, &facts.operator_namespace);
-    match HttpUrl::parse(look.url()).map(|url| endpoints::unlisted(&policies, &namespace, &url)) {
-        Ok(None) => {}
-        Ok(Some(why)) | Err(why) => return (CheckResult::Unknown, why),
+    let url = HttpUrl::parse(look.url());
+    if let Err(why) = url.and_then(|url| endpoints::listed(&policies, &namespace, &url)) {
+        return (CheckResult::Unknown, why);
     }
     let observed = facts.looks.get(name);
     let due = observed.and_then(|observed| observed.at.checked_add(EVERY).ok()).filter(|due| *due > now);

@@ -16,7 +16,7 @@ use crate::change::policy;
 use crate::cluster::SharedContext;
 use crate::cluster::caches::{Change, Kind};
 use crate::notify::credential::Credential;
-use crate::outbound::look::Seen;
+use crate::outbound::look::{Access, Seen};
 use crate::outbound::{HttpUrl, endpoints};
 
 /// Maximum number of looks at the same time.
@@ -60,12 +60,11 @@ impl Looks {
         let namespace = incident.namespace().unwrap_or_default();
         let policies = policy::covering(&facts.policies, &namespace, &facts.operator_namespace);
         let given = checks::of(incident, status);
-        let may_look = |check: &&NamedCheck| {
+        for check in &given.checks {
             let url = checks::outside(check).and_then(|(_, look)| HttpUrl::parse(look.url()).ok());
-            url.is_some_and(|url| endpoints::unlisted(&policies, &namespace, &url).is_none())
-        };
-        for check in given.checks.iter().filter(may_look) {
-            let Ok(what) = serde_json::to_string(&(&check.query, &check.http)) else { continue };
+            let Some(url) = url else { continue };
+            let Ok(authorities) = endpoints::listed(&policies, &namespace, &url) else { continue };
+            let Ok(what) = serde_json::to_string(&(&check.query, &check.http, authorities)) else { continue };
             let key = (namespace.clone(), what);
             let (observed, is_due) = self.begin(&key, now);
             // Until it has looked, this process proves nothing.
@@ -75,7 +74,7 @@ impl Looks {
             facts.observed_since = facts.observed_since.max(first);
             facts.looks.extend(observed.map(|observed| (check.name.clone(), observed)));
             if is_due {
-                self.start(key, check.clone(), incident, context);
+                self.start(key, (check.clone(), authorities.map(str::to_owned)), incident, context);
             }
         }
     }
@@ -94,13 +93,19 @@ impl Looks {
         (known.observed.clone(), is_due)
     }
 
-    fn start(&self, key: Key, check: NamedCheck, incident: &Incident, context: &SharedContext) {
+    fn start(
+        &self,
+        key: Key,
+        (check, authorities): (NamedCheck, Option<String>),
+        incident: &Incident,
+        context: &SharedContext,
+    ) {
         let (known, slots, context) = (Arc::clone(&self.known), Arc::clone(&self.slots), Arc::clone(context));
         let change =
             Change { kind: Kind::Incident, namespace: incident.namespace(), name: incident.name_any() };
         tokio::spawn(async move {
             let seen = match slots.acquire().await {
-                Ok(_slot) => see(&key.0, &check, &context).await,
+                Ok(_slot) => see(&key.0, &check, authorities.as_deref(), &context).await,
                 Err(closed) => Seen::inconclusive(closed.to_string()),
             };
             let at = Timestamp::now();
@@ -118,7 +123,12 @@ impl Looks {
 }
 
 /// Looks once.
-async fn see(namespace: &str, check: &NamedCheck, context: &SharedContext) -> Seen {
+async fn see(
+    namespace: &str,
+    check: &NamedCheck,
+    authorities: Option<&str>,
+    context: &SharedContext,
+) -> Seen {
     let Some((_, look)) = checks::outside(check) else {
         return Seen::inconclusive("it looks at nothing outside".to_owned());
     };
@@ -130,7 +140,7 @@ async fn see(namespace: &str, check: &NamedCheck, context: &SharedContext) -> Se
         None => None,
     };
     match credential.as_ref().map(|credential| credential.text("token")).transpose() {
-        Ok(token) => look.look(&context.outbound, token).await,
+        Ok(token) => look.look(&context.outbound, Access { token, authorities }).await,
         Err(error) => Seen::inconclusive(error.to_string()),
     }
 }

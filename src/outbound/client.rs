@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use reqwest::{redirect, retry};
+use reqwest::{Certificate, redirect, retry};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::HttpUrl;
@@ -40,6 +40,8 @@ pub struct Call<'a> {
     pub headers: HeaderMap,
     /// The body.
     pub body: Option<Vec<u8>>,
+    /// Certificates in PEM of the authorities that may vouch for it; `None` for the public ones.
+    pub authorities: Option<&'a str>,
     /// How long it may take in all, from the connection to the last byte of the answer.
     pub timeout: Duration,
 }
@@ -99,7 +101,9 @@ impl Outbound {
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, CallError> {
         let addresses = self.vetted(call.url).await?;
         let until = Instant::now() + call.timeout;
-        let client = reqwest::Client::builder()
+        let unusable =
+            |error: reqwest::Error| CallError::NotSent(format!("cannot be called: {}", error.without_url()));
+        let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .no_proxy()
@@ -109,9 +113,12 @@ impl Outbound {
             .connect_timeout(CONNECT.min(call.timeout))
             .read_timeout(PAUSE.min(call.timeout))
             .resolve_to_addrs(call.url.host(), &addresses)
-            .user_agent("mayday")
-            .build()
-            .map_err(|error| CallError::NotSent(format!("cannot be called: {}", error.without_url())))?;
+            .user_agent("mayday");
+        if let Some(authorities) = call.authorities {
+            let known = Certificate::from_pem_bundle(authorities.as_bytes()).map_err(unusable)?;
+            builder = builder.tls_certs_only(known);
+        }
+        let client = builder.build().map_err(unusable)?;
         let mut request = client
             .request(call.method, call.url.inner().clone())
             .headers(call.headers)

@@ -49,7 +49,46 @@ fn local() -> Outbound {
 async fn get(client: &Outbound, url: &str) -> Result<Answer, CallError> {
     let url = HttpUrl::parse(url).unwrap();
     let timeout = Duration::from_secs(2);
-    client.call(Call { method: Method::GET, url: &url, headers: HeaderMap::new(), body: None, timeout }).await
+    let (method, headers) = (Method::GET, HeaderMap::new());
+    client.call(Call { method, url: &url, headers, body: None, authorities: None, timeout }).await
+}
+
+/// A far side over TLS with a certificate for a name; its port and the certificate in PEM.
+async fn over_tls(name: &str) -> (u16, String) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
+    let app = axum::Router::new().fallback(|headers: axum::http::HeaderMap| async move {
+        headers["host"].to_str().unwrap_or_default().to_owned()
+    });
+    let server = axum_server::from_tcp_rustls(listener, config).unwrap();
+    tokio::spawn(server.serve(app.into_make_service()));
+    (port, made.cert.pem())
+}
+
+#[tokio::test]
+async fn the_certificate_and_the_host_are_those_of_the_name_and_not_of_the_address() {
+    let (port, authority) = over_tls("localhost").await;
+    let call = async |host: &str, authorities: Option<&str>| {
+        let url = HttpUrl::parse(&format!("https://{host}:{port}/")).unwrap();
+        let (method, headers, timeout) = (Method::GET, HeaderMap::new(), Duration::from_secs(5));
+        local().call(Call { method, url: &url, headers, body: None, authorities, timeout }).await
+    };
+    let answer = call("localhost", Some(&authority)).await.unwrap();
+    assert_eq!(answer.body.unwrap(), format!("localhost:{port}").as_bytes());
+    // The same server under another name, and an authority that nobody trusts.
+    for refused in [call("127.0.0.1", Some(&authority)).await, call("localhost", None).await] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, CallError::NotSent(_)), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,15 @@ pub enum Look<'a> {
     Http(&'a HttpCheck),
 }
 
+/// What a look needs to be let in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access<'a> {
+    /// A bearer token. Nothing that is seen repeats it.
+    pub token: Option<&'a str>,
+    /// Certificates in PEM of the authorities that may vouch for the endpoint; `None` for the public ones.
+    pub authorities: Option<&'a str>,
+}
+
 /// What a look has seen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Seen {
@@ -67,22 +76,22 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Looks once. `token` is sent as a bearer token; nothing that is seen repeats it.
-    pub async fn look(self, client: &Outbound, token: Option<&str>) -> Seen {
-        let mut seen = self.send(client, token).await;
-        if let Some(token) = token {
+    /// Looks once, over the one client.
+    pub async fn look(self, client: &Outbound, access: Access<'_>) -> Seen {
+        let mut seen = self.send(client, access).await;
+        if let Some(token) = access.token {
             seen.message = seen.message.replace(token, "***");
         }
         seen
     }
 
-    async fn send(self, client: &Outbound, token: Option<&str>) -> Seen {
+    async fn send(self, client: &Outbound, access: Access<'_>) -> Seen {
         let url = match HttpUrl::parse(self.url()) {
             Ok(url) => url,
             Err(why) => return Seen::inconclusive(format!("the url: {why}")),
         };
         let mut headers = HeaderMap::new();
-        if let Some(token) = token {
+        if let Some(token) = access.token {
             let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}")) else {
                 return Seen::inconclusive("the token in the Secret cannot stand in a header".to_owned());
             };
@@ -90,13 +99,19 @@ impl<'a> Look<'a> {
             headers.insert(AUTHORIZATION, value);
         }
         match self {
-            Look::Query(check) => query(client, &url, check, headers).await,
-            Look::Http(check) => get(client, url, check, headers).await,
+            Look::Query(check) => query(client, &url, check, headers, access).await,
+            Look::Http(check) => get(client, url, check, headers, access).await,
         }
     }
 }
 
-async fn query(client: &Outbound, url: &HttpUrl, check: &QueryCheck, mut headers: HeaderMap) -> Seen {
+async fn query(
+    client: &Outbound,
+    url: &HttpUrl,
+    check: &QueryCheck,
+    mut headers: HeaderMap,
+    access: Access<'_>,
+) -> Seen {
     let body = match encode::bind(&check.prom_ql, |_| None) {
         Ok(query) => format!("query={}", encode::percent(&query)),
         Err(why) => return Seen::inconclusive(format!("the query: {why}")),
@@ -104,7 +119,14 @@ async fn query(client: &Outbound, url: &HttpUrl, check: &QueryCheck, mut headers
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     let url = url.at(prometheus::PATH);
-    let call = Call { method: Method::POST, url: &url, headers, body: Some(body.into()), timeout: TIMEOUT };
+    let call = Call {
+        method: Method::POST,
+        url: &url,
+        headers,
+        body: Some(body.into()),
+        authorities: access.authorities,
+        timeout: TIMEOUT,
+    };
     match client.call(call).await {
         Ok(answer) => match answer.body {
             Ok(body) => prometheus::judge(check, answer.status, &body, Timestamp::now()),
@@ -117,8 +139,15 @@ async fn query(client: &Outbound, url: &HttpUrl, check: &QueryCheck, mut headers
     }
 }
 
-async fn get(client: &Outbound, url: HttpUrl, check: &HttpCheck, headers: HeaderMap) -> Seen {
-    let call = Call { method: Method::GET, url: &url, headers, body: None, timeout: TIMEOUT };
+async fn get(
+    client: &Outbound,
+    url: HttpUrl,
+    check: &HttpCheck,
+    headers: HeaderMap,
+    access: Access<'_>,
+) -> Seen {
+    let authorities = access.authorities;
+    let call = Call { method: Method::GET, url: &url, headers, body: None, authorities, timeout: TIMEOUT };
     match client.call(call).await {
         Ok(answer) => status(check, answer.status),
         Err(CallError::Refused(why)) => Seen::inconclusive(format!("it {why}")),

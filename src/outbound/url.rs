@@ -72,6 +72,30 @@ impl HttpUrl {
         HttpUrl(url)
     }
 
+    /// Parses a URL whose query was encoded by [`super::encode`]: it may hold what is refused in a URL that people write.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn built(text: &str) -> Result<HttpUrl, String> {
+        match text.split_once('?') {
+            Some((base, query)) => HttpUrl::parse(base)?.with_query(query),
+            None => HttpUrl::parse(text),
+        }
+    }
+
+    /// The URL with a query that is encoded already.
+    ///
+    /// # Errors
+    /// When the parser would write the query differently.
+    pub fn with_query(&self, encoded: &str) -> Result<HttpUrl, String> {
+        let mut url = self.0.clone();
+        url.set_query(Some(encoded));
+        let is_kept = url.query() == Some(encoded) && url.as_str().len() <= MAX;
+        is_kept
+            .then_some(HttpUrl(url))
+            .ok_or_else(|| format!("it cannot be sent, or is longer than {MAX} bytes"))
+    }
+
     /// The parsed URL, for the client.
     pub(super) fn inner(&self) -> &Url {
         &self.0

@@ -21,7 +21,7 @@ use crate::cluster::caches::{Change, Kind};
 use crate::cluster::conditions::{self, NotReady, State, set};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
-use crate::outbound::HttpUrl;
+use crate::outbound::endpoints;
 use crate::text::instant;
 
 /// Interval between looks at the result of the probe, which is sent every ten seconds.
@@ -219,12 +219,11 @@ fn accepted(policy: &ChangePolicy, facts: &Facts, in_force: bool) -> Result<Stri
         );
     }
     for (index, endpoint) in policy.spec.automation.endpoints.iter().enumerate() {
-        if let Err(why) = HttpUrl::parse(&endpoint.url) {
+        if let Some((field, why)) = endpoints::problem(endpoint) {
+            let path = format!("spec.automation.endpoints[{index}].{field}");
             return stalled(
                 Reason::Invalid,
-                format!(
-                    "spec.automation.endpoints[{index}].url: {why}; until it is corrected it lists nothing"
-                ),
+                format!("{path}: {why}; until it is corrected the endpoint is not called"),
             );
         }
     }

@@ -135,7 +135,8 @@ pub async fn post(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Outco
         (HeaderName::from_static("webhook-signature"), signature),
     ]);
     let (method, timeout) = (Method::POST, target.timeout);
-    match target.client.call(Call { method, url: target.url, headers, body: Some(payload), timeout }).await {
+    let call = Call { method, url: target.url, headers, body: Some(payload), authorities: None, timeout };
+    match target.client.call(call).await {
         Ok(answer) => judge(answer.status, answer.retry_after.as_deref(), now),
         Err(error) => retry(format!("the receiver {error}")),
     }

@@ -179,9 +179,9 @@ fn is_exempt(actor: &ExemptActor, old: &[ExemptActor]) -> bool {
 
 /// Whether everything below an endpoint could be called before.
 fn is_listed(endpoint: &Endpoint, old: &[Endpoint]) -> bool {
-    let same = |known: &Endpoint| known.url == endpoint.url;
-    let below = |url: &HttpUrl| old.iter().any(|known| endpoints::covers(known, url));
-    old.iter().any(same) || HttpUrl::parse(&endpoint.url).is_ok_and(|url| below(&url))
+    let old = || old.iter().filter(|known| known.ca_bundle == endpoint.ca_bundle);
+    let below = |url: &HttpUrl| old().any(|known| endpoints::covers(known, url));
+    old().any(|known| known.url == endpoint.url) || HttpUrl::parse(&endpoint.url).is_ok_and(|url| below(&url))
 }
 
 fn members(groups: Option<&Groups>) -> BTreeSet<&str> {
@@ -438,6 +438,9 @@ mod tests {
         {
             loosens(endpoints(&["http://p:9090/prom", url]), "spec.automation.endpoints");
         }
+        let mut trusted = endpoints(&["http://p:9090/prom"]);
+        trusted["automation"]["endpoints"][0]["caBundle"] = json!("-----BEGIN CERTIFICATE-----");
+        loosens(trusted, "spec.automation.endpoints");
     }
 
     #[test]
