@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::period::{self, Times};
 use crate::api::change_policy::Enforcement;
-use crate::api::common::stored_time;
+use crate::api::common::{same_second, stored_time};
 use crate::api::conditions::{ConditionType, Reason, is_true};
 use crate::api::freeze::{FreezeSpec, FreezeStatus, Stops};
 use crate::api::{ChangePolicy, Freeze};
@@ -74,7 +74,7 @@ pub fn decide(freeze: &Freeze, policy: Option<&ChangePolicy>, now: Timestamp) ->
     let announced_at = announces.map(|(_, _, start)| start.checked_sub(ANNOUNCED_BEFORE).unwrap_or(start));
     if let Some((policy, next, start)) = announces
         && announced_at.is_some_and(|at| at <= now)
-        && status.announced_time.as_ref().is_none_or(|announced| announced.0 != start)
+        && !same_second(status.announced_time.as_ref(), Some(&stored_time(start)))
     {
         status.announced_time = Some(stored_time(start));
         let span = format!("from {} until {}", instant(start), instant(next.end));

@@ -86,6 +86,13 @@ fn a_freeze_is_announced_a_day_ahead_and_its_ends_are_told_once() {
     );
 }
 
+#[test]
+fn a_start_with_a_fraction_of_a_second_is_announced_once() {
+    let mut odd = freeze(json!({"startTime": "2026-12-20T00:00:00.5Z"}));
+    assert_eq!(events(&mut odd, "2026-12-19T12:00:00Z"), ["FreezeAnnounced"]);
+    assert_eq!(events(&mut odd, "2026-12-19T13:00:00Z"), Vec::<&str>::new());
+}
+
 fn said_active(decided: &Decided) -> (String, String, String) {
     said(decided, "Active")
 }
