@@ -280,6 +280,22 @@ pub struct Automation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub endpoints: Vec<Endpoint>,
+    /// ServiceAccounts whose Runbooks may change objects outside every namespace, such as nodes
+    /// (docs/rules.md#cluster-identities). Empty: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub cluster_identities: Vec<ClusterIdentity>,
+}
+
+/// A ServiceAccount whose Runbooks may change objects outside every namespace. Its RBAC rights bind it all the same.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ClusterIdentity {
+    /// Namespace of the ServiceAccount and of its Runbooks.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: String,
+    /// Name of the ServiceAccount.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// An address that steps and checks may call. It may be in the cluster or in a private network.

@@ -309,9 +309,9 @@ pub struct Step {
     /// Removes pods, which their controllers replace.
     pub delete_pod: Option<DeletePodStep>,
     /// Keeps new pods off a node.
-    pub cordon: Option<NodeStep>,
-    /// Lets new pods on a node again, if this run has cordoned it or nobody says who has.
-    pub uncordon: Option<NodeStep>,
+    pub cordon: Option<CordonStep>,
+    /// Lets new pods on a node again that a run has cordoned. A cordon by somebody else stays.
+    pub uncordon: Option<UncordonStep>,
     /// Evicts the pods of a cordoned node.
     pub drain: Option<DrainStep>,
     /// Runs a Job and waits for its end.
@@ -398,9 +398,16 @@ pub enum RemoveBy {
     Deletion,
 }
 
-/// A node.
+/// Keeps new pods off a node. A node that is cordoned already stays as it is.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct NodeStep {
+pub struct CordonStep {
+    /// The node. Its kind may be left out.
+    pub target: Target,
+}
+
+/// Lets new pods on a node again that a run has cordoned. A cordon by somebody else stays.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct UncordonStep {
     /// The node. Its kind may be left out.
     pub target: Target,
 }
@@ -680,8 +687,8 @@ pub const COMPENSATION_MEMBERS: &[&str] =
 pub struct Compensation {
     /// Writes back what was there before the step, where it is still as the step left it.
     pub restore_previous: Option<RestorePrevious>,
-    /// Lets new pods on the node again.
-    pub uncordon: Option<NodeStep>,
+    /// Lets new pods on the node again, if a run has cordoned it.
+    pub uncordon: Option<UncordonStep>,
     /// Resumes the GitOps object.
     pub resume_git_ops: Option<GitOpsStep>,
     /// Restarts workloads.

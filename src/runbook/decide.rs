@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
 
 use super::approval::{self, ApprovalFacts};
-use super::{identity, limits, validate};
+use super::{cluster_identity, identity, limits, validate};
 use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
@@ -157,6 +157,9 @@ fn accepted(facts: &RunbookFacts<'_>, namespace: &str) -> Result<String, NotRead
     }
     let account = &spec.service_account_name;
     identity::fit(facts.account, namespace, account)?;
+    if let Some(why) = cluster_identity::refuses(facts.policies, namespace, spec) {
+        return Err(NotReady::Waiting(Reason::NotAllowed, why));
+    }
     Ok(format!("its steps act as serviceaccount/{account}"))
 }
 

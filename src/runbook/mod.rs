@@ -4,6 +4,7 @@
 
 pub mod approval;
 pub mod automation_limits;
+pub mod cluster_identity;
 pub mod controller;
 pub mod decide;
 pub mod digest;

@@ -17,6 +17,28 @@ pub const NODE: Implied = Some(("v1", "Node"));
 /// Maximum number of objects if a target does not say.
 const MAXIMUM: i32 = 10;
 
+/// Built-in kinds outside every namespace, with their group.
+const CLUSTER_SCOPED: &[(&str, &str)] = &[
+    ("", "Node"),
+    ("", "Namespace"),
+    ("", "PersistentVolume"),
+    ("apiregistration.k8s.io", "APIService"),
+    ("networking.k8s.io", "IngressClass"),
+    ("node.k8s.io", "RuntimeClass"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "StorageClass"),
+    ("storage.k8s.io", "VolumeAttachment"),
+];
+
+/// Whether objects of a kind are outside every namespace, as far as that is known without a look. A run changes no object of
+/// another kind outside every namespace.
+pub fn is_cluster_scoped(api_version: &str, kind: &str) -> bool {
+    let of_group = ObjectRef { api_version: api_version.to_owned(), ..ObjectRef::default() };
+    CLUSTER_SCOPED.contains(&(of_group.group(), kind))
+}
+
 /// Something that a run reads.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Read {

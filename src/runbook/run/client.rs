@@ -19,13 +19,11 @@ use crate::cluster::{Error, error};
 use crate::runbook::preconditions;
 use crate::runbook::run::prepare::Resolution;
 use crate::runbook::run::state_machine::{Seen, Sent};
-use crate::runbook::steps::patching;
-use crate::runbook::targets::Read;
+use crate::runbook::steps::patching::{self, FIELD_MANAGER};
+use crate::runbook::targets::{self, Read};
 
 /// How long the evaluation of a precondition may take; then it counts as false.
 const JUDGE_WITHIN: Duration = Duration::from_secs(2);
-/// Field manager of what runs write.
-const FIELD_MANAGER: &str = "mayday-run";
 
 /// A client that acts as a Runbook's ServiceAccount.
 pub struct RunClient {
@@ -174,6 +172,9 @@ impl RunClient {
     /// When the outcome is not known: read the target before sending again.
     pub async fn send(&self, act: &Act, dry_run: bool) -> Result<Sent, Error> {
         let target = &act.target;
+        if let Some(why) = self.may_not_change(act).await? {
+            return Ok(Sent::Refused(why));
+        }
         let field_manager = Some(FIELD_MANAGER.to_owned());
         let (verb, answer) = match act.verb {
             ActVerb::Update => {
@@ -206,16 +207,34 @@ impl RunClient {
         }
     }
 
+    /// Why no run changes the target of an act: policies say who may change objects outside every namespace, and they can
+    /// only judge kinds that are known to be there.
+    async fn may_not_change(&self, act: &Act) -> Result<Option<String>, Error> {
+        let target = &act.target;
+        let is_known = KNOWN.contains(&(target.group(), &target.kind))
+            || targets::is_cluster_scoped(&target.api_version, &target.kind);
+        if is_known || !matches!(act.verb, ActVerb::Update | ActVerb::Create) {
+            return Ok(None);
+        }
+        Ok(match self.resource(target).await? {
+            Some((_, Scope::Cluster)) => {
+                Some(format!("{} is outside every namespace, and no run changes that kind", target.display()))
+            }
+            _ => None,
+        })
+    }
+
     /// Removes the pods of an act, each only if it is still the one with that UID.
     async fn remove(&self, act: &Act, dry_run: bool) -> Result<Sent, Error> {
-        let mut held = Vec::new();
+        let (mut held, mut refused) = (Vec::new(), Vec::new());
         for pod in &act.pods {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
             let preconditions = Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
             let params = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
             let answer = match act.verb {
                 ActVerb::Evict => {
-                    let params = EvictParams { delete_options: Some(params), ..EvictParams::default() };
+                    let post_options = PostParams { dry_run, ..PostParams::default() };
+                    let params = EvictParams { delete_options: Some(params), post_options };
                     api.evict(&pod.name, &params).await.map(drop)
                 }
                 _ => api.delete(&pod.name, &params).await.map(drop),
@@ -224,11 +243,21 @@ impl RunClient {
                 Ok(()) => {}
                 // It is gone, or another pod has its name.
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(kube::Error::Api(status)) if status.code < 500 || act.verb == ActVerb::Evict => {
-                    held.push(format!("pod/{} of {}: {}", pod.name, pod.namespace, status.message));
+                Err(kube::Error::Api(status)) => {
+                    let why = format!("pod/{} of {}: {}", pod.name, pod.namespace, words(&status));
+                    if is_final(&status) || has_several_budgets(&status) {
+                        refused.push(why);
+                    } else {
+                        held.push(why);
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        // The other pods were removed all the same.
+        if !refused.is_empty() {
+            let why = refused.into_iter().chain(held).collect::<Vec<_>>().join("; ");
+            return Ok(Sent::Refused(format!("{} could not remove {why}", self.user)));
         }
         if held.is_empty() {
             return Ok(Sent::Applied(Vec::new()));
@@ -377,6 +406,23 @@ async fn within(
 /// Whether an error is final: the same request would get the same answer.
 fn is_final(status: &Status) -> bool {
     (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429)
+}
+
+/// Whether no eviction of the pod can pass, since Kubernetes evicts no pod that several budgets cover. The API server
+/// answers with an internal error (`pkg/registry/core/pod/storage/eviction.go`).
+fn has_several_budgets(status: &Status) -> bool {
+    status.code == 500 && status.message.contains("more than one PodDisruptionBudget")
+}
+
+/// The answer of the API server with its causes: for an eviction they name the budget.
+fn words(status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes: Vec<&str> = causes.map(|cause| cause.message.as_str()).collect();
+    if causes.is_empty() {
+        status.message.clone()
+    } else {
+        format!("{} {}", status.message, causes.join(" "))
+    }
 }
 
 fn unknown_kind(target: &ObjectRef) -> String {

@@ -18,7 +18,7 @@ use crate::command::{Command, Verb};
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::changed_objects;
 use crate::runbook::steps::kind::StepKind;
-use crate::runbook::{automation_limits, limits, steps};
+use crate::runbook::{automation_limits, cluster_identity, limits, steps};
 
 /// How long a run that a person started waits for an obstacle to end.
 const MAX_WAIT: SignedDuration = SignedDuration::from_mins(15);
@@ -121,6 +121,9 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     }
     if let Err(why) = facts.account {
         return hold(Reason::AccountNotUsable, why.message().to_owned());
+    }
+    if let Some(message) = cluster_identity::refuses(facts.policies, &namespace, facts.spec) {
+        return hold(Reason::NotAllowed, message);
     }
     // A dry run changes nothing, so it needs no approval of its own. What it reads is part of the approved Runbook.
     if run.spec.dry_run {

@@ -356,3 +356,20 @@ fn a_part_of_the_cluster_is_no_person() {
     }
     assert!(is_person("system:admin") && is_person("emil"));
 }
+
+#[test]
+fn a_run_that_changes_nodes_needs_a_listed_identity() {
+    let mut world = World::new();
+    world
+        .spec
+        .steps
+        .push(serde_json::from_value(json!({"name": "c", "cordon": {"target": {"name": "w1"}}})).unwrap());
+    let Permit::Wait(obstacle) = world.decide() else { panic!("{:?}", world.decide()) };
+    assert_eq!(obstacle.reason, Reason::NotAllowed);
+    assert!(obstacle.message.contains("clusterIdentities of cpol/p"), "{}", obstacle.message);
+    world.automation["clusterIdentities"] = json!([{"namespace": "shop", "name": "sa"}]);
+    assert_eq!(world.decide(), Permit::Go);
+    world = world.acted();
+    world.automation["clusterIdentities"] = json!([]);
+    assert!(matches!(world.decide(), Permit::Stop(RunState::Failed, _)), "asked before each act");
+}

@@ -30,6 +30,9 @@ const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait between two attempts of a step.
 const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
+/// How the message of a step begins whose act is held up, and is tried again.
+const HELD_UP: &str = "waits: ";
+
 /// What is stored, and what was learnt in this pass.
 #[derive(Clone, Copy, Debug)]
 pub struct RunFacts<'a> {
@@ -398,11 +401,15 @@ fn is_over(act: &Act) -> bool {
 fn would(facts: &RunFacts<'_>, place: Place, kind: &dyn StepKind) -> String {
     let targets = facts.known(place).map_or(&[][..], |known| &known.targets);
     let what = journal::what(kind, targets);
-    let changed = steps::change_something(facts.spec.steps.get(..place.index).unwrap_or_default());
-    if changed {
+    if follows_a_change(facts, place) {
         return format!("would {what}; what it sees after the steps before it is not known");
     }
     format!("would {what}")
+}
+
+/// Whether a step before this one changes something.
+fn follows_a_change(facts: &RunFacts<'_>, place: Place) -> bool {
+    steps::change_something(facts.spec.steps.get(..place.index).unwrap_or_default())
 }
 
 /// Takes back what the steps have done, the last one first.
@@ -555,7 +562,8 @@ fn announce(
         (Ok(()), Ok(objects)) => objects.last().and_then(Option::as_ref),
     };
     let uid = object.and_then(|object| object.pointer("/metadata/uid")).and_then(Value::as_str);
-    if target.uid.is_some() && uid.is_some() && target.uid.as_deref() != uid {
+    let is_lost = target.uid.is_some() && target.uid.as_deref() != uid;
+    if is_lost && !mutation.is_done_without_target() && uid.is_some() {
         let message = format!(
             "{} was replaced by another object of that name since the run was prepared",
             target.object.display()
@@ -571,7 +579,14 @@ fn announce(
         actor: facts.actor.to_owned(),
         ..Act::default()
     };
-    match mutation.plan(&scene) {
+    let plan = if is_lost && mutation.is_done_without_target() { Ok(None) } else { mutation.plan(&scene) };
+    match plan {
+        Err(why) if facts.dry_run && follows_a_change(facts, place) => {
+            // The steps before it may change what stands in its way.
+            let kind = facts.step(place).and_then(steps::of);
+            let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
+            store(facts.entry(now).ends(place, StepState::Skipped, &format!("{what}; as it is now: {why}")))
+        }
         Err(message) => fail(facts, place, &message, Again::Maybe, now),
         Ok(None) => {
             // An act that is announced already turns out to be done.
@@ -582,7 +597,10 @@ fn announce(
             happened(facts, place, mutation, entry, now)
         }
         Ok(Some(change)) => {
-            let before = scene.again.filter(|before| before.resource_version == change.resource_version);
+            // A removal does not name the version that was read, so each announcement of it counts.
+            let same =
+                |before: &&Act| before.resource_version == change.resource_version || !change.pods.is_empty();
+            let before = scene.again.filter(same);
             let act = Act {
                 attempt: before.map_or(0, |before| before.attempt.saturating_add(1)),
                 verb: change.verb,
@@ -678,10 +696,15 @@ fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Move {
         Sent::Failed(message) => store_failure(facts, place, Vec::new(), message, now),
         Sent::Refused(message) => fail(facts, place, message, Again::Never, now),
         Sent::Partly(message) => {
+            if facts.dry_run {
+                return fail(facts, place, &format!("it would wait now: {message}"), Again::Never, now);
+            }
             if is_late(facts, place, now) {
                 return fail(facts, place, &format!("not in time: {message}"), Again::Never, now);
             }
-            hold(facts.entry(now).notes(place, message), again(act))
+            let deadline = journal::part(facts.status, place).deadline;
+            let next = again(act).into_iter().chain(deadline).min();
+            hold(facts.entry(now).notes(place, &format!("{HELD_UP}{message}")), next)
         }
         Sent::NotYet if in_time(act, now) => send(facts, place, act, now),
         Sent::NotYet | Sent::Unknown | Sent::Conflict => prove(facts, place, mutation, act, now),
@@ -750,12 +773,16 @@ fn prove(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, act: &Act,
                 return store(entry.finishes(RunState::Cancelled, &cancelled(facts.status, why)));
             }
             if is_late(facts, place, now) {
-                let message = format!("{} could not be {participle} in time", act.target.display());
+                let said = facts.known(place).and_then(|step| step.message.as_deref()).unwrap_or_default();
+                let message = match said.strip_prefix(HELD_UP) {
+                    Some(why) => format!("not in time: {why}"),
+                    None => format!("{} could not be {participle} in time", act.target.display()),
+                };
                 return fail(facts, place, &message, Again::Never, now);
             }
             let version =
                 object.and_then(|object| object.pointer("/metadata/resourceVersion")).and_then(Value::as_str);
-            let unchanged = version.unwrap_or_default() == act.resource_version;
+            let unchanged = version.unwrap_or_default() == act.resource_version || !act.pods.is_empty();
             if unchanged && facts.pass.sent == Sent::Conflict {
                 // A conflict over an unchanged object has another cause, which may be gone in a second.
                 return hold(facts.entry(now), now.checked_add(SignedDuration::from_secs(1)).ok());

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::conditions::Reason;
+use crate::api::runbook_run::ActVerb;
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::patching;
 
@@ -468,6 +469,72 @@ fn a_question_takes_the_answer_of_a_person_or_fails_without_one() {
     world.now = 15 * 60;
     work(&mut world);
     assert_eq!(world.status.state, Some(RunState::Failed));
+}
+
+fn pod(uid: &str) -> Value {
+    json!({"metadata": {"name": "checkout-1", "namespace": "shop", "uid": uid, "resourceVersion": "7",
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "checkout", "controller": true}]}})
+}
+
+fn world_of_a_pod() -> World {
+    let steps = json!([{"name": "evict", "deletePod": {"target": {"name": "checkout-1"}}, "timeout": "1m"}]);
+    let mut world = World::new(spec(steps));
+    world.status.steps[0].targets[0].uid = Some("u".into());
+    world.object = pod("u");
+    world
+}
+
+#[test]
+fn an_eviction_that_a_budget_holds_up_is_tried_again_until_the_timeout() {
+    let mut world = world_of_a_pod();
+    let (mut sent, mut waits) = (0, Vec::new());
+    let why = "pod/checkout-1 of shop: the disruption budget checkout needs 3";
+    for second in 0..70 {
+        world.now = second;
+        let mut operator = Operator::read(&world);
+        for _ in 0..20 {
+            if let Move::Act(act) = operator.next(&world) {
+                assert_eq!((act.verb, act.pods[0].uid.as_str()), (ActVerb::Evict, "u"));
+                sent += 1;
+                operator.pass = Pass { sent: Sent::Partly(why.to_owned()), ..Pass::default() };
+            } else if !operator.step(&mut world, Network::Fine, &mut Vec::new()) {
+                break;
+            }
+        }
+        if world.status.state != Some(RunState::Running) {
+            break;
+        }
+        waits.push(world.status.steps[0].message.clone().unwrap());
+    }
+    assert!((6..10).contains(&sent), "{sent}: less and less often");
+    assert!(waits.iter().all(|message| *message == format!("waits: {why}")), "{waits:?}");
+    assert_eq!((world.status.state, world.now), (Some(RunState::Failed), 60));
+    assert_eq!(world.status.steps[0].message.as_deref(), Some(&*format!("not in time: {why}")));
+}
+
+#[test]
+fn a_pod_that_was_replaced_since_the_run_was_prepared_stays() {
+    let mut world = world_of_a_pod();
+    world.object = pod("its-successor");
+    work(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Succeeded));
+    assert_eq!(world.status.steps[0].acts[0].outcome, Some(Outcome::Unneeded));
+}
+
+#[test]
+fn a_dry_run_tells_what_would_hold_an_eviction_up() {
+    let mut world = world_of_a_pod();
+    world.dry_run = true;
+    let mut operator = Operator::read(&world);
+    for _ in 0..20 {
+        if let Move::Act(_) = operator.next(&world) {
+            operator.pass = Pass { sent: Sent::Partly("the budget".into()), ..Pass::default() };
+        } else if !operator.step(&mut world, Network::Fine, &mut Vec::new()) {
+            break;
+        }
+    }
+    assert_eq!(world.status.state, Some(RunState::DryRunComplete));
+    assert!(world.status.steps[0].message.as_ref().unwrap().contains("would wait now: the budget"));
 }
 
 #[test]

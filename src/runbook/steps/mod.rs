@@ -4,6 +4,8 @@
 //! A new kind takes its file here, its line in `MEMBERS`, and its struct in `api/runbook.rs`.
 
 pub mod check;
+pub mod cordon;
+pub mod delete_pod;
 pub mod kind;
 pub mod manual;
 pub mod mutation;
@@ -33,9 +35,9 @@ const MEMBERS: [Member; 16] = [
     |step| not_yet(&step.rollback, &NotImplemented("rollback")),
     |step| not_yet(&step.scale, &NotImplemented("scale")),
     |step| not_yet(&step.patch, &NotImplemented("patch")),
-    |step| not_yet(&step.delete_pod, &NotImplemented("deletePod")),
-    |step| not_yet(&step.cordon, &NotImplemented("cordon")),
-    |step| not_yet(&step.uncordon, &NotImplemented("uncordon")),
+    |step| set(&step.delete_pod),
+    |step| set(&step.cordon),
+    |step| set(&step.uncordon),
     |step| not_yet(&step.drain, &NotImplemented("drain")),
     |step| not_yet(&step.job, &NotImplemented("job")),
     |step| not_yet(&step.http, &NotImplemented("http")),
@@ -53,7 +55,7 @@ type CompensationMember = for<'a> fn(&'a Compensation) -> Option<&'a dyn StepKin
 /// The members of a compensation, in the order of their schema rule.
 const COMPENSATION_MEMBERS: [CompensationMember; 6] = [
     |compensation| set(&compensation.restore_previous),
-    |compensation| not_yet(&compensation.uncordon, &NotImplemented("uncordon")),
+    |compensation| set(&compensation.uncordon),
     |compensation| not_yet(&compensation.resume_git_ops, &NotImplemented("resumeGitOps")),
     |compensation| set(&compensation.restart),
     |compensation| not_yet(&compensation.scale, &NotImplemented("scale")),

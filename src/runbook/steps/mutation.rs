@@ -111,6 +111,11 @@ pub trait Mutation: Sync {
         true
     }
 
+    /// Whether nothing is left to do once the target is gone, or another object has its name.
+    fn is_done_without_target(&self) -> bool {
+        false
+    }
+
     /// What is done with the target, as it follows "was": `restarted`.
     fn participle(&self) -> &'static str;
 }

@@ -13,6 +13,8 @@ use crate::change::diff;
 
 /// Annotation with the id of the operation that a run has done last to an object.
 pub const OPERATION: &str = "mayday.dev/operation";
+/// Field manager of what runs write.
+pub const FIELD_MANAGER: &str = "mayday-run";
 /// Most bytes of the request of one act.
 const MAX_BODY: usize = 48 * 1024;
 /// Most values that one act may change, as in the schema.

@@ -55,6 +55,11 @@ pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
         "automation.endpoints",
         !automation.endpoints.iter().all(|endpoint| is_listed(endpoint, &old.automation.endpoints)),
     );
+    let identities = &old.automation.cluster_identities;
+    less(
+        "automation.clusterIdentities",
+        !automation.cluster_identities.iter().all(|identity| identities.contains(identity)),
+    );
     less("limits.maxUses", limits.max_uses > old.limits.max_uses);
     less("limits.maxWindow", limits.max_window.get() > old.limits.max_window.get());
     approvals(&old.approval, approval, &mut found);
@@ -441,6 +446,14 @@ mod tests {
         let mut trusted = endpoints(&["http://p:9090/prom"]);
         trusted["automation"]["endpoints"][0]["caBundle"] = json!("-----BEGIN CERTIFICATE-----");
         loosens(trusted, "spec.automation.endpoints");
+    }
+
+    #[test]
+    fn cluster_identities_are_taken_off_freely_and_not_added() {
+        let identities = |list: Value| json!({"automation": {"clusterIdentities": list}});
+        tightens(identities(json!([])));
+        let added = identities(json!([{"namespace": "shop", "name": "nodes"}]));
+        loosens(added, "spec.automation.clusterIdentities");
     }
 
     #[test]
