@@ -130,6 +130,10 @@ fn a_freeze_holds_automation_until_it_is_lifted_or_over() {
     assert!(said.ends_with("(storage is being moved); to lift it: kubectl mayday unfreeze again"), "{said}");
     assert_eq!(held["status"]["next"]["what"], why["message"]);
     assert_eq!(held["status"]["steps"][1]["intent"], Value::Null);
+    let decides = shop.incident("the person on duty decides whether it waits", |incident| {
+        incident["status"]["next"]["command"] == format!("kubectl mayday cancel -n shop run/{run}")
+    });
+    assert_eq!(decides["status"]["next"]["who"], "emil");
     assert_eq!(story.acts(), 0, "{:?}", shop.writes());
     let end = Timestamp::now().checked_add(SignedDuration::from_secs(4)).unwrap();
     let sooner = format!(r#"{{"spec":{{"endTime":"{}"}}}}"#, end.strftime("%Y-%m-%dT%H:%M:%SZ"));

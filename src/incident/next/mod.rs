@@ -7,9 +7,9 @@ use kube::ResourceExt;
 
 use super::facts::IncidentFacts;
 use super::recovery;
-use crate::api::Incident;
 use crate::api::conditions::{ConditionType, is_true};
 use crate::api::incident_status::{IncidentState, IncidentStatus, Next};
+use crate::api::{Incident, RunbookRun};
 use crate::change::approval::approvers;
 use crate::change::policy;
 use crate::command::{Command, Flag, TEXT, Verb};
@@ -167,11 +167,26 @@ impl Scene<'_> {
 
     fn remediating(&self) -> Next {
         let run = waits::acting_run(self.incident, self.facts, self.status);
+        if let Some(frozen) = run.filter(|run| view::is_frozen(run)) {
+            return self.frozen(frozen);
+        }
         if let Some(waits) = run.and_then(|run| view::waits_for(run)) {
             return waits.clone();
         }
         let name = run.map(|run| run.name_any()).unwrap_or_default();
         next("nobody", format!("run/{name} is at work"), self.bare(Verb::Show).on("run", &name))
+    }
+
+    /// A freeze may last for days. Somebody decides whether the run waits for its end; meanwhile it holds its targets.
+    fn frozen(&self, run: &RunbookRun) -> Next {
+        let name = run.name_any();
+        let on_it = self.status.acknowledgement.as_ref().map(|person| person.user.clone());
+        let on_duty = || self.on_duty().map_or_else(|| ON_DUTY.to_owned(), |users| users.join(" or "));
+        let why = view::waits_for(run).map_or("", |waits| waits.what.as_str());
+        let what = format!(
+            "decide: run/{name} goes on when the freeze ends, or cancel it and repair by hand; {why}"
+        );
+        next(on_it.unwrap_or_else(on_duty), what, self.bare(Verb::Cancel).on("run", &name))
     }
 
     fn crisis(&self) -> Next {

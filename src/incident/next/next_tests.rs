@@ -120,6 +120,14 @@ fn every_state_gives_the_person_who_is_asked_their_command() {
         "Approved",
         json!({"spec": {"actors": [{"user": "carl"}], "window": {"notBefore": "2026-11-22T03:00:00Z"}}}),
     )];
+    let mut frozen = self::shop();
+    let condition = json!({"type": "Blocked", "status": "True", "reason": "Frozen", "message": "", "lastTransitionTime": AT});
+    frozen.runs = vec![object(
+        "RunbookRun",
+        "r",
+        json!({"spec": {"runbookRef": {"name": "restart"}, "incidentRef": {"name": "i"}}, "status": {"state": "Blocked",
+            "conditions": [condition], "next": {"who": "nobody", "what": "frz/sale stops automation"}}}),
+    )];
     let mut running = self::shop();
     running.runs = vec![object(
         "RunbookRun",
@@ -232,6 +240,15 @@ fn every_state_gives_the_person_who_is_asked_their_command() {
         ),
         (Acknowledged, none(), on_it(none()), &approved, "emil", "apply chg/v1", "apply chg/v1"),
         (Remediating, none(), on_it(none()), &running, "nobody", "run/r is at work", "show run/r"),
+        (
+            Remediating,
+            none(),
+            on_it(none()),
+            &frozen,
+            "bea",
+            "decide: run/r goes on when the freeze ends, or cancel it and repair by hand; frz/sale stops automation",
+            "cancel run/r",
+        ),
         (
             Crisis,
             led(),

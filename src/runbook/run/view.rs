@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use crate::api::RunbookRun;
-use crate::api::conditions::{ConditionType, find};
+use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{OnFailure, RunbookSpec};
 use crate::api::runbook_run::{RunState, StepState};
@@ -28,6 +28,13 @@ pub fn waits_for(run: &RunbookRun) -> Option<&Next> {
     let waiting =
         matches!(state(run), RunState::WaitingForApproval | RunState::WaitingForPerson | RunState::Blocked);
     run.status.as_ref()?.next.as_ref().filter(|_| waiting)
+}
+
+/// Whether a freeze holds the run.
+pub fn is_frozen(run: &RunbookRun) -> bool {
+    let blocked = run.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Blocked));
+    state(run) == RunState::Blocked
+        && blocked.is_some_and(|blocked| blocked.reason == Reason::Frozen.as_str())
 }
 
 /// The text of a page to the lead's rotation: the run failed and its Runbook says `Escalate`, or the outcome of the run is
