@@ -16,6 +16,7 @@ pub mod contradictions;
 pub mod crds;
 pub mod duration;
 pub mod freeze;
+pub mod http_step;
 pub mod http_url;
 pub mod incident;
 pub mod incident_status;

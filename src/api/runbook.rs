@@ -9,9 +9,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::approval::CountedDecision;
-use super::check::HttpCheck;
+use super::check::{HttpCheck, QueryCheck};
 use super::common::{Empty, NameRef, Severity};
 use super::duration::Duration;
+use super::http_step::HttpStep;
 use super::one_of::{SET_ONE, exactly_one};
 
 /// Annotation with the JSON list of users who changed content under the digest since the last approved
@@ -317,7 +318,7 @@ pub struct Step {
     /// Runs a Job and waits for its end.
     pub job: Option<JobStep>,
     /// Calls an endpoint.
-    pub http: Option<HttpCheck>,
+    pub http: Option<HttpStep>,
     /// Waits for a fixed time.
     pub wait: Option<WaitStep>,
     /// Waits until something is so.
@@ -601,7 +602,7 @@ pub struct WaitStep {
 }
 
 /// YAML names of the members of a check of a Runbook.
-pub const STEP_CHECK_MEMBERS: &[&str] = &["rollout", "condition", "expression"];
+pub const STEP_CHECK_MEMBERS: &[&str] = &["rollout", "condition", "expression", "query", "http"];
 
 /// Waits until something is so. Exactly one member is set.
 #[serde_with::skip_serializing_none]
@@ -614,6 +615,10 @@ pub struct CheckStep {
     pub condition: Option<ConditionStep>,
     /// Waits until a CEL expression over objects is true.
     pub expression: Option<ExpressionStep>,
+    /// Waits until a Prometheus query is within its limit. A label's value may be a parameter: `queue="$queue"`.
+    pub query: Option<QueryCheck>,
+    /// Waits until a URL answers with the expected status.
+    pub http: Option<HttpCheck>,
 }
 
 /// Workloads whose rollout must be complete.

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod endpoints;
 pub mod look;
 pub mod prometheus;
+pub mod request;
 pub mod url;
 
 pub use client::Outbound;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
 
 use super::approval::{self, ApprovalFacts};
-use super::{cluster_identity, identity, limits, validate};
+use super::{automation_limits, cluster_identity, identity, limits, steps, validate};
 use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
@@ -15,6 +15,7 @@ use crate::api::{Approval, ChangePolicy, Runbook, RunbookRun};
 use crate::change::approval::quorum::{Names, is_impossible};
 use crate::cluster::conditions::{NotReady, ready, set};
 use crate::command::{Command, Verb};
+use crate::outbound::{HttpUrl, endpoints};
 use crate::runbook::run::permit::Approved;
 
 /// Interval between two looks at a missing ServiceAccount; ServiceAccounts are not watched.
@@ -155,12 +156,32 @@ fn accepted(facts: &RunbookFacts<'_>, namespace: &str) -> Result<String, NotRead
     if !fields.is_empty() {
         return Err(NotReady::not_implemented(&fields));
     }
+    if let Some(why) = unlisted(facts, namespace) {
+        return Err(NotReady::Waiting(Reason::EndpointNotListed, why));
+    }
     let account = &spec.service_account_name;
     identity::fit(facts.account, namespace, account)?;
     if let Some(why) = cluster_identity::refuses(facts.policies, namespace, spec) {
         return Err(NotReady::Waiting(Reason::NotAllowed, why));
     }
     Ok(format!("its steps act as serviceaccount/{account}"))
+}
+
+/// The first URL of the steps that a policy does not list.
+fn unlisted(facts: &RunbookFacts<'_>, namespace: &str) -> Option<String> {
+    let covering: Vec<&ChangePolicy> = facts
+        .policies
+        .iter()
+        .map(|policy| &**policy)
+        .filter(|policy| automation_limits::covers(policy, namespace))
+        .collect();
+    let steps = facts.runbook.spec.steps.iter().enumerate();
+    let mut calls = steps.filter_map(|(index, step)| Some((index, steps::of(step)?.calls()?)));
+    calls.find_map(|(index, (field, url))| {
+        let url = HttpUrl::parse(url).ok()?;
+        let why = endpoints::listed(&covering, namespace, &url).err()?;
+        Some(format!("spec.steps[{index}].{field}: {why}"))
+    })
 }
 
 #[cfg(test)]
@@ -174,6 +195,41 @@ mod tests {
         let mut whole = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "shop", "uid": "u"}});
         json_patch::merge(&mut whole, &content);
         serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn an_endpoint_that_no_policy_lists_is_named() {
+        let spec = json!({"summary": "s", "serviceAccountName": "a", "steps": [
+            {"name": "flush", "http": {"url": "http://cache:8080", "method": "PUT", "idempotency": "Key"}},
+            {"name": "errors", "check": {"query": {"url": "http://p:9090", "promQL": "up", "above": "0"}}}]});
+        let runbook: Runbook = read("Runbook", json!({"metadata": {"name": "rb"}, "spec": spec}));
+        let said = |urls: &[&str]| {
+            let endpoints: Vec<Value> = urls.iter().map(|url| json!({"name": "e", "url": url})).collect();
+            let policy: ChangePolicy = read(
+                "ChangePolicy",
+                json!({"metadata": {"name": "production"}, "spec": {"scope": {"namespaces": {"names": ["shop"]}},
+                    "approval": {}, "automation": {"endpoints": endpoints}}}),
+            );
+            let facts = RunbookFacts {
+                runbook: &runbook,
+                account: None,
+                approvals: &[],
+                policies: &[Arc::new(policy)],
+                runs: &[],
+                names: Names::default(),
+            };
+            unlisted(&facts, "shop")
+        };
+        let first = said(&["http://p:9090"]).unwrap();
+        assert!(first.starts_with(
+            "spec.steps[0].http.url: cpol/production does not list the endpoint http://cache:8080"
+        ));
+        let second = said(&["http://cache:8080"]).unwrap();
+        assert!(
+            second.starts_with("spec.steps[1].check.query.url: cpol/production does not list"),
+            "{second}"
+        );
+        assert_eq!(said(&["http://cache:8080", "http://p:9090"]), None);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::change::shop::Shop;
 use crate::far_side::{FarSide, value};
-use crate::support::{Cluster, Person, condition, eventually, fresh};
+use crate::support::{Cluster, Person, condition, eventually, fresh, sample};
 
 /// A namespace, and a policy over it that lists these endpoints.
 fn opened(admin: &Person, endpoints: &Value) -> String {
@@ -164,6 +165,41 @@ fn a_url_or_a_limit_that_cannot_be_used_is_refused_at_apply() {
         let said = query(edit.clone());
         assert!(said.contains(path) && said.contains(field), "{edit}: {said}");
     }
+    let step = |edit: Value| {
+        let mut http = json!({"url": "http://cache:8080", "method": "POST", "idempotency": "None"});
+        json_patch::merge(&mut http, &edit);
+        let spec = json!({"summary": "s", "serviceAccountName": "a", "steps": [{"name": "s", "http": http}]});
+        creates(&admin, &namespace, "Runbook", "bad", &spec).is_refused()
+    };
+    let secret = json!({"name": "s", "key": "k"});
+    for (edit, why) in [
+        (json!({"method": null}), "http: missing field `method`"),
+        (json!({"method": "CONNECT"}), "http.method: unknown variant `CONNECT`"),
+        (json!({"idempotency": null}), "http: missing field `idempotency`"),
+        (json!({"idempotency": "SafeMethod"}), "SafeMethod is for GET, HEAD, PUT and DELETE"),
+        (json!({"method": "GET", "body": {}}), "GET and HEAD have none"),
+        (json!({"url": "http://cache:8080/?x=1"}), "leave out the query"),
+        (json!({"path": "flush"}), "http.path"),
+        (json!({"path": "/a b"}), "http.path"),
+        (json!({"path": "/{none}"}), "no parameter is named \"none\""),
+        (json!({"path": "/%2e%2e"}), "http.path: it encodes"),
+        (json!({"query": [{"name": "a"}]}), "set exactly one of value, parameter"),
+        (json!({"headers": [{"name": "Host", "value": "x"}]}), "Mayday sets this header itself"),
+        (json!({"headers": [{"name": "Authorization", "value": "Bearer x"}]}), "a credential is in a Secret"),
+        (json!({"headers": [{"name": "X Y", "value": "x"}]}), "http.headers[0].name"),
+        (json!({"headers": [{"name": "X", "value": "a\nb"}]}), "http.headers[0].value"),
+        (
+            json!({"headers": [{"name": "X", "value": "a", "secretRef": secret}]}),
+            "set exactly one of value, secretRef",
+        ),
+        (json!({"values": [{"path": "/a", "parameter": "b"}]}), "there is no body to put them into"),
+        (json!({"attemptTimeout": "0s"}), "attemptTimeout: from 1s to 1m"),
+        (json!({"statuses": [99]}), "http.statuses[0]"),
+        (json!({"outputs": [{"name": "a", "path": "b"}]}), "http.outputs[0].path"),
+    ] {
+        let said = step(edit.clone());
+        assert!(said.contains("spec.steps[0]") && said.contains(why), "{edit}: {said}");
+    }
     let endpoint = |endpoints: Value| {
         let patch = json!({"spec": {"automation": {"endpoints": endpoints}}});
         admin.types(&format!("kubectl patch cpol/{namespace} --type merge -p '{patch}'")).is_refused()
@@ -186,4 +222,122 @@ fn a_url_or_a_limit_that_cannot_be_used_is_refused_at_apply() {
             "{endpoints}: {said}"
         );
     }
+}
+
+/// A shop whose policy lists the far side, and whose Runbooks' account may read the Secret `cache`.
+fn shop_with(far_side: &FarSide) -> Shop {
+    let shop = Shop::unprotected();
+    let admin = shop.admin();
+    for command in [
+        "kubectl create secret generic cache -n NS --from-literal=token=sesame",
+        "kubectl create role cache -n NS --verb=get --resource=secrets --resource-name=cache",
+        "kubectl create rolebinding cache -n NS --role=cache --serviceaccount=NS:checkout-runbooks",
+    ] {
+        shop.types(&admin, command).passes();
+    }
+    let (policy, _) =
+        sample("10-policy.yaml").split_once("\n---").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let policy = policy
+        .replace("name: production", &format!("name: {}", shop.policy))
+        .replace("names: [shop]", &format!("names: [{}]", shop.namespace))
+        .replace("http://127.0.0.1:9090", &far_side.url(""));
+    admin.applies(&policy).passes();
+    shop
+}
+
+/// A Runbook that both approvers have approved.
+fn approved(shop: &Shop, name: &str, steps: &Value) {
+    let spec = json!({"summary": name, "serviceAccountName": "checkout-runbooks", "start": "Manual", "approval": "Standing",
+        "parameters": [{"name": "queue", "string": {"default": "checkout v2"}}], "steps": steps});
+    creates(&shop.admin(), &shop.namespace, "Runbook", name, &spec).passes();
+    ready(&shop.admin(), &format!("rb/{name} -n {}", shop.namespace), "True");
+    for approver in [shop.amir(), shop.bea()] {
+        shop.types(&approver, &format!("kubectl mayday approve -n NS rb/{name} --yes")).passes();
+    }
+    eventually("it is approved", || {
+        let runbook = shop.admin().reads(&format!("rb/{name} -n {}", shop.namespace));
+        (condition(&runbook, "Approved")?["status"] == "True").then_some(())
+    });
+}
+
+/// emil starts it; the run once it has come to a state.
+#[track_caller]
+fn run(shop: &Shop, runbook: &str, flags: &str, state: &str, meanwhile: impl Fn()) -> Value {
+    let name = format!("{runbook}-{}", fresh("run"));
+    let spec = json!({"runbookRef": {"name": runbook}, "dryRun": flags == "--dry-run"});
+    creates(&shop.emil(), &shop.namespace, "RunbookRun", &name, &spec).passes();
+    eventually(&format!("run/{name} is {state}"), || {
+        meanwhile();
+        let run = shop.admin().reads(&format!("run/{name} -n {}", shop.namespace));
+        (run["status"]["state"] == state).then_some(run)
+    })
+}
+
+#[test]
+fn a_run_calls_an_endpoint_as_often_as_its_step_allows() {
+    let far_side = FarSide::start();
+    let shop = shop_with(&far_side);
+    let url = far_side.url("");
+    far_side.answers("/api/v1/query", 200, &value("3"));
+    let flush = "/queues/checkout%20v2/flush";
+    far_side.answers(flush, 0, "");
+    far_side.answers("/charge", 0, "");
+    approved(
+        &shop,
+        "flush",
+        &json!([
+            {"name": "short", "check": {"query": {"url": url, "promQL": "max(length{queue=\"$queue\"})", "below": "10"}}},
+            {"name": "flush", "http": {"url": url, "path": "/queues/{queue}/flush", "method": "PUT", "idempotency": "Key",
+                "attemptTimeout": "1s", "body": {"all": true}, "outputs": [{"name": "id", "path": "/id"}, {"name": "said", "path": "/said"}],
+                "headers": [{"name": "Authorization", "secretRef": {"name": "cache", "key": "token", "prefix": "Bearer"}}]}}]),
+    );
+    approved(
+        &shop,
+        "charge",
+        &json!([{"name": "charge", "http": {"url": url, "path": "/charge", "method": "POST", "idempotency": "None",
+            "attemptTimeout": "1s", "body": {"cents": 100}}}]),
+    );
+
+    let dry = run(&shop, "flush", "--dry-run", "DryRunComplete", || {});
+    let message = dry["status"]["steps"][1]["message"].as_str().unwrap();
+    assert_eq!(message, format!("would send PUT {url}/queues/{{queue}}/flush; a dry run sends nothing"));
+    assert!(far_side.received(flush).is_empty());
+
+    // The first request is never answered; the same one again is.
+    let done = run(&shop, "flush", "", "Succeeded", || {
+        if !far_side.received(flush).is_empty() {
+            far_side.answers(flush, 200, r#"{"id": 7, "said": "Bearer sesame", "other": "x"}"#);
+        }
+    });
+    let query = far_side.received("/api/v1/query").remove(0);
+    assert_eq!(query.body, "query=max%28length%7Bqueue%3D%22checkout%20v2%22%7D%29");
+    let steps = &done["status"]["steps"];
+    assert_eq!(steps[0]["message"], "the value is 3, below 10 (max(length{queue=\"checkout v2\"}))");
+    let sent = far_side.received(flush);
+    assert!(sent.len() >= 2, "{sent:?}");
+    let key = format!("{}/flush/0", done["metadata"]["uid"].as_str().unwrap());
+    for request in &sent {
+        assert_eq!(request.line, format!("PUT {flush} HTTP/1.1"));
+        assert_eq!(
+            (request.headers["idempotency-key"].as_str(), request.body.as_str()),
+            (key.as_str(), r#"{"all":true}"#)
+        );
+        assert_eq!(request.headers["authorization"], "Bearer sesame");
+    }
+    let outputs = json!([{"name": "status", "value": "200"}, {"name": "id", "value": "7"}, {"name": "said", "value": "Bearer ***"}]);
+    assert_eq!(steps[1]["outputs"], outputs, "{steps:#}");
+    assert!(!done.to_string().contains("sesame"), "{done:#}");
+
+    // What may not be repeated is sent once, and goes to a person.
+    let lost = run(&shop, "charge", "", "Unknown", || {});
+    assert_eq!(far_side.received("/charge").len(), 1);
+    let message = lost["status"]["steps"][0]["message"].as_str().unwrap();
+    assert!(message.contains("nobody knows whether the request had an effect"), "{message}");
+
+    let elsewhere = json!([{"name": "a", "http": {"url": "http://169.254.169.254", "method": "GET", "idempotency": "SafeMethod"}}]);
+    let spec = json!({"summary": "s", "serviceAccountName": "checkout-runbooks", "steps": elsewhere});
+    creates(&shop.admin(), &shop.namespace, "Runbook", "elsewhere", &spec).passes();
+    let said = ready(&shop.admin(), &format!("rb/elsewhere -n {}", shop.namespace), "False");
+    assert_eq!(said["reason"], "EndpointNotListed");
+    assert!(said["message"].as_str().unwrap().starts_with("spec.steps[0].http.url: cpol/"), "{said}");
 }

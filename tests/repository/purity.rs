@@ -68,6 +68,7 @@ const ENDS: &[&str] = &[
     "runbook/run/client.rs",
     "runbook/run/controller.rs",
     "runbook/run/gather.rs",
+    "runbook/run/outside.rs",
     "service/controller.rs",
 ];
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{
     Api, DeleteParams, DynamicObject, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
 };
@@ -195,7 +195,7 @@ impl RunClient {
                 ("create", api.create(&params, &object).await.map(drop))
             }
             ActVerb::Evict | ActVerb::Delete => return self.remove(act, dry_run).await,
-            ActVerb::Send => return Ok(Sent::Refused("this version of Mayday sends no requests".to_owned())),
+            ActVerb::Send => return Ok(Sent::Refused("a request is not for the API server".to_owned())),
         };
         match answer {
             Ok(()) => Ok(Sent::Applied(Vec::new())),
@@ -263,6 +263,30 @@ impl RunClient {
             return Ok(Sent::Applied(Vec::new()));
         }
         Ok(Sent::Partly(held.join("; ")))
+    }
+
+    /// Namespace of the run.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The text under a key of a Secret, without white space around it; or why it cannot be had.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn secret(&self, name: &str, key: &str) -> Result<Result<String, String>, Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret = match secrets.get(name).await {
+            Ok(secret) => secret,
+            Err(kube::Error::Api(status)) if is_final(&status) => {
+                return Ok(Err(format!("{} could not get secret/{name}: {}", self.user, status.message)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let bytes = secret.data.and_then(|mut data| data.remove(key));
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes.0).ok());
+        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        Ok(text.ok_or_else(|| format!("secret/{name} has no text under the key {key}")))
     }
 
     async fn read(&self, target: &ObjectRef) -> Result<Result<Option<Value>, String>, Error> {

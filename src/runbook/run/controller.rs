@@ -14,10 +14,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::client::RunClient;
 use super::page::{self, Told};
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{ask, gather, journal, permit, prepare};
+use super::{ask, gather, journal, outside, permit, prepare};
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus};
+use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
 use crate::api::{Approval, Notification, RunbookRun};
 use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
 use crate::cluster::client::service_account_user;
@@ -164,6 +164,12 @@ impl<'a> RunPass<'a> {
                     let reads = when.target.reads(None, &self.status.subjects);
                     self.pass.when = Some(self.run_client(&spec)?.holds(&reads, &when.expression).await?);
                 }
+                Move::LookOutside(index) => {
+                    let step = spec.steps.get(index);
+                    let client = self.run_client(&spec)?;
+                    let seen = outside::look(&self.context, &client, step, &self.status.values).await?;
+                    self.pass.outside = Some(seen);
+                }
                 Move::AskAnswer { step, digest } => {
                     self.pass.answer = Some(self.answer(&step, &digest).await?)
                 }
@@ -173,7 +179,11 @@ impl<'a> RunPass<'a> {
                     return Ok(until.into());
                 }
                 Move::Act(act) => {
-                    let sent = self.run_client(&spec)?.send(&act, self.run.spec.dry_run).await?;
+                    let client = self.run_client(&spec)?;
+                    let sent = match act.verb {
+                        ActVerb::Send => outside::send(&self.context, &client, &act).await?,
+                        _ => client.send(&act, self.run.spec.dry_run).await?,
+                    };
                     failpoints::point(&self.context.config, "after-act");
                     tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %act.operation_id, ?sent, "act sent");
                     self.pass = Pass { sent, ..Pass::default() };

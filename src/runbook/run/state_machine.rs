@@ -14,9 +14,11 @@ use crate::api::common::ObjectRef;
 use crate::api::incident_status::Next;
 use crate::api::runbook::{OnFailure, RunbookSpec, Step};
 use crate::api::runbook_run::{
-    Act, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
+    Act, ActVerb, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
 };
 use crate::command::{Command, Verb};
+use crate::outbound;
+use crate::outbound::look::Verdict;
 use crate::runbook::steps::kind::{Found, Poll, Progress, StepKind, Work};
 use crate::runbook::steps::manual::Answer;
 use crate::runbook::steps::mutation::{self, Mutation, Proof, Scene};
@@ -71,6 +73,8 @@ pub struct Pass {
     pub when: Option<Result<bool, String>>,
     /// The answer to the question: `None` if it was not looked for, `Some(None)` if there is none yet.
     pub answer: Option<Option<Answer>>,
+    /// What the check of the step has seen outside of the API server.
+    pub outside: Option<outbound::look::Seen>,
     /// The outcome of the announced act.
     pub sent: Sent,
 }
@@ -111,12 +115,24 @@ pub enum Sent {
     Applied(Vec<Output>),
     /// It was done, and its receiver says that it failed.
     Failed(String),
+    /// It was sent, and its receiver did not say what became of it.
+    Unanswered(String),
     /// A part of it was done; what is missing, and why.
     Partly(String),
     /// The API server has refused it for good, and why.
     Refused(String),
     /// Another writer changed the object first.
     Conflict,
+}
+
+impl Sent {
+    /// What the receiver did instead of answering.
+    fn unanswered(&self) -> Option<&str> {
+        match self {
+            Sent::Unanswered(what) => Some(what),
+            _ => None,
+        }
+    }
 }
 
 /// The next move.
@@ -128,6 +144,8 @@ pub enum Move {
     Look(Look),
     /// Judge the condition of the step at this index.
     AskWhen(usize),
+    /// Look for the check of the step at this index, outside of the API server.
+    LookOutside(usize),
     /// Look for the answer to the question of that step.
     AskAnswer {
         /// Name of the step.
@@ -596,6 +614,12 @@ fn announce(
             };
             happened(facts, place, mutation, entry, now)
         }
+        Ok(Some(change)) if facts.dry_run && change.verb == ActVerb::Send => {
+            let kind = facts.step(place).and_then(steps::of);
+            let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
+            let message = format!("{what}; a dry run sends nothing");
+            store(facts.entry(now).ends(place, StepState::Skipped, &message))
+        }
         Ok(Some(change)) => {
             // A removal does not name the version that was read, so each announcement of it counts.
             let same =
@@ -707,7 +731,9 @@ fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Move {
             hold(facts.entry(now).notes(place, &format!("{HELD_UP}{message}")), next)
         }
         Sent::NotYet if in_time(act, now) => send(facts, place, act, now),
-        Sent::NotYet | Sent::Unknown | Sent::Conflict => prove(facts, place, mutation, act, now),
+        Sent::NotYet | Sent::Unknown | Sent::Unanswered(_) | Sent::Conflict => {
+            prove(facts, place, mutation, act, now)
+        }
     }
 }
 
@@ -722,6 +748,9 @@ fn in_time(act: &Act, now: Timestamp) -> bool {
 /// Sends an act that has certainly not happened, if it is still permitted. A compensation needs no permit: it takes back
 /// what was permitted.
 fn send(facts: &RunFacts<'_>, place: Place, act: &Act, now: Timestamp) -> Move {
+    if act.verb == ActVerb::Send && act.attempt > 0 {
+        return send_again(facts, place, act, now);
+    }
     if let Some(why) = facts.cancel {
         let entry = facts.entry(now).withdraws(place);
         return store(entry.finishes(RunState::Cancelled, &cancelled(facts.status, why)));
@@ -736,11 +765,30 @@ fn send(facts: &RunFacts<'_>, place: Place, act: &Act, now: Timestamp) -> Move {
     }
 }
 
+/// Sends a request again of which nobody knows whether it had an effect. So it is not withdrawn.
+fn send_again(facts: &RunFacts<'_>, place: Place, act: &Act, now: Timestamp) -> Move {
+    let lost = |why: &str| {
+        let message = format!("{why}; nobody knows whether {} before", mutation::done(&act.target, "called"));
+        unknown(facts, place, &message, now)
+    };
+    match (facts.cancel, &facts.pass.permit) {
+        (Some(why), _) => lost(why),
+        (None, None) => Move::AskPermit,
+        (None, Some(Permit::Stop(_, why))) => lost(why),
+        (None, Some(permit)) => {
+            held_back(facts.entry(now), permit).unwrap_or_else(|| Move::Act(Box::new(act.clone())))
+        }
+    }
+}
+
 /// Proves from the live object whether an announced act has happened.
 fn prove(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, act: &Act, now: Timestamp) -> Move {
     let targets = facts.targets(place);
     let target = targets.get(journal::part(facts.status, place).done());
-    let Some(seen) = &facts.pass.seen else {
+    // No object tells what became of a request.
+    let nothing = Seen { objects: Ok(Vec::new()), related: Vec::new(), preconditions: Ok(()) };
+    let is_request = act.verb == ActVerb::Send;
+    let Some(seen) = facts.pass.seen.as_ref().or_else(|| is_request.then_some(&nothing)) else {
         // An act may change another object than its target: the autoscaler of a workload.
         let mut objects = vec![act.target.clone()];
         objects.extend(
@@ -766,8 +814,17 @@ fn prove(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, act: &Act,
     let scene = facts.scene(place, &act.target, &act.operation_id, (object, &seen.related));
     match mutation.probe(act, &scene, refused) {
         Proof::Done => happened(facts, place, mutation, facts.entry(now).settles(place, Outcome::Done), now),
-        Proof::Unprovable(message) => unknown(facts, place, &message, now),
-        Proof::NotDone => {
+        Proof::Unprovable(message) => {
+            let answer = facts.pass.sent.unanswered().map(|answer| format!("{answer}; "));
+            unknown(facts, place, &format!("{}{message}", answer.unwrap_or_default()), now)
+        }
+        Proof::Repeatable if facts.cancel.is_some() || is_late(facts, place, now) => {
+            let answer = facts.pass.sent.unanswered().unwrap_or("no answer came");
+            let message =
+                format!("{answer}, so nobody knows whether {}", mutation::done(&act.target, participle));
+            unknown(facts, place, &message, now)
+        }
+        Proof::NotDone | Proof::Repeatable => {
             if let Some(why) = facts.cancel {
                 let entry = facts.entry(now).withdraws(place);
                 return store(entry.finishes(RunState::Cancelled, &cancelled(facts.status, why)));
@@ -817,6 +874,9 @@ fn unknown(facts: &RunFacts<'_>, place: Place, message: &str, now: Timestamp) ->
 /// Waits until something is so.
 fn poll(facts: &RunFacts<'_>, place: Place, step: &Step, waiting: &dyn Poll, now: Timestamp) -> Move {
     let targets = facts.known(place).map_or(&[][..], |known| &known.targets);
+    if waiting.outside().is_some() && facts.pass.outside.is_none() {
+        return Move::LookOutside(place.index);
+    }
     let none = Vec::new();
     let objects = match &facts.pass.seen {
         _ if targets.is_empty() => &none,
@@ -835,7 +895,13 @@ fn poll(facts: &RunFacts<'_>, place: Place, step: &Step, waiting: &dyn Poll, now
         .map(|(target, object)| Found { target, object: object.as_ref() })
         .collect();
     let part = journal::part(facts.status, place);
-    match waiting.poll(&found, part.start.unwrap_or(now), now) {
+    let progress = match &facts.pass.outside {
+        Some(seen) if seen.verdict == Verdict::Passes => Progress::Done(seen.message.clone()),
+        // What is inconclusive never passes, and may be known later.
+        Some(seen) => Progress::not_yet(seen.message.clone()),
+        None => waiting.poll(&found, part.start.unwrap_or(now), now),
+    };
+    match progress {
         Progress::Done(message) => store(facts.entry(now).ends(place, StepState::Succeeded, &message)),
         Progress::Failed(message) => fail(facts, place, &message, Again::Maybe, now),
         Progress::NotYet { message, until } => {
@@ -900,3 +966,7 @@ fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Tim
 #[cfg(test)]
 #[path = "state_machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "outside_tests.rs"]
+mod outside_tests;

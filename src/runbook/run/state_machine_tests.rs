@@ -156,6 +156,9 @@ impl Operator {
             Move::AskPermit => self.pass.permit = Some(Permit::Go),
             Move::Look(_) => self.pass.seen = Some(world.seen()),
             Move::AskWhen(_) => self.pass.when = Some(Ok(true)),
+            Move::LookOutside(_) => {
+                self.pass.outside = Some(outbound::look::Seen::inconclusive(String::new()))
+            }
             Move::AskAnswer { .. } => self.pass.answer = Some(None),
             Move::Store(status) => self.store(world, *status, network),
             Move::Hold(status, _) => {

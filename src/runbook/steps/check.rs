@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::kind::{Found, Poll, Progress, StepKind, Work, Written};
 use super::rolled_out;
-use crate::api::runbook::{CheckStep, ConditionStep, Target};
+use crate::api::runbook::{CheckStep, ConditionStep, STEP_CHECK_MEMBERS, Target};
+use crate::outbound::look::Look;
+use crate::outbound::{HttpUrl, encode};
 use crate::problem::Problem;
 use crate::runbook::preconditions;
 
@@ -24,7 +26,21 @@ impl StepKind for CheckStep {
         }
     }
 
+    fn calls(&self) -> Option<(&'static str, &str)> {
+        let query = self.query.as_ref().map(|query| ("check.query.url", query.url.as_str()));
+        query.or_else(|| self.http.as_ref().map(|http| ("check.http.url", http.url.as_str())))
+    }
+
     fn summary(&self) -> String {
+        match self.outside() {
+            Some(Look::Query(check)) => {
+                let limit = check.above.as_ref().map(|limit| format!("above {limit}"));
+                let limit = limit.or_else(|| check.below.as_ref().map(|limit| format!("below {limit}")));
+                return format!("wait until {} is {}", check.prom_ql, limit.unwrap_or_default());
+            }
+            Some(Look::Http(check)) => return format!("wait until {} answers {}", check.url, check.status),
+            None => {}
+        }
         let Some(target) = self.target() else { return "check nothing".to_owned() };
         let name = target.words(None);
         match (&self.rollout, &self.condition, &self.expression) {
@@ -36,9 +52,26 @@ impl StepKind for CheckStep {
 
     fn problems(&self, written: &Written<'_>) -> Vec<Problem> {
         let mut found = Vec::new();
-        let set = [self.rollout.is_some(), self.condition.is_some(), self.expression.is_some()];
-        if set.into_iter().filter(|is_set| *is_set).count() != 1 {
-            found.push(written.problem("check", "set exactly one of rollout, condition, expression"));
+        let of_objects = [self.rollout.is_some(), self.condition.is_some(), self.expression.is_some()];
+        let set = of_objects.into_iter().chain([self.query.is_some(), self.http.is_some()]);
+        if set.filter(|is_set| *is_set).count() != 1 {
+            let message = format!("set exactly one of {}", STEP_CHECK_MEMBERS.join(", "));
+            found.push(written.problem("check", message));
+        }
+        if let Some((field, url)) = self.calls()
+            && let Err(why) = HttpUrl::parse(url)
+        {
+            found.push(written.problem(field, why));
+        }
+        if let Some(query) = &self.query {
+            match encode::parameters(&query.prom_ql) {
+                Ok(names) => {
+                    found.extend(
+                        names.into_iter().filter_map(|name| written.no_text("check.query.promQL", name)),
+                    );
+                }
+                Err(why) => found.push(written.problem("check.query.promQL", why)),
+            }
         }
         if let Some(rollout) = &self.rollout {
             found.extend(written.not_a_workload("check.rollout.target", &rollout.target));
@@ -57,6 +90,10 @@ impl StepKind for CheckStep {
 }
 
 impl Poll for CheckStep {
+    fn outside(&self) -> Option<Look<'_>> {
+        self.query.as_ref().map(Look::Query).or_else(|| self.http.as_ref().map(Look::Http))
+    }
+
     fn poll(&self, objects: &[Found<'_>], _started: Timestamp, _now: Timestamp) -> Progress {
         Progress::of_all(objects.iter().map(|found| {
             let Some(object) = found.object else {
@@ -93,7 +130,7 @@ fn condition(check: &ConditionStep, name: &str, object: &Value) -> Result<String
 mod tests {
     use super::*;
     use crate::api::common::ObjectRef;
-    use crate::api::runbook::RolloutStep;
+    use crate::api::runbook::{RolloutStep, RunbookSpec};
     use crate::api::runbook_run::Resolved;
     use serde_json::json;
 
@@ -133,6 +170,49 @@ mod tests {
         assert!(matches!(poll(object(3, "NewReplicaSetAvailable")), Progress::Done(_)));
         assert!(matches!(poll(object(2, "ReplicaSetUpdated")), Progress::NotYet { .. }));
         assert!(matches!(poll(object(2, "ProgressDeadlineExceeded")), Progress::Failed(_)));
+    }
+
+    #[test]
+    fn a_check_outside_is_one_of_the_members_and_its_fields_are_named() {
+        let said = |check: Value| {
+            let runbook: RunbookSpec =
+                serde_json::from_value(json!({"summary": "s", "serviceAccountName": "a",
+                "parameters": [{"name": "queue", "string": {}}, {"name": "count", "integer": {}}],
+                "steps": [{"name": "s", "check": check}]}))
+                .unwrap();
+            let step = &runbook.steps[0];
+            let written = Written { runbook: &runbook, step, path: "spec.steps[0]" };
+            let found = step.check.as_ref().unwrap().problems(&written);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let query =
+            |prom_ql: &str| json!({"query": {"url": "http://p:9090", "promQL": prom_ql, "below": "1"}});
+        assert_eq!(said(query(r#"max(queue{queue="$queue"})"#)), "");
+        let http = json!({"http": {"url": "http://shop:8080/healthz"}});
+        assert_eq!(said(http.clone()), "");
+        for (check, why) in [
+            (
+                query(r#"up{a="$none"}"#),
+                "spec.steps[0].check.query.promQL: no string parameter is named \"none\"",
+            ),
+            (query(r#"up{a="$count"}"#), "no string parameter is named \"count\""),
+            (
+                query(r#"up{a=~"$queue"}"#),
+                "spec.steps[0].check.query.promQL: $queue: a parameter stands after",
+            ),
+            (
+                json!({"http": {"url": "http://127.1"}}),
+                "spec.steps[0].check.http.url: it is not in its normal form",
+            ),
+            (
+                json!({"http": http["http"], "query": query("up")["query"]}),
+                "set exactly one of rollout, condition,",
+            ),
+            (json!({}), "set exactly one of rollout"),
+        ] {
+            let said = said(check.clone());
+            assert!(said.contains(why), "{check}: {said}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::mutation::Mutation;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::{RunbookSpec, Step, Target};
 use crate::api::runbook_run::{Effect, Resolved};
+use crate::outbound::look::Look;
 use crate::problem::Problem;
 use crate::runbook::targets::Implied;
 
@@ -43,6 +44,11 @@ pub trait StepKind {
         DEFAULT_TIMEOUT
     }
 
+    /// The field with the URL that it calls, below the step, and the URL; `None` if it calls none.
+    fn calls(&self) -> Option<(&'static str, &str)> {
+        None
+    }
+
     /// How a run works on it.
     fn work(&self) -> Work<'_>;
 
@@ -72,6 +78,11 @@ pub enum Work<'a> {
 pub trait Poll {
     /// Whether it is so yet. `objects` are the targets as they were just read; `started` is when the run began to wait.
     fn poll(&self, objects: &[Found<'_>], started: Timestamp, now: Timestamp) -> Progress;
+
+    /// What it looks at outside of the API server; then this decides, and not [`Poll::poll`].
+    fn outside(&self) -> Option<Look<'_>> {
+        None
+    }
 }
 
 /// A target as it was just read.
@@ -170,6 +181,17 @@ impl Written<'_> {
         (!is_declared).then(|| {
             let message =
                 format!("no integer parameter is named {parameter:?}: declare it in spec.parameters");
+            self.problem(field, message)
+        })
+    }
+
+    /// The problem of a field that names a text parameter that is not declared.
+    pub fn no_text(&self, field: &str, parameter: &str) -> Option<Problem> {
+        let mut declared = self.runbook.parameters.iter();
+        let is_declared = declared.any(|known| known.name == parameter && known.string.is_some());
+        (!is_declared).then(|| {
+            let message =
+                format!("no string parameter is named {parameter:?}: declare it in spec.parameters");
             self.problem(field, message)
         })
     }

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod cordon;
 pub mod delete_pod;
+pub mod http;
 pub mod kind;
 pub mod manual;
 pub mod mutation;
@@ -40,7 +41,7 @@ const MEMBERS: [Member; 16] = [
     |step| set(&step.uncordon),
     |step| not_yet(&step.drain, &NotImplemented("drain")),
     |step| not_yet(&step.job, &NotImplemented("job")),
-    |step| not_yet(&step.http, &NotImplemented("http")),
+    |step| set(&step.http),
     |step| set(&step.wait),
     |step| set(&step.check),
     |step| set(&step.manual),
@@ -180,7 +181,7 @@ mod tests {
     fn content() -> Value {
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
         json!({"target": target, "name": "n", "to": "Previous", "merge": {}, "allowPaths": ["/spec"], "spec": {},
-            "url": "http://x", "duration": "1s", "instructions": "i", "question": "q"})
+            "url": "http://x", "duration": "1s", "method": "GET", "idempotency": "None", "instructions": "i", "question": "q"})
     }
 
     /// A step with one member, by the name that people write.

@@ -152,6 +152,8 @@ pub enum Proof {
     Done,
     /// It did not happen, or not completely.
     NotDone,
+    /// Neither can be proved, and the same may be sent again without a further effect.
+    Repeatable,
     /// Neither can be proved, and why.
     Unprovable(String),
 }
