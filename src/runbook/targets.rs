@@ -46,6 +46,17 @@ pub enum Read {
     Object(ObjectRef),
     /// The objects of a kind.
     List(ListRead),
+    /// The log of a pod that has ended.
+    Log(LogRead),
+}
+
+/// The log of the first pod with some labels, as `{"text": …}` or, if there is none, `{"missing": why}`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LogRead {
+    /// Labels of the pod, as `a=b,c=d`.
+    pub labels: String,
+    /// Number of bytes that are wanted of its end.
+    pub bytes: usize,
 }
 
 /// The objects of a kind that a run reads, in the order of their names.
@@ -155,7 +166,7 @@ impl Target {
         let reads = self.reads(implied, subjects).into_iter();
         let named = reads.filter_map(|read| match read {
             Read::Object(object) => Some(Resolved { object, uid: None }),
-            Read::List(_) => None,
+            Read::List(_) | Read::Log(_) => None,
         });
         named.collect()
     }

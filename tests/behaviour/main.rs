@@ -20,6 +20,7 @@ mod intake;
 mod kinds;
 mod lifecycle;
 mod next_command;
+mod node_steps;
 mod outage;
 mod outside;
 mod paging;

@@ -13,6 +13,7 @@
 
 pub mod action;
 pub mod audience;
+pub mod created;
 pub mod disruption_budget;
 pub mod enforcement;
 pub mod exemptions;

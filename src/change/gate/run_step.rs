@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::core::admission::Operation;
 
 use super::action::Action;
+use super::created;
 use crate::api::RunbookRun;
 use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
 use crate::change::diff;
@@ -72,8 +73,7 @@ fn is_same(act: &Act, action: &Action) -> bool {
             action.operation == Operation::Create
                 && action.subresource.is_empty()
                 && act.target.same_object(&action.target)
-                && act.delta.iter().any(|delta| !delta.path.is_empty())
-                && diff::difference(&act.delta, &action.delta).left_out.is_empty()
+                && act.body.as_ref().is_some_and(|body| created::is_exactly(body, &action.after))
         }
         ActVerb::Evict => action.subresource == "eviction" && act.pods.iter().any(is_pod),
         ActVerb::Delete => action.operation == Operation::Delete && act.pods.iter().any(is_pod),

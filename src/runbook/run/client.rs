@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use kube::api::{
-    Api, DeleteParams, DynamicObject, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    Api, DeleteParams, DynamicObject, EvictParams, ListParams, LogParams, Patch, PatchParams, PostParams,
+    Preconditions,
 };
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Scope, pinned_kind};
 use kube::{Client, core::Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::{Act, ActVerb, Resolved};
@@ -20,8 +21,10 @@ use crate::runbook::preconditions;
 use crate::runbook::run::prepare::Resolution;
 use crate::runbook::run::state_machine::{Seen, Sent};
 use crate::runbook::steps::patching::{self, FIELD_MANAGER};
-use crate::runbook::targets::{self, Read};
+use crate::runbook::targets::{self, LogRead, Read};
 
+/// Most lines of a log that are read.
+const LOG_LINES: i64 = 64;
 /// How long the evaluation of a precondition may take; then it counts as false.
 const JUDGE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -113,6 +116,7 @@ impl RunClient {
                 .read(object)
                 .await?
                 .map(|found| vec![Resolved { uid: found.as_ref().and_then(uid), object: object.clone() }]),
+            Read::Log(_) => Ok(Vec::new()),
             Read::List(list) => self.read_all(read).await?.map(|found| {
                 let resolved = |object: &Value| Resolved {
                     object: ObjectRef {
@@ -200,6 +204,10 @@ impl RunClient {
         match answer {
             Ok(()) => Ok(Sent::Applied(Vec::new())),
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Sent::Conflict),
+            // A Job that might have been created would never be created again.
+            Err(kube::Error::Api(status)) if act.verb == ActVerb::Create && is_turned_away(&status) => {
+                Ok(Sent::Conflict)
+            }
             Err(kube::Error::Api(status)) if is_final(&status) => {
                 Ok(Sent::Refused(self.refused(verb, target, &status)))
             }
@@ -307,6 +315,7 @@ impl RunClient {
                 return Ok(self.read(object).await?.map(|found| found.into_iter().collect()));
             }
             Read::List(list) => list,
+            Read::Log(log) => return Ok(Ok(vec![self.log(log).await])),
         };
         let kind = ObjectRef {
             api_version: list.api_version.clone(),
@@ -341,6 +350,29 @@ impl RunClient {
         }
     }
 
+    /// The end of a log. A log that cannot be read is no error: its pod may be gone, or its node.
+    async fn log(&self, log: &LogRead) -> Value {
+        match self.read_log(log).await {
+            Ok(text) => json!({"text": text}),
+            Err(kube::Error::Api(status)) => json!({"missing": status.message}),
+            Err(error) => json!({"missing": error.to_string()}),
+        }
+    }
+
+    async fn read_log(&self, log: &LogRead) -> Result<String, kube::Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = pods.list(&ListParams::default().labels(&log.labels)).await?;
+        let Some(pod) = found.items.first() else { return Ok(String::new()) };
+        let bytes = i64::try_from(log.bytes).unwrap_or(i64::MAX);
+        let params = LogParams {
+            container: container_of(pod),
+            tail_lines: Some(LOG_LINES),
+            limit_bytes: Some(bytes.saturating_mul(LOG_LINES)),
+            ..LogParams::default()
+        };
+        pods.logs(&pod.metadata.name.clone().unwrap_or_default(), &params).await
+    }
+
     /// Where the objects of a kind are; `None` if there is no such kind.
     async fn api(&self, target: &ObjectRef) -> Result<Option<Api<DynamicObject>>, Error> {
         Ok(self.resource(target).await?.map(|(resource, scope)| match scope {
@@ -367,6 +399,20 @@ impl RunClient {
     fn refused(&self, verb: &str, target: &ObjectRef, status: &Status) -> String {
         format!("{} could not {verb} {}: {}", self.user, target.display(), status.message)
     }
+}
+
+/// The container whose log is wanted: the first that failed, else the first.
+fn container_of(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.iter().flat_map(|status| {
+        let init = status.init_container_statuses.iter().flatten();
+        init.chain(status.container_statuses.iter().flatten())
+    });
+    let failed = |status: &&ContainerStatus| {
+        let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+        ended.is_some_and(|ended| ended.exit_code != 0)
+    };
+    let failed = statuses.into_iter().find(failed).map(|status| status.name.clone());
+    failed.or_else(|| Some(pod.spec.as_ref()?.containers.first()?.name.clone()))
 }
 
 /// Built-in kinds whose plural and scope are known, with their group.
@@ -396,6 +442,7 @@ fn plain(target: &ObjectRef) -> (ApiResource, Scope) {
 fn name_of(read: &Read, object: &Value) -> String {
     match read {
         Read::Object(target) => target.display(),
+        Read::Log(_) => "the log".to_owned(),
         Read::List(list) => {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             format!("{}/{name}", list.kind.to_lowercase())
@@ -430,6 +477,11 @@ async fn within(
 /// Whether an error is final: the same request would get the same answer.
 fn is_final(status: &Status) -> bool {
     (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429)
+}
+
+/// Whether the API server has turned a request away before it stored anything, so that it may be sent again later.
+fn is_turned_away(status: &Status) -> bool {
+    status.code == 429 || (status.code == 500 && status.message.contains("failed calling webhook"))
 }
 
 /// Whether no eviction of the pod can pass, since Kubernetes evicts no pod that several budgets cover. The API server
@@ -467,6 +519,16 @@ mod tests {
         assert!(judged.await.unwrap_err().contains("counts as false"));
         drop(end);
         assert_eq!(within(JUDGE_WITHIN, || Ok(())).await, Ok(()));
+    }
+
+    #[test]
+    fn an_answer_before_anything_is_stored_is_told_from_a_lost_one() {
+        let with = |code: u16, message: &str| Status { code, message: message.into(), ..Status::default() };
+        let budgets = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        assert!(is_turned_away(&with(429, "")));
+        assert!(is_turned_away(&with(500, "Internal error occurred: failed calling webhook \"x\": refused")));
+        assert!(!is_turned_away(&with(500, "etcdserver: request timed out")));
+        assert!(has_several_budgets(&with(500, budgets)) && !has_several_budgets(&with(500, "etcdserver")));
     }
 
     #[test]

@@ -154,9 +154,13 @@ pub fn what(kind: &dyn StepKind, targets: &[Resolved]) -> String {
 
 /// When a step that begins now fails, unless it has ended by then.
 pub fn deadline(step: &Step, now: Timestamp) -> Timestamp {
+    now.checked_add(timeout(step)).unwrap_or(Timestamp::MAX)
+}
+
+/// How long a step may take.
+pub fn timeout(step: &Step) -> SignedDuration {
     let by_kind = || steps::of(step).map_or(DEFAULT_TIMEOUT, StepKind::default_timeout);
-    let timeout = step.timeout.as_ref().map_or_else(by_kind, |timeout| timeout.get());
-    now.checked_add(timeout).unwrap_or(Timestamp::MAX)
+    step.timeout.as_ref().map_or_else(by_kind, |timeout| timeout.get())
 }
 
 /// A status that is being changed before it is stored.
@@ -261,6 +265,17 @@ impl Entry {
             *part.message = Some("held back before it was done".to_owned());
         });
         self
+    }
+
+    /// Withdraws an announced act that certainly was never done, to announce it again later within the same time.
+    pub fn never_sent(mut self, place: Place) -> Entry {
+        self.part(place, |part| {
+            *part.state = StepState::Pending;
+            if part.acts.last().is_some_and(|last| last.outcome.is_none()) {
+                part.acts.pop();
+            }
+        });
+        self.at_work(place)
     }
 
     /// Notes what became of the announced act. The part goes on.

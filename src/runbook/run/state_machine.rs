@@ -19,7 +19,7 @@ use crate::api::runbook_run::{
 use crate::command::{Command, Verb};
 use crate::outbound;
 use crate::outbound::look::Verdict;
-use crate::runbook::steps::kind::{Found, Poll, Progress, StepKind, Work};
+use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work};
 use crate::runbook::steps::manual::Answer;
 use crate::runbook::steps::mutation::{self, Mutation, Proof, Scene};
 use crate::runbook::steps::{self, is_workload};
@@ -32,6 +32,8 @@ const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait between two attempts of a step.
 const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
+/// Wait before a creation that was never sent, or that was refused for now, is announced again.
+const CREATE_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// How the message of a step begins whose act is held up, and is tried again.
 const HELD_UP: &str = "waits: ";
 
@@ -220,6 +222,8 @@ impl<'a> RunFacts<'a> {
             operation_id,
             run_uid: self.uid,
             namespace: self.namespace,
+            account: &self.spec.service_account_name,
+            timeout: self.step(place).map_or(DEFAULT_TIMEOUT, journal::timeout),
             target,
             object,
             related,
@@ -477,7 +481,10 @@ fn mutate(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Time
     }
     let Some(target) = targets.get(done) else { return succeed(facts, place, mutation, now) };
     match &facts.pass.seen {
-        None if mutation.reads_target() || needs_judgement(facts, place) => {
+        None if mutation.reads_target()
+            || needs_judgement(facts, place)
+            || !mutation.reads(&target.object, None).is_empty() =>
+        {
             let objects = if mutation.reads_target() { vec![target.object.clone()] } else { Vec::new() };
             Move::Look(look(facts, place, objects))
         }
@@ -541,6 +548,7 @@ fn settle(
         Progress::Failed(message) => {
             store_failure(facts, place, mutation.outputs(act, &scene), &message, now)
         }
+        Progress::Unknown(message) => unknown(facts, place, &message, now),
         Progress::NotYet { message, until } => {
             let deadline = part.deadline.unwrap_or(Timestamp::MAX);
             if now >= deadline {
@@ -837,6 +845,11 @@ fn prove(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, act: &Act,
                 };
                 return fail(facts, place, &message, Again::Never, now);
             }
+            if act.verb == ActVerb::Create {
+                // It is announced again as if for the first time: what is created can be gone again, so only the first
+                // announcement proves anything.
+                return hold(facts.entry(now).never_sent(place), now.checked_add(CREATE_AGAIN).ok());
+            }
             let version =
                 object.and_then(|object| object.pointer("/metadata/resourceVersion")).and_then(Value::as_str);
             let unchanged = version.unwrap_or_default() == act.resource_version || !act.pods.is_empty();
@@ -904,6 +917,7 @@ fn poll(facts: &RunFacts<'_>, place: Place, step: &Step, waiting: &dyn Poll, now
     match progress {
         Progress::Done(message) => store(facts.entry(now).ends(place, StepState::Succeeded, &message)),
         Progress::Failed(message) => fail(facts, place, &message, Again::Maybe, now),
+        Progress::Unknown(message) => unknown(facts, place, &message, now),
         Progress::NotYet { message, until } => {
             let deadline = part.deadline.unwrap_or_else(|| journal::deadline(step, now));
             if now >= deadline {

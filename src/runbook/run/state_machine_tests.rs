@@ -83,7 +83,8 @@ impl World {
     }
 
     fn seen(&self) -> Seen {
-        Seen { objects: Ok(vec![Some(self.object.clone())]), related: Vec::new(), preconditions: Ok(()) }
+        let object = Some(self.object.clone()).filter(|object| !object.is_null());
+        Seen { objects: Ok(vec![object]), related: Vec::new(), preconditions: Ok(()) }
     }
 
     fn controller_finishes(&mut self) {
@@ -538,6 +539,62 @@ fn a_dry_run_tells_what_would_hold_an_eviction_up() {
     }
     assert_eq!(world.status.state, Some(RunState::DryRunComplete));
     assert!(world.status.steps[0].message.as_ref().unwrap().contains("would wait now: the budget"));
+}
+
+fn world_of_a_job() -> World {
+    let image = format!("shop/flush@sha256:{}", "0".repeat(64));
+    let template = json!({"spec": {"containers": [{"name": "flush", "image": image}]}});
+    let mut world = World::new(spec(json!([{"name": "flush", "job": {"spec": {"template": template}}}])));
+    world.object = Value::Null;
+    world
+}
+
+/// Works until the act, which the API server answers with `sent`; then until it has nothing to do for now.
+fn create(world: &mut World, sent: impl Fn(&mut World, &Act) -> Sent) {
+    let mut operator = Operator::read(world);
+    for _ in 0..20 {
+        if let Move::Act(act) = operator.next(world) {
+            assert_eq!(act.verb, ActVerb::Create);
+            operator.pass = Pass { sent: sent(world, &act), ..Pass::default() };
+        } else if !operator.step(world, Network::Fine, &mut Vec::new()) {
+            return;
+        }
+    }
+    panic!("it never comes to rest: {:?}", world.status);
+}
+
+#[test]
+fn a_job_that_may_have_run_and_is_gone_is_not_created_again() {
+    let mut world = world_of_a_job();
+    let mut operator = Operator::read(&world);
+    while !matches!(operator.next(&world), Move::Act(_)) {
+        operator.step(&mut world, Network::Fine, &mut Vec::new());
+    }
+    create(&mut world, |_, _| panic!("a process that has not announced it creates nothing"));
+    assert_eq!(world.status.state, Some(RunState::Unknown));
+    assert!(world.status.steps[0].message.as_ref().unwrap().contains("may have run"));
+}
+
+#[test]
+fn a_job_that_the_api_server_refused_for_now_is_created_later() {
+    let mut world = world_of_a_job();
+    create(&mut world, |_, _| Sent::Conflict);
+    assert_eq!((world.status.state, world.status.steps[0].acts.len()), (Some(RunState::Running), 0));
+    world.now = 1;
+    create(&mut world, |world, act| {
+        world.object = act.body.clone().unwrap();
+        Sent::Applied(Vec::new())
+    });
+    assert_eq!(world.status.steps[0].acts[0].outcome, Some(Outcome::Done));
+    // A process that comes later finds it by its name.
+    world.status.steps[0].acts[0].outcome = None;
+    world.status.steps[0].acts[0].body = Some(world.object.clone());
+    world.status.steps[0].state = StepState::IntentRecorded;
+    create(&mut world, |_, _| panic!("it is there"));
+    assert_eq!(world.status.steps[0].acts[0].outcome, Some(Outcome::Done));
+    world.object["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    create(&mut world, |_, _| panic!("it is there"));
+    assert_eq!(world.status.state, Some(RunState::Succeeded));
 }
 
 #[test]

@@ -154,7 +154,7 @@ mod tests {
         match poll(step, &[object]) {
             Progress::Done(_) => true,
             Progress::NotYet { .. } => false,
-            Progress::Failed(message) => panic!("{message}"),
+            Progress::Failed(message) | Progress::Unknown(message) => panic!("{message}"),
         }
     }
 

@@ -116,6 +116,8 @@ pub enum Progress {
     },
     /// It can never be so.
     Failed(String),
+    /// It cannot be told any more whether it is or was so. A person must look.
+    Unknown(String),
 }
 
 impl Progress {
@@ -131,7 +133,7 @@ impl Progress {
         for progress in each {
             match progress {
                 Progress::Done(message) => done.push(message),
-                Progress::Failed(_) => return progress,
+                Progress::Failed(_) | Progress::Unknown(_) => return progress,
                 Progress::NotYet { .. } => missing = missing.or(Some(progress)),
             }
         }

@@ -6,7 +6,10 @@
 pub mod check;
 pub mod cordon;
 pub mod delete_pod;
+pub mod drain;
 pub mod http;
+pub mod job;
+pub mod job_spec;
 pub mod kind;
 pub mod manual;
 pub mod mutation;
@@ -39,8 +42,8 @@ const MEMBERS: [Member; 16] = [
     |step| set(&step.delete_pod),
     |step| set(&step.cordon),
     |step| set(&step.uncordon),
-    |step| not_yet(&step.drain, &NotImplemented("drain")),
-    |step| not_yet(&step.job, &NotImplemented("job")),
+    |step| set(&step.drain),
+    |step| set(&step.job),
     |step| set(&step.http),
     |step| set(&step.wait),
     |step| set(&step.check),

@@ -4,7 +4,7 @@
 //! [`Mutation::plan`], store the act, send it, store the outcome. After a crash or a lost answer [`Mutation::probe`]
 //! proves from the live object whether the act happened. What is sent depends on the stored act alone.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::kind::Progress;
@@ -23,6 +23,10 @@ pub struct Scene<'a> {
     pub run_uid: &'a str,
     /// Namespace of the run.
     pub namespace: &'a str,
+    /// ServiceAccount of the Runbook.
+    pub account: &'a str,
+    /// How long the step may take.
+    pub timeout: SignedDuration,
     /// The target.
     pub target: &'a ObjectRef,
     /// The target as it was just read, `None` if it does not exist.

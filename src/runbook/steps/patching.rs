@@ -16,7 +16,7 @@ pub const OPERATION: &str = "mayday.dev/operation";
 /// Field manager of what runs write.
 pub const FIELD_MANAGER: &str = "mayday-run";
 /// Most bytes of the request of one act.
-const MAX_BODY: usize = 48 * 1024;
+pub const MAX_BODY: usize = 48 * 1024;
 /// Most values that one act may change, as in the schema.
 const MAX_VALUES: usize = 64;
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::kind::DEFAULT_TIMEOUT;
 use super::mutation::{Change, Plan, Scene};
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::Act;
@@ -15,6 +16,8 @@ pub fn scene<'a>(target: &'a ObjectRef, object: Option<&'a Value>) -> Scene<'a> 
         operation_id: OPERATION_ID,
         run_uid: "run",
         namespace: "shop",
+        account: "sa",
+        timeout: DEFAULT_TIMEOUT,
         target,
         object,
         related: &[],

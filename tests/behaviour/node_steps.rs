@@ -1,0 +1,203 @@
+//! Steps about pods, nodes and Jobs, on the real API server, scheduler and controllers.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::{Value, json};
+
+use crate::audit;
+use crate::shop::{RUNBOOKS, Shop};
+use crate::support::{Cluster, condition, eventually};
+
+const IMAGE: &str = "shop/flush@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What the account of the runbooks may do besides, as a platform engineer grants it.
+fn rights() -> String {
+    let rule = |groups: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [groups], "resources": resources, "verbs": verbs});
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "node-steps"},
+        "rules": [
+            rule("", &["nodes"], &["get", "patch"]),
+            rule("", &["pods"], &["get", "list", "delete"]),
+            rule("", &["pods/eviction"], &["create"]),
+            rule("", &["pods/log"], &["get"]),
+            rule("batch", &["jobs"], &["get", "create"])]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "node-steps"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "node-steps"},
+        "subjects": [{"kind": "ServiceAccount", "name": "checkout-runbooks", "namespace": "shop"}]});
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "checkout", "namespace": "shop"},
+        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "checkout"}}}});
+    [role, binding, budget].map(|object| object.to_string()).join("\n---\n")
+}
+
+/// A Runbook of those steps, which people start.
+fn runbook(name: &str, steps: &Value) -> String {
+    json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"summary": name, "start": "Manual", "approval": "Standing", "onFailure": "Rollback",
+            "serviceAccountName": "checkout-runbooks", "steps": steps}})
+    .to_string()
+}
+
+/// emil starts a Runbook. Returns the name of the run.
+fn starts(shop: &Shop<'_>, runbook: &str) -> String {
+    let run = format!("{runbook}-{}", crate::support::fresh("r"));
+    let object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": run, "namespace": "shop"}, "spec": {"runbookRef": {"name": runbook}}});
+    shop.emil.pipes(&object.to_string(), "kubectl create -f -").passes();
+    run
+}
+
+#[track_caller]
+fn comes_to(shop: &Shop<'_>, run: &str, state: &str) -> Value {
+    eventually(&format!("run/{run} is {state}"), || {
+        let found = shop.admin.reads(&format!("run/{run} -n shop"));
+        let now = found["status"]["state"].as_str().unwrap_or_default();
+        let has_ended = ["Succeeded", "Failed", "Unknown", "Cancelled", "Degraded"].contains(&now);
+        assert!(!has_ended || now == state, "it is {now}: {:#}", found["status"]["steps"]);
+        (now == state).then_some(found)
+    })
+}
+
+fn step<'a>(run: &'a Value, name: &str) -> &'a Value {
+    run["status"]["steps"].as_array().unwrap().iter().find(|step| step["name"] == name).unwrap()
+}
+
+/// The pods of checkout by UID, each with the name of its node.
+fn pods(shop: &Shop<'_>) -> Vec<(String, String)> {
+    let found = shop.admin.reads("pods -n shop -l app=checkout");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let pods = found["items"].as_array().unwrap().iter();
+    pods.map(|pod| (text(&pod["metadata"]["uid"]), text(&pod["spec"]["nodeName"]))).collect()
+}
+
+fn is_cordoned(shop: &Shop<'_>) -> bool {
+    shop.admin.reads("node/kwok-0")["spec"]["unschedulable"] == true
+}
+
+#[track_caller]
+fn is_served_by(shop: &Shop<'_>, count: usize) {
+    eventually(&format!("{count} pods are available"), || {
+        let deployment = shop.admin.reads("deploy/checkout -n shop");
+        (deployment["status"]["availableReplicas"] == count && pods(shop).len() == count).then_some(())
+    });
+}
+
+#[test]
+fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
+    let cluster = Cluster::without_operator("node-steps", &["--set", "config.testing.crashAt={after-act}"]);
+    let admin = cluster.admin();
+    admin.types("kubectl create namespace shop").passes();
+    admin.applies(&rights()).passes();
+    cluster.operator(0).start();
+    let listed =
+        "    afterLeadClaimed: PerRun\n    clusterIdentities: [{namespace: shop, name: checkout-runbooks}]\n";
+    let shop = Shop::open(&cluster, &[("    afterLeadClaimed: PerRun\n", listed)]);
+
+    let node = json!({"target": {"name": "kwok-0"}});
+    let drain = json!([{"name": "cordon", "cordon": node, "compensation": {"uncordon": node}},
+        {"name": "drain", "drain": node, "timeout": "8s"}]);
+    let flush = json!([{"name": "flush", "timeout": "1m", "job": {"spec": {"template": {"spec": {
+        "containers": [{"name": "flush", "image": IMAGE}, {"name": "aside", "image": IMAGE,
+            "resources": {"limits": {"cpu": "1000m"}}}]}}}}}]);
+    let evict = json!([{"name": "evict", "deletePod": {"by": "Deletion",
+        "target": {"selector": {"matchLabels": {"app": "checkout"}}}}}]);
+    let uncordon = json!([{"name": "uncordon", "uncordon": node}]);
+    let runbooks = [("flush", flush), ("drain", drain), ("evict", evict), ("uncordon", uncordon)];
+    for (name, steps) in &runbooks {
+        shop.admin.applies(&runbook(name, steps)).passes();
+    }
+    for (name, _) in &runbooks {
+        for approver in [&shop.amir, &shop.bea] {
+            approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
+        }
+        eventually(&format!("rb/{name} is approved and ready"), || {
+            let found = shop.admin.reads(&format!("rb/{name} -n shop"));
+            let holds = |kind: &str| condition(&found, kind).is_some_and(|found| found["status"] == "True");
+            (holds("Approved") && holds("Ready")).then_some(())
+        });
+    }
+
+    a_job_is_created_once_though_its_operator_dies(&shop);
+    pods_are_removed_once_each_in_batches(&shop);
+    a_drain_that_a_budget_holds_up_is_taken_back(&shop);
+    a_cordon_by_somebody_else_stays(&shop);
+    a_node_is_drained_when_there_is_room(&shop);
+    cluster.stop();
+}
+
+fn a_job_is_created_once_though_its_operator_dies(shop: &Shop<'_>) {
+    let operator = shop.cluster.operator(0);
+    let process = operator.pid();
+    let run = starts(shop, "flush");
+    operator.has_died_at_its_point(process);
+    shop.cluster.mends("after-act");
+    operator.start();
+    let ended = comes_to(shop, &run, "Succeeded");
+    let uid = ended["metadata"]["uid"].as_str().unwrap();
+    let jobs = shop.admin.reads(&format!("jobs -n shop -l mayday.dev/run={uid}"));
+    let [job] = jobs["items"].as_array().unwrap().as_slice() else { panic!("{jobs:#}") };
+    let act = &step(&ended, "flush")["acts"][0];
+    assert_eq!(job["metadata"]["annotations"]["mayday.dev/operation"], act["operationId"]);
+    assert_eq!(job["spec"]["template"]["spec"]["serviceAccountName"], "checkout-runbooks");
+    let entries = audit::read(&shop.cluster.file(""), 0).unwrap();
+    let created = audit::changes(&entries, "shop");
+    let created =
+        created.iter().filter(|change| change.user == RUNBOOKS && change.act.starts_with("create jobs"));
+    assert_eq!(created.count(), 1, "one request created it");
+    let outputs = step(&ended, "flush")["outputs"].as_array().unwrap();
+    assert_eq!(outputs[0], json!({"name": "exitCode", "value": "0"}));
+    // The nodes of the local cluster keep no logs: that is said, and is no failure.
+    assert!(outputs[1]["value"].as_str().unwrap().starts_with("there is no log"), "{outputs:?}");
+}
+
+fn pods_are_removed_once_each_in_batches(shop: &Shop<'_>) {
+    is_served_by(shop, 3);
+    let before = pods(shop);
+    let ended = comes_to(shop, &starts(shop, "evict"), "Succeeded");
+    let acts = step(&ended, "evict")["acts"].as_array().unwrap().clone();
+    let mut removed: Vec<&str> = acts.iter().map(|act| act["pods"][0]["uid"].as_str().unwrap()).collect();
+    removed.sort_unstable();
+    let mut known: Vec<&str> = before.iter().map(|(uid, _)| uid.as_str()).collect();
+    known.sort_unstable();
+    assert_eq!(removed, known, "exactly the pods that were there, each once");
+    assert!(acts.iter().all(|act| act["outcome"] == "Settled"), "{acts:#?}");
+    is_served_by(shop, 3);
+    assert!(pods(shop).iter().all(|(uid, _)| !known.contains(&uid.as_str())));
+}
+
+fn a_drain_that_a_budget_holds_up_is_taken_back(shop: &Shop<'_>) {
+    let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
+    let said = step(&ended, "drain")["message"].as_str().unwrap();
+    assert!(said.starts_with("not in time: pod/checkout-") && said.contains("budget checkout"), "{said}");
+    assert_eq!(step(&ended, "cordon")["compensation"]["state"], "Succeeded", "{ended:#}");
+    assert!(!is_cordoned(shop), "no cordon is left behind");
+    is_served_by(shop, 3);
+}
+
+fn a_cordon_by_somebody_else_stays(shop: &Shop<'_>) {
+    shop.admin.types("kubectl cordon kwok-0").passes();
+    let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
+    assert_eq!(step(&ended, "cordon")["acts"][0]["outcome"], "Unneeded");
+    assert!(is_cordoned(shop), "the run did not cordon it");
+    let ended = comes_to(shop, &starts(shop, "uncordon"), "Failed");
+    let said = step(&ended, "uncordon")["message"].as_str().unwrap();
+    assert!(said.ends_with("kubectl uncordon kwok-0"), "{said}");
+    assert!(is_cordoned(shop));
+    shop.admin.types("kubectl uncordon kwok-0").passes();
+    is_served_by(shop, 3);
+}
+
+fn a_node_is_drained_when_there_is_room(shop: &Shop<'_>) {
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "kwok-1",
+        "labels": {"kubernetes.io/hostname": "kwok-1", "kubernetes.io/os": "linux"}}});
+    shop.admin.applies(&node.to_string()).passes();
+    eventually("kwok-1 is ready", || {
+        let node = shop.admin.reads("node/kwok-1");
+        (condition(&node, "Ready")?["status"] == "True").then_some(())
+    });
+    let ended = comes_to(shop, &starts(shop, "drain"), "Succeeded");
+    assert_eq!(step(&ended, "drain")["acts"][0]["outcome"], "Settled", "{ended:#}");
+    is_served_by(shop, 3);
+    assert!(pods(shop).iter().all(|(_, node)| node == "kwok-1"), "{:?}", pods(shop));
+    assert!(is_cordoned(shop));
+    comes_to(shop, &starts(shop, "uncordon"), "Succeeded");
+    assert!(!is_cordoned(shop), "a run has cordoned it, so a run uncordons it");
+}
