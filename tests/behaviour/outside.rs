@@ -341,3 +341,48 @@ fn a_run_calls_an_endpoint_as_often_as_its_step_allows() {
     assert_eq!(said["reason"], "EndpointNotListed");
     assert!(said["message"].as_str().unwrap().starts_with("spec.steps[0].http.url: cpol/"), "{said}");
 }
+
+#[test]
+fn after_a_death_only_what_its_step_allows_is_sent_again() {
+    let cluster = Cluster::without_operator("sent", &["--set", "config.testing.crashAt={after-act}"]);
+    let operator = cluster.operator(0);
+    operator.start();
+    let far_side = FarSide::start();
+    let url = far_side.url("");
+    let shop = crate::shop::Shop::open(&cluster, &[("http://127.0.0.1:9090", &url)]);
+    for (name, idempotency) in [("charge", "None"), ("flush", "Key")] {
+        far_side.answers(&format!("/{name}"), 204, "");
+        let steps = json!([{"name": "call", "http": {"url": url, "path": format!("/{name}"), "method": "POST",
+            "idempotency": idempotency}}]);
+        let spec = json!({"summary": name, "serviceAccountName": "checkout-runbooks", "start": "Manual",
+            "approval": "Standing", "steps": steps});
+        creates(&shop.admin, "shop", "Runbook", name, &spec).passes();
+        ready(&shop.admin, &format!("rb/{name} -n shop"), "True");
+        for approver in [&shop.amir, &shop.bea] {
+            approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
+        }
+        eventually("it is approved", || {
+            let runbook = shop.admin.reads(&format!("rb/{name} -n shop"));
+            (condition(&runbook, "Approved")?["status"] == "True").then_some(())
+        });
+        // The request was answered, and Mayday dies before it can store that.
+        let pid = operator.pid();
+        creates(&shop.emil, "shop", "RunbookRun", name, &json!({"runbookRef": {"name": name}})).passes();
+        operator.has_died_at_its_point(pid);
+        assert_eq!(far_side.received(&format!("/{name}")).len(), 1);
+        if name == "flush" {
+            cluster.mends("after-act");
+        }
+        operator.start();
+        let state = if name == "flush" { "Succeeded" } else { "Unknown" };
+        eventually(&format!("run/{name} is {state}"), || {
+            let run = shop.admin.reads(&format!("run/{name} -n shop"));
+            (run["status"]["state"] == state).then_some(())
+        });
+    }
+    assert_eq!(far_side.received("/charge").len(), 1, "a charge is not repeated");
+    let flushes = far_side.received("/flush");
+    assert_eq!(flushes.len(), 2);
+    assert_eq!(flushes[0].headers["idempotency-key"], flushes[1].headers["idempotency-key"]);
+    cluster.stop();
+}

@@ -130,7 +130,7 @@ fn a_request_is_sent_once_and_its_status_is_kept() {
     }
 }
 
-// Row 20 of the failure list: nothing is sent again, and a person is asked.
+// A timeout after the request was sent: nothing is sent again, and a person is asked.
 #[test]
 fn a_request_that_may_not_be_repeated_is_unknown_without_an_answer() {
     for answer in [lost(), None] {
@@ -145,7 +145,7 @@ fn a_request_that_may_not_be_repeated_is_unknown_without_an_answer() {
     }
 }
 
-// Row 21 of the failure list: the same key, with growing pauses.
+// An answer that comes after the timeout: the same key again, with growing pauses.
 #[test]
 fn a_request_with_a_key_is_sent_again_as_it_was() {
     let mut scene = scene(flush("Key"), vec![lost(), None, lost(), applied()]);
