@@ -38,9 +38,13 @@ fn runbook(name: &str, steps: &Value) -> String {
 
 /// emil starts a Runbook. Returns the name of the run.
 fn starts(shop: &Shop<'_>, runbook: &str) -> String {
+    starts_as(shop, runbook, false)
+}
+
+fn starts_as(shop: &Shop<'_>, runbook: &str, dry_run: bool) -> String {
     let run = format!("{runbook}-{}", crate::support::fresh("r"));
-    let object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
-        "metadata": {"name": run, "namespace": "shop"}, "spec": {"runbookRef": {"name": runbook}}});
+    let object = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": run, "namespace": "shop"},
+        "spec": {"runbookRef": {"name": runbook}, "dryRun": dry_run}});
     shop.emil.pipes(&object.to_string(), "kubectl create -f -").passes();
     run
 }
@@ -120,6 +124,7 @@ fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
     a_drain_that_a_budget_holds_up_is_taken_back(&shop);
     a_cordon_by_somebody_else_stays(&shop);
     a_node_is_drained_when_there_is_room(&shop);
+    a_pod_with_two_budgets_is_named(&shop);
     cluster.stop();
 }
 
@@ -174,6 +179,7 @@ fn a_drain_that_a_budget_holds_up_is_taken_back(shop: &Shop<'_>) {
 
 fn a_cordon_by_somebody_else_stays(shop: &Shop<'_>) {
     shop.admin.types("kubectl cordon kwok-0").passes();
+    a_dry_run_asks_the_api_server_and_changes_nothing(shop);
     let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
     assert_eq!(step(&ended, "cordon")["acts"][0]["outcome"], "Unneeded");
     assert!(is_cordoned(shop), "the run did not cordon it");
@@ -200,4 +206,43 @@ fn a_node_is_drained_when_there_is_room(shop: &Shop<'_>) {
     assert!(is_cordoned(shop));
     comes_to(shop, &starts(shop, "uncordon"), "Succeeded");
     assert!(!is_cordoned(shop), "a run has cordoned it, so a run uncordons it");
+}
+
+fn a_dry_run_asks_the_api_server_and_changes_nothing(shop: &Shop<'_>) {
+    eventually("the budget allows an eviction", || {
+        let budget = shop.admin.reads("pdb/checkout -n shop");
+        (budget["status"]["disruptionsAllowed"] == 1).then_some(())
+    });
+    let (pods_before, jobs) =
+        (pods(shop), || shop.admin.reads("jobs -n shop")["items"].as_array().unwrap().len());
+    let jobs_before = jobs();
+    for (name, effect) in [("drain", "Mutating"), ("flush", "Undetermined"), ("evict", "Mutating")] {
+        let ended = comes_to(shop, &starts_as(shop, name, true), "DryRunComplete");
+        let step = step(&ended, name);
+        let said = step["message"].as_str().unwrap();
+        assert!(said.starts_with("would ") && said.contains("the API server accepts it"), "{name}: {said}");
+        assert_eq!(step["effect"], effect, "{name}");
+    }
+    assert_eq!((pods(shop), jobs()), (pods_before, jobs_before));
+}
+
+/// Kubernetes evicts no pod that two budgets cover: the drain ends at once, says so, and the node is let go.
+fn a_pod_with_two_budgets_is_named(shop: &Shop<'_>) {
+    shop.admin.types("kubectl cordon kwok-1").passes();
+    shop.admin.types("kubectl create namespace depot").passes();
+    let budget = |name: &str| {
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name, "namespace": "depot"},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "till"}}}})
+        .to_string()
+    };
+    shop.admin.applies(&[budget("one"), budget("other")].join("\n---\n")).passes();
+    shop.admin.types("kubectl create deployment till -n depot --image=shop/till:v1").passes();
+    eventually("till is available", || {
+        (shop.admin.reads("deploy/till -n depot")["status"]["availableReplicas"] == 1).then_some(())
+    });
+    shop.admin.types("kubectl uncordon kwok-1").passes();
+    let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
+    let said = step(&ended, "drain")["message"].as_str().unwrap();
+    assert!(said.contains("pod/till-") && said.contains("more than one PodDisruptionBudget"), "{said}");
+    assert!(!is_cordoned(shop), "the cordon is taken back");
 }

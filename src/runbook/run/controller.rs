@@ -156,7 +156,12 @@ impl<'a> RunPass<'a> {
             let now = Timestamp::now();
             match self.next(&spec, &actor, now) {
                 Move::Done => return self.end().await,
-                Move::AskPermit => self.ask_permit(&spec).await?,
+                Move::AskPermit => {
+                    if let Err(error) = self.ask_permit(&spec).await {
+                        self.hold_back().await?;
+                        return Err(error);
+                    }
+                }
                 Move::Look(look) => self.pass.seen = Some(self.look(&spec, &look).await?),
                 Move::AskWhen(index) => {
                     let when = spec.steps.get(index).and_then(|step| step.when.as_ref());
@@ -285,6 +290,21 @@ impl<'a> RunPass<'a> {
         self.status.decisions = asked.decisions;
         self.pass.permit = Some(asked.permit);
         Ok(())
+    }
+
+    /// Withdraws an announced creation that was not sent, since no later pass could prove that.
+    async fn hold_back(&mut self) -> Result<(), Error> {
+        let Some(place) = journal::announced(&self.status).filter(|_| self.pass.sent == Sent::NotYet) else {
+            return Ok(());
+        };
+        let open = journal::part(&self.status, place).open();
+        if open.is_none_or(|act| act.verb != ActVerb::Create) {
+            return Ok(());
+        }
+        let generation = self.run.metadata.generation.unwrap_or_default();
+        let entry = journal::Entry::new(&self.status, generation, Timestamp::now());
+        let status = entry.never_sent(place).done();
+        self.store(status).await
     }
 
     /// Who is asked a question of a step.
