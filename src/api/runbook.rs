@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::approval::CountedDecision;
 use super::check::{HttpCheck, QueryCheck};
-use super::common::{Empty, NameRef, Severity};
+use super::common::{Empty, NameRef, ObjectRef, Severity};
 use super::duration::Duration;
 use super::http_step::HttpStep;
 use super::one_of::{SET_ONE, exactly_one};
@@ -85,9 +85,8 @@ pub struct RunbookSpec {
     pub steps: Vec<Step>,
     /// How often the Runbook may run.
     pub limits: Option<Limits>,
-    /// What happens when a step fails. Default Stop.
-    #[serde(default)]
-    pub on_failure: OnFailure,
+    /// What happens when a step fails, or a person denies. Default Rollback if a step has a compensation, else Stop.
+    pub on_failure: Option<OnFailure>,
     /// Whether the Runbook is suspended. Then no run starts, and runs that have begun go on.
     #[serde(default)]
     pub suspend: bool,
@@ -330,7 +329,7 @@ pub struct Step {
     /// Suspends the GitOps object that would undo the repair.
     pub suspend_git_ops: Option<GitOpsStep>,
     /// Resumes a GitOps object.
-    pub resume_git_ops: Option<GitOpsStep>,
+    pub resume_git_ops: Option<ResumeGitOpsStep>,
     /// Condition of the step. If it is false, the step is skipped and the run goes on.
     pub when: Option<When>,
     /// Preconditions of the step. All must be true right before it acts.
@@ -669,9 +668,16 @@ pub struct ApprovalStep {
     pub question: String,
 }
 
-/// A GitOps object: a Kustomization or HelmRelease of Flux, or an Application of Argo CD.
+/// A GitOps object that is suspended: a Kustomization or HelmRelease of Flux, or an Application of Argo CD.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct GitOpsStep {
+    /// The object, in the namespace of the run.
+    pub target: Target,
+}
+
+/// A GitOps object that is resumed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ResumeGitOpsStep {
     /// The object, in the namespace of the run.
     pub target: Target,
 }
@@ -695,7 +701,7 @@ pub struct Compensation {
     /// Lets new pods on the node again, if a run has cordoned it.
     pub uncordon: Option<UncordonStep>,
     /// Resumes the GitOps object.
-    pub resume_git_ops: Option<GitOpsStep>,
+    pub resume_git_ops: Option<ResumeGitOpsStep>,
     /// Restarts workloads.
     pub restart: Option<RestartStep>,
     /// Sets the number of replicas.
@@ -726,10 +732,9 @@ pub struct RunLimit {
 }
 
 /// What happens when a step fails.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum OnFailure {
     /// The run fails, and paging goes on as before.
-    #[default]
     Stop,
     /// The steps that were done are rolled back, the last one first.
     Rollback,
@@ -766,6 +771,10 @@ pub struct RunbookStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rejections: Vec<Rejection>,
+    /// Templates of the workloads that a `rollback` step names, as Mayday has seen them healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub healthy_templates: Vec<HealthyTemplate>,
     /// When the approval lapses.
     pub approved_until_time: Option<Time>,
     /// When the Runbook last ran.
@@ -778,6 +787,15 @@ pub struct RunbookStatus {
 }
 
 crate::conditioned!(RunbookStatus);
+
+impl RunbookSpec {
+    /// What happens when this step fails.
+    pub fn on_failure_of(&self, step: Option<&Step>) -> OnFailure {
+        let has_way_back = self.steps.iter().any(|step| step.compensation.is_some());
+        let default = if has_way_back { OnFailure::Rollback } else { OnFailure::Stop };
+        step.and_then(|step| step.on_failure).or(self.on_failure).unwrap_or(default)
+    }
+}
 
 impl Runbook {
     /// Users who changed content under the digest since the last approved digest, as stamped by the guard
@@ -794,6 +812,21 @@ impl RunbookStatus {
         let rejection = self.rejections.iter().find(|rejection| rejection.digest == digest);
         rejection.map(|rejection| rejection.by.as_str())
     }
+}
+
+/// A template of a workload that Mayday has seen rolled out with all pods available.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct HealthyTemplate {
+    /// The workload.
+    pub object: ObjectRef,
+    /// UID of the workload.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Digest of its pod template.
+    #[schemars(length(max = 80))]
+    pub digest: String,
+    /// When Mayday saw it first.
+    pub time: Time,
 }
 
 /// A run that began.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::approval::CountedDecision;
 use super::common::{NameRef, ObjectRef, ParameterValue, UidRef, UserRef};
 use super::incident_status::{Next, Stamped};
+use super::runbook::HealthyTemplate;
 
 /// Finalizer that a run has from its first intent until it is settled.
 pub const RUN_FINALIZER: &str = "mayday.dev/settle";
@@ -99,6 +100,10 @@ pub struct RunbookRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub subjects: Vec<ObjectRef>,
+    /// Templates that the Runbook knew as healthy when the run was prepared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub healthy_templates: Vec<HealthyTemplate>,
     /// Values of the parameters, from the run, the incident and the defaults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

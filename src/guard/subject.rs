@@ -8,6 +8,9 @@ use crate::change::diff::digest;
 
 use super::stamp::requester;
 use crate::guard::kinds::approval::Subject;
+use crate::runbook::run::view::snapshot_spec;
+use crate::runbook::steps;
+use crate::runbook::steps::kind::Answerer;
 
 /// A request.
 pub fn request(request: &ChangeRequest) -> Subject {
@@ -29,6 +32,7 @@ pub fn request(request: &ChangeRequest) -> Subject {
         uid: request.metadata.uid.clone().unwrap_or_default(),
         digest: status.digest,
         question: false,
+        by_approver: false,
         excluded: requester(&request.spec)
             .map(|user| (user.to_owned(), "the requester"))
             .into_iter()
@@ -63,6 +67,9 @@ pub fn run(run: &RunbookRun, reference: &SubjectRef) -> Subject {
             ..Subject::default()
         };
     };
+    let spec = snapshot_spec(run).unwrap_or_default();
+    let by_approver = steps::answerer(&spec.steps, name) == Some(Answerer::Approver);
+    let starter = run.spec.started_by.as_ref().filter(|_| by_approver);
     let step = status.steps.into_iter().find(|step| step.name == *name);
     let answered = step.as_ref().and_then(|step| step.answered.as_ref());
     let answered = answered.map(|answered| format!("was answered by {}", answered.user));
@@ -70,6 +77,8 @@ pub fn run(run: &RunbookRun, reference: &SubjectRef) -> Subject {
         uid,
         digest: step.and_then(|step| step.digest),
         question: true,
+        by_approver,
+        excluded: starter.into_iter().map(|by| (by.user.clone(), "the starter")).collect(),
         over: settled.or(answered),
         ..Subject::default()
     }

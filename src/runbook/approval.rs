@@ -273,6 +273,28 @@ fn one_of(policies: &[&ChangePolicySpec], names: &Names, started_by: Option<&str
     format!("one of {}{but}", groups.into_iter().collect::<Vec<_>>().join(" or "))
 }
 
+/// Whether the answer of this person counts as that of an approver: each policy over the namespace names a group of theirs,
+/// as approvers or as leads, and they did not start the run. Deny counts from the starter, too.
+pub fn may_answer(
+    approval: &Approval,
+    policies: &[Arc<ChangePolicy>],
+    namespace: &str,
+    started_by: Option<&str>,
+) -> bool {
+    let Some(by) = &approval.spec.by else { return false };
+    let mut covering = policies.iter().filter(|policy| covers(policy, namespace)).peekable();
+    let specs: Vec<&ChangePolicySpec> = policies.iter().map(|policy| &policy.spec).collect();
+    let is_starter = started_by.is_some_and(|user| person(user, &specs) == person(&by.user, &specs));
+    covering.peek().is_some()
+        && (!is_starter || approval.spec.decision == Decision::Deny)
+        && covering.all(|policy| {
+            let required = policy.spec.approval.required.iter().flat_map(|entry| &entry.groups);
+            let leads = policy.spec.incident.iter().flat_map(|rule| &rule.leads.groups);
+            let mut groups = required.chain(leads);
+            groups.any(|group| by.groups.contains(group))
+        })
+}
+
 /// The people who could approve or lead, by name, for the objects that the steps change.
 pub fn names(
     services: &[Arc<BusinessService>],

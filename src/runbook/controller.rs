@@ -15,7 +15,8 @@ use crate::api::{Runbook, RunbookRun};
 use crate::change::stamps;
 use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
-use crate::cluster::{Context, Error, SharedContext, status};
+use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::runbook::steps;
 
 /// Reconciles Runbooks.
 pub struct RunbookReconciler;
@@ -36,6 +37,17 @@ impl Reconciler for RunbookReconciler {
                 same_namespace(&context.caches.runbooks, change)
             }
             Kind::ChangePolicy => all(&context.caches.runbooks),
+            // Which templates were healthy is remembered.
+            kind if kind.is_workload() => {
+                let names = |runbook: &Runbook| {
+                    steps::rolled_back(&runbook.spec.steps).any(|object| object.name == change.name)
+                };
+                let runbooks = context.caches.runbooks.state();
+                let concerned = runbooks
+                    .iter()
+                    .filter(|runbook| runbook.namespace() == change.namespace && names(runbook));
+                concerned.map(|runbook| Reference::from_obj(&**runbook)).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -44,6 +56,11 @@ impl Reconciler for RunbookReconciler {
         let namespace = runbook.namespace().unwrap_or_default();
         let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
         let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
+        let mut named = Vec::new();
+        for object in steps::rolled_back(&runbook.spec.steps) {
+            let found = workloads::one(&context.caches, &namespace, &object.kind, &object.name)?;
+            named.extend(found.map(|found| (object, found)));
+        }
         let now = Timestamp::now();
         let facts = RunbookFacts {
             runbook: &stamps::with_known_authors(&context.stamps, (*runbook).clone()),
@@ -53,6 +70,7 @@ impl Reconciler for RunbookReconciler {
                 in_namespace(&context.caches.approvals, &namespace),
             ),
             policies: &context.caches.policies.state(),
+            workloads: &named,
             runs: &runs_of(&runbook, context, &namespace).await?,
             names: approval::names(
                 &in_namespace(&context.caches.services, &namespace),

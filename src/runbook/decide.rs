@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::approval::{self, ApprovalFacts};
-use super::{automation_limits, cluster_identity, identity, limits, steps, validate};
-use crate::api::common::stored_time;
+use super::{automation_limits, cluster_identity, healthy, identity, limits, steps, validate};
+use crate::api::common::{ObjectRef, stored_time};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
 use crate::api::{Approval, ChangePolicy, Runbook, RunbookRun};
@@ -38,6 +39,8 @@ pub struct RunbookFacts<'a> {
     pub policies: &'a [Arc<ChangePolicy>],
     /// The runs of its namespace.
     pub runs: &'a [Arc<RunbookRun>],
+    /// The workloads that its `rollback` steps name, as they are now.
+    pub workloads: &'a [(ObjectRef, Value)],
     /// People by name, for texts about missing approvals.
     pub names: Names,
 }
@@ -130,6 +133,7 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
         now,
     );
     let run = |uid: &str| facts.runs.iter().find(|run| run.uid().as_deref() == Some(uid)).map(|run| &**run);
+    healthy::remember(&mut status.healthy_templates, facts.workloads, now);
     limits::note_ends(&mut status.recent_runs, run, now);
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
     status.last_run_time = last.or(status.last_run_time);
@@ -253,6 +257,7 @@ mod tests {
             approvals: &approvals,
             policies: &policies,
             runs: &[],
+            workloads: &[],
             names: Names::default(),
         };
         let at = |now: &str| {

@@ -8,6 +8,7 @@ pub mod cluster_identity;
 pub mod controller;
 pub mod decide;
 pub mod digest;
+pub mod healthy;
 pub mod identity;
 pub mod limits;
 pub mod matching;

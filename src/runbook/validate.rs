@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 pub use crate::problem::Problem;
 
-use crate::api::common::ParameterValue;
+use crate::api::common::{ObjectRef, ParameterValue};
 use crate::api::runbook::{Parameter, Precondition, RunbookSpec, Step};
+use crate::runbook::steps::denied;
 use crate::runbook::steps::kind::{Work, Written};
 use crate::runbook::{preconditions, steps, values};
 
@@ -130,6 +131,17 @@ fn does_one_thing(runbook: &RunbookSpec, step: &Step, path: &str) -> Vec<Problem
     match steps::members(step).as_slice() {
         [kind] => {
             let mut found = kind.problems(&Written { runbook, step, path });
+            if let (Some(target), Work::Mutation(_)) = (kind.target(), kind.work())
+                && let Some((api_version, kind)) = target.kind_of(kind.implied())
+            {
+                let object = ObjectRef {
+                    api_version: api_version.to_owned(),
+                    kind: kind.to_owned(),
+                    ..ObjectRef::default()
+                };
+                let field = format!("{path}.{}.target.kind", steps::member_of(step));
+                found.extend(denied::why(&object).map(|why| problem(field, why)));
+            }
             if let Some(target) = kind.target() {
                 found.extend(target.problems(
                     &format!("{path}.{}.{}", steps::member_of(step), kind.target_field()),
@@ -287,11 +299,9 @@ mod tests {
     #[test]
     fn a_member_that_is_not_acted_on_is_named() {
         let spec = spec(json!({
-            "steps": [{"name": "r", "rollback": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "c"}, "to": "Previous"},
-                       "compensation": {"restorePrevious": {}}}],
-            "onFailure": "Rollback",
+            "steps": [{"name": "r", "drain": {"target": {"name": "worker-1"}}}],
         }));
-        assert_eq!(not_implemented(&spec), ["spec.steps[0].rollback"]);
+        assert_eq!(not_implemented(&spec), ["spec.steps[0].drain"]);
     }
 
     #[test]

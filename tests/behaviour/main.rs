@@ -35,6 +35,7 @@ mod rollout;
 mod runs;
 mod samples;
 mod shop;
+mod steps;
 mod support;
 mod uninstall;
 mod without_mayday;

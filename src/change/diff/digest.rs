@@ -16,7 +16,6 @@ pub type DigestError = serde_json::Error;
 const RUNBOOK_DEFAULTS: &[(&str, &str)] = &[
     ("/start", "\"Manual\""),
     ("/approval", "\"PerRun\""),
-    ("/onFailure", "\"Stop\""),
     ("/suspend", "false"),
     ("/steps/*/check/condition/status", "\"True\""),
     ("/steps/*/http/status", "200"),
@@ -122,10 +121,7 @@ mod tests {
     fn a_written_default_keeps_the_digest_and_another_value_does_not() {
         let digest = runbook(&book(least())).unwrap();
         let mut written = least();
-        json_patch::merge(
-            &mut written,
-            &json!({"start": "Manual", "approval": "PerRun", "onFailure": "Stop", "suspend": false}),
-        );
+        json_patch::merge(&mut written, &json!({"start": "Manual", "approval": "PerRun", "suspend": false}));
         assert_eq!(runbook(&book(written)).unwrap(), digest);
         for edit in [
             json!({"start": "Automatic"}),

@@ -59,6 +59,8 @@ pub struct Subject {
     pub digest: Option<String>,
     /// Whether it asks a question, which is answered by Confirm or Deny.
     pub question: bool,
+    /// Whether only those answer its question who may approve.
+    pub by_approver: bool,
     /// Who does not count, and as what: the requester, an author, the person who started it.
     pub excluded: Vec<(String, &'static str)>,
     /// Every incident that binds, which an Approve must name.
@@ -155,7 +157,7 @@ fn subject(facts: &Facts<'_>) -> Ruling {
 
 fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {
     // The requester, and everybody who could approve, may reject.
-    if facts.approval.spec.decision != Decision::Approve {
+    if matches!(facts.approval.spec.decision, Decision::Reject | Decision::Deny) {
         return Ruling::Allow;
     }
     let policies: Vec<&ChangePolicySpec> = facts.policies.iter().map(|policy| &policy.spec).collect();
@@ -175,11 +177,12 @@ fn eligible(facts: &Facts<'_>, subject: &Subject) -> Ruling {
     if facts.leads.contains(&caller.user) {
         return Ruling::Allow;
     }
-    if !subject.question && caller.in_any(&facts.lead_groups) {
+    let is_asked_on_duty = subject.question && !subject.by_approver;
+    if !is_asked_on_duty && caller.in_any(&facts.lead_groups) {
         return Ruling::Allow;
     }
     let name = address(&facts.approval.spec.subject_ref);
-    if subject.question {
+    if is_asked_on_duty {
         return Ruling::require(facts.on_duty.contains(&caller.user), || {
             let who = if facts.on_duty.is_empty() { "nobody".to_owned() } else { facts.on_duty.join(", ") };
             format!(

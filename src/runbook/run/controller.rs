@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::client::RunClient;
 use super::page::{self, Told};
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{ask, gather, journal, outside, permit, prepare};
+use super::{ask, gather, journal, outside, permit, prepare, view};
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
@@ -26,6 +26,8 @@ use crate::cluster::{Context, Error, SharedContext, failpoints, status};
 use crate::notify::message::Subject;
 use crate::notify::store;
 use crate::oncall::escalation::responders;
+use crate::runbook::approval;
+use crate::runbook::steps::kind::Answerer;
 use crate::runbook::steps::{self, manual};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
@@ -324,11 +326,21 @@ impl<'a> RunPass<'a> {
     async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
         let approvals = gather::approvals(&self.context, &self.run).await?;
         let uid = self.run.uid().unwrap_or_default();
+        let spec = view::snapshot_spec(&self.run).unwrap_or_default();
+        let policies = match steps::answerer(&spec.steps, step) {
+            Some(Answerer::Approver) => Some(gather::policies(&self.context).await?),
+            _ => None,
+        };
+        let started_by = self.run.spec.started_by.as_ref().map(|starter| starter.user.as_str());
         // The guard webhook has checked the author's right when the answer was created. A service account or a node
         // never may answer.
-        let person =
-            |approval: &Approval| approval.spec.by.as_ref().is_some_and(|by| permit::is_person(&by.user));
-        Ok(manual::first_answer(approvals.iter().map(|approval| &**approval), &uid, step, digest, person))
+        let entitled = |approval: &Approval| {
+            approval.spec.by.as_ref().is_some_and(|by| permit::is_person(&by.user))
+                && policies.as_ref().is_none_or(|policies| {
+                    approval::may_answer(approval, policies, &self.namespace, started_by)
+                })
+        };
+        Ok(manual::first_answer(approvals.iter().map(|approval| &**approval), &uid, step, digest, entitled))
     }
 
     /// Stores the journal over the version it was decided from.

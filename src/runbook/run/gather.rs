@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use super::ask::Stored;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::RunbookRunStatus;
-use crate::api::{Approval, Incident, Runbook, RunbookRun};
+use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::freeze::live;
 use crate::change::stamps;
 use crate::cluster::caches::{in_namespace, list_live};
@@ -52,6 +52,14 @@ pub async fn approvals(context: &Context, run: &RunbookRun) -> Result<Vec<Arc<Ap
     Ok(stamps::counting(&context.stamps, all))
 }
 
+/// All policies.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn policies(context: &Context) -> Result<Vec<Arc<ChangePolicy>>, Error> {
+    list_live(Api::all(context.client.clone()), &context.caches.policies).await
+}
+
 /// What is stored now about a run that asks whether it may go on. The other runs are read only before the run begins;
 /// the caller then holds the lock that keeps another run from beginning meanwhile.
 ///
@@ -76,7 +84,7 @@ pub async fn stored(
         runbook(context, run),
         async { Ok(accounts.get_opt(&spec.service_account_name).await?) },
         approvals(context, run),
-        list_live(Api::all(context.client.clone()), &caches.policies),
+        policies(context),
         live::list(&context.client),
         list_live(api(context, run), &caches.incidents),
         others,

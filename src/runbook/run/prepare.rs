@@ -136,6 +136,8 @@ pub fn decide(
     });
     next.incident_ref = incident_ref;
     next.digest = Some(run_digest);
+    let known = runbook.status.as_ref().map(|status| status.healthy_templates.clone());
+    next.healthy_templates = known.unwrap_or_default();
     next.values = values;
     next.subjects = subjects;
     next.steps = journal::steps(&runbook.spec, targets);

@@ -19,10 +19,12 @@ use crate::api::runbook_run::{
 use crate::command::{Command, Verb};
 use crate::outbound;
 use crate::outbound::look::Verdict;
-use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work};
+use crate::runbook::steps::kind::{
+    Answerer, DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work,
+};
 use crate::runbook::steps::manual::Answer;
 use crate::runbook::steps::mutation::{self, Mutation, Proof, Scene};
-use crate::runbook::steps::{self, is_workload};
+use crate::runbook::steps::{self, denied, is_workload};
 use crate::runbook::targets;
 
 /// Interval between two looks at an object that is not watched.
@@ -228,6 +230,7 @@ impl<'a> RunFacts<'a> {
             object,
             related,
             values: &self.status.values,
+            healthy: &self.status.healthy_templates,
             several: targets.len() > 1,
             again: journal::part(self.status, place).open(),
             undoes: self.undone(place).into_iter().nth(journal::part(self.status, place).done()),
@@ -345,8 +348,7 @@ fn fail(facts: &RunFacts<'_>, place: Place, message: &str, again: Again, now: Ti
     {
         return store(facts.entry(now).retries(place.index, at, message));
     }
-    let of_step = facts.step(place).and_then(|step| step.on_failure);
-    match of_step.unwrap_or(facts.spec.on_failure) {
+    match facts.spec.on_failure_of(facts.step(place)) {
         OnFailure::Continue => store(ended()),
         OnFailure::Rollback => {
             let mut entry = ended();
@@ -407,7 +409,7 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
     match work {
         Work::Mutation(mutation) => mutate(facts, place, mutation, now),
         Work::Poll(waiting) => poll(facts, place, step, waiting, now),
-        Work::Question(question) => ask(facts, index, step, question, now),
+        Work::Question(question, answerer) => ask(facts, index, step, (question, answerer), now),
         Work::NotImplemented(name) => {
             let message = format!("this version of Mayday does not act on {name}");
             fail(facts, place, &message, Again::Never, now)
@@ -595,6 +597,9 @@ fn announce(
             target.object.display()
         );
         return fail(facts, place, &message, Again::Never, now);
+    }
+    if let Some(why) = denied::why(&target.object) {
+        return fail(facts, place, &why, Again::Never, now);
     }
     let operation_id = facts.operation_id(place);
     let scene = facts.scene(place, &target.object, &operation_id, (object, &seen.related));
@@ -933,7 +938,13 @@ fn poll(facts: &RunFacts<'_>, place: Place, step: &Step, waiting: &dyn Poll, now
 }
 
 /// Puts a question to a person, and waits for the answer.
-fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Timestamp) -> Move {
+fn ask(
+    facts: &RunFacts<'_>,
+    index: usize,
+    step: &Step,
+    (question, answerer): (&str, Answerer),
+    now: Timestamp,
+) -> Move {
     let place = Place::step(index);
     let stored = &facts.status.steps[index];
     let (StepState::WaitingForPerson, Some(digest), Some(deadline)) =
@@ -941,7 +952,10 @@ fn ask(facts: &RunFacts<'_>, index: usize, step: &Step, question: &str, now: Tim
     else {
         let digest = crate::change::diff::digest::question(question, facts.uid);
         let next = Next {
-            who: crate::text::cut(facts.asked, 253),
+            who: match answerer {
+                Answerer::OnDuty => crate::text::cut(facts.asked, 253),
+                Answerer::Approver => "an approver who did not start the run".to_owned(),
+            },
             what: crate::text::cut(question, 500),
             command: Some(
                 Command::new(Verb::Answer)

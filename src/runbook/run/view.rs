@@ -45,7 +45,15 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
     }
     let escalates = match state(run) {
         RunState::Unknown => true,
-        RunState::Failed => snapshot_spec(run).is_some_and(|spec| spec.on_failure == OnFailure::Escalate),
+        RunState::Failed | RunState::Degraded => {
+            let escalates = |spec: RunbookSpec| spec.on_failure == Some(OnFailure::Escalate);
+            let steps = run.status.iter().flat_map(|status| &status.steps);
+            // What could not be taken back is as the run left it: a person must look.
+            let is_left = steps
+                .filter_map(|step| step.compensation.as_ref())
+                .any(|back| back.state == StepState::Failed);
+            is_left || snapshot_spec(run).is_some_and(escalates)
+        }
         _ => false,
     };
     escalates.then(|| {

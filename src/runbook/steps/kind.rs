@@ -68,10 +68,19 @@ pub enum Work<'a> {
     Mutation(&'a dyn Mutation),
     /// It waits until something is so, and changes nothing.
     Poll(&'a dyn Poll),
-    /// It puts this question to a person.
-    Question(&'a str),
+    /// It puts this question to people.
+    Question(&'a str, Answerer),
     /// This version does not act on the member of that name.
     NotImplemented(&'static str),
+}
+
+/// Who answers a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answerer {
+    /// The person on duty, or the lead.
+    OnDuty,
+    /// Somebody who may approve the run, and did not start it.
+    Approver,
 }
 
 /// A step that waits and changes nothing.

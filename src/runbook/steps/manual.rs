@@ -1,6 +1,6 @@
 //! The step `manual`: a question to a person, answered by an Approval that names its digest.
 
-use super::kind::{StepKind, Work};
+use super::kind::{Answerer, StepKind, Work};
 use crate::api::Approval;
 use crate::api::approval::{Decision, SubjectKind};
 use crate::api::runbook::ManualStep;
@@ -11,7 +11,7 @@ impl StepKind for ManualStep {
     }
 
     fn work(&self) -> Work<'_> {
-        Work::Question(&self.instructions)
+        Work::Question(&self.instructions, Answerer::OnDuty)
     }
 }
 

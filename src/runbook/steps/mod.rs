@@ -3,19 +3,25 @@
 //!
 //! A new kind takes its file here, its line in `MEMBERS`, and its struct in `api/runbook.rs`.
 
+pub mod approval;
 pub mod check;
 pub mod cordon;
 pub mod delete_pod;
+pub mod denied;
 pub mod drain;
+pub mod gitops;
 pub mod http;
 pub mod job;
 pub mod job_spec;
 pub mod kind;
 pub mod manual;
 pub mod mutation;
+pub mod patch;
 pub mod patching;
 pub mod restart;
 pub mod restore;
+pub mod rollback;
+pub mod scale;
 #[cfg(test)]
 pub mod stage;
 pub mod wait;
@@ -27,7 +33,7 @@ use crate::api::runbook::{self, Compensation, STEP_MEMBERS, Step};
 use crate::api::runbook_run::RunbookRunStatus;
 use crate::cluster::rollout::{self, Rollout};
 use crate::cluster::workloads;
-use kind::{NotImplemented, Progress, StepKind, Work};
+use kind::{Answerer, NotImplemented, Progress, StepKind, Work};
 use mutation::Mutation;
 
 /// Finds the kind of a step if its member is set.
@@ -36,9 +42,9 @@ type Member = for<'a> fn(&'a Step) -> Option<&'a dyn StepKind>;
 /// The members of a step that say what it does, in the order of their schema rule.
 const MEMBERS: [Member; 16] = [
     |step| set(&step.restart),
-    |step| not_yet(&step.rollback, &NotImplemented("rollback")),
-    |step| not_yet(&step.scale, &NotImplemented("scale")),
-    |step| not_yet(&step.patch, &NotImplemented("patch")),
+    |step| set(&step.rollback),
+    |step| set(&step.scale),
+    |step| set(&step.patch),
     |step| set(&step.delete_pod),
     |step| set(&step.cordon),
     |step| set(&step.uncordon),
@@ -48,9 +54,9 @@ const MEMBERS: [Member; 16] = [
     |step| set(&step.wait),
     |step| set(&step.check),
     |step| set(&step.manual),
-    |step| not_yet(&step.approval, &NotImplemented("approval")),
-    |step| not_yet(&step.suspend_git_ops, &NotImplemented("suspendGitOps")),
-    |step| not_yet(&step.resume_git_ops, &NotImplemented("resumeGitOps")),
+    |step| set(&step.approval),
+    |step| set(&step.suspend_git_ops),
+    |step| set(&step.resume_git_ops),
 ];
 
 /// Finds what a compensation does if its member is set.
@@ -60,10 +66,10 @@ type CompensationMember = for<'a> fn(&'a Compensation) -> Option<&'a dyn StepKin
 const COMPENSATION_MEMBERS: [CompensationMember; 6] = [
     |compensation| set(&compensation.restore_previous),
     |compensation| set(&compensation.uncordon),
-    |compensation| not_yet(&compensation.resume_git_ops, &NotImplemented("resumeGitOps")),
+    |compensation| set(&compensation.resume_git_ops),
     |compensation| set(&compensation.restart),
-    |compensation| not_yet(&compensation.scale, &NotImplemented("scale")),
-    |compensation| not_yet(&compensation.patch, &NotImplemented("patch")),
+    |compensation| set(&compensation.scale),
+    |compensation| set(&compensation.patch),
 ];
 
 fn set<K: StepKind>(member: &Option<K>) -> Option<&dyn StepKind> {
@@ -148,6 +154,19 @@ pub fn named(steps: &[Step]) -> Vec<ObjectRef> {
 /// Whether steps change anything.
 pub fn change_something(steps: &[Step]) -> bool {
     steps.iter().filter_map(of).any(|kind| matches!(kind.work(), Work::Mutation(_)))
+}
+
+/// The workloads that `rollback` steps name.
+pub fn rolled_back(steps: &[Step]) -> impl Iterator<Item = ObjectRef> {
+    steps.iter().filter_map(|step| step.rollback.as_ref()?.target.named(None))
+}
+
+/// Who answers the question of the step with this name; `None` if it asks none.
+pub fn answerer(steps: &[Step], name: &str) -> Option<Answerer> {
+    match of(steps.iter().find(|step| step.name == name)?)?.work() {
+        Work::Question(_, answerer) => Some(answerer),
+        _ => None,
+    }
 }
 
 /// Whether an object is a workload with a pod template that can be rolled out.

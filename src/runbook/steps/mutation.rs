@@ -11,6 +11,7 @@ use super::kind::Progress;
 use super::patching;
 use crate::api::change_request::Delta;
 use crate::api::common::{ObjectRef, ParameterValue};
+use crate::api::runbook::HealthyTemplate;
 use crate::api::runbook_run::{Act, ActVerb, Output, PodToRemove};
 use crate::runbook::targets::Read;
 
@@ -35,6 +36,8 @@ pub struct Scene<'a> {
     pub related: &'a [Vec<Value>],
     /// Values of the parameters.
     pub values: &'a [ParameterValue],
+    /// Templates of workloads that were seen healthy.
+    pub healthy: &'a [HealthyTemplate],
     /// Whether the step has several targets, so that each batch must take effect before the next begins.
     pub several: bool,
     /// The act that is announced again because it did not happen, or not completely.

@@ -22,6 +22,7 @@ pub fn scene<'a>(target: &'a ObjectRef, object: Option<&'a Value>) -> Scene<'a> 
         object,
         related: &[],
         values: &[],
+        healthy: &[],
         several: false,
         again: None,
         undoes: None,
