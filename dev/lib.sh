@@ -78,7 +78,7 @@ usual_time() { # MINUTES WHAT ; what comes after the builds
     minutes=$((minutes + 3)) of_which="3 for the operator, $of_which"
   fi
   if [ ! -x "$tools/alertmanager" ]; then
-    minutes=$((minutes + 9)) of_which="9 for the control plane, $of_which"
+    minutes=$((minutes + 8)) of_which="8 for the control plane, $of_which"
   fi
 }
 

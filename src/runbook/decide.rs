@@ -220,6 +220,7 @@ mod tests {
                 approvals: &[],
                 policies: &[Arc::new(policy)],
                 runs: &[],
+                workloads: &[],
                 names: Names::default(),
             };
             unlisted(&facts, "shop")

@@ -102,6 +102,15 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     READY.iter().for_each(|what| is_ready(admin, what));
     NOT_YET.iter().for_each(|(what, field)| is_not_implemented(admin, what, field));
 
+    // The examples of the page about Runbooks.
+    let page = include_str!("../../docs/runbooks.md");
+    let examples = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let names: Vec<String> = examples
+        .map(|example| admin.pipes(example, "kubectl apply -o name -f -").passes().trim().to_owned())
+        .collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    names.iter().for_each(|name| is_ready(admin, name));
+
     shop.emil.applies(&sample("60-changes.yaml")).passes();
     is_ready(admin, "chg/checkout-v2");
     is_ready(admin, "chg/checkout-sale");

@@ -209,10 +209,21 @@ impl RunClient {
                 Ok(Sent::Conflict)
             }
             Err(kube::Error::Api(status)) if is_final(&status) => {
+                // A JSON Patch that no longer fits is refused before the version is compared.
+                if act.verb == ActVerb::Update && status.code == 422 && self.has_changed(act).await? {
+                    return Ok(Sent::Conflict);
+                }
                 Ok(Sent::Refused(self.refused(verb, target, &status)))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the object of an act is of another version than the act was planned over.
+    async fn has_changed(&self, act: &Act) -> Result<bool, Error> {
+        let found = self.read(&act.target).await?.unwrap_or_default().unwrap_or_default();
+        let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        Ok(version != Some(&act.resource_version))
     }
 
     /// Why no run changes the target of an act: policies say who may change objects outside every namespace, and they can
