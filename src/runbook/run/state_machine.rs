@@ -998,3 +998,7 @@ mod tests;
 #[cfg(test)]
 #[path = "outside_tests.rs"]
 mod outside_tests;
+
+#[cfg(test)]
+#[path = "rollback_tests.rs"]
+mod rollback_tests;

@@ -95,6 +95,9 @@ impl World {
 
     /// What the API server does with the request of an act.
     fn patch(&mut self, act: &Act) -> Sent {
+        if self.object["metadata"]["resourceVersion"] != act.resource_version.as_str() {
+            return Sent::Conflict;
+        }
         let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
         let mut after = self.object.clone();
         json_patch::patch(&mut after, &patch).unwrap();

@@ -1,0 +1,377 @@
+//! Runs of several steps and several targets that fail and are taken back, under crashes, lost requests and edits.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::runbook::steps::patching;
+
+const NOW: i64 = 1_800_000_000;
+
+/// Two workloads are restarted, one is scaled, and what is waited for never comes.
+fn spec() -> RunbookSpec {
+    let target = |name: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
+    let many = json!({"apiVersion": "apps/v1", "kind": "Deployment", "selector": {"matchLabels": {"tier": "front"}}});
+    let spec = json!({"summary": "s", "serviceAccountName": "sa", "steps": [
+        {"name": "restart", "restart": {"target": many}, "timeout": "5m"},
+        {"name": "scale", "scale": {"target": target("a"), "delta": 2}, "compensation": {"restorePrevious": {}}, "retry": {"maximum": 2, "wait": "1s"}},
+        {"name": "more", "scale": {"target": target("b"), "replicas": 9}, "compensation": {"restorePrevious": {}}},
+        {"name": "well", "check": {"condition": {"target": target("a"), "type": "Never"}}, "timeout": "30s"}]});
+    serde_json::from_value(spec).unwrap()
+}
+
+fn object(name: &str) -> ObjectRef {
+    ObjectRef { api_version: "apps/v1".into(), kind: "Deployment".into(), name: name.into() }
+}
+
+/// The stored run and the stored workloads.
+struct World {
+    spec: RunbookSpec,
+    status: RunbookRunStatus,
+    version: u64,
+    objects: BTreeMap<String, Value>,
+    effects: BTreeMap<String, u32>,
+    cancel: bool,
+    now: i64,
+}
+
+impl World {
+    fn new() -> World {
+        let spec = spec();
+        let one = |name: &str| Resolved { object: object(name), uid: Some(format!("uid-{name}")) };
+        let targets = [vec![one("a"), one("b")], vec![one("a")], vec![one("b")], vec![one("a")]];
+        let status =
+            RunbookRunStatus { steps: journal::steps(&spec, &targets), ..RunbookRunStatus::default() };
+        let stored = |name: &str| {
+            let object = json!({"metadata": {"name": name, "uid": format!("uid-{name}"), "resourceVersion": "1", "generation": 1},
+                "spec": {"replicas": 3, "template": {"metadata": {}}}, "status": {}});
+            (name.to_owned(), object)
+        };
+        World {
+            spec,
+            status,
+            version: 0,
+            objects: [stored("a"), stored("b")].into(),
+            effects: BTreeMap::new(),
+            cancel: false,
+            now: 0,
+        }
+    }
+
+    fn touch(&mut self, name: &str, generation: bool) {
+        let object = self.objects.get_mut(name).unwrap();
+        let version: i64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+        object["metadata"]["resourceVersion"] = (version + 1).to_string().into();
+        if generation {
+            let raised = object["metadata"]["generation"].as_i64().unwrap() + 1;
+            object["metadata"]["generation"] = raised.into();
+        }
+    }
+
+    fn controllers_finish(&mut self) {
+        for name in ["a", "b"] {
+            let object = self.objects.get_mut(name).unwrap();
+            let replicas = object["spec"]["replicas"].clone();
+            object["status"] = json!({"observedGeneration": object["metadata"]["generation"], "replicas": replicas,
+                "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas});
+            self.touch(name, false);
+        }
+    }
+
+    /// What the API server does with the request of an act.
+    fn patch(&mut self, act: &Act) -> Sent {
+        let before = self.objects[&act.target.name].clone();
+        if before["metadata"]["resourceVersion"] != act.resource_version.as_str() {
+            return Sent::Conflict;
+        }
+        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
+        let mut after = before.clone();
+        json_patch::patch(&mut after, &patch).unwrap();
+        if after != before {
+            let is_of_the_spec = after["spec"] != before["spec"];
+            self.objects.insert(act.target.name.clone(), after);
+            *self.effects.entry(act.operation_id.clone()).or_default() += 1;
+            self.touch(&act.target.name, is_of_the_spec);
+        }
+        Sent::Applied(Vec::new())
+    }
+
+    fn replicas(&self, name: &str) -> &Value {
+        &self.objects[name]["spec"]["replicas"]
+    }
+}
+
+/// One operator process at work on the run.
+#[derive(Clone)]
+struct Operator {
+    status: RunbookRunStatus,
+    version: u64,
+    pass: Pass,
+}
+
+/// The fate of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Network {
+    Fine,
+    AnswerLost,
+    RequestLost,
+    Delayed,
+}
+
+impl Operator {
+    fn read(world: &World) -> Operator {
+        Operator { status: world.status.clone(), version: world.version, pass: Pass::default() }
+    }
+
+    fn next(&self, world: &World) -> Move {
+        let facts = RunFacts {
+            namespace: "shop",
+            name: "run",
+            uid: "run-uid",
+            generation: 1,
+            cancel: world.cancel.then_some("cancelled by emil"),
+            dry_run: false,
+            actor: "system:serviceaccount:shop:sa",
+            asked: "emil (on duty)",
+            spec: &world.spec,
+            status: &self.status,
+            pass: &self.pass,
+        };
+        decide(&facts, Timestamp::from_second(NOW + world.now).unwrap())
+    }
+
+    /// Makes one move. False when it has nothing to do for now.
+    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<Act>) -> bool {
+        match self.next(world) {
+            Move::AskPermit => self.pass.permit = Some(Permit::Go),
+            Move::Look(look) => {
+                let found = look.objects.iter().map(|object| world.objects.get(&object.name).cloned());
+                self.pass.seen = Some(Seen {
+                    objects: Ok(found.collect()),
+                    related: vec![Vec::new()],
+                    preconditions: Ok(()),
+                });
+            }
+            Move::AskWhen(_) => self.pass.when = Some(Ok(true)),
+            Move::AskAnswer { .. } => self.pass.answer = Some(None),
+            Move::Store(status) => self.store(world, *status, network),
+            Move::Hold(status, _) => {
+                self.store(world, *status, network);
+                return false;
+            }
+            Move::Act(act) => match network {
+                Network::Fine => self.pass = Pass { sent: world.patch(&act), ..Pass::default() },
+                Network::AnswerLost => {
+                    world.patch(&act);
+                    *self = Operator::read(world);
+                }
+                Network::RequestLost => *self = Operator::read(world),
+                Network::Delayed => {
+                    late.push(*act);
+                    *self = Operator::read(world);
+                }
+            },
+            Move::LookOutside(_) | Move::Done => return false,
+        }
+        true
+    }
+
+    fn store(&mut self, world: &mut World, status: RunbookRunStatus, network: Network) {
+        if self.version == world.version && network != Network::RequestLost {
+            if world.status != status {
+                world.version += 1;
+                world.status = status.clone();
+            }
+            if network == Network::Fine {
+                let sent = if journal::announced(&status).is_some() { Sent::NotYet } else { Sent::Unknown };
+                *self = Operator { status, version: world.version, pass: Pass { sent, ..Pass::default() } };
+                return;
+            }
+        }
+        *self = Operator::read(world);
+    }
+}
+
+fn work(world: &mut World) {
+    let mut operator = Operator::read(world);
+    for _ in 0..200 {
+        if !operator.step(world, Network::Fine, &mut Vec::new()) {
+            return;
+        }
+    }
+    panic!("it never comes to rest: {:?}", world.status);
+}
+
+/// The controllers finish and time passes until the run has ended.
+fn ends(world: &mut World) {
+    for _ in 0..40 {
+        world.controllers_finish();
+        work(world);
+        if world.status.state.is_some_and(RunState::is_settled) {
+            return;
+        }
+        world.now += 31;
+    }
+    panic!("it never ends: {:#?}", world.status);
+}
+
+fn compensations(world: &World) -> Vec<Option<StepState>> {
+    world.status.steps.iter().map(|step| step.compensation.as_ref().map(|back| back.state)).collect()
+}
+
+#[test]
+fn a_failed_run_takes_back_what_it_did_the_last_step_first() {
+    let mut world = World::new();
+    ends(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Failed));
+    let done = Some(StepState::Succeeded);
+    assert_eq!(compensations(&world), [None, done, done, None]);
+    assert_eq!((world.replicas("a"), world.replicas("b")), (&3.into(), &3.into()));
+    let operations: Vec<&str> = world.effects.keys().map(String::as_str).collect();
+    assert_eq!(
+        operations,
+        [
+            "run-uid/more/0",
+            "run-uid/more/back/0",
+            "run-uid/restart/0",
+            "run-uid/restart/1",
+            "run-uid/scale/0",
+            "run-uid/scale/back/0"
+        ]
+    );
+    let time = |index: usize| world.status.steps[index].compensation.as_ref().unwrap().end_time.clone();
+    assert!(time(2).unwrap().0 <= time(1).unwrap().0);
+}
+
+#[test]
+fn a_batch_begins_when_the_one_before_has_taken_effect() {
+    let mut world = World::new();
+    work(&mut world);
+    assert_eq!(world.effects.len(), 1, "the second waits for the rollout of the first");
+    world.controllers_finish();
+    work(&mut world);
+    assert_eq!(world.effects.len(), 2);
+    assert_eq!(world.status.steps[0].state, StepState::Settling);
+    world.controllers_finish();
+    work(&mut world);
+    assert_eq!(world.status.steps[0].state, StepState::Succeeded);
+}
+
+#[test]
+fn what_somebody_else_changed_meanwhile_stays_and_is_told() {
+    let mut world = World::new();
+    while world.status.steps[2].state != StepState::Succeeded {
+        world.controllers_finish();
+        work(&mut world);
+    }
+    world.objects.get_mut("b").unwrap()["spec"]["replicas"] = 12.into();
+    world.touch("b", true);
+    ends(&mut world);
+    assert_eq!(compensations(&world), [None, Some(StepState::Succeeded), Some(StepState::Failed), None]);
+    assert_eq!((world.replicas("a"), world.replicas("b")), (&3.into(), &12.into()));
+    let ended = world.status.conditions.iter().find(|condition| condition.type_ == "Succeeded").unwrap();
+    assert!(
+        ended.message.contains("rolled back: scale; still as the run left it: more ("),
+        "{}",
+        ended.message
+    );
+}
+
+#[test]
+fn a_target_that_was_replaced_since_the_run_was_prepared_is_not_touched() {
+    let mut world = World::new();
+    world.objects.get_mut("a").unwrap()["metadata"]["uid"] = "another".into();
+    ends(&mut world);
+    assert!(world.effects.is_empty());
+    let message = world.status.steps[0].message.as_deref().unwrap();
+    assert!(message.contains("was replaced by another object of that name"), "{message}");
+}
+
+#[test]
+fn a_run_that_goes_on_after_a_failure_is_degraded_and_never_succeeds() {
+    let mut world = World::new();
+    for step in &mut world.spec.steps {
+        step.compensation = None;
+        step.on_failure = Some(OnFailure::Continue);
+    }
+    ends(&mut world);
+    assert_eq!(world.status.state, Some(RunState::Degraded));
+    assert_eq!((world.replicas("a"), world.replicas("b")), (&5.into(), &9.into()));
+}
+
+/// What may happen between two moves.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Move(usize, Network),
+    Crash(usize),
+    Arrive,
+    Churn(bool),
+    Edit(bool),
+    Finish,
+    Pass(i64),
+    Cancel,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let network = prop_oneof![
+        8 => Just(Network::Fine), 1 => Just(Network::AnswerLost), 1 => Just(Network::RequestLost), 1 => Just(Network::Delayed)
+    ];
+    prop_oneof![
+        40 => (0..2_usize, network).prop_map(|(who, network)| Event::Move(who, network)),
+        3 => (0..2_usize).prop_map(Event::Crash),
+        2 => Just(Event::Arrive),
+        1 => any::<bool>().prop_map(Event::Churn),
+        1 => any::<bool>().prop_map(Event::Edit),
+        6 => Just(Event::Finish),
+        2 => (0..20_i64).prop_map(Event::Pass),
+        1 => prop::bool::weighted(0.05).prop_map(|cancel| if cancel { Event::Cancel } else { Event::Finish }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_operation_takes_effect_at_most_once_forwards_and_back(
+        events in prop::collection::vec(event(), 1..250)
+    ) {
+        let mut world = World::new();
+        let mut operators = [Operator::read(&world), Operator::read(&world)];
+        let mut late = Vec::new();
+        let mut edited = false;
+        for event in events {
+            let name = |is_a: bool| if is_a { "a" } else { "b" };
+            let before: Vec<StepState> = world.status.steps.iter().map(|step| step.state).collect();
+            match event {
+                Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
+                Event::Crash(who) => operators[who] = Operator::read(&world),
+                Event::Arrive => if let Some(act) = late.pop() { world.patch(&act); },
+                Event::Churn(is_a) => world.touch(name(is_a), false),
+                Event::Edit(is_a) => {
+                    edited = true;
+                    let replicas = world.replicas(name(is_a)).as_i64().unwrap() + 1;
+                    world.objects.get_mut(name(is_a)).unwrap()["spec"]["replicas"] = replicas.into();
+                    world.touch(name(is_a), true);
+                }
+                Event::Finish => world.controllers_finish(),
+                Event::Pass(seconds) => world.now += seconds,
+                Event::Cancel => world.cancel = true,
+            }
+            prop_assert!(world.effects.values().all(|count| *count <= 1), "{:?}", world.effects);
+            for (index, state) in before.into_iter().enumerate().filter(|(_, state)| journal::is_terminal(*state)) {
+                prop_assert_eq!(world.status.steps[index].state, state, "a terminal state changed");
+            }
+        }
+        for act in late {
+            world.patch(&act);
+        }
+        ends(&mut world);
+        prop_assert!(world.effects.values().all(|count| *count <= 1), "{:?}", world.effects);
+        let all_back = compensations(&world).iter().flatten().all(|state| *state == StepState::Succeeded);
+        if world.status.state == Some(RunState::Failed) && !edited && all_back {
+            prop_assert_eq!((world.replicas("a"), world.replicas("b")), (&3.into(), &3.into()));
+        }
+    }
+}
