@@ -156,10 +156,6 @@ fn accepted(facts: &RunbookFacts<'_>, namespace: &str) -> Result<String, NotRead
     if let Some(problem) = validate::problems(spec).first() {
         return Err(NotReady::Stalled(Reason::Invalid, problem.to_string()));
     }
-    let fields = validate::not_implemented(spec);
-    if !fields.is_empty() {
-        return Err(NotReady::not_implemented(&fields));
-    }
     if let Some(why) = unlisted(facts, namespace) {
         return Err(NotReady::Waiting(Reason::EndpointNotListed, why));
     }

@@ -108,8 +108,7 @@ fn compensation(runbook: &RunbookSpec, step: &Step, path: &str) -> Vec<Problem> 
         return vec![problem(inner, "a compensation does exactly one thing")];
     };
     let mut found = kind.problems(&Written { runbook, step, path: &inner });
-    if !steps::of(step).is_some_and(|kind| matches!(kind.work(), Work::Mutation(_) | Work::NotImplemented(_)))
-    {
+    if !steps::of(step).is_some_and(|kind| matches!(kind.work(), Work::Mutation(_))) {
         found.push(problem(inner.clone(), "the step changes nothing, so there is nothing to roll back"));
     }
     if let Some(target) = kind.target() {
@@ -155,24 +154,6 @@ fn does_one_thing(runbook: &RunbookSpec, step: &Step, path: &str) -> Vec<Problem
             vec![problem(path, format!("a step does exactly one thing: {message}"))]
         }
     }
-}
-
-/// The fields that this version accepts and does not act on. A Runbook with one is never Ready and never runs.
-pub fn not_implemented(spec: &RunbookSpec) -> Vec<String> {
-    let mut fields = Vec::new();
-    for (index, step) in spec.steps.iter().enumerate() {
-        for kind in steps::members(step) {
-            if let Work::NotImplemented(name) = kind.work() {
-                fields.push(format!("spec.steps[{index}].{name}"));
-            }
-        }
-        for kind in step.compensation.iter().flat_map(steps::compensation_members) {
-            if let Work::NotImplemented(name) = kind.work() {
-                fields.push(format!("spec.steps[{index}].compensation.{name}"));
-            }
-        }
-    }
-    fields
 }
 
 /// What is wrong with the values that a run is given.
@@ -259,7 +240,6 @@ mod tests {
             "limits": {"runs": {"max": 3, "per": "1h"}, "cooldown": "1m"}, "onFailure": "Escalate",
         }));
         assert_eq!(problems(&spec), []);
-        assert!(not_implemented(&spec).is_empty());
     }
 
     #[test]
@@ -294,14 +274,6 @@ mod tests {
         let found = problems(&spec(json!({"preconditions": [precondition]})));
         assert_eq!(found[0].path, "spec.preconditions[0].expression");
         assert!(found[0].message.contains("does not compile"));
-    }
-
-    #[test]
-    fn a_member_that_is_not_acted_on_is_named() {
-        let spec = spec(json!({
-            "steps": [{"name": "r", "drain": {"target": {"name": "worker-1"}}}],
-        }));
-        assert_eq!(not_implemented(&spec), ["spec.steps[0].drain"]);
     }
 
     #[test]

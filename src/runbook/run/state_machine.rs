@@ -19,9 +19,7 @@ use crate::api::runbook_run::{
 use crate::command::{Command, Verb};
 use crate::outbound;
 use crate::outbound::look::Verdict;
-use crate::runbook::steps::kind::{
-    Answerer, DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work,
-};
+use crate::runbook::steps::kind::{Answerer, DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work};
 use crate::runbook::steps::manual::Answer;
 use crate::runbook::steps::mutation::{self, Mutation, Proof, Scene};
 use crate::runbook::steps::{self, denied, is_workload};
@@ -410,10 +408,6 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
         Work::Mutation(mutation) => mutate(facts, place, mutation, now),
         Work::Poll(waiting) => poll(facts, place, step, waiting, now),
         Work::Question(question, answerer) => ask(facts, index, step, (question, answerer), now),
-        Work::NotImplemented(name) => {
-            let message = format!("this version of Mayday does not act on {name}");
-            fail(facts, place, &message, Again::Never, now)
-        }
     }
 }
 

@@ -70,8 +70,6 @@ pub enum Work<'a> {
     Poll(&'a dyn Poll),
     /// It puts this question to people.
     Question(&'a str, Answerer),
-    /// This version does not act on the member of that name.
-    NotImplemented(&'static str),
 }
 
 /// Who answers a question.
@@ -213,18 +211,5 @@ impl Written<'_> {
         (!declared.any(|known| known.name == parameter)).then(|| {
             self.problem(field, format!("no parameter is named {parameter:?}: declare it in spec.parameters"))
         })
-    }
-}
-
-/// A member that this version accepts and does not act on, by its name.
-pub struct NotImplemented(pub &'static str);
-
-impl StepKind for NotImplemented {
-    fn summary(&self) -> String {
-        format!("{}, which this version does not act on", self.0)
-    }
-
-    fn work(&self) -> Work<'_> {
-        Work::NotImplemented(self.0)
     }
 }

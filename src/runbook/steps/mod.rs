@@ -33,7 +33,7 @@ use crate::api::runbook::{self, Compensation, STEP_MEMBERS, Step};
 use crate::api::runbook_run::RunbookRunStatus;
 use crate::cluster::rollout::{self, Rollout};
 use crate::cluster::workloads;
-use kind::{Answerer, NotImplemented, Progress, StepKind, Work};
+use kind::{Answerer, Progress, StepKind, Work};
 use mutation::Mutation;
 
 /// Finds the kind of a step if its member is set.
@@ -74,10 +74,6 @@ const COMPENSATION_MEMBERS: [CompensationMember; 6] = [
 
 fn set<K: StepKind>(member: &Option<K>) -> Option<&dyn StepKind> {
     member.as_ref().map(|kind| kind as &dyn StepKind)
-}
-
-fn not_yet<'a, T>(member: &'a Option<T>, kind: &'static NotImplemented) -> Option<&'a dyn StepKind> {
-    member.as_ref().map(|_| kind as &dyn StepKind)
 }
 
 /// The kinds of the members that are set; a valid step has exactly one.
@@ -219,9 +215,6 @@ mod tests {
             let found: Vec<usize> =
                 (0..MEMBERS.len()).filter(|index| MEMBERS[*index](&step).is_some()).collect();
             assert_eq!(found, [index], "{name}");
-            if let Some(Work::NotImplemented(said)) = of(&step).map(StepKind::work) {
-                assert_eq!(said, *name);
-            }
         }
         let empty: Step = serde_json::from_value(json!({"name": "s"})).unwrap();
         assert!(of(&empty).is_none());
