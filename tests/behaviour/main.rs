@@ -18,6 +18,7 @@ mod gap;
 mod healing;
 mod intake;
 mod kinds;
+mod library;
 mod lifecycle;
 mod next_command;
 mod node_steps;

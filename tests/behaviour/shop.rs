@@ -45,13 +45,8 @@ impl<'a> Shop<'a> {
         ];
         let mut samples: Vec<String> = files.map(|name| sample(&format!("{name}.yaml"))).to_vec();
         let url = receiver.url();
-        // emil sees his dentist on another day than that of the test, and the year ends later.
-        let fixed = [
-            ("http://127.0.0.1:18080/pages", url.as_str()),
-            ("\"2026-11-24T", "\"2096-11-24T"),
-            ("\"2026-12-20T", "\"2096-12-20T"),
-            ("\"2027-01-02T", "\"2097-01-02T"),
-        ];
+        // emil sees his dentist on another day than that of the test.
+        let fixed = [("http://127.0.0.1:18080/pages", url.as_str()), ("\"2026-11-24T", "\"2096-11-24T")];
         for (old, new) in [&fixed, edits].concat() {
             let found = samples.iter().any(|sample| sample.contains(old));
             assert!(found, "no sample has {old}");

@@ -294,13 +294,13 @@ impl<'a> RunPass<'a> {
         Ok(())
     }
 
-    /// Withdraws an announced creation that was not sent, since no later pass could prove that.
+    /// Withdraws an announced creation or request that was not sent, since no later pass could prove that.
     async fn hold_back(&mut self) -> Result<(), Error> {
         let Some(place) = journal::announced(&self.status).filter(|_| self.pass.sent == Sent::NotYet) else {
             return Ok(());
         };
         let open = journal::part(&self.status, place).open();
-        if open.is_none_or(|act| act.verb != ActVerb::Create) {
+        if open.is_none_or(|act| !matches!(act.verb, ActVerb::Create | ActVerb::Send)) {
             return Ok(());
         }
         let generation = self.run.metadata.generation.unwrap_or_default();
