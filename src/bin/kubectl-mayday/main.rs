@@ -17,8 +17,8 @@ use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{
-    ack, answer, apply, approve, ask, break_glass, cancel, completion, declare, freeze, lead, note, report,
-    resolve, run, show, unfreeze, update, version, who, withdraw,
+    ack, answer, apply, approve, ask, break_glass, cancel, completion, declare, freeze, lead, logs, note,
+    report, resolve, run, show, unfreeze, update, version, who, withdraw,
 };
 
 fn main() -> ExitCode {
@@ -65,6 +65,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => run::run(&session, args).await,
         Command::Withdraw(args) => withdraw::run(&session, args).await,
         Command::Cancel(args) => cancel::run(&session, args).await,
+        Command::Logs(args) => logs::run(&session, args).await,
         Command::Freeze(args) => freeze::run(&session, args).await,
         Command::Unfreeze(args) => unfreeze::run(&session, args).await,
         Command::Resolve(args) => resolve::run(&session, args).await,

@@ -41,6 +41,8 @@ pub enum Command {
     Answer(crate::commands::answer::AnswerArgs),
     /// Start a runbook
     Run(crate::commands::run::RunArgs),
+    /// Print what a run has done, in order
+    Logs(crate::commands::logs::LogsArgs),
     /// Withdraw a request
     Withdraw(crate::commands::withdraw::WithdrawArgs),
     /// Stop a run before its next act

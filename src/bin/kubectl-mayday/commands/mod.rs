@@ -14,6 +14,7 @@ pub mod decision;
 pub mod declare;
 pub mod freeze;
 pub mod lead;
+pub mod logs;
 pub mod note;
 pub mod report;
 pub mod resolve;

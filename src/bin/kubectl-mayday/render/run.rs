@@ -1,8 +1,9 @@
 //! A run in words: where it stands, what each step did.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::RunbookRun;
 use mayday::api::conditions::ConditionType;
-use mayday::api::runbook_run::{RunbookRunStatus, StepState, StepStatus};
+use mayday::api::runbook_run::{ActVerb, Outcome, RunbookRunStatus, StepState, StepStatus};
 
 use super::incident::answers;
 use super::{Here, next};
@@ -53,6 +54,57 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
     parts.join("\n\n")
 }
 
+/// What the run has done, in the order in which it happened, a line each. Lines are only ever added at the end.
+pub fn log(run: &RunbookRun, here: &Here) -> Vec<String> {
+    let Some(status) = &run.status else { return Vec::new() };
+    let mut lines = Vec::new();
+    let mut tell = |time: Option<&Time>, text: String| lines.extend(time.map(|time| (time.0, text)));
+    tell(status.start_time.as_ref(), format!("run/{} began", name_of(run)));
+    for step in &status.steps {
+        tell(step.start_time.as_ref(), format!("{} began", step.name));
+        let back = step.compensation.as_ref();
+        tell(back.and_then(|back| back.start_time.as_ref()), format!("{} is being rolled back", step.name));
+        for act in step.acts.iter().chain(back.iter().flat_map(|back| &back.acts)) {
+            let what = match act.verb {
+                ActVerb::Update => "change",
+                ActVerb::Create => "create",
+                ActVerb::Evict => "evict from",
+                ActVerb::Delete => "delete",
+                ActVerb::Send => "send to",
+            };
+            let text = format!(
+                "{} announced: {what} {} as {} ({})",
+                step.name,
+                act.target.display(),
+                act.actor,
+                act.operation_id
+            );
+            tell(act.time.as_ref().filter(|_| act.outcome != Some(Outcome::Unneeded)), text);
+        }
+        if let Some(answered) = &step.answered {
+            tell(Some(&answered.time), format!("{} was answered by {}", step.name, answered.user));
+        }
+        let ended = |state: StepState, message: Option<&String>| {
+            let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+            format!("{state:?}{message}")
+        };
+        let end =
+            step.end_time.as_ref().filter(|_| step.state != StepState::Skipped || step.start_time.is_some());
+        tell(end, format!("{} {}", step.name, ended(step.state, step.message.as_ref())));
+        for output in &step.outputs {
+            tell(end, format!("{} {}:\n{}", step.name, output.name, indent(output.value.trim_end(), 4)));
+        }
+        if let Some(back) = back {
+            let text = format!("{} rolled back: {}", step.name, ended(back.state, back.message.as_ref()));
+            tell(back.end_time.as_ref(), text);
+        }
+    }
+    let state = status.state.unwrap_or_default();
+    tell(status.end_time.as_ref(), format!("run/{} ended: {state:?}", name_of(run)));
+    lines.sort_by_key(|(time, _)| *time);
+    lines.into_iter().map(|(time, text)| format!("{} {text}", here.instant(time))).collect()
+}
+
 /// The run in one line.
 pub fn line(run: &RunbookRun) -> String {
     let status = run.status.clone().unwrap_or_default();
@@ -99,6 +151,47 @@ mod tests {
             let command = format!("  kubectl mayday answer -n shop run/scale-checkout-abcde look {word}\n");
             assert!(text.contains(&command), "{text}");
         }
+    }
+
+    #[test]
+    fn a_log_tells_what_happened_in_its_order() {
+        let zone = TimeZone::UTC;
+        let here = Here::in_the_shop(&zone);
+        let act = |second: u32, outcome: &str, id: &str| {
+            serde_json::json!({"operationId": id, "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                "uid": "u", "resourceVersion": "1", "actor": "sa", "time": format!("2026-11-22T02:00:{second:02}Z"), "outcome": outcome})
+        };
+        let at = |second: u32| format!("2026-11-22T02:00:{second:02}Z");
+        let run: RunbookRun = serde_json::from_value(serde_json::json!({
+            "apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r"},
+            "spec": {"runbookRef": {"name": "rb"}},
+            "status": {"state": "Failed", "startTime": at(1), "endTime": at(9), "steps": [
+                {"name": "scale", "state": "Succeeded", "message": "done", "startTime": at(2), "endTime": at(4), "acts": [act(3, "Done", "u/scale/0")],
+                    "compensation": {"state": "Succeeded", "startTime": at(7), "endTime": at(8), "acts": [act(7, "Done", "u/scale/back/0")]}},
+                {"name": "look", "state": "Failed", "message": "emil denied", "startTime": at(5), "endTime": at(6)},
+                {"name": "never", "state": "Skipped", "endTime": at(9)}]}}))
+        .unwrap();
+        let told: Vec<String> = log(&run, &here)
+            .iter()
+            .map(|line| line.split_once("UTC ").map_or(line.as_str(), |(_, rest)| rest).to_owned())
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "run/r began",
+                "scale began",
+                "scale announced: change deployment/checkout as sa (u/scale/0)",
+                "scale Succeeded: done",
+                "look began",
+                "look Failed: emil denied",
+                "scale is being rolled back",
+                "scale announced: change deployment/checkout as sa (u/scale/back/0)",
+                "scale rolled back: Succeeded",
+                "run/r ended: Failed",
+            ],
+            "{:#?}",
+            log(&run, &here)
+        );
     }
 
     #[test]
