@@ -64,7 +64,13 @@ fn a_field_without_meaning_or_with_two_meanings_is_refused() {
     refused(&admin, &namespace, "ChangeRequest", &spec, "set restorePrevious, or leave rollback out");
     let steps = "[{name: one, wait: {duration: 1s}, compensation: {}}]";
     let spec = format!("{{summary: x, serviceAccountName: x, steps: {steps}}}");
-    refused(&admin, &namespace, "Runbook", &spec, "set exactly one of restorePrevious, uncordon, resumeGitOps, restart, scale, patch");
+    refused(
+        &admin,
+        &namespace,
+        "Runbook",
+        &spec,
+        "set exactly one of restorePrevious, uncordon, resumeGitOps, restart, scale, patch",
+    );
     let checks = "[{name: same, alertsCleared: {}}, {name: same, confirmation: {question: x}}]";
     let spec = format!("{{title: x, severity: SEV3, returnToService: {{checks: {checks}}}}}");
     refused(&admin, &namespace, "Incident", &spec, "checks: each has a name of its own");

@@ -15,10 +15,21 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
 ---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: grows}
+provisioner: example.com/none
+allowVolumeExpansion: true
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: orders}
+spec: {storageClassName: grows, capacity: {storage: 10Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /none}}
+---
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: orders, namespace: shop}
-spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Gi}}}
+spec: {storageClassName: grows, volumeName: orders, accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Gi}}}
 ---
 apiVersion: v1
 kind: Service
@@ -51,6 +62,9 @@ fn each_runbook_of_the_library_is_ready_and_tells_what_it_would_do() {
     let cluster = Cluster::start("library");
     let admin = cluster.admin();
     admin.applies(BEFORE).passes();
+    // Only a claim that is bound can grow.
+    let bound = "kubectl wait pvc/orders -n shop --for=jsonpath={.status.phase}=Bound --timeout=60s";
+    admin.types(bound).passes();
     for (group, plural, name) in [
         ("cert-manager.io", "certificates", "Certificate"),
         ("kustomize.toolkit.fluxcd.io", "kustomizations", "Kustomization"),

@@ -106,7 +106,8 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     let page = include_str!("../../docs/runbooks.md");
     let examples = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let names: Vec<String> = examples
-        .map(|example| admin.pipes(example, "kubectl apply -o name -f -").passes().trim().to_owned())
+        .map(|example| admin.pipes(example, "kubectl apply -o name -f -").passes())
+        .map(|name| format!("rb/{}", name.trim().rsplit('/').next().unwrap()))
         .collect();
     assert_eq!(names.len(), 4, "{names:?}");
     names.iter().for_each(|name| is_ready(admin, name));
