@@ -144,7 +144,7 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
     let blocked = condition(&run, "Blocked").unwrap();
     let why = blocked["message"].as_str().unwrap();
     assert!(
-        blocked["status"] == "True" && why.starts_with("rb/restart-checkout is not approved"),
+        blocked["status"] == "True" && why.starts_with("rb/rollback-checkout is not approved"),
         "{blocked}"
     );
 
