@@ -298,6 +298,7 @@ pub fn shapes() -> Vec<Command> {
         on(Verb::Cancel, "run"),
         bare(Verb::Declare).word(TEXT).flag(Flag::Service, "checkout").flag(Flag::Severity, "SEV2"),
         why(Command::new(Verb::Freeze).word("production").flag(Flag::For, "2h")),
+        on(Verb::Logs, "run"),
         on(Verb::Lead, "inc"),
         on(Verb::Lead, "inc").flag(Flag::To, "USER"),
         on(Verb::Note, "inc").word(TEXT),

@@ -14,7 +14,8 @@ use crate::shop::{Shop, checkout_down};
 use crate::support::{Cluster, Output, Person, condition, eventually, words};
 
 /// What people type by themselves: no text prints it, and the plugin's own tests parse it.
-const NEVER_PRINTED: [&str; 4] = ["completion", "freeze --for --why", "version", "who --all-namespaces"];
+const NEVER_PRINTED: [&str; 5] =
+    ["completion", "freeze --for --why", "logs run", "version", "who --all-namespaces"];
 /// Verbs that only read: they ask nothing, so they take no `--yes`.
 const READING: [&str; 3] = ["report", "show", "who"];
 

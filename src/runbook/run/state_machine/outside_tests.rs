@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::outbound::look::Seen as Outside;
+use crate::outbound::look::Verdict;
 use crate::runbook::limits::Obstacle;
 
 fn at(second: i64) -> Timestamp {

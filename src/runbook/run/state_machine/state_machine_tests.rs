@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::conditions::Reason;
+use crate::api::incident_status::Next;
 use crate::api::runbook_run::ActVerb;
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::patching;

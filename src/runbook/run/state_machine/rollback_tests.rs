@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::api::runbook::OnFailure;
 use crate::runbook::steps::patching;
 
 const NOW: i64 = 1_800_000_000;

@@ -1,0 +1,120 @@
+//! What follows from a failure: another attempt, the end of the run, or the way back. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::journal::{self, Place};
+use super::act::mutate;
+use super::{Move, RunFacts, store};
+use crate::api::runbook::OnFailure;
+use crate::api::runbook_run::{Output, RunState, StepState};
+use crate::runbook::steps;
+
+/// Wait before the first further attempt of a step if its Runbook does not say.
+pub(super) const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
+
+/// Longest wait between two attempts of a step.
+pub(super) const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether a failure may be tried again, if the Runbook says so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Again {
+    /// It changed nothing, or its effect is over.
+    Maybe,
+    /// The next attempt would fail as well, or what happened is not known.
+    Never,
+}
+
+pub(super) fn fail(facts: &RunFacts<'_>, place: Place, message: &str, again: Again, now: Timestamp) -> Move {
+    let ended = || facts.entry(now).ends(place, StepState::Failed, message);
+    if place.back {
+        // The other compensations are done all the same: each takes back its own step.
+        return store(ended());
+    }
+    if facts.dry_run {
+        return store(ended().finishes(RunState::DryRunComplete, message));
+    }
+    if again == Again::Maybe
+        && let Some(at) = retry_at(facts, place, now)
+    {
+        return store(facts.entry(now).retries(place.index, at, message));
+    }
+    match facts.spec.on_failure_of(facts.step(place)) {
+        OnFailure::Continue => store(ended()),
+        OnFailure::Rollback => {
+            let mut entry = ended();
+            match entry.rolls_back(facts.spec) {
+                true => store(entry),
+                false => store(entry.finishes(RunState::Failed, message)),
+            }
+        }
+        OnFailure::Stop | OnFailure::Escalate => store(ended().finishes(RunState::Failed, message)),
+    }
+}
+
+/// When a step that failed is tried again; `None` if it is not, or if its time is up before.
+pub(super) fn retry_at(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Option<Timestamp> {
+    let (retry, known) = (facts.step(place)?.retry.as_ref()?, facts.known(place)?);
+    if known.retries >= retry.maximum || facts.cancel.is_some() {
+        return None;
+    }
+    let first = retry.wait.as_ref().map_or(RETRY_AFTER, |wait| wait.get());
+    let factor = 1_i32 << known.retries.clamp(0, 10);
+    let wait = first.checked_mul(factor).map_or(MAX_RETRY_AFTER, |wait| wait.min(MAX_RETRY_AFTER));
+    let at = now.checked_add(wait).ok()?;
+    let deadline = journal::part(facts.status, place).deadline;
+    deadline.is_none_or(|deadline| at < deadline).then_some(at)
+}
+
+/// Takes back what the steps have done, the last one first.
+pub(super) fn roll_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
+    let Some(place) = journal::next_compensation(facts.status) else { return rolled_back(facts, now) };
+    match facts.step(place).and_then(|step| steps::mutation_of(step, true)) {
+        Some(mutation) => mutate(facts, place, mutation, now),
+        None => fail(facts, place, "the Runbook does not say how", Again::Never, now),
+    }
+}
+
+pub(super) fn rolled_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
+    let failed = facts.status.steps.iter().find(|step| step.state == StepState::Failed);
+    let mut message = failed.map_or_else(
+        || "a step failed".to_owned(),
+        |step| format!("{}: {}", step.name, step.message.as_deref().unwrap_or("failed")),
+    );
+    let compensations =
+        || facts.status.steps.iter().filter_map(|step| Some((step, step.compensation.as_ref()?)));
+    let with = |state: StepState| compensations().filter(move |(_, back)| back.state == state);
+    let done: Vec<&str> = with(StepState::Succeeded).map(|(step, _)| step.name.as_str()).collect();
+    if !done.is_empty() {
+        message = format!("{message}; rolled back: {}", done.join(", "));
+    }
+    let left: Vec<String> = compensations()
+        .filter(|(_, back)| back.state != StepState::Succeeded)
+        .map(|(step, back)| format!("{} ({})", step.name, back.message.as_deref().unwrap_or("not done")))
+        .collect();
+    if !left.is_empty() {
+        message = format!("{message}; still as the run left it: {}", left.join("; "));
+    }
+    let is_unknown = with(StepState::Unknown).next().is_some();
+    let state = if is_unknown { RunState::Unknown } else { RunState::Failed };
+    store(facts.entry(now).finishes(state, &message))
+}
+
+/// An act whose effect is a failure. Its results are kept: they say why.
+pub(super) fn store_failure(
+    facts: &RunFacts<'_>,
+    place: Place,
+    outputs: Vec<Output>,
+    message: &str,
+    now: Timestamp,
+) -> Move {
+    let status = facts.entry(now).gives(place, outputs).fails_act(place).done();
+    fail(&RunFacts { status: &status, ..*facts }, place, message, Again::Maybe, now)
+}
+
+pub(super) fn unknown(facts: &RunFacts<'_>, place: Place, message: &str, now: Timestamp) -> Move {
+    let entry = facts.entry(now).ends(place, StepState::Unknown, message);
+    if place.back {
+        return store(entry);
+    }
+    store(entry.finishes(RunState::Unknown, message))
+}
