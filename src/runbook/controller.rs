@@ -40,7 +40,7 @@ impl Reconciler for RunbookReconciler {
             // Which templates were healthy is remembered.
             kind if kind.is_workload() => {
                 let names = |runbook: &Runbook| {
-                    steps::rolled_back(&runbook.spec.steps).any(|object| object.name == change.name)
+                    steps::rollback_targets(&runbook.spec.steps).any(|object| object.name == change.name)
                 };
                 let runbooks = context.caches.runbooks.state();
                 let concerned = runbooks
@@ -57,7 +57,7 @@ impl Reconciler for RunbookReconciler {
         let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
         let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
         let mut named = Vec::new();
-        for object in steps::rolled_back(&runbook.spec.steps) {
+        for object in steps::rollback_targets(&runbook.spec.steps) {
             let found = workloads::one(&context.caches, &namespace, &object.kind, &object.name)?;
             named.extend(found.map(|found| (object, found)));
         }

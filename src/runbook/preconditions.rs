@@ -66,6 +66,19 @@ pub fn compile(expression: &str) -> Result<Precondition, String> {
 /// # Errors
 /// Why it is not true: the expression is false, gives no boolean, or cannot be evaluated.
 pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
+    evaluate(expression, object)?.then_some(()).ok_or_else(|| is_false(expression))
+}
+
+/// That an expression is false, in words.
+pub fn is_false(expression: &str) -> String {
+    format!("`{expression}` is false")
+}
+
+/// The value of an expression over a live object.
+///
+/// # Errors
+/// Why it has none: the expression gives no boolean, or cannot be evaluated.
+pub fn evaluate(expression: &str, object: &Json) -> Result<bool, String> {
     let Precondition { program, max_values } = compile(expression)?;
     let mut budget = max_values;
     let object = to_cel(object, &mut budget).ok_or_else(|| {
@@ -74,8 +87,7 @@ pub fn judge(expression: &str, object: &Json) -> Result<(), String> {
     let mut context = Context::default();
     context.add_variable(OBJECT, object).map_err(|_| "the object cannot be read as CEL".to_owned())?;
     match program.execute(&context) {
-        Ok(Value::Bool(true)) => Ok(()),
-        Ok(Value::Bool(false)) => Err(format!("`{expression}` is false")),
+        Ok(Value::Bool(value)) => Ok(value),
         Ok(_) => Err(format!("`{expression}` gives no boolean")),
         Err(error) => Err(format!("`{expression}` cannot be evaluated: {}", kind(&error))),
     }

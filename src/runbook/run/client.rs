@@ -28,6 +28,17 @@ const LOG_LINES: i64 = 64;
 /// How long the evaluation of a precondition may take; then it counts as false.
 const JUDGE_WITHIN: Duration = Duration::from_secs(2);
 
+/// What an expression says about live objects.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It is true for each.
+    True,
+    /// It is false for one, in words.
+    False(String),
+    /// It cannot be told, and why.
+    Unjudged(String),
+}
+
 /// A client that acts as a Runbook's ServiceAccount.
 pub struct RunClient {
     client: Client,
@@ -131,42 +142,47 @@ impl RunClient {
         })
     }
 
-    /// Judges an expression over the live objects that the reads give; it must be true for each.
+    /// Judges an expression over the live objects that the reads give; it must be true for each. `known` are objects that
+    /// were just read.
     ///
     /// # Errors
-    /// When the API server does not answer; a false expression is part of the result.
-    pub async fn judge(&self, reads: &[Read], expression: &str) -> Result<Result<(), String>, Error> {
+    /// When the API server does not answer; everything else is a verdict.
+    pub async fn judge(
+        &self,
+        reads: &[Read],
+        expression: &str,
+        known: &[(&ObjectRef, Option<&Value>)],
+    ) -> Result<Verdict, Error> {
         let mut any = false;
         for read in reads {
-            let objects = match self.read_all(read).await? {
+            let seen = known
+                .iter()
+                .find(|(known, _)| matches!(read, Read::Object(object) if object.same_object(known)));
+            let found = match seen {
+                Some((_, object)) => Ok(object.iter().map(|object| (*object).clone()).collect()),
+                None => self.read_all(read).await?,
+            };
+            let objects: Vec<Value> = match found {
                 Ok(objects) => objects,
-                Err(why) => return Ok(Err(why)),
+                Err(why) => return Ok(Verdict::Unjudged(why)),
             };
             if let (Read::Object(object), []) = (read, objects.as_slice()) {
-                return Ok(Err(format!("{} does not exist", object.display())));
+                return Ok(Verdict::Unjudged(format!("{} does not exist", object.display())));
             }
             for object in objects {
                 any = true;
                 let name = name_of(read, &object);
-                if let Err(why) = judge(expression.to_owned(), object).await {
-                    return Ok(Err(format!("{name}: {why}")));
+                match evaluate(expression.to_owned(), object).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let why = preconditions::is_false(expression);
+                        return Ok(Verdict::False(format!("{name}: {why}")));
+                    }
+                    Err(why) => return Ok(Verdict::Unjudged(format!("{name}: {why}"))),
                 }
             }
         }
-        Ok(any.then_some(()).ok_or_else(|| "there is no object to judge".to_owned()))
-    }
-
-    /// Whether an expression is true for the live objects that the reads give. An expression that cannot be evaluated is an
-    /// error, not false.
-    ///
-    /// # Errors
-    /// When the API server does not answer.
-    pub async fn holds(&self, reads: &[Read], expression: &str) -> Result<Result<bool, String>, Error> {
-        Ok(match self.judge(reads, expression).await? {
-            Ok(()) => Ok(true),
-            Err(why) if why.ends_with("is false") => Ok(false),
-            Err(why) => Err(why),
-        })
+        Ok(if any { Verdict::True } else { Verdict::Unjudged("there is no object to judge".to_owned()) })
     }
 
     /// Sends an announced act. Its preconditions make the API server refuse it if the object has changed since it
@@ -176,30 +192,31 @@ impl RunClient {
     /// When the outcome is not known: read the target before sending again.
     pub async fn send(&self, act: &Act, dry_run: bool) -> Result<Sent, Error> {
         let target = &act.target;
-        if let Some(why) = self.may_not_change(act).await? {
+        match act.verb {
+            ActVerb::Update | ActVerb::Create => {}
+            ActVerb::Evict | ActVerb::Delete => return self.remove(act, dry_run).await,
+            ActVerb::Send => return Ok(Sent::Refused("a request is not for the API server".to_owned())),
+        }
+        let Some((resource, scope)) = self.resource(target).await? else {
+            return Ok(Sent::Refused(unknown_kind(target)));
+        };
+        if let Some(why) = may_not_change(target, &scope) {
             return Ok(Sent::Refused(why));
         }
+        let api = self.api_of(&resource, &scope);
         let field_manager = Some(FIELD_MANAGER.to_owned());
         let (verb, answer) = match act.verb {
-            ActVerb::Update => {
-                let Some(api) = self.api(target).await? else {
-                    return Ok(Sent::Refused(unknown_kind(target)));
-                };
+            ActVerb::Create => {
+                let object: DynamicObject = serde_json::from_value(act.body.clone().unwrap_or_default())?;
+                let params = PostParams { dry_run, field_manager };
+                ("create", api.create(&params, &object).await.map(drop))
+            }
+            _ => {
                 let operations = Value::Array(patching::request(act));
                 let patch = Patch::<Value>::Json(serde_json::from_value(operations)?);
                 let params = PatchParams { dry_run, field_manager, ..PatchParams::default() };
                 ("patch", api.patch(&target.name, &params, &patch).await.map(drop))
             }
-            ActVerb::Create => {
-                let Some(api) = self.api(target).await? else {
-                    return Ok(Sent::Refused(unknown_kind(target)));
-                };
-                let object: DynamicObject = serde_json::from_value(act.body.clone().unwrap_or_default())?;
-                let params = PostParams { dry_run, field_manager };
-                ("create", api.create(&params, &object).await.map(drop))
-            }
-            ActVerb::Evict | ActVerb::Delete => return self.remove(act, dry_run).await,
-            ActVerb::Send => return Ok(Sent::Refused("a request is not for the API server".to_owned())),
         };
         match answer {
             Ok(()) => Ok(Sent::Applied(Vec::new())),
@@ -224,23 +241,6 @@ impl RunClient {
         let found = self.read(&act.target).await?.unwrap_or_default().unwrap_or_default();
         let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         Ok(version != Some(&act.resource_version))
-    }
-
-    /// Why no run changes the target of an act: policies say who may change objects outside every namespace, and they can
-    /// only judge kinds that are known to be there.
-    async fn may_not_change(&self, act: &Act) -> Result<Option<String>, Error> {
-        let target = &act.target;
-        let is_known = KNOWN.contains(&(target.group(), &target.kind))
-            || targets::is_cluster_scoped(&target.api_version, &target.kind);
-        if is_known || !matches!(act.verb, ActVerb::Update | ActVerb::Create) {
-            return Ok(None);
-        }
-        Ok(match self.resource(target).await? {
-            Some((_, Scope::Cluster)) => {
-                Some(format!("{} is outside every namespace, and no run changes that kind", target.display()))
-            }
-            _ => None,
-        })
     }
 
     /// Removes the pods of an act, each only if it is still the one with that UID.
@@ -333,13 +333,10 @@ impl RunClient {
             kind: list.kind.clone(),
             name: "of that kind".to_owned(),
         };
-        let Some(mut api) = self.api(&kind).await? else { return Ok(Err(unknown_kind(&kind))) };
-        if list.everywhere {
-            api = Api::all_with(
-                self.client.clone(),
-                &self.resource(&kind).await?.unwrap_or_else(|| plain(&kind)).0,
-            );
-        }
+        let Some((resource, scope)) = self.resource(&kind).await? else {
+            return Ok(Err(unknown_kind(&kind)));
+        };
+        let api = self.api_of(&resource, if list.everywhere { &Scope::Cluster } else { &scope });
         let params = ListParams {
             label_selector: Some(list.labels.clone()).filter(|labels| !labels.is_empty()),
             field_selector: Some(list.fields.clone()).filter(|fields| !fields.is_empty()),
@@ -386,10 +383,14 @@ impl RunClient {
 
     /// Where the objects of a kind are; `None` if there is no such kind.
     async fn api(&self, target: &ObjectRef) -> Result<Option<Api<DynamicObject>>, Error> {
-        Ok(self.resource(target).await?.map(|(resource, scope)| match scope {
-            Scope::Namespaced => Api::namespaced_with(self.client.clone(), &self.namespace, &resource),
-            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
-        }))
+        Ok(self.resource(target).await?.map(|(resource, scope)| self.api_of(&resource, &scope)))
+    }
+
+    fn api_of(&self, resource: &ApiResource, scope: &Scope) -> Api<DynamicObject> {
+        match scope {
+            Scope::Namespaced => Api::namespaced_with(self.client.clone(), &self.namespace, resource),
+            Scope::Cluster => Api::all_with(self.client.clone(), resource),
+        }
     }
 
     async fn resource(&self, target: &ObjectRef) -> Result<Option<(ApiResource, Scope)>, Error> {
@@ -450,6 +451,14 @@ fn plain(target: &ObjectRef) -> (ApiResource, Scope) {
     (ApiResource::from_gvk(&kind), scope)
 }
 
+/// Why no run changes the target of an act: policies say who may change objects outside every namespace, and they can
+/// only judge kinds that are known to be there.
+fn may_not_change(target: &ObjectRef, scope: &Scope) -> Option<String> {
+    let is_known = targets::is_cluster_scoped(&target.api_version, &target.kind);
+    (*scope == Scope::Cluster && !is_known)
+        .then(|| format!("{} is outside every namespace, and no run changes that kind", target.display()))
+}
+
 fn name_of(read: &Read, object: &Value) -> String {
     match read {
         Read::Object(target) => target.display(),
@@ -461,20 +470,20 @@ fn name_of(read: &Read, object: &Value) -> String {
     }
 }
 
-/// Evaluates a precondition on a blocking thread, within its time.
-async fn judge(expression: String, mut object: Value) -> Result<(), String> {
+/// Evaluates an expression on a blocking thread, within its time.
+async fn evaluate(expression: String, mut object: Value) -> Result<bool, String> {
     // managedFields is larger than the rest of the object, and no precondition needs it.
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    within(JUDGE_WITHIN, move || preconditions::judge(&expression, &object)).await
+    within(JUDGE_WITHIN, move || preconditions::evaluate(&expression, &object)).await
 }
 
 /// The verdict of a precondition, if it comes in time. A slower evaluation runs on unobserved.
-async fn within(
+async fn within<T: Send + 'static>(
     time: Duration,
-    judge: impl FnOnce() -> Result<(), String> + Send + 'static,
-) -> Result<(), String> {
+    judge: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     match tokio::time::timeout(time, tokio::task::spawn_blocking(judge)).await {
         Ok(Ok(judged)) => judged,
         Ok(Err(_)) => Err("the precondition could not be judged".to_owned()),

@@ -11,10 +11,10 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::client::RunClient;
+use super::client::{RunClient, Verdict};
 use super::page::{self, Told};
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{ask, gather, journal, outside, permit, prepare, view};
+use super::{ask, gather, journal, outside, permit, prepare};
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
@@ -169,7 +169,12 @@ impl<'a> RunPass<'a> {
                     let when = spec.steps.get(index).and_then(|step| step.when.as_ref());
                     let Some(when) = when else { return Err(Error::Conflict(self.run.name_any())) };
                     let reads = when.target.reads(None, &self.status.subjects);
-                    self.pass.when = Some(self.run_client(&spec)?.holds(&reads, &when.expression).await?);
+                    let client = self.run_client(&spec)?;
+                    self.pass.when = Some(match client.judge(&reads, &when.expression, &[]).await? {
+                        Verdict::True => Ok(true),
+                        Verdict::False(_) => Ok(false),
+                        Verdict::Unjudged(why) => Err(why),
+                    });
                 }
                 Move::LookOutside(index) => {
                     let step = spec.steps.get(index);
@@ -178,7 +183,7 @@ impl<'a> RunPass<'a> {
                     self.pass.outside = Some(seen);
                 }
                 Move::AskAnswer { step, digest } => {
-                    self.pass.answer = Some(self.answer(&step, &digest).await?)
+                    self.pass.answer = Some(self.answer(&spec, &step, &digest).await?)
                 }
                 Move::Store(status) => self.store(*status).await?,
                 Move::Hold(status, until) => {
@@ -234,12 +239,15 @@ impl<'a> RunPass<'a> {
             mutation.map_or_else(Vec::new, |mutation| mutation.reads(&target, object))
         };
         let mut seen = client.look(&look.objects, related).await?;
+        let found = seen.objects.iter().flatten().map(Option::as_ref);
+        let known: Vec<_> = look.objects.iter().zip(found).collect();
         let of_runbook = spec.preconditions.iter().filter(|_| look.of_runbook);
         let step = look.of_step.and_then(|index| spec.steps.get(index));
         let of_step = step.into_iter().flat_map(|step| &step.preconditions);
         for given in of_runbook.chain(of_step) {
             let reads = given.target.reads(None, &self.status.subjects);
-            if let Err(why) = client.judge(&reads, &given.expression).await? {
+            let verdict = client.judge(&reads, &given.expression, &known).await?;
+            if let Verdict::False(why) | Verdict::Unjudged(why) = verdict {
                 seen.preconditions = Err(format!("{} ({why})", given.message));
                 break;
             }
@@ -323,10 +331,14 @@ impl<'a> RunPass<'a> {
         )
     }
 
-    async fn answer(&self, step: &str, digest: &str) -> Result<Option<manual::Answer>, Error> {
+    async fn answer(
+        &self,
+        spec: &RunbookSpec,
+        step: &str,
+        digest: &str,
+    ) -> Result<Option<manual::Answer>, Error> {
         let approvals = gather::approvals(&self.context, &self.run).await?;
         let uid = self.run.uid().unwrap_or_default();
-        let spec = view::snapshot_spec(&self.run).unwrap_or_default();
         let policies = match steps::answerer(&spec.steps, step) {
             Some(Answerer::Approver) => Some(gather::policies(&self.context).await?),
             _ => None,

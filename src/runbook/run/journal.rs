@@ -115,8 +115,12 @@ pub fn part(status: &RunbookRunStatus, place: Place) -> Part<'_> {
 
 /// The part that has announced an act whose outcome is open.
 pub fn announced(status: &RunbookRunStatus) -> Option<Place> {
-    let places = (0..status.steps.len()).flat_map(|index| [Place::step(index), Place::compensation(index)]);
-    places.into_iter().find(|place| part(status, *place).state == StepState::IntentRecorded)
+    places(status).find(|place| part(status, *place).state == StepState::IntentRecorded)
+}
+
+/// Every part of a run.
+fn places(status: &RunbookRunStatus) -> impl Iterator<Item = Place> + use<> {
+    (0..status.steps.len()).flat_map(|index| [Place::step(index), Place::compensation(index)])
 }
 
 /// The compensation that comes next: the last one that has not ended.
@@ -227,8 +231,7 @@ impl Entry {
         let now = self.now;
         self.part(place, |part| {
             *part.state = StepState::Settling;
-            part.start_time.get_or_insert_with(|| stored_time(now));
-            part.deadline.get_or_insert(Time(deadline));
+            part.begin(now, deadline);
             *part.message = Some(cut(message, MAX_MESSAGE));
         });
         self.at_work(place)
@@ -240,14 +243,11 @@ impl Entry {
         let now = self.now;
         self.part(place, |part| {
             *part.state = StepState::IntentRecorded;
-            part.start_time.get_or_insert_with(|| stored_time(now));
-            let deadline = part.deadline.get_or_insert(Time(deadline)).0;
+            let deadline = part.begin(now, deadline);
             act.time = Some(stored_time(now));
             act.act_before =
                 Some(Time(now.checked_add(ACT_WITHIN).map_or(deadline, |limit| limit.min(deadline))));
-            if part.acts.last().is_some_and(|last| last.outcome.is_none()) {
-                part.acts.pop();
-            }
+            part.withdraw();
             part.acts.push(act);
             *part.message = Some(cut(message, MAX_MESSAGE));
         });
@@ -258,9 +258,7 @@ impl Entry {
     pub fn withdraws(mut self, place: Place) -> Entry {
         self.part(place, |part| {
             *part.state = StepState::Pending;
-            if part.acts.last().is_some_and(|last| last.outcome.is_none()) {
-                part.acts.pop();
-            }
+            part.withdraw();
             (*part.start_time, *part.deadline) = (None, None);
             *part.message = Some("held back before it was done".to_owned());
         });
@@ -271,9 +269,7 @@ impl Entry {
     pub fn never_sent(mut self, place: Place) -> Entry {
         self.part(place, |part| {
             *part.state = StepState::Pending;
-            if part.acts.last().is_some_and(|last| last.outcome.is_none()) {
-                part.acts.pop();
-            }
+            part.withdraw();
         });
         self.at_work(place)
     }
@@ -281,10 +277,7 @@ impl Entry {
     /// Notes what became of the announced act. The part goes on.
     pub fn settles(mut self, place: Place, outcome: Outcome) -> Entry {
         self.part(place, |part| {
-            if let Some(act) = part.acts.last_mut().filter(|act| act.outcome.is_none()) {
-                act.outcome = Some(outcome);
-                act.body = None;
-            }
+            part.close(outcome);
             *part.state = StepState::Settling;
         });
         self.at_work(place)
@@ -295,8 +288,7 @@ impl Entry {
         let now = self.now;
         self.part(place, |part| {
             *part.state = StepState::Settling;
-            part.start_time.get_or_insert_with(|| stored_time(now));
-            part.deadline.get_or_insert(Time(deadline));
+            part.begin(now, deadline);
             part.acts.push(Act { outcome: Some(Outcome::Unneeded), time: Some(stored_time(now)), ..act });
         });
         self.at_work(place)
@@ -348,7 +340,7 @@ impl Entry {
 
     /// The step is tried again at that instant.
     pub fn retries(mut self, index: usize, at: Timestamp, message: &str) -> Entry {
-        self = self.closes_acts(Place::step(index), Outcome::Failed);
+        self.part(Place::step(index), |part| part.close(Outcome::Failed));
         if let Some(step) = self.status.steps.get_mut(index).filter(|step| !is_terminal(step.state)) {
             step.state = StepState::Pending;
             step.retries += 1;
@@ -356,18 +348,6 @@ impl Entry {
             step.message = Some(cut(message, MAX_MESSAGE));
         }
         self.running()
-    }
-
-    /// Closes the acts of a part that have not taken effect.
-    fn closes_acts(mut self, place: Place, outcome: Outcome) -> Entry {
-        self.part(place, |part| {
-            for act in part.acts.iter_mut() {
-                if act.outcome.is_none() {
-                    (act.outcome, act.body) = (Some(outcome), None);
-                }
-            }
-        });
-        self
     }
 
     /// The steps that had an effect are rolled back, the last one first. False if none is.
@@ -421,8 +401,8 @@ impl Entry {
             StepState::Unknown => Outcome::Unknown,
             _ => Outcome::Failed,
         };
-        self = self.closes_acts(place, outcome);
         self.part(place, |part| {
+            part.close(outcome);
             *part.state = state;
             *part.end_time = Some(stored_time(now));
             *part.message = Some(cut(message, MAX_MESSAGE));
@@ -445,8 +425,7 @@ impl Entry {
         let open = announced(&self.status).is_some();
         let state = if open && state != RunState::DryRunComplete { RunState::Unknown } else { state };
         let now = self.now;
-        let indices = 0..self.status.steps.len();
-        for place in indices.flat_map(|index| [Place::step(index), Place::compensation(index)]) {
+        for place in places(&self.status) {
             self.part(place, |part| {
                 let unproved = *part.state == StepState::IntentRecorded;
                 if *part.state == StepState::Pending {
@@ -454,9 +433,7 @@ impl Entry {
                 }
                 *part.state = if unproved { StepState::Unknown } else { StepState::Skipped };
                 *part.end_time = Some(stored_time(now));
-                for act in part.acts.iter_mut().filter(|act| act.outcome.is_none()) {
-                    (act.outcome, act.body) = (Some(Outcome::Unknown), None);
-                }
+                part.close(Outcome::Unknown);
             });
         }
         self.status.state = Some(state);
@@ -480,9 +457,9 @@ impl Entry {
     }
 
     /// Changes a part, unless it has ended or does not exist.
-    fn part(&mut self, place: Place, change: impl FnOnce(PartMut<'_>)) {
+    fn part(&mut self, place: Place, change: impl FnOnce(&mut PartMut<'_>)) {
         let Some(step) = self.status.steps.get_mut(place.index) else { return };
-        let part = match (place.back, step.compensation.as_mut()) {
+        let mut part = match (place.back, step.compensation.as_mut()) {
             (false, _) => PartMut {
                 state: &mut step.state,
                 message: &mut step.message,
@@ -502,7 +479,7 @@ impl Entry {
             (true, None) => return,
         };
         if !is_terminal(*part.state) {
-            change(part);
+            change(&mut part);
         }
     }
 }
@@ -515,6 +492,26 @@ struct PartMut<'a> {
     deadline: &'a mut Option<Time>,
     end_time: &'a mut Option<Time>,
     acts: &'a mut Vec<Act>,
+}
+
+impl PartMut<'_> {
+    /// Notes when the part began and when it fails, unless that is known already. Returns when it fails.
+    fn begin(&mut self, now: Timestamp, deadline: Timestamp) -> Timestamp {
+        self.start_time.get_or_insert_with(|| stored_time(now));
+        self.deadline.get_or_insert(Time(deadline)).0
+    }
+
+    /// Forgets the announced act whose outcome is open.
+    fn withdraw(&mut self) {
+        self.acts.pop_if(|act| act.outcome.is_none());
+    }
+
+    /// Notes what became of every act whose outcome is open. What was sent is kept no longer.
+    fn close(&mut self, outcome: Outcome) {
+        for act in self.acts.iter_mut().filter(|act| act.outcome.is_none()) {
+            (act.outcome, act.body) = (Some(outcome), None);
+        }
+    }
 }
 
 /// The reason of `Succeeded` for the state in which a run ends.

@@ -153,7 +153,7 @@ pub fn change_something(steps: &[Step]) -> bool {
 }
 
 /// The workloads that `rollback` steps name.
-pub fn rolled_back(steps: &[Step]) -> impl Iterator<Item = ObjectRef> {
+pub fn rollback_targets(steps: &[Step]) -> impl Iterator<Item = ObjectRef> {
     steps.iter().filter_map(|step| step.rollback.as_ref()?.target.named(None))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::mutation::{Change, Plan, Proof, Scene, done};
 use crate::api::change_request::Delta;
-use crate::api::runbook_run::{Act, ActVerb};
+use crate::api::runbook_run::Act;
 use crate::change::diff;
 
 /// Annotation with the id of the operation that a run has done last to an object.
@@ -121,7 +121,6 @@ pub fn request(act: &Act) -> Vec<Value> {
 
 /// Proves from the live object whether an act that changes values happened.
 pub fn probe(act: &Act, scene: &Scene<'_>, refused: bool, participle: &str) -> Proof {
-    debug_assert_eq!(act.verb, ActVerb::Update);
     let name = act.target.display();
     let Some(object) = scene.object.filter(|object| text(object, "/metadata/uid") == Some(&act.uid)) else {
         let lost =
