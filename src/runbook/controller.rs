@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 
-use super::approval;
 use super::decide::{RunbookFacts, decide};
+use super::{approval, healthy};
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Runbook, RunbookRun};
@@ -37,16 +37,22 @@ impl Reconciler for RunbookReconciler {
                 same_namespace(&context.caches.runbooks, change)
             }
             Kind::ChangePolicy => all(&context.caches.runbooks),
-            // Which templates were healthy is remembered.
+            // Which templates were healthy is remembered, each once: a workload changes often.
             kind if kind.is_workload() => {
-                let names = |runbook: &Runbook| {
-                    steps::rollback_targets(&runbook.spec.steps).any(|object| object.name == change.name)
+                let (caches, namespace) = (&context.caches, change.namespace.as_deref().unwrap_or_default());
+                let found = workloads::one(caches, namespace, kind.as_str(), &change.name);
+                let Ok(Some(workload)) = found else { return Vec::new() };
+                let is_news = |runbook: &Runbook| {
+                    let known = runbook.status.as_ref().map_or(&[][..], |status| &status.healthy_templates);
+                    steps::rollback_targets(&runbook.spec.steps)
+                        .filter(|object| object.kind == kind.as_str() && object.name == change.name)
+                        .any(|object| healthy::unknown(known, &object, &workload).is_some())
                 };
-                let runbooks = context.caches.runbooks.state();
-                let concerned = runbooks
+                in_namespace(&caches.runbooks, namespace)
                     .iter()
-                    .filter(|runbook| runbook.namespace() == change.namespace && names(runbook));
-                concerned.map(|runbook| Reference::from_obj(&**runbook)).collect()
+                    .filter(|runbook| is_news(runbook))
+                    .map(|runbook| Reference::from_obj(&**runbook))
+                    .collect()
             }
             _ => Vec::new(),
         }

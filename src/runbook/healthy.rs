@@ -32,22 +32,21 @@ pub fn is_known(known: &[HealthyTemplate], target: &ObjectRef, object: &Value, t
     })
 }
 
+/// The present template of a workload that is rolled out and wholly available, if it is not remembered yet.
+pub fn unknown<'a>(known: &[HealthyTemplate], target: &ObjectRef, object: &'a Value) -> Option<&'a Value> {
+    let is_complete =
+        matches!(rollout::status(&target.kind, object, &target.display()), Rollout::Complete(_));
+    let template = object.pointer("/spec/template").filter(|_| is_complete && serves(target, object))?;
+    (!is_known(known, target, object, template)).then_some(template)
+}
+
 /// Remembers the present templates of workloads that are rolled out and wholly available. Of too many the oldest are
 /// forgotten.
 pub fn remember(known: &mut Vec<HealthyTemplate>, workloads: &[(ObjectRef, Value)], now: Timestamp) {
     for (target, object) in workloads {
-        let is_healthy =
-            matches!(rollout::status(&target.kind, object, &target.display()), Rollout::Complete(_));
-        let Some(template) =
-            object.pointer("/spec/template").filter(|_| is_healthy && serves(target, object))
-        else {
-            continue;
-        };
+        let Some(template) = unknown(known, target, object) else { continue };
         let Some(seen) = of(target, object, template, now) else { continue };
         let same = |known: &HealthyTemplate| known.object.same_object(target) && known.uid == seen.uid;
-        if known.iter().any(|known| same(known) && known.digest == seen.digest) {
-            continue;
-        }
         known.retain(|known| !known.object.same_object(target) || known.uid == seen.uid);
         known.push(seen.clone());
         let surplus = known.iter().filter(|known| same(known)).count().saturating_sub(MOST);
