@@ -362,6 +362,9 @@ fn is_over(act: &Act) -> bool {
 }
 
 #[cfg(test)]
+mod stage;
+
+#[cfg(test)]
 #[path = "state_machine_tests.rs"]
 mod tests;
 

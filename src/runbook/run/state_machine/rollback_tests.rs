@@ -1,15 +1,15 @@
 //! Runs of several steps and several targets that fail and are taken back, under crashes, lost requests and edits.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::stage::{Network, Operator, StoredRun, World, touch, work};
 use super::*;
 use crate::api::runbook::OnFailure;
 use crate::runbook::steps::patching;
-
-const NOW: i64 = 1_800_000_000;
 
 /// Two workloads are restarted, one is scaled, and what is waited for never comes.
 fn spec() -> RunbookSpec {
@@ -28,47 +28,42 @@ fn object(name: &str) -> ObjectRef {
 }
 
 /// The stored run and the stored workloads.
-struct World {
-    spec: RunbookSpec,
-    status: RunbookRunStatus,
-    version: u64,
+struct Shop {
+    run: StoredRun,
     objects: BTreeMap<String, Value>,
     effects: BTreeMap<String, u32>,
-    cancel: bool,
-    now: i64,
 }
 
-impl World {
-    fn new() -> World {
+impl Deref for Shop {
+    type Target = StoredRun;
+
+    fn deref(&self) -> &StoredRun {
+        &self.run
+    }
+}
+
+impl DerefMut for Shop {
+    fn deref_mut(&mut self) -> &mut StoredRun {
+        &mut self.run
+    }
+}
+
+impl Shop {
+    fn new() -> Shop {
         let spec = spec();
         let one = |name: &str| Resolved { object: object(name), uid: Some(format!("uid-{name}")) };
         let targets = [vec![one("a"), one("b")], vec![one("a")], vec![one("b")], vec![one("a")]];
-        let status =
-            RunbookRunStatus { steps: journal::steps(&spec, &targets), ..RunbookRunStatus::default() };
         let stored = |name: &str| {
             let object = json!({"metadata": {"name": name, "uid": format!("uid-{name}"), "resourceVersion": "1", "generation": 1},
                 "spec": {"replicas": 3, "template": {"metadata": {}}}, "status": {}});
             (name.to_owned(), object)
         };
-        World {
-            spec,
-            status,
-            version: 0,
-            objects: [stored("a"), stored("b")].into(),
-            effects: BTreeMap::new(),
-            cancel: false,
-            now: 0,
-        }
+        let objects = [stored("a"), stored("b")].into();
+        Shop { run: StoredRun::new(spec, &targets), objects, effects: BTreeMap::new() }
     }
 
     fn touch(&mut self, name: &str, generation: bool) {
-        let object = self.objects.get_mut(name).unwrap();
-        let version: i64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
-        object["metadata"]["resourceVersion"] = (version + 1).to_string().into();
-        if generation {
-            let raised = object["metadata"]["generation"].as_i64().unwrap() + 1;
-            object["metadata"]["generation"] = raised.into();
-        }
+        touch(self.objects.get_mut(name).unwrap(), generation);
     }
 
     fn controllers_finish(&mut self) {
@@ -81,7 +76,17 @@ impl World {
         }
     }
 
-    /// What the API server does with the request of an act.
+    fn replicas(&self, name: &str) -> &Value {
+        &self.objects[name]["spec"]["replicas"]
+    }
+}
+
+impl World for Shop {
+    fn seen(&self, look: &Look) -> Seen {
+        let found = look.objects.iter().map(|object| self.objects.get(&object.name).cloned());
+        Seen { objects: Ok(found.collect()), related: vec![Vec::new()], preconditions: Ok(()) }
+    }
+
     fn patch(&mut self, act: &Act) -> Sent {
         let before = self.objects[&act.target.name].clone();
         if before["metadata"]["resourceVersion"] != act.resource_version.as_str() {
@@ -98,115 +103,10 @@ impl World {
         }
         Sent::Applied(Vec::new())
     }
-
-    fn replicas(&self, name: &str) -> &Value {
-        &self.objects[name]["spec"]["replicas"]
-    }
-}
-
-/// One operator process at work on the run.
-#[derive(Clone)]
-struct Operator {
-    status: RunbookRunStatus,
-    version: u64,
-    pass: Pass,
-}
-
-/// The fate of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Network {
-    Fine,
-    AnswerLost,
-    RequestLost,
-    Delayed,
-}
-
-impl Operator {
-    fn read(world: &World) -> Operator {
-        Operator { status: world.status.clone(), version: world.version, pass: Pass::default() }
-    }
-
-    fn next(&self, world: &World) -> Move {
-        let facts = RunFacts {
-            namespace: "shop",
-            name: "run",
-            uid: "run-uid",
-            generation: 1,
-            cancel: world.cancel.then_some("cancelled by emil"),
-            dry_run: false,
-            actor: "system:serviceaccount:shop:sa",
-            asked: "emil (on duty)",
-            spec: &world.spec,
-            status: &self.status,
-            pass: &self.pass,
-        };
-        decide(&facts, Timestamp::from_second(NOW + world.now).unwrap())
-    }
-
-    /// Makes one move. False when it has nothing to do for now.
-    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<Act>) -> bool {
-        match self.next(world) {
-            Move::AskPermit => self.pass.permit = Some(Permit::Go),
-            Move::Look(look) => {
-                let found = look.objects.iter().map(|object| world.objects.get(&object.name).cloned());
-                self.pass.seen = Some(Seen {
-                    objects: Ok(found.collect()),
-                    related: vec![Vec::new()],
-                    preconditions: Ok(()),
-                });
-            }
-            Move::AskWhen(_) => self.pass.when = Some(Ok(true)),
-            Move::AskAnswer { .. } => self.pass.answer = Some(None),
-            Move::Store(status) => self.store(world, *status, network),
-            Move::Hold(status, _) => {
-                self.store(world, *status, network);
-                return false;
-            }
-            Move::Act(act) => match network {
-                Network::Fine => self.pass = Pass { sent: world.patch(&act), ..Pass::default() },
-                Network::AnswerLost => {
-                    world.patch(&act);
-                    *self = Operator::read(world);
-                }
-                Network::RequestLost => *self = Operator::read(world),
-                Network::Delayed => {
-                    late.push(*act);
-                    *self = Operator::read(world);
-                }
-            },
-            Move::LookOutside(_) | Move::Done => return false,
-        }
-        true
-    }
-
-    fn store(&mut self, world: &mut World, status: RunbookRunStatus, network: Network) {
-        if self.version == world.version && network != Network::RequestLost {
-            if world.status != status {
-                world.version += 1;
-                world.status = status.clone();
-            }
-            if network == Network::Fine {
-                let sent = if journal::announced(&status).is_some() { Sent::NotYet } else { Sent::Unknown };
-                *self = Operator { status, version: world.version, pass: Pass { sent, ..Pass::default() } };
-                return;
-            }
-        }
-        *self = Operator::read(world);
-    }
-}
-
-fn work(world: &mut World) {
-    let mut operator = Operator::read(world);
-    for _ in 0..200 {
-        if !operator.step(world, Network::Fine, &mut Vec::new()) {
-            return;
-        }
-    }
-    panic!("it never comes to rest: {:?}", world.status);
 }
 
 /// The controllers finish and time passes until the run has ended.
-fn ends(world: &mut World) {
+fn ends(world: &mut Shop) {
     for _ in 0..40 {
         world.controllers_finish();
         work(world);
@@ -218,13 +118,13 @@ fn ends(world: &mut World) {
     panic!("it never ends: {:#?}", world.status);
 }
 
-fn compensations(world: &World) -> Vec<Option<StepState>> {
+fn compensations(world: &Shop) -> Vec<Option<StepState>> {
     world.status.steps.iter().map(|step| step.compensation.as_ref().map(|back| back.state)).collect()
 }
 
 #[test]
 fn a_failed_run_takes_back_what_it_did_the_last_step_first() {
-    let mut world = World::new();
+    let mut world = Shop::new();
     ends(&mut world);
     assert_eq!(world.status.state, Some(RunState::Failed));
     let done = Some(StepState::Succeeded);
@@ -248,7 +148,7 @@ fn a_failed_run_takes_back_what_it_did_the_last_step_first() {
 
 #[test]
 fn a_batch_begins_when_the_one_before_has_taken_effect() {
-    let mut world = World::new();
+    let mut world = Shop::new();
     work(&mut world);
     assert_eq!(world.effects.len(), 1, "the second waits for the rollout of the first");
     world.controllers_finish();
@@ -262,7 +162,7 @@ fn a_batch_begins_when_the_one_before_has_taken_effect() {
 
 #[test]
 fn what_somebody_else_changed_meanwhile_stays_and_is_told() {
-    let mut world = World::new();
+    let mut world = Shop::new();
     while world.status.steps[2].state != StepState::Succeeded {
         world.controllers_finish();
         work(&mut world);
@@ -282,7 +182,7 @@ fn what_somebody_else_changed_meanwhile_stays_and_is_told() {
 
 #[test]
 fn a_target_that_was_replaced_since_the_run_was_prepared_is_not_touched() {
-    let mut world = World::new();
+    let mut world = Shop::new();
     world.objects.get_mut("a").unwrap()["metadata"]["uid"] = "another".into();
     ends(&mut world);
     assert!(world.effects.is_empty());
@@ -292,7 +192,7 @@ fn a_target_that_was_replaced_since_the_run_was_prepared_is_not_touched() {
 
 #[test]
 fn a_run_that_goes_on_after_a_failure_is_degraded_and_never_succeeds() {
-    let mut world = World::new();
+    let mut world = Shop::new();
     for step in &mut world.spec.steps {
         step.compensation = None;
         step.on_failure = Some(OnFailure::Continue);
@@ -338,7 +238,7 @@ proptest! {
     fn each_operation_takes_effect_at_most_once_forwards_and_back(
         events in prop::collection::vec(event(), 1..250)
     ) {
-        let mut world = World::new();
+        let mut world = Shop::new();
         let mut operators = [Operator::read(&world), Operator::read(&world)];
         let mut late = Vec::new();
         let mut edited = false;

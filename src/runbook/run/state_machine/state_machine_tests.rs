@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::stage::{NOW, Network, Operator, StoredRun, World, at, touch, work};
 use super::*;
 use crate::api::conditions::Reason;
 use crate::api::incident_status::Next;
@@ -10,12 +12,7 @@ use crate::api::runbook_run::ActVerb;
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::patching;
 
-const NOW: i64 = 1_800_000_000;
 const OPERATION: &str = "run-uid/restart/0";
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(NOW + second).unwrap()
-}
 
 fn spec(steps: Value) -> RunbookSpec {
     serde_json::from_value(json!({"summary": "s", "serviceAccountName": "sa", "steps": steps})).unwrap()
@@ -33,19 +30,28 @@ fn restart_and_check() -> RunbookSpec {
 }
 
 /// The stored run and the stored Deployment, as the API server holds them.
-struct World {
-    spec: RunbookSpec,
-    status: RunbookRunStatus,
-    version: u64,
+struct Shop {
+    run: StoredRun,
     object: Value,
     restarts: BTreeMap<String, u32>,
-    cancel: bool,
-    dry_run: bool,
-    now: i64,
 }
 
-impl World {
-    fn new(spec: RunbookSpec) -> World {
+impl Deref for Shop {
+    type Target = StoredRun;
+
+    fn deref(&self) -> &StoredRun {
+        &self.run
+    }
+}
+
+impl DerefMut for Shop {
+    fn deref_mut(&mut self) -> &mut StoredRun {
+        &mut self.run
+    }
+}
+
+impl Shop {
+    fn new(spec: RunbookSpec) -> Shop {
         let targets: Vec<Vec<Resolved>> = spec
             .steps
             .iter()
@@ -54,38 +60,17 @@ impl World {
                 kind.target().map_or_else(Vec::new, |target| target.known(kind.implied(), &[]))
             })
             .collect();
-        let status =
-            RunbookRunStatus { steps: journal::steps(&spec, &targets), ..RunbookRunStatus::default() };
         let object = json!({
             "metadata": {"uid": "deployment-uid", "resourceVersion": "1", "generation": 1},
             "spec": {"replicas": 3, "template": {"metadata": {"annotations": {}}}},
             "status": {"observedGeneration": 0},
         });
-        World {
-            spec,
-            status,
-            version: 0,
-            object,
-            restarts: BTreeMap::new(),
-            cancel: false,
-            dry_run: false,
-            now: 0,
-        }
+        Shop { run: StoredRun::new(spec, &targets), object, restarts: BTreeMap::new() }
     }
 
     /// Stores the object again; `generation` if its spec has changed.
     fn touch(&mut self, generation: bool) {
-        let bump = |value: &Value| value.as_i64().unwrap() + 1;
-        let version: i64 = self.object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
-        self.object["metadata"]["resourceVersion"] = (version + 1).to_string().into();
-        if generation {
-            self.object["metadata"]["generation"] = bump(&self.object["metadata"]["generation"]).into();
-        }
-    }
-
-    fn seen(&self) -> Seen {
-        let object = Some(self.object.clone()).filter(|object| !object.is_null());
-        Seen { objects: Ok(vec![object]), related: Vec::new(), preconditions: Ok(()) }
+        touch(&mut self.object, generation);
     }
 
     fn controller_finishes(&mut self) {
@@ -93,8 +78,14 @@ impl World {
             "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3});
         self.touch(false);
     }
+}
 
-    /// What the API server does with the request of an act.
+impl World for Shop {
+    fn seen(&self, _: &Look) -> Seen {
+        let object = Some(self.object.clone()).filter(|object| !object.is_null());
+        Seen { objects: Ok(vec![object]), related: Vec::new(), preconditions: Ok(()) }
+    }
+
     fn patch(&mut self, act: &Act) -> Sent {
         if self.object["metadata"]["resourceVersion"] != act.resource_version.as_str() {
             return Sent::Conflict;
@@ -116,115 +107,13 @@ impl World {
     }
 }
 
-/// One operator process at work on the run: what it has read, and what it has learnt since.
-#[derive(Clone)]
-struct Operator {
-    status: RunbookRunStatus,
-    version: u64,
-    pass: Pass,
-}
-
-/// The fate of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Network {
-    Fine,
-    AnswerLost,
-    RequestLost,
-    Delayed,
-}
-
-impl Operator {
-    fn read(world: &World) -> Operator {
-        Operator { status: world.status.clone(), version: world.version, pass: Pass::default() }
-    }
-
-    fn next(&self, world: &World) -> Move {
-        let facts = RunFacts {
-            namespace: "shop",
-            name: "run",
-            uid: "run-uid",
-            generation: 1,
-            cancel: world.cancel.then_some("cancelled by emil"),
-            dry_run: world.dry_run,
-            actor: "system:serviceaccount:shop:sa",
-            asked: "emil (on duty)",
-            spec: &world.spec,
-            status: &self.status,
-            pass: &self.pass,
-        };
-        decide(&facts, at(world.now))
-    }
-
-    /// Makes one move. `late` collects requests that arrive later. False when it has nothing to do for now.
-    fn step(&mut self, world: &mut World, network: Network, late: &mut Vec<Act>) -> bool {
-        match self.next(world) {
-            Move::AskPermit => self.pass.permit = Some(Permit::Go),
-            Move::Look(_) => self.pass.seen = Some(world.seen()),
-            Move::AskWhen(_) => self.pass.when = Some(Ok(true)),
-            Move::LookOutside(_) => {
-                self.pass.outside = Some(outbound::look::Seen::inconclusive(String::new()))
-            }
-            Move::AskAnswer { .. } => self.pass.answer = Some(None),
-            Move::Store(status) => self.store(world, *status, network),
-            Move::Hold(status, _) => {
-                self.store(world, *status, network);
-                return false;
-            }
-            Move::Act(act) => match network {
-                Network::Fine => {
-                    self.pass = Pass { sent: world.patch(&act), ..Pass::default() };
-                }
-                Network::AnswerLost => {
-                    world.patch(&act);
-                    *self = Operator::read(world);
-                }
-                Network::RequestLost => *self = Operator::read(world),
-                Network::Delayed => {
-                    late.push(*act);
-                    *self = Operator::read(world);
-                }
-            },
-            Move::Done => return false,
-        }
-        true
-    }
-
-    /// Compare-and-swap on the run. After an unknown outcome the run is read again.
-    fn store(&mut self, world: &mut World, status: RunbookRunStatus, network: Network) {
-        if self.version == world.version && network != Network::RequestLost {
-            if world.status != status {
-                world.version += 1;
-                world.status = status.clone();
-            }
-            if network == Network::Fine {
-                let announced = journal::announced(&status).is_some();
-                let sent = if announced { Sent::NotYet } else { Sent::Unknown };
-                *self = Operator { status, version: world.version, pass: Pass { sent, ..Pass::default() } };
-                return;
-            }
-        }
-        *self = Operator::read(world);
-    }
-}
-
-/// Lets one operator work until it has nothing to do.
-fn work(world: &mut World) -> Operator {
-    let mut operator = Operator::read(world);
-    for _ in 0..50 {
-        if !operator.step(world, Network::Fine, &mut Vec::new()) {
-            return operator;
-        }
-    }
-    panic!("it never comes to rest: {:?}", world.status);
-}
-
-fn states(world: &World) -> Vec<StepState> {
+fn states(world: &Shop) -> Vec<StepState> {
     world.status.steps.iter().map(|step| step.state).collect()
 }
 
 #[test]
 fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     work(&mut world);
     assert_eq!(world.restarts, BTreeMap::from([(OPERATION.to_owned(), 1)]));
     assert_eq!(states(&world), [StepState::Succeeded, StepState::Settling]);
@@ -237,7 +126,7 @@ fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
 
 #[test]
 fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -253,7 +142,7 @@ fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
 
 #[test]
 fn a_run_that_is_killed_between_intent_and_act_acts_once() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -264,7 +153,7 @@ fn a_run_that_is_killed_between_intent_and_act_acts_once() {
 
 #[test]
 fn a_run_that_is_killed_after_the_act_does_not_act_again() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while world.restarts.is_empty() {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -277,7 +166,7 @@ fn a_run_that_is_killed_after_the_act_does_not_act_again() {
 
 #[test]
 fn an_outcome_that_cannot_be_proved_is_unknown_and_never_repeated() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while world.restarts.is_empty() {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -292,7 +181,7 @@ fn an_outcome_that_cannot_be_proved_is_unknown_and_never_repeated() {
 
 #[test]
 fn a_change_between_look_and_act_is_looked_at_again() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -306,12 +195,13 @@ fn a_change_between_look_and_act_is_looked_at_again() {
 
 #[test]
 fn a_false_precondition_stops_the_run_before_anything_is_touched() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Look(Look { of_runbook: true, .. })) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
     }
-    operator.pass.seen = Some(Seen { preconditions: Err("a single replica".into()), ..world.seen() });
+    let Move::Look(look) = operator.next(&world) else { panic!("no look") };
+    operator.pass.seen = Some(Seen { preconditions: Err("a single replica".into()), ..world.seen(&look) });
     operator.step(&mut world, Network::Fine, &mut Vec::new());
     assert_eq!(world.status.state, Some(RunState::Failed));
     assert_eq!(states(&world), [StepState::Failed, StepState::Skipped]);
@@ -321,7 +211,7 @@ fn a_false_precondition_stops_the_run_before_anything_is_touched() {
 #[test]
 fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
     let obstacle = Obstacle { reason: Reason::NotAllowed, message: "switched off".into(), until: None };
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -335,7 +225,7 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
 
 #[test]
 fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -353,7 +243,7 @@ fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
 
 #[test]
 fn an_act_without_an_answer_is_announced_again_later_each_time() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut waits = Vec::new();
     for _ in 0..5 {
         // The act gets no answer, and the stored intent wakes the run at once.
@@ -379,7 +269,7 @@ fn a_check_of_an_unwatched_object_looks_again_soon() {
     let check = |target: Value| {
         let condition = json!({"target": target, "type": "Ready", "status": "True"});
         let mut world =
-            World::new(spec(json!([{"name": "c", "check": {"condition": condition}, "timeout": "1m"}])));
+            Shop::new(spec(json!([{"name": "c", "check": {"condition": condition}, "timeout": "1m"}])));
         let mut operator = Operator::read(&world);
         let mut holds = Vec::new();
         for now in [0, 57] {
@@ -403,7 +293,7 @@ fn a_check_of_an_unwatched_object_looks_again_soon() {
 #[test]
 fn a_cancel_counts_in_every_state_and_says_what_was_done() {
     for moves in 0..12 {
-        let mut world = World::new(restart_and_check());
+        let mut world = Shop::new(restart_and_check());
         let mut operator = Operator::read(&world);
         for _ in 0..moves {
             operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -418,7 +308,7 @@ fn a_cancel_counts_in_every_state_and_says_what_was_done() {
 
 #[test]
 fn a_refused_act_fails_the_step_with_the_reason() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     let mut operator = Operator::read(&world);
     while !matches!(operator.next(&world), Move::Act(_)) {
         operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -431,7 +321,7 @@ fn a_refused_act_fails_the_step_with_the_reason() {
 
 #[test]
 fn a_check_that_does_not_pass_in_time_fails_the_run() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     work(&mut world);
     world.now = 299;
     work(&mut world);
@@ -444,7 +334,7 @@ fn a_check_that_does_not_pass_in_time_fails_the_run() {
 
 #[test]
 fn a_wait_ends_at_its_instant_despite_restarts() {
-    let mut world = World::new(spec(json!([{"name": "w", "wait": {"duration": "90s"}}])));
+    let mut world = Shop::new(spec(json!([{"name": "w", "wait": {"duration": "90s"}}])));
     work(&mut world);
     world.now = 89;
     work(&mut world);
@@ -458,7 +348,7 @@ fn a_wait_ends_at_its_instant_despite_restarts() {
 fn a_question_takes_the_answer_of_a_person_or_fails_without_one() {
     let question =
         json!([{"name": "look", "manual": {"instructions": "Does the queue shrink?"}, "timeout": "15m"}]);
-    let mut world = World::new(spec(question));
+    let mut world = Shop::new(spec(question));
     let mut operator = work(&mut world);
     assert_eq!(world.status.state, Some(RunState::WaitingForPerson));
     assert_eq!(
@@ -484,9 +374,9 @@ fn pod(uid: &str) -> Value {
         "ownerReferences": [{"kind": "ReplicaSet", "name": "checkout", "controller": true}]}})
 }
 
-fn world_of_a_pod() -> World {
+fn world_of_a_pod() -> Shop {
     let steps = json!([{"name": "evict", "deletePod": {"target": {"name": "checkout-1"}}, "timeout": "1m"}]);
-    let mut world = World::new(spec(steps));
+    let mut world = Shop::new(spec(steps));
     world.status.steps[0].targets[0].uid = Some("u".into());
     world.object = pod("u");
     world
@@ -545,16 +435,16 @@ fn a_dry_run_tells_what_would_hold_an_eviction_up() {
     assert!(world.status.steps[0].message.as_ref().unwrap().contains("would wait now: the budget"));
 }
 
-fn world_of_a_job() -> World {
+fn world_of_a_job() -> Shop {
     let image = format!("shop/flush@sha256:{}", "0".repeat(64));
     let template = json!({"spec": {"containers": [{"name": "flush", "image": image}]}});
-    let mut world = World::new(spec(json!([{"name": "flush", "job": {"spec": {"template": template}}}])));
+    let mut world = Shop::new(spec(json!([{"name": "flush", "job": {"spec": {"template": template}}}])));
     world.object = Value::Null;
     world
 }
 
 /// Works until the act, which the API server answers with `sent`; then until it has nothing to do for now.
-fn create(world: &mut World, sent: impl Fn(&mut World, &Act) -> Sent) {
+fn create(world: &mut Shop, sent: impl Fn(&mut Shop, &Act) -> Sent) {
     let mut operator = Operator::read(world);
     for _ in 0..20 {
         if let Move::Act(act) = operator.next(world) {
@@ -603,7 +493,7 @@ fn a_job_that_the_api_server_refused_for_now_is_created_later() {
 
 #[test]
 fn a_dry_run_changes_nothing_and_says_what_would_happen() {
-    let mut world = World::new(restart_and_check());
+    let mut world = Shop::new(restart_and_check());
     world.dry_run = true;
     work(&mut world);
     assert_eq!(world.status.state, Some(RunState::DryRunComplete));
@@ -656,7 +546,7 @@ proptest! {
     fn at_most_one_act_per_operation_takes_effect_despite_crashes(
         events in prop::collection::vec(event(), 1..120)
     ) {
-        let mut world = World::new(restart_and_check());
+        let mut world = Shop::new(restart_and_check());
         let mut operators = [Operator::read(&world), Operator::read(&world)];
         let mut late = Vec::new();
         for event in events {
