@@ -1,9 +1,11 @@
 //! A far side of HTTP: it answers each path as it is told, and remembers what it was sent.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+
+use crate::receiver;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -84,18 +86,7 @@ fn answer(mut stream: TcpStream, answers: &Mutex<Answers>, received: &Mutex<Vec<
 }
 
 fn read(stream: &TcpStream) -> std::io::Result<Request> {
-    let mut reader = BufReader::new(stream);
-    let (mut first, mut headers) = (String::new(), BTreeMap::new());
-    reader.read_line(&mut first)?;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim().split_once(':') else { break };
-        headers.insert(name.to_lowercase(), value.trim().to_owned());
-    }
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
+    let (first, headers, body) = receiver::read(stream)?;
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Request { line: first.trim().to_owned(), headers, body })
 }

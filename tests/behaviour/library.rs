@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, run_named_in};
 use crate::support::{Cluster, condition, eventually, root};
 
 /// What the Runbooks are about, made before the shop is protected.
@@ -37,7 +37,7 @@ metadata: {name: orders, namespace: shop}
 spec: {selector: {app: orders, role: primary}, ports: [{port: 5432}]}
 "#;
 
-/// A kind of another project, with whatever fields.
+/// A kind of another project, with any fields.
 fn kind(group: &str, plural: &str, kind: &str) -> String {
     serde_json::json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("{plural}.{group}")},
@@ -109,12 +109,7 @@ fn each_runbook_of_the_library_is_ready_and_tells_what_it_would_do() {
     // What each would do to what there is. The node of drain-node would be named by an alert.
     let told = |words: &str| -> Vec<String> {
         let said = shop.emil.types(&format!("kubectl mayday run -n shop {words} --dry-run --yes")).passes();
-        let run = said.split_whitespace().find_map(|word| word.strip_prefix("run/")).unwrap();
-        let run = run.trim_end_matches(['.', ':']);
-        let done = eventually(&format!("{words} is told"), || {
-            let found = shop.admin.reads(&format!("run/{run} -n shop"));
-            (found["status"]["state"] == "DryRunComplete").then_some(found)
-        });
+        let done = shop.run_comes_to(&run_named_in(&said), "DryRunComplete");
         let steps = done["status"]["steps"].as_array().unwrap().iter();
         steps.map(|step: &Value| step["message"].as_str().unwrap_or_default().to_owned()).collect()
     };

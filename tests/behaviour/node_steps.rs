@@ -49,17 +49,6 @@ fn starts_as(shop: &Shop<'_>, runbook: &str, dry_run: bool) -> String {
     run
 }
 
-#[track_caller]
-fn comes_to(shop: &Shop<'_>, run: &str, state: &str) -> Value {
-    eventually(&format!("run/{run} is {state}"), || {
-        let found = shop.admin.reads(&format!("run/{run} -n shop"));
-        let now = found["status"]["state"].as_str().unwrap_or_default();
-        let has_ended = ["Succeeded", "Failed", "Unknown", "Cancelled", "Degraded"].contains(&now);
-        assert!(!has_ended || now == state, "it is {now}: {:#}", found["status"]["steps"]);
-        (now == state).then_some(found)
-    })
-}
-
 fn step<'a>(run: &'a Value, name: &str) -> &'a Value {
     run["status"]["steps"].as_array().unwrap().iter().find(|step| step["name"] == name).unwrap()
 }
@@ -135,7 +124,7 @@ fn a_job_is_created_once_though_its_operator_dies(shop: &Shop<'_>) {
     operator.has_died_at_its_point(process);
     shop.cluster.mends("after-act");
     operator.start();
-    let ended = comes_to(shop, &run, "Succeeded");
+    let ended = shop.run_comes_to(&run, "Succeeded");
     let uid = ended["metadata"]["uid"].as_str().unwrap();
     let jobs = shop.admin.reads(&format!("jobs -n shop -l mayday.dev/run={uid}"));
     let [job] = jobs["items"].as_array().unwrap().as_slice() else { panic!("{jobs:#}") };
@@ -156,7 +145,7 @@ fn a_job_is_created_once_though_its_operator_dies(shop: &Shop<'_>) {
 fn pods_are_removed_once_each_in_batches(shop: &Shop<'_>) {
     is_served_by(shop, 3);
     let before = pods(shop);
-    let ended = comes_to(shop, &starts(shop, "evict"), "Succeeded");
+    let ended = shop.run_comes_to(&starts(shop, "evict"), "Succeeded");
     let acts = step(&ended, "evict")["acts"].as_array().unwrap().clone();
     let mut removed: Vec<&str> = acts.iter().map(|act| act["pods"][0]["uid"].as_str().unwrap()).collect();
     removed.sort_unstable();
@@ -169,7 +158,7 @@ fn pods_are_removed_once_each_in_batches(shop: &Shop<'_>) {
 }
 
 fn a_drain_that_a_budget_holds_up_is_taken_back(shop: &Shop<'_>) {
-    let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
+    let ended = shop.run_comes_to(&starts(shop, "drain"), "Failed");
     let said = step(&ended, "drain")["message"].as_str().unwrap();
     assert!(said.starts_with("not in time: pod/checkout-") && said.contains("budget checkout"), "{said}");
     assert_eq!(step(&ended, "cordon")["compensation"]["state"], "Succeeded", "{ended:#}");
@@ -180,10 +169,10 @@ fn a_drain_that_a_budget_holds_up_is_taken_back(shop: &Shop<'_>) {
 fn a_cordon_by_somebody_else_stays(shop: &Shop<'_>) {
     shop.admin.types("kubectl cordon kwok-0").passes();
     a_dry_run_asks_the_api_server_and_changes_nothing(shop);
-    let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
+    let ended = shop.run_comes_to(&starts(shop, "drain"), "Failed");
     assert_eq!(step(&ended, "cordon")["acts"][0]["outcome"], "Unneeded");
     assert!(is_cordoned(shop), "the run did not cordon it");
-    let ended = comes_to(shop, &starts(shop, "uncordon"), "Failed");
+    let ended = shop.run_comes_to(&starts(shop, "uncordon"), "Failed");
     let said = step(&ended, "uncordon")["message"].as_str().unwrap();
     assert!(said.ends_with("kubectl uncordon kwok-0"), "{said}");
     assert!(is_cordoned(shop));
@@ -199,12 +188,12 @@ fn a_node_is_drained_when_there_is_room(shop: &Shop<'_>) {
         let node = shop.admin.reads("node/kwok-1");
         (condition(&node, "Ready")?["status"] == "True").then_some(())
     });
-    let ended = comes_to(shop, &starts(shop, "drain"), "Succeeded");
+    let ended = shop.run_comes_to(&starts(shop, "drain"), "Succeeded");
     assert_eq!(step(&ended, "drain")["acts"][0]["outcome"], "Settled", "{ended:#}");
     is_served_by(shop, 3);
     assert!(pods(shop).iter().all(|(_, node)| node == "kwok-1"), "{:?}", pods(shop));
     assert!(is_cordoned(shop));
-    comes_to(shop, &starts(shop, "uncordon"), "Succeeded");
+    shop.run_comes_to(&starts(shop, "uncordon"), "Succeeded");
     assert!(!is_cordoned(shop), "a run has cordoned it, so a run uncordons it");
 }
 
@@ -217,7 +206,7 @@ fn a_dry_run_asks_the_api_server_and_changes_nothing(shop: &Shop<'_>) {
         (pods(shop), || shop.admin.reads("jobs -n shop")["items"].as_array().unwrap().len());
     let jobs_before = jobs();
     for (name, effect) in [("drain", "Mutating"), ("flush", "Undetermined"), ("evict", "Mutating")] {
-        let ended = comes_to(shop, &starts_as(shop, name, true), "DryRunComplete");
+        let ended = shop.run_comes_to(&starts_as(shop, name, true), "DryRunComplete");
         let step = step(&ended, name);
         let said = step["message"].as_str().unwrap();
         assert!(said.starts_with("would ") && said.contains("the API server accepts it"), "{name}: {said}");
@@ -241,7 +230,7 @@ fn a_pod_with_two_budgets_is_named(shop: &Shop<'_>) {
         (shop.admin.reads("deploy/till -n depot")["status"]["availableReplicas"] == 1).then_some(())
     });
     shop.admin.types("kubectl uncordon kwok-1").passes();
-    let ended = comes_to(shop, &starts(shop, "drain"), "Failed");
+    let ended = shop.run_comes_to(&starts(shop, "drain"), "Failed");
     let said = step(&ended, "drain")["message"].as_str().unwrap();
     assert!(said.contains("pod/till-") && said.contains("more than one PodDisruptionBudget"), "{said}");
     assert!(!is_cordoned(shop), "the cordon is taken back");

@@ -81,7 +81,7 @@ impl Receiver {
 
 fn answer(mut stream: TcpStream, inbox: &Mutex<Vec<Received>>, unanswered: &Mutex<BTreeSet<String>>) {
     let status = match read(&stream) {
-        Ok((headers, body)) => match check(&headers, &body) {
+        Ok((_, headers, body)) => match check(&headers, &body) {
             Ok(received) => {
                 let hangs = unanswered.lock().unwrap().contains(received.address());
                 inbox.lock().unwrap().push(received);
@@ -103,13 +103,13 @@ fn answer(mut stream: TcpStream, inbox: &Mutex<Vec<Received>>, unanswered: &Mute
         .write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes());
 }
 
-fn read(stream: &TcpStream) -> std::io::Result<(BTreeMap<String, String>, Vec<u8>)> {
+/// The first line, the headers and the body of an HTTP request.
+pub fn read(stream: &TcpStream) -> std::io::Result<(String, BTreeMap<String, String>, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
-    let mut headers = BTreeMap::new();
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
+    let (mut first, mut headers) = (String::new(), BTreeMap::new());
+    reader.read_line(&mut first)?;
     loop {
-        line.clear();
+        let mut line = String::new();
         reader.read_line(&mut line)?;
         let Some((name, value)) = line.trim().split_once(':') else { break };
         headers.insert(name.to_lowercase(), value.trim().to_owned());
@@ -117,7 +117,7 @@ fn read(stream: &TcpStream) -> std::io::Result<(BTreeMap<String, String>, Vec<u8
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok((headers, body))
+    Ok((first, headers, body))
 }
 
 /// A Standard Webhooks signature over id, timestamp and body.

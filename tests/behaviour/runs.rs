@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shop::{RUNBOOKS, Shop};
+use crate::shop::{RUNBOOKS, Shop, run_named_in};
 use crate::support::{Cluster, condition, eventually};
 
 /// A Runbook that people start, which asks a question and then restarts checkout.
@@ -25,15 +25,7 @@ fn runbook(name: &str, change: &Value) -> String {
 fn starts(shop: &Shop<'_>, runbook: &str) -> String {
     let said = shop.emil.types(&format!("kubectl mayday run -n shop {runbook} --yes"));
     let told = if said.succeeded() { said.passes() } else { said.is_refused() };
-    let name = told.split_whitespace().find_map(|word| word.strip_prefix("run/")).unwrap();
-    name.trim_end_matches('.').to_owned()
-}
-
-#[track_caller]
-fn comes_to(shop: &Shop<'_>, run: &str, state: &str) -> Value {
-    eventually(&format!("run/{run} is {state}"), || {
-        Some(shop.admin.reads(&format!("run/{run} -n shop"))).filter(|run| run["status"]["state"] == state)
-    })
+    run_named_in(&told)
 }
 
 #[track_caller]
@@ -103,7 +95,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     }
 
     // After the approval a dry run tells what would stop the run.
-    let dry = comes_to(&shop, "dry", "DryRunComplete");
+    let dry = shop.run_comes_to("dry", "DryRunComplete");
     let said = dry["status"]["steps"][0]["message"].as_str().unwrap();
     assert!(said.contains("fewer than six replicas"), "{said}");
 
@@ -119,7 +111,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     assert_eq!(shop.admin.reads("deploy/checkout -n shop")["metadata"]["generation"], before);
 
     // A precondition that does not hold stops the run before anything is touched.
-    let conditional = comes_to(&shop, &starts(&shop, "conditional"), "Failed");
+    let conditional = shop.run_comes_to(&starts(&shop, "conditional"), "Failed");
     let message = conditional["status"]["steps"][0]["message"].as_str().unwrap();
     assert!(message.contains("fewer than six replicas"), "{message}");
     // It belongs to no incident that would page anybody.
@@ -134,7 +126,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
 
     // Each run waits for one person other than its starter, and says for whom.
     let run = starts(&shop, "careful");
-    let waiting = comes_to(&shop, &run, "WaitingForApproval");
+    let waiting = shop.run_comes_to(&run, "WaitingForApproval");
     assert_eq!(waiting["status"]["next"]["who"], "one of amir, bea");
     let asked = format!("Runbook careful waits for an approval (run/{run}): ");
     eventually("both are asked", || {
@@ -147,11 +139,11 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let approve = format!("kubectl mayday approve -n shop run/{run} --yes");
     shop.emil.types(&approve).is_refused();
     shop.amir.types(&approve).passes();
-    comes_to(&shop, &run, "WaitingForPerson");
+    shop.run_comes_to(&run, "WaitingForPerson");
 
     // A person cancels it, once and for good, and it never acts.
     shop.emil.types(&format!("kubectl mayday cancel -n shop run/{run} --yes")).passes();
-    comes_to(&shop, &run, "Cancelled");
+    shop.run_comes_to(&run, "Cancelled");
     let back = r#"--type merge -p '{"spec":{"cancel":false}}'"#;
     shop.emil.types(&format!("kubectl patch -n shop run/{run} {back}")).is_refused();
     let acts = || shop.writes().into_iter().filter(|(_, user)| user == RUNBOOKS).count();
@@ -159,15 +151,15 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
 
     // The next run acts once it is approved and answered.
     let run = starts(&shop, "careful");
-    comes_to(&shop, &run, "WaitingForApproval");
+    shop.run_comes_to(&run, "WaitingForApproval");
     shop.bea.types(&format!("kubectl mayday approve -n shop run/{run} --yes")).passes();
-    let asks = comes_to(&shop, &run, "WaitingForPerson");
+    let asks = shop.run_comes_to(&run, "WaitingForPerson");
     assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
     // A run ends with the content that it began with, although the Runbook is gone by now.
     shop.admin.types("kubectl delete -n shop rb/careful").passes();
     let answer = asks["status"]["next"]["command"].as_str().unwrap();
     shop.emil.types(&format!("{answer} --yes")).passes();
-    comes_to(&shop, &run, "Succeeded");
+    shop.run_comes_to(&run, "Succeeded");
     shop.was_restarted_exactly_once();
     eventually("the approvals of the Runbook are gone too", || {
         let approvals = shop.admin.reads("approvals -n shop");
@@ -179,9 +171,9 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
 
     // A limit still counts runs that were deleted.
     let run = starts(&shop, "limited");
-    comes_to(&shop, &run, "Succeeded");
+    shop.run_comes_to(&run, "Succeeded");
     shop.admin.types(&format!("kubectl delete -n shop run/{run} --timeout=60s")).passes();
-    let held = comes_to(&shop, &starts(&shop, "limited"), "Cancelled");
+    let held = shop.run_comes_to(&starts(&shop, "limited"), "Cancelled");
     let why = condition(&held, "Succeeded").unwrap()["message"].as_str().unwrap();
     assert!(why.starts_with("it ran 1 times within 1h; its limit is 1"), "{why}");
 
@@ -195,15 +187,15 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let aside = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
         "metadata": {"name": "aside", "namespace": "shop"}, "spec": {"runbookRef": {"name": "standing"}}});
     shop.emil.pipes(&aside.to_string(), "kubectl create -f -").passes();
-    assert_eq!(comes_to(&shop, "aside", "WaitingForApproval")["status"]["next"]["who"], "lena (lead)");
+    assert_eq!(shop.run_comes_to("aside", "WaitingForApproval")["status"]["next"]["who"], "lena (lead)");
     shop.lena.types("kubectl mayday approve -n shop run/aside --yes").passes();
     // The person on duty answers its question, because the run names no incident with a lead.
-    let asks = comes_to(&shop, "aside", "WaitingForPerson");
+    let asks = shop.run_comes_to("aside", "WaitingForPerson");
     assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
     let answer = format!("{} --yes", asks["status"]["next"]["command"].as_str().unwrap());
     shop.lena.types(&answer).is_refused();
     shop.emil.types(&answer).passes();
-    comes_to(&shop, "aside", "Succeeded");
+    shop.run_comes_to("aside", "Succeeded");
 
     // Mayday tells the lead of a failed run of the incident, though all other messages stopped when she
     // answered.
@@ -211,9 +203,9 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
         "metadata": {"name": "failing", "namespace": "shop"},
         "spec": {"runbookRef": {"name": "conditional"}, "incidentRef": {"name": incident}}});
     shop.emil.pipes(&failing.to_string(), "kubectl create -f -").passes();
-    comes_to(&shop, "failing", "WaitingForApproval");
+    shop.run_comes_to("failing", "WaitingForApproval");
     shop.lena.types("kubectl mayday approve -n shop run/failing --yes").passes();
-    comes_to(&shop, "failing", "Failed");
+    shop.run_comes_to("failing", "Failed");
     let leads = format!("(run/failing). lena leads: kubectl mayday show -n shop inc/{incident}");
     eventually("who leads is paged", || {
         shop.pages().iter().any(|(who, text)| who == "lena" && text.ends_with(&leads)).then_some(())

@@ -87,6 +87,18 @@ impl<'a> Shop<'a> {
         (condition(&object, kind)?["status"] == "True").then_some(())
     }
 
+    /// The run with this name, once it is in this state. A run that has ended otherwise never will be.
+    #[track_caller]
+    pub fn run_comes_to(&self, run: &str, state: &str) -> Value {
+        eventually(&format!("run/{run} is {state}"), || {
+            let found = self.admin.reads(&format!("run/{run} -n shop"));
+            let now = &found["status"]["state"];
+            let has_ended = found["status"]["endTime"].is_string();
+            assert!(!has_ended || now == state, "it is {now}: {:#}", found["status"]);
+            (now == state).then_some(found)
+        })
+    }
+
     /// Every pod of checkout stops answering, as its node sees it.
     pub fn gets_stuck(&self) {
         let dir = self.cluster.file("");
@@ -163,6 +175,12 @@ impl<'a> Shop<'a> {
     pub fn was_restarted_exactly_once(&self) {
         assert_eq!(self.changes(), [format!("{RUNBOOKS}: patch deployments/checkout")]);
     }
+}
+
+/// Name of the run that the plugin tells of.
+pub fn run_named_in(told: &str) -> String {
+    let name = told.split_whitespace().find_map(|word| word.strip_prefix("run/")).unwrap();
+    name.trim_end_matches(['.', ':']).to_owned()
 }
 
 /// `CheckoutDown`, begun now, with changes to it.

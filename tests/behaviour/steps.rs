@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shop::Shop;
+use crate::shop::{Shop, run_named_in};
 use crate::support::{Cluster, Person, condition, eventually};
 
 /// What the Runbooks of this story act on, made before the shop is protected.
@@ -62,18 +62,7 @@ fn till() -> Value {
 #[track_caller]
 fn starts(shop: &Shop<'_>, words: &str) -> String {
     let told = shop.emil.types(&format!("kubectl mayday run -n shop {words} --yes")).passes();
-    let name = told.split_whitespace().find_map(|word| word.strip_prefix("run/")).unwrap();
-    name.trim_end_matches(['.', ':']).to_owned()
-}
-
-#[track_caller]
-fn comes_to(shop: &Shop<'_>, run: &str, state: &str) -> Value {
-    eventually(&format!("run/{run} is {state}"), || {
-        let found = shop.admin.reads(&format!("run/{run} -n shop"));
-        let is_other = found["status"]["endTime"].is_string() && found["status"]["state"] != state;
-        assert!(!is_other, "{}", serde_json::to_string_pretty(&found["status"]).unwrap());
-        Some(found).filter(|run| run["status"]["state"] == state)
-    })
+    run_named_in(&told)
 }
 
 fn rolls_out(admin: &Person, name: &str) {
@@ -127,7 +116,7 @@ fn steps_change_what_was_approved_and_take_it_back_when_one_fails() {
     let changes = |after: usize| -> Vec<String> { shop.changes().split_off(after) };
 
     // A dry run tells each step and changes nothing.
-    let dry = comes_to(&shop, &starts(&shop, "repair --dry-run"), "DryRunComplete");
+    let dry = shop.run_comes_to(&starts(&shop, "repair --dry-run"), "DryRunComplete");
     let steps = dry["status"]["steps"].as_array().unwrap();
     let effects: Vec<&str> = steps.iter().map(|step| step["effect"].as_str().unwrap()).collect();
     assert_eq!(effects, ["Mutating", "Mutating", "ReadOnly"]);
@@ -139,7 +128,7 @@ fn steps_change_what_was_approved_and_take_it_back_when_one_fails() {
     assert_eq!(changes(0), Vec::<String>::new());
 
     // A later step fails, and what the earlier ones did is taken back, the last one first.
-    let failed = comes_to(&shop, &starts(&shop, "repair"), "Failed");
+    let failed = shop.run_comes_to(&starts(&shop, "repair"), "Failed");
     let message = condition(&failed, "Succeeded").unwrap()["message"].as_str().unwrap().to_owned();
     assert!(message.starts_with("is-well: not in time: "), "{message}");
     assert!(message.ends_with("; rolled back: more, faster"), "{message}");
@@ -153,7 +142,7 @@ fn steps_change_what_was_approved_and_take_it_back_when_one_fails() {
 
     // A rollback returns to the template before, once.
     let before = shop.changes().len();
-    comes_to(&shop, &starts(&shop, "back"), "Succeeded");
+    shop.run_comes_to(&starts(&shop, "back"), "Succeeded");
     let image =
         &shop.admin.reads("deploy/till -n shop")["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, "till:v1");
@@ -161,7 +150,7 @@ fn steps_change_what_was_approved_and_take_it_back_when_one_fails() {
 
     // What a selector stands for is known before the run begins, and each object is changed once.
     let before = shop.changes().len();
-    let all = comes_to(&shop, &starts(&shop, "front"), "Succeeded");
+    let all = shop.run_comes_to(&starts(&shop, "front"), "Succeeded");
     let targets = all["status"]["steps"][0]["targets"].as_array().unwrap();
     let names: Vec<&str> = targets.iter().map(|target| target["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["kiosk", "till"]);
@@ -170,21 +159,21 @@ fn steps_change_what_was_approved_and_take_it_back_when_one_fails() {
 
     // A parameter sets the number; the person who is asked denies, and the capacity is taken back.
     let run = starts(&shop, "scale-checkout --param replicas=5");
-    comes_to(&shop, &run, "WaitingForApproval");
+    shop.run_comes_to(&run, "WaitingForApproval");
     shop.amir.types(&format!("kubectl mayday approve -n shop run/{run} --yes")).passes();
-    comes_to(&shop, &run, "WaitingForPerson");
+    shop.run_comes_to(&run, "WaitingForPerson");
     assert_eq!(shop.admin.reads("deploy/checkout -n shop")["spec"]["replicas"], 5);
     shop.emil.types(&format!("kubectl mayday answer -n shop run/{run} look deny --yes")).passes();
-    comes_to(&shop, &run, "Failed");
+    shop.run_comes_to(&run, "Failed");
     assert_eq!(shop.admin.reads("deploy/checkout -n shop")["spec"]["replicas"], 3);
 
     // An approval step is answered by an approver who did not start the run.
     let run = starts(&shop, "asks");
-    comes_to(&shop, &run, "WaitingForPerson");
+    shop.run_comes_to(&run, "WaitingForPerson");
     let answer = format!("kubectl mayday answer -n shop run/{run} sure confirm --yes");
     shop.emil.types(&answer).is_refused();
     shop.amir.types(&answer).passes();
-    comes_to(&shop, &run, "Succeeded");
+    shop.run_comes_to(&run, "Succeeded");
 
     // Mayday remembers which template of checkout was healthy, for `to: LastHealthy`.
     let known = eventually("the healthy template of checkout is known", || {

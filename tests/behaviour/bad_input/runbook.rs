@@ -126,7 +126,7 @@ fn told_with(what: &str, words: &str) -> String {
 
 #[test]
 fn a_run_of_what_was_made_a_moment_ago_is_started() {
-    // Without a policy nobody could approve it, and the run would be refused.
+    // Without a policy it could not be approved, and the run would be refused.
     let shop = Shop::open();
     let (admin, namespace) = (shop.admin(), &shop.namespace);
     let incident = stored("Incident", "now", json!({"title": "nobody can pay", "severity": "SEV3"}));

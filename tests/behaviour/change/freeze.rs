@@ -20,7 +20,7 @@ fn changes_need_a_lead_and_a_peer_while_a_freeze_is_on() {
     shop.asks_for_v2("release-v2");
     shop.is_approved("release-v2");
 
-    // From then on they are not, whatever they approved before.
+    // From then on they are not, also if they approved before.
     let freeze =
         format!("kubectl mayday freeze {} --for 1h --changes --why 'the sale is on' --yes", shop.policy);
     lena.types(&format!("{freeze} --name {name}")).passes();
@@ -40,7 +40,7 @@ fn changes_need_a_lead_and_a_peer_while_a_freeze_is_on() {
     let approve = format!("Approve: kubectl mayday approve -n {} chg/release-v2", shop.namespace);
     assert!(said.contains(&format!("A freeze is on: {on}")) && said.contains(&approve), "{said}");
     assert!(said.contains("one of group shop-leads (lead) must approve"), "{said}");
-    // What nobody asked for is refused with who must agree, and with the command that asks.
+    // A change without a request is refused with who must agree, and with the command that asks.
     let scale = shop.types(&emil, "kubectl scale -n NS deploy/checkout --replicas 4").is_refused();
     let who = "(the sale is on): one of group shop-leads (lead) and one of groups shop-approvers, shop-leads must approve. Ask: ";
     assert!(scale.contains(who), "{scale}");
