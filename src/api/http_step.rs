@@ -52,7 +52,7 @@ pub struct HttpStep {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub values: Vec<BodyValue>,
-    /// What is done if no answer comes, so that nobody knows whether the request had an effect.
+    /// What is done if no answer comes, so that the effect of the request is unknown.
     pub idempotency: Idempotency,
     /// Maximum time for one request, from 1s to 1m. Default 10s.
     pub attempt_timeout: Option<Duration>,
@@ -94,7 +94,7 @@ impl HttpMethod {
     }
 }
 
-/// What is done if no answer comes, so that nobody knows whether the request had an effect.
+/// What is done if no answer comes, so that the effect of the request is unknown.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Idempotency {
     /// The same request is sent again. The receiver knows the header `Idempotency-Key`, which stays the same.

@@ -28,6 +28,7 @@ pub mod one_of;
 pub mod review;
 pub mod runbook;
 pub mod runbook_run;
+pub mod runbook_step;
 
 pub use alert_source::AlertSource;
 pub use approval::Approval;

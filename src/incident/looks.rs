@@ -21,7 +21,7 @@ use crate::outbound::{HttpUrl, endpoints};
 
 /// Maximum number of looks at the same time.
 const CONCURRENCY: usize = 16;
-/// How long what nobody asks for any more is kept.
+/// How long a result is kept that is no longer asked for.
 const KEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// What was seen, and what is being looked at.

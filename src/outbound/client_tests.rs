@@ -84,7 +84,7 @@ async fn the_certificate_and_the_host_are_those_of_the_name_and_not_of_the_addre
     };
     let answer = call("localhost", Some(&authority)).await.unwrap();
     assert_eq!(answer.body.unwrap(), format!("localhost:{port}").as_bytes());
-    // The same server under another name, and an authority that nobody trusts.
+    // The same server under another name, and an authority that is not trusted.
     for refused in [call("127.0.0.1", Some(&authority)).await, call("localhost", None).await] {
         let error = refused.unwrap_err();
         assert!(matches!(error, CallError::NotSent(_)), "{error}");

@@ -1,5 +1,5 @@
 //! Foreign values in URLs and in PromQL. A value is placed as a whole: as a path segment, as the value of a query
-//! parameter, or as the value of a label matcher. It never becomes more than that, whatever is in it. Pure.
+//! parameter, or as the value of a label matcher. It never becomes more than that. Pure.
 
 use std::fmt::Write;
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a label of an alert may hold, since whoever can send an alert writes it.
+/// What a label of an alert may hold. Anybody who can send an alert writes it.
 const HOSTILE: &[&str] = &[
     r#""} or vector(1) #"#,
     "$(id)",

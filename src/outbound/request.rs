@@ -68,7 +68,7 @@ pub fn build(
     })
 }
 
-/// What is wrong with a step, whatever the values of its parameters are.
+/// What is wrong with a step for any values of its parameters.
 ///
 /// # Errors
 /// The field, and why.

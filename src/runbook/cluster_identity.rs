@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::api::ChangePolicy;
-use crate::api::runbook::{RunbookSpec, Step};
+use crate::api::runbook::RunbookSpec;
+use crate::api::runbook_step::Step;
 use crate::runbook::automation_limits::covers;
 use crate::runbook::steps::kind::{StepKind, Work};
 use crate::runbook::{steps, targets};

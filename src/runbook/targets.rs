@@ -2,8 +2,8 @@
 //! a run is prepared; from then on the run acts on exactly those objects (docs/rules.md#run-targets). Pure.
 
 use crate::api::common::ObjectRef;
-use crate::api::runbook::Target;
 use crate::api::runbook_run::Resolved;
+use crate::api::runbook_step::Target;
 use crate::cluster::workloads;
 use crate::problem::Problem;
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 pub use crate::problem::Problem;
 
 use crate::api::common::{ObjectRef, ParameterValue};
-use crate::api::runbook::{Parameter, Precondition, RunbookSpec, Step};
+use crate::api::runbook::{Parameter, Precondition, RunbookSpec};
+use crate::api::runbook_step::Step;
 use crate::runbook::steps::denied;
 use crate::runbook::steps::kind::{Work, Written};
 use crate::runbook::{preconditions, steps, values};

@@ -103,8 +103,8 @@ impl Grounds<'_> {
         let plan = request.status.as_ref().map_or(&[][..], |status| &status.plan);
         let mut policies: Vec<&ChangePolicy> = Vec::new();
         let mut bindings: Vec<Binding> = Vec::new();
-        // A freeze stops changes of what its policy protects, never those of Mayday's own objects: else nobody could
-        // lift it.
+        // A freeze stops changes of what its policy protects, never those of Mayday's own objects: otherwise it could not
+        // be lifted.
         let mut freezable: Vec<&ChangePolicy> = Vec::new();
         for planned in plan {
             let governing =

@@ -302,7 +302,7 @@ pub fn person<'a>(user: &'a str, policies: &[&'a ChangePolicySpec]) -> &'a str {
     }
 }
 
-/// Whether a user is one of those who never count, under whatever name.
+/// Whether a user is one of those who never count, under any of their names.
 pub(super) fn is_excluded(user: &str, subject: &Subject<'_>, policies: &[&ChangePolicySpec]) -> bool {
     subject.excluded.iter().any(|excluded| person(excluded, policies) == person(user, policies))
 }

@@ -32,6 +32,21 @@ pub struct InForce {
     pub until: Option<Timestamp>,
 }
 
+#[cfg(test)]
+impl InForce {
+    /// `frz/sale` stops changes under `cpol/production`.
+    pub fn sale(until: Option<Timestamp>) -> InForce {
+        InForce {
+            name: "sale".into(),
+            uid: "fu".into(),
+            policy: "production".into(),
+            stops: Stops::Changes,
+            reason: "sale".into(),
+            until,
+        }
+    }
+}
+
 impl InForce {
     /// What is on, why and until when, without a full stop: `frz/year-end stops changes under cpol/production until
     /// 2027-01-02 00:00:00 UTC (year-end closing)`.

@@ -264,7 +264,6 @@ fn stale(planned: &PlannedChange, is_restart: bool, live: &Live) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::freeze::Stops;
     use crate::change::approval::quorum::Outcome;
     use crate::change::freeze::in_force::InForce;
     use serde_json::json;
@@ -330,14 +329,7 @@ mod tests {
     #[test]
     fn a_request_under_a_freeze_says_so_and_wakes_at_its_end() {
         let until: Timestamp = "2026-11-22T12:30:00Z".parse().unwrap();
-        let freeze = InForce {
-            name: "sale".into(),
-            uid: "fu".into(),
-            policy: "production".into(),
-            stops: Stops::Changes,
-            reason: "sale".into(),
-            until: Some(until),
-        };
+        let freeze = InForce::sale(Some(until));
         let frozen = Evaluation { freezes: vec![freeze], next_edge: Some(until), ..waiting() };
         let decided = decide(&request(json!({})), &frozen, &[], now());
         assert_eq!(decided.wake, Some(until));

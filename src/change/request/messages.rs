@@ -258,7 +258,6 @@ fn short(incidents: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::api::common::{NameRef, Severity, UidRef};
-    use crate::api::freeze::Stops;
     use crate::change::approval::binding::Binding;
     use crate::change::freeze::in_force::InForce;
     use crate::notify::message::Subject;
@@ -359,14 +358,7 @@ mod tests {
     fn all_leads_are_asked_too_while_a_freeze_is_on() {
         let leads = [person("lena"), person("max")];
         let people = People { leads: leads.iter().collect(), ..People::default() };
-        let freeze = InForce {
-            name: "sale".into(),
-            uid: "fu".into(),
-            policy: "production".into(),
-            stops: Stops::Changes,
-            reason: "sale".into(),
-            until: None,
-        };
+        let freeze = InForce::sale(None);
         let frozen = Evaluation { freezes: vec![freeze], ..Evaluation::default() };
         let status = ChangeRequestStatus { state: Some(RequestState::Waiting), ..Default::default() };
         let messages = decide(&request(), &status, &frozen, &people, now());

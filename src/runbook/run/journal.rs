@@ -6,10 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::incident_status::Next;
-use crate::api::runbook::{RunbookSpec, Step};
+use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{
     Act, CompensationStatus, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
 };
+use crate::api::runbook_step::Step;
 use crate::cluster::conditions::{clear, set};
 use crate::runbook::steps;
 use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, StepKind};

@@ -2,7 +2,7 @@
 //! step is. Time that runs out approves nothing.
 
 use super::kind::{Answerer, StepKind, Work, Written};
-use crate::api::runbook::ApprovalStep;
+use crate::api::runbook_step::ApprovalStep;
 use crate::problem::Problem;
 
 impl StepKind for ApprovalStep {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::kind::{Found, Poll, Progress, StepKind, Work, Written};
 use super::rolled_out;
-use crate::api::runbook::{CheckStep, ConditionStep, STEP_CHECK_MEMBERS, Target};
+use crate::api::runbook_step::{CheckStep, ConditionStep, STEP_CHECK_MEMBERS, Target};
 use crate::outbound::look::Look;
 use crate::outbound::{HttpUrl, encode};
 use crate::problem::Problem;
@@ -130,8 +130,9 @@ fn condition(check: &ConditionStep, name: &str, object: &Value) -> Result<String
 mod tests {
     use super::*;
     use crate::api::common::ObjectRef;
-    use crate::api::runbook::{RolloutStep, RunbookSpec};
+    use crate::api::runbook::RunbookSpec;
     use crate::api::runbook_run::Resolved;
+    use crate::api::runbook_step::RolloutStep;
     use serde_json::json;
 
     fn target(kind: &str) -> Target {

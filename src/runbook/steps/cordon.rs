@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::kind::{StepKind, Work};
 use super::mutation::{Mutation, Plan, Scene};
 use super::patching::{self, text};
-use crate::api::runbook::{CordonStep, Target, UncordonStep};
+use crate::api::runbook_step::{CordonStep, Target, UncordonStep};
 use crate::runbook::targets::{self, Implied};
 
 /// Annotation of a node with the UID of the run that has cordoned it.
@@ -128,10 +128,10 @@ fn is_ours(node: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::api::common::ObjectRef;
-    use crate::api::runbook::RestorePrevious;
     use crate::api::runbook_run::Act;
+    use crate::api::runbook_step::RestorePrevious;
     use crate::runbook::steps::mutation::Proof;
-    use crate::runbook::steps::stage::{act_of, scene};
+    use crate::runbook::steps::stage::{act_of, applied, scene};
 
     fn target() -> ObjectRef {
         ObjectRef { api_version: "v1".into(), kind: "Node".into(), name: "w1".into() }
@@ -152,13 +152,6 @@ mod tests {
         json!({"metadata": {"managedFields": [
             {"manager": "kubelet", "fieldsV1": {"f:spec": {"f:podCIDR": {}}}},
             {"manager": manager, "fieldsV1": {"f:spec": {"f:unschedulable": {}}}}]}})
-    }
-
-    fn applied(object: &Value, act: &Act) -> Value {
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
-        let mut object = object.clone();
-        json_patch::patch(&mut object, &patch).unwrap();
-        object
     }
 
     fn cordon(object: &Value) -> Plan {

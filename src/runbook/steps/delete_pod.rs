@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::kind::{Progress, StepKind, Work};
 use super::mutation::{Change, Mutation, Plan, Proof, Scene};
 use super::patching::text;
-use crate::api::runbook::{DeletePodStep, RemoveBy, Target};
 use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
+use crate::api::runbook_step::{DeletePodStep, RemoveBy, Target};
 use crate::runbook::targets::{self, Implied};
 
 /// Interval between two looks at a pod that is terminating; pods are not watched.

@@ -1,4 +1,4 @@
-//! What no run changes, whatever rights its ServiceAccount has: who may do what, what the API server admits, secrets, and
+//! What no run changes, even if its ServiceAccount has the right: who may do what, what the API server admits, secrets, and
 //! Mayday itself. A Runbook that could change these could give itself every right.
 
 use crate::api::GROUP;

@@ -10,8 +10,8 @@ use super::kind::{Progress, StepKind, Work};
 use super::mutation::{Change, Mutation, Plan, Proof, Scene};
 use super::patching::text;
 use crate::api::common::ObjectRef;
-use crate::api::runbook::{DrainStep, Target};
 use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
+use crate::api::runbook_step::{DrainStep, Target};
 use crate::runbook::targets::{self, Implied, ListRead, Read};
 
 /// Most pods of one act, as in the schema.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::kind::{StepKind, Work, Written};
 use super::mutation::{Mutation, Plan, Scene};
 use super::patching;
-use crate::api::runbook::{GitOpsStep, ResumeGitOpsStep, Target};
+use crate::api::runbook_step::{GitOpsStep, ResumeGitOpsStep, Target};
 use crate::problem::Problem;
 
 /// Annotation of an Application with the automated sync that a run has taken away, as JSON.
@@ -130,7 +130,7 @@ impl Mutation for ResumeGitOpsStep {
 mod tests {
     use super::*;
     use crate::api::common::ObjectRef;
-    use crate::runbook::steps::stage::{act_of, scene};
+    use crate::runbook::steps::stage::{act_of, applied, scene};
     use serde_json::json;
 
     fn target(group: &str, kind: &str) -> ObjectRef {
@@ -139,11 +139,7 @@ mod tests {
 
     /// The object after a plan.
     fn after(target: &ObjectRef, object: &Value, plan: Plan) -> Value {
-        let act = act_of(target, plan);
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(&act))).unwrap();
-        let mut object = object.clone();
-        json_patch::patch(&mut object, &patch).unwrap();
-        object
+        applied(object, &act_of(target, plan))
     }
 
     fn suspend(target: &ObjectRef, object: &Value) -> Plan {

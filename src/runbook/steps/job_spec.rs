@@ -1,11 +1,11 @@
-//! The Job that a `job` step creates: what its template may say, and what is set whatever it says. Pure.
+//! The Job that a `job` step creates: what its template may say, and what is always set. Pure.
 //!
 //! A Job runs what its template says, as the Runbook's account. So the template may hold what a list allows and nothing
 //! else, since lists of what is forbidden always lack something.
 
 use serde_json::{Value, json};
 
-use crate::api::runbook::EnvParameter;
+use crate::api::runbook_step::EnvParameter;
 use crate::runbook::steps::mutation::Scene;
 use crate::runbook::steps::patching::OPERATION;
 

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::mutation::Mutation;
 use crate::api::common::ObjectRef;
-use crate::api::runbook::{RunbookSpec, Step, Target};
+use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{Effect, Resolved};
+use crate::api::runbook_step::{Step, Target};
 use crate::outbound::look::Look;
 use crate::problem::Problem;
 use crate::runbook::targets::Implied;

@@ -3,7 +3,7 @@
 use super::kind::{Answerer, StepKind, Work};
 use crate::api::Approval;
 use crate::api::approval::{Decision, SubjectKind};
-use crate::api::runbook::ManualStep;
+use crate::api::runbook_step::ManualStep;
 
 impl StepKind for ManualStep {
     fn summary(&self) -> String {

@@ -1,7 +1,7 @@
 //! The kinds of steps, one file each. Pure: a kind plans over a live object and proves from it what happened; the
 //! run reads and sends.
 //!
-//! A new kind takes its file here, its line in `MEMBERS`, and its struct in `api/runbook.rs`.
+//! A new kind takes its file here, its line in `MEMBERS`, and its struct in `api/runbook_step.rs`.
 
 pub mod approval;
 pub mod check;
@@ -29,8 +29,8 @@ pub mod wait;
 use serde_json::Value;
 
 use crate::api::common::ObjectRef;
-use crate::api::runbook::{self, Compensation, STEP_MEMBERS, Step};
 use crate::api::runbook_run::RunbookRunStatus;
+use crate::api::runbook_step::{self, Compensation, STEP_MEMBERS, Step};
 use crate::cluster::rollout::{self, Rollout};
 use crate::cluster::workloads;
 use kind::{Answerer, Progress, StepKind, Work};
@@ -98,7 +98,7 @@ pub fn member_of(step: &Step) -> &'static str {
 /// The member of a compensation, as it is written; empty if there is none.
 pub fn compensation_member_of(compensation: &Compensation) -> &'static str {
     let set = COMPENSATION_MEMBERS.iter().position(|member| member(compensation).is_some());
-    set.and_then(|index| runbook::COMPENSATION_MEMBERS.get(index)).copied().unwrap_or_default()
+    set.and_then(|index| runbook_step::COMPENSATION_MEMBERS.get(index)).copied().unwrap_or_default()
 }
 
 /// The members of a compensation that are set; a valid one has exactly one.
@@ -222,8 +222,8 @@ mod tests {
 
     #[test]
     fn the_compensations_are_those_of_the_schema_rule_in_its_order() {
-        assert_eq!(runbook::COMPENSATION_MEMBERS.len(), COMPENSATION_MEMBERS.len());
-        for (index, name) in runbook::COMPENSATION_MEMBERS.iter().enumerate() {
+        assert_eq!(runbook_step::COMPENSATION_MEMBERS.len(), COMPENSATION_MEMBERS.len());
+        for (index, name) in runbook_step::COMPENSATION_MEMBERS.iter().enumerate() {
             let compensation: Compensation = serde_json::from_value(json!({*name: content()})).unwrap();
             let found: Vec<usize> = (0..COMPENSATION_MEMBERS.len())
                 .filter(|index| COMPENSATION_MEMBERS[*index](&compensation).is_some())

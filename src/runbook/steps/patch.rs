@@ -1,12 +1,12 @@
 //! The step `patch`: a merge patch or a JSON Patch, carried out on what was just read. The result may differ only where
-//! `allowPaths` says, whatever the patch is: the limit is on the effect, not on the text.
+//! `allowPaths` says: the limit is on the effect of the patch, not on its text.
 
 use serde_json::Value;
 
 use super::kind::{StepKind, Work, Written};
 use super::mutation::{Mutation, Plan, Scene};
 use super::patching;
-use crate::api::runbook::{JsonOp, PatchStep, Target};
+use crate::api::runbook_step::{JsonOp, PatchStep, Target};
 use crate::change::diff;
 use crate::problem::Problem;
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::kind::{Progress, StepKind, Work, Written};
 use super::mutation::{Mutation, Plan, Scene};
 use super::{is_workload, patching, rolled_out};
-use crate::api::runbook::{RestartStep, Target};
 use crate::api::runbook_run::Act;
+use crate::api::runbook_step::{RestartStep, Target};
 use crate::cluster::rollout;
 use crate::problem::Problem;
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::api::common::ObjectRef;
     use crate::runbook::steps::mutation::Proof;
-    use crate::runbook::steps::stage::{act_of, scene};
+    use crate::runbook::steps::stage::{act_of, applied, scene};
 
     fn target(api_version: &str, kind: &str) -> ObjectRef {
         ObjectRef { api_version: api_version.into(), kind: kind.into(), name: "checkout".into() }
@@ -109,14 +109,12 @@ mod tests {
 
     #[test]
     fn the_request_does_what_the_stored_delta_says_and_nothing_else() {
-        let mut live = object(Some("earlier"), 4);
+        let live = object(Some("earlier"), 4);
         let act = act_of(&deployment(), plan(&deployment(), Some(&live)));
         assert_eq!((act.delta.len(), act.delta[0].before.clone()), (1, Some("earlier".into())));
         let mut expected = live.clone();
         *expected.pointer_mut(&act.delta[0].path).unwrap() = act.delta[0].after.clone().unwrap();
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(&act))).unwrap();
-        json_patch::patch(&mut live, &patch).unwrap();
-        assert_eq!(live, expected);
+        assert_eq!(applied(&live, &act), expected);
     }
 
     #[test]
@@ -125,10 +123,7 @@ mod tests {
             let mut live = object(None, 4);
             live["spec"]["template"] = template;
             let act = act_of(&deployment(), plan(&deployment(), Some(&live)));
-            let patch: json_patch::Patch =
-                serde_json::from_value(Value::Array(patching::request(&act))).unwrap();
-            json_patch::patch(&mut live, &patch).unwrap();
-            assert_eq!(restarted_by(&live), Some("run/step/0"));
+            assert_eq!(restarted_by(&applied(&live, &act)), Some("run/step/0"));
         }
     }
 

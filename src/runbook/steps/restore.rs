@@ -7,8 +7,8 @@ use super::kind::{StepKind, Work, Written};
 use super::mutation::{Mutation, Plan, Scene};
 use super::patching;
 use crate::api::change_request::Delta;
-use crate::api::runbook::RestorePrevious;
 use crate::api::runbook_run::{Act, ActVerb};
+use crate::api::runbook_step::RestorePrevious;
 use crate::change::diff;
 use crate::problem::Problem;
 
@@ -133,7 +133,7 @@ fn element(list: &str, items: &[Value], segment: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::api::common::ObjectRef;
-    use crate::runbook::steps::stage::{act_of, scene};
+    use crate::runbook::steps::stage::{act_of, applied, scene};
     use serde_json::json;
 
     fn target() -> ObjectRef {
@@ -143,14 +143,6 @@ mod tests {
     fn deployment(replicas: i64, image: &str) -> Value {
         json!({"metadata": {"uid": "u", "resourceVersion": "7", "generation": 4},
             "spec": {"replicas": replicas, "template": {"spec": {"containers": [{"name": "app", "image": image}, {"name": "side", "image": "s"}]}}}})
-    }
-
-    /// The object after the request of an act.
-    fn applied(object: &Value, act: &Act) -> Value {
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
-        let mut object = object.clone();
-        json_patch::patch(&mut object, &patch).unwrap();
-        object
     }
 
     fn change(before: &Value, after: &Value) -> Act {

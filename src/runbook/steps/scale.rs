@@ -7,7 +7,7 @@ use super::kind::{StepKind, Work, Written};
 use super::mutation::{Mutation, Plan, Scene};
 use super::patching;
 use crate::api::common::ObjectRef;
-use crate::api::runbook::{ScaleStep, Target};
+use crate::api::runbook_step::{ScaleStep, Target};
 use crate::problem::Problem;
 use crate::runbook::targets::{ListRead, Read};
 

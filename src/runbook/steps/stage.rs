@@ -1,9 +1,11 @@
-//! A stage for the tests of steps: a scene over one object, and the act that a plan becomes.
+//! A stage for the tests of steps: a scene over one object, the act that a plan becomes, and what the
+//! API server makes of it.
 
 use serde_json::Value;
 
 use super::kind::DEFAULT_TIMEOUT;
 use super::mutation::{Change, Plan, Scene};
+use super::patching;
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::Act;
 
@@ -45,4 +47,12 @@ pub fn act_of(target: &ObjectRef, plan: Plan) -> Act {
         pods,
         ..Act::default()
     }
+}
+
+/// The object after the request of an act.
+pub fn applied(object: &Value, act: &Act) -> Value {
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
+    let mut object = object.clone();
+    json_patch::patch(&mut object, &patch).unwrap();
+    object
 }

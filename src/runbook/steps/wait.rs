@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::kind::{DEFAULT_TIMEOUT, Found, Poll, Progress, StepKind, Work, Written};
-use crate::api::runbook::WaitStep;
+use crate::api::runbook_step::WaitStep;
 use crate::problem::Problem;
 
 impl StepKind for WaitStep {

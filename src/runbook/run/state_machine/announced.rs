@@ -80,7 +80,7 @@ pub(super) fn send(facts: &RunFacts<'_>, place: Place, act: &Act, now: Timestamp
     }
 }
 
-/// Sends a request again of which nobody knows whether it had an effect. So it is not withdrawn.
+/// Sends a request again whose effect is unknown. So it is not withdrawn.
 pub(super) fn send_again(facts: &RunFacts<'_>, place: Place, act: &Act, now: Timestamp) -> Move {
     let lost = |why: &str| {
         let message = format!("{why}; nobody knows whether {} before", mutation::done(&act.target, "called"));

@@ -20,10 +20,11 @@ use self::wait::{ask, poll};
 use super::journal::{self, Entry, Place};
 use super::permit::Permit;
 use crate::api::common::ObjectRef;
-use crate::api::runbook::{RunbookSpec, Step};
+use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{
     Act, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
 };
+use crate::api::runbook_step::Step;
 use crate::outbound;
 use crate::runbook::steps;
 use crate::runbook::steps::kind::{DEFAULT_TIMEOUT, Work};

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::stage::{Network, Operator, StoredRun, World, touch, work};
 use super::*;
 use crate::api::runbook::OnFailure;
-use crate::runbook::steps::patching;
+use crate::runbook::steps::stage::applied;
 
 /// Two workloads are restarted, one is scaled, and what is waited for never comes.
 fn spec() -> RunbookSpec {
@@ -92,9 +92,7 @@ impl World for Shop {
         if before["metadata"]["resourceVersion"] != act.resource_version.as_str() {
             return Sent::Conflict;
         }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
-        let mut after = before.clone();
-        json_patch::patch(&mut after, &patch).unwrap();
+        let after = applied(&before, act);
         if after != before {
             let is_of_the_spec = after["spec"] != before["spec"];
             self.objects.insert(act.target.name.clone(), after);

@@ -10,7 +10,7 @@ use crate::api::conditions::Reason;
 use crate::api::incident_status::Next;
 use crate::api::runbook_run::ActVerb;
 use crate::runbook::limits::Obstacle;
-use crate::runbook::steps::patching;
+use crate::runbook::steps::stage::applied;
 
 const OPERATION: &str = "run-uid/restart/0";
 
@@ -90,9 +90,7 @@ impl World for Shop {
         if self.object["metadata"]["resourceVersion"] != act.resource_version.as_str() {
             return Sent::Conflict;
         }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patching::request(act))).unwrap();
-        let mut after = self.object.clone();
-        json_patch::patch(&mut after, &patch).unwrap();
+        let after = applied(&self.object, act);
         if after["metadata"]["resourceVersion"] != self.object["metadata"]["resourceVersion"]
             || after["metadata"]["uid"] != self.object["metadata"]["uid"]
         {
