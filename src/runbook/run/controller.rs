@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::client::{RunClient, Verdict};
 use super::page::{self, Told};
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{ask, gather, journal, outside, permit, prepare};
+use super::{ask, gather, journal, outside, parts, permit, prepare};
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
@@ -304,10 +304,10 @@ impl<'a> RunPass<'a> {
 
     /// Withdraws an announced creation or request that was not sent, since no later pass could prove that.
     async fn hold_back(&mut self) -> Result<(), Error> {
-        let Some(place) = journal::announced(&self.status).filter(|_| self.pass.sent == Sent::NotYet) else {
+        let Some(place) = parts::announced(&self.status).filter(|_| self.pass.sent == Sent::NotYet) else {
             return Ok(());
         };
-        let open = journal::part(&self.status, place).open();
+        let open = parts::part(&self.status, place).open();
         if open.is_none_or(|act| !matches!(act.verb, ActVerb::Create | ActVerb::Send)) {
             return Ok(());
         }
@@ -358,11 +358,11 @@ impl<'a> RunPass<'a> {
     /// Stores the journal over the version it was decided from.
     async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
         let told = self.told(&mut status);
-        if journal::has_act(&status) {
+        if parts::has_act(&status) {
             self.retain().await?;
         }
         store::create(&self.context, &Subject::from(&self.run), &told.messages).await?;
-        let announced = journal::announced(&status).is_some();
+        let announced = parts::announced(&status).is_some();
         if let Some(stored) = status::write(self.client(), &self.run, status.clone()).await? {
             self.run = stored;
         }

@@ -10,6 +10,7 @@ pub mod gather;
 pub mod journal;
 pub mod outside;
 pub mod page;
+pub mod parts;
 pub mod permit;
 pub mod prepare;
 pub mod state_machine;

@@ -114,7 +114,7 @@ fn asked_key(uid: &str) -> String {
 
 /// One message for each step that waits, and for the begin.
 fn waiting_key(uid: &str, status: &RunbookRunStatus) -> String {
-    format!("{}{}", asked_key(uid), super::journal::current(status).unwrap_or_default())
+    format!("{}{}", asked_key(uid), super::parts::current(status).unwrap_or_default())
 }
 
 /// Why the end of a run without an incident is paged; `None` if it is not.

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::journal::{self, Entry, Place};
+use super::super::journal::{self, Entry};
+use super::super::parts::{self, Place};
 use super::failure::{Again, fail, store_failure, unknown};
 use super::{LOOK_AGAIN, Look, Move, RunFacts, Seen, hold, store};
 use crate::api::common::ObjectRef;
@@ -30,7 +31,7 @@ pub(super) fn follows_a_change(facts: &RunFacts<'_>, place: Place) -> bool {
 
 /// Acts on the targets of a part, one after the other. Of several, each batch takes effect before the next begins.
 pub(super) fn mutate(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Timestamp) -> Move {
-    let part = journal::part(facts.status, place);
+    let part = parts::part(facts.status, place);
     let targets = facts.targets(place);
     let done = part.done();
     let waits = mutation.settles(targets.len() > 1)
@@ -59,13 +60,13 @@ pub(super) fn mutate(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation
 /// A look at the target of an act. The preconditions of the Runbook are judged before anything is touched, those of a step
 /// before each of its acts, and none before a compensation.
 pub(super) fn look(facts: &RunFacts<'_>, place: Place, objects: Vec<ObjectRef>) -> Look {
-    let of_runbook = !place.back && !journal::has_act(facts.status);
+    let of_runbook = !place.back && !parts::has_act(facts.status);
     Look { objects, related: Some(place), of_runbook, of_step: (!place.back).then_some(place.index) }
 }
 
 pub(super) fn needs_judgement(facts: &RunFacts<'_>, place: Place) -> bool {
     let of_step = facts.step(place).is_some_and(|step| !step.preconditions.is_empty());
-    let of_runbook = !journal::has_act(facts.status) && !facts.spec.preconditions.is_empty();
+    let of_runbook = !parts::has_act(facts.status) && !facts.spec.preconditions.is_empty();
     !place.back && (of_step || of_runbook)
 }
 
@@ -76,7 +77,7 @@ pub(super) fn settle(
     (mutation, index): (&dyn Mutation, usize),
     now: Timestamp,
 ) -> Move {
-    let part = journal::part(facts.status, place);
+    let part = parts::part(facts.status, place);
     let Some(act) = part.acts.get(index) else {
         return fail(facts, place, "the journal names no act", Again::Never, now);
     };
@@ -209,7 +210,7 @@ pub(super) fn announce(
 
 pub(super) fn deadline(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Timestamp {
     let by_step = || facts.step(place).map_or(now, |step| journal::deadline(step, now));
-    journal::part(facts.status, place).deadline.unwrap_or_else(by_step)
+    parts::part(facts.status, place).deadline.unwrap_or_else(by_step)
 }
 
 pub(super) fn summary(facts: &RunFacts<'_>, place: Place) -> String {
@@ -231,7 +232,7 @@ pub(super) fn happened(
 ) -> Move {
     let status = entry.done();
     let targets = facts.targets(place).len();
-    let part = journal::part(&status, place);
+    let part = parts::part(&status, place);
     let is_open = |act: &Act| act.outcome == Some(Outcome::Done);
     let waits = mutation.settles(targets > 1) && !facts.dry_run && part.acts.iter().any(is_open);
     if part.done() < targets || waits {
@@ -241,7 +242,7 @@ pub(super) fn happened(
 }
 
 pub(super) fn succeed(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Timestamp) -> Move {
-    let part = journal::part(facts.status, place);
+    let part = parts::part(facts.status, place);
     if facts.dry_run {
         let kind = facts.step(place).and_then(steps::of);
         let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::super::journal::{self, Place};
+use super::super::parts::{self, Place};
 use super::super::permit::Permit;
 use super::act::{announce, happened, look};
 use super::failure::{Again, fail, store_failure, unknown};
@@ -21,7 +21,7 @@ pub(super) const HELD_UP: &str = "waits: ";
 
 /// Settles an announced act.
 pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Move {
-    let Some(act) = journal::part(facts.status, place).open() else {
+    let Some(act) = parts::part(facts.status, place).open() else {
         return unknown(facts, place, "the journal names no act", now);
     };
     let Some(mutation) = facts.step(place).and_then(|step| steps::mutation_of(step, place.back)) else {
@@ -41,7 +41,7 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
             if is_late(facts, place, now) {
                 return fail(facts, place, &format!("not in time: {message}"), Again::Never, now);
             }
-            let deadline = journal::part(facts.status, place).deadline;
+            let deadline = parts::part(facts.status, place).deadline;
             let next = again(act).into_iter().chain(deadline).min();
             hold(facts.entry(now).notes(place, &format!("{HELD_UP}{message}")), next)
         }
@@ -53,7 +53,7 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
 }
 
 pub(super) fn is_late(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> bool {
-    journal::part(facts.status, place).deadline.is_some_and(|deadline| now >= deadline)
+    parts::part(facts.status, place).deadline.is_some_and(|deadline| now >= deadline)
 }
 
 pub(super) fn in_time(act: &Act, now: Timestamp) -> bool {
@@ -105,7 +105,7 @@ pub(super) fn prove(
     now: Timestamp,
 ) -> Move {
     let targets = facts.targets(place);
-    let target = targets.get(journal::part(facts.status, place).done());
+    let target = targets.get(parts::part(facts.status, place).done());
     // No object tells what became of a request.
     let nothing = Seen { objects: Ok(Vec::new()), related: Vec::new(), preconditions: Ok(()) };
     let is_request = act.verb == ActVerb::Send;

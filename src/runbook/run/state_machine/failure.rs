@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::journal::{self, Place};
+use super::super::parts::{self, Place};
 use super::act::mutate;
 use super::{Move, RunFacts, store};
 use crate::api::runbook::OnFailure;
@@ -61,13 +61,13 @@ pub(super) fn retry_at(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Op
     let factor = 1_i32 << known.retries.clamp(0, 10);
     let wait = first.checked_mul(factor).map_or(MAX_RETRY_AFTER, |wait| wait.min(MAX_RETRY_AFTER));
     let at = now.checked_add(wait).ok()?;
-    let deadline = journal::part(facts.status, place).deadline;
+    let deadline = parts::part(facts.status, place).deadline;
     deadline.is_none_or(|deadline| at < deadline).then_some(at)
 }
 
 /// Takes back what the steps have done, the last one first.
 pub(super) fn roll_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
-    let Some(place) = journal::next_compensation(facts.status) else { return rolled_back(facts, now) };
+    let Some(place) = parts::next_compensation(facts.status) else { return rolled_back(facts, now) };
     match facts.step(place).and_then(|step| steps::mutation_of(step, true)) {
         Some(mutation) => mutate(facts, place, mutation, now),
         None => fail(facts, place, "the Runbook does not say how", Again::Never, now),

@@ -17,7 +17,8 @@ use self::act::{mutate, would};
 use self::announced::announced;
 use self::failure::{Again, fail, roll_back};
 use self::wait::{ask, poll};
-use super::journal::{self, Entry, Place};
+use super::journal::{self, Entry};
+use super::parts::{self, Place};
 use super::permit::Permit;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RunbookSpec;
@@ -169,7 +170,7 @@ pub fn decide(facts: &RunFacts<'_>, now: Timestamp) -> Move {
         return Move::Done;
     }
     // An announced act is settled first, even if the run is cancelled.
-    if let Some(place) = journal::announced(facts.status) {
+    if let Some(place) = parts::announced(facts.status) {
         return announced(facts, place, now);
     }
     if let Some(why) = facts.cancel {
@@ -178,7 +179,7 @@ pub fn decide(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     match state {
         RunState::Pending | RunState::Blocked | RunState::WaitingForApproval => begin(facts, now),
         RunState::RollingBack => roll_back(facts, now),
-        _ => match journal::current(facts.status) {
+        _ => match parts::current(facts.status) {
             Some(index) => step(facts, index, now),
             None => finish(facts, now),
         },
@@ -200,7 +201,7 @@ impl<'a> RunFacts<'a> {
 
     /// Identity of the next act of a part. An act that is announced again keeps its identity.
     fn operation_id(&self, place: Place) -> String {
-        let part = journal::part(self.status, place);
+        let part = parts::part(self.status, place);
         let number = part.acts.len() - usize::from(part.open().is_some());
         let name = self.step(place).map_or("", |step| step.name.as_str());
         let back = if place.back { "back/" } else { "" };
@@ -227,8 +228,8 @@ impl<'a> RunFacts<'a> {
             values: &self.status.values,
             healthy: &self.status.healthy_templates,
             several: targets.len() > 1,
-            again: journal::part(self.status, place).open(),
-            undoes: self.undone(place).into_iter().nth(journal::part(self.status, place).done()),
+            again: parts::part(self.status, place).open(),
+            undoes: self.undone(place).into_iter().nth(parts::part(self.status, place).done()),
         }
     }
 
@@ -270,7 +271,7 @@ fn cancelled(status: &RunbookRunStatus, why: &str) -> String {
     let left: Vec<&str> = status
         .steps
         .iter()
-        .filter(|step| step.compensation.as_ref().is_some_and(|back| !journal::is_terminal(back.state)))
+        .filter(|step| step.compensation.as_ref().is_some_and(|back| !parts::is_terminal(back.state)))
         .map(|step| step.name.as_str())
         .collect();
     if left.is_empty() {

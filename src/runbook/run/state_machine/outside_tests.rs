@@ -76,7 +76,7 @@ impl Scene {
                 Move::AskPermit => self.pass.permit = Some(self.permit.clone()),
                 Move::LookOutside(0) => self.pass.outside = Some(self.looks.pop_front().unwrap()),
                 Move::Store(status) => {
-                    let announced = journal::announced(&status).is_some();
+                    let announced = parts::announced(&status).is_some();
                     let sent = if announced { Sent::NotYet } else { Sent::Unknown };
                     self.status = *status;
                     self.pass = Pass { sent, ..Pass::default() };

@@ -259,7 +259,7 @@ proptest! {
                 Event::Cancel => world.cancel = true,
             }
             prop_assert!(world.effects.values().all(|count| *count <= 1), "{:?}", world.effects);
-            for (index, state) in before.into_iter().enumerate().filter(|(_, state)| journal::is_terminal(*state)) {
+            for (index, state) in before.into_iter().enumerate().filter(|(_, state)| parts::is_terminal(*state)) {
                 prop_assert_eq!(world.status.steps[index].state, state, "a terminal state changed");
             }
         }

@@ -119,7 +119,7 @@ impl Operator {
                 run.status = status.clone();
             }
             if network == Network::Fine {
-                let sent = if journal::announced(&status).is_some() { Sent::NotYet } else { Sent::Unknown };
+                let sent = if parts::announced(&status).is_some() { Sent::NotYet } else { Sent::Unknown };
                 *self = Operator { status, version: run.version, pass: Pass { sent, ..Pass::default() } };
                 return;
             }

@@ -203,7 +203,7 @@ fn a_false_precondition_stops_the_run_before_anything_is_touched() {
     operator.step(&mut world, Network::Fine, &mut Vec::new());
     assert_eq!(world.status.state, Some(RunState::Failed));
     assert_eq!(states(&world), [StepState::Failed, StepState::Skipped]);
-    assert!(!journal::has_act(&world.status));
+    assert!(!parts::has_act(&world.status));
 }
 
 #[test]
@@ -548,7 +548,7 @@ proptest! {
         let mut operators = [Operator::read(&world), Operator::read(&world)];
         let mut late = Vec::new();
         for event in events {
-            let ended: Vec<(usize, StepState)> = states(&world).into_iter().enumerate().filter(|(_, state)| journal::is_terminal(*state)).collect();
+            let ended: Vec<(usize, StepState)> = states(&world).into_iter().enumerate().filter(|(_, state)| parts::is_terminal(*state)).collect();
             match event {
                 Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
                 Event::Crash(who) => operators[who] = Operator::read(&world),

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::super::journal::{self, Place};
+use super::super::journal;
+use super::super::parts::{self, Place};
 use super::failure::{Again, fail, unknown};
 use super::{LOOK_AGAIN, Look, Move, RunFacts, hold, store};
 use crate::api::incident_status::Next;
@@ -42,7 +43,7 @@ pub(super) fn poll(
         .zip(objects)
         .map(|(target, object)| Found { target, object: object.as_ref() })
         .collect();
-    let part = journal::part(facts.status, place);
+    let part = parts::part(facts.status, place);
     let progress = match &facts.pass.outside {
         Some(seen) if seen.verdict == Verdict::Passes => Progress::Done(seen.message.clone()),
         // What is inconclusive never passes, and may be known later.
