@@ -136,9 +136,9 @@ fn controllers(parts: &mut Parts) {
     parts.reconciler(RunbookRunReconciler::default());
     parts.reconciler(OnCallRotationReconciler);
     parts.reconciler(OnCallOverrideReconciler);
-    parts.reconciler(NotificationChannelReconciler);
+    parts.reconciler(NotificationChannelReconciler::default());
     parts.reconciler(BusinessServiceReconciler);
-    parts.reconciler(AlertSourceReconciler);
+    parts.reconciler(AlertSourceReconciler::default());
     parts.reconciler(IncidentReconciler::default());
     parts.reconciler(Outbox::new(parts.stop.clone()));
 }

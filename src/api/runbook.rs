@@ -17,6 +17,9 @@ use super::runbook_step::{Step, Target};
 /// digest. The guard webhook stamps it and replaces any value that a client writes.
 pub const AUTHORS_ANNOTATION: &str = "mayday.dev/authors";
 
+/// Label of the ServiceAccounts that Runbooks may act as; its value is `true`.
+pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
+
 /// Typed steps against a symptom. Once approved, the Runbook may run without a further approval. An edit of
 /// anything but the summary voids the approval.
 #[serde_with::skip_serializing_none]

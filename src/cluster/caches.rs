@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -119,6 +119,8 @@ caches! {
     stateful_sets: StatefulSet = StatefulSet,
     /// DaemonSets.
     daemon_sets: DaemonSet = DaemonSet,
+    /// ServiceAccounts that Runbooks may act as, and no others.
+    accounts: ServiceAccount = ServiceAccount,
 }
 
 impl Kind {
@@ -250,7 +252,7 @@ async fn keep<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let stream = watcher(api, watcher::Config::default().timeout(super::client::WATCH))
+    let stream = watcher(api, watched(kind))
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear());
     futures::pin_mut!(stream);
@@ -284,6 +286,15 @@ async fn keep<K>(
                 tracing::warn!(%kind, error = %super::error::chain(&error), "the watch goes on after a pause")
             }
         }
+    }
+}
+
+/// Which objects of a kind are watched.
+fn watched(kind: Kind) -> watcher::Config {
+    let all = watcher::Config::default().timeout(super::client::WATCH);
+    match kind {
+        Kind::ServiceAccount => all.labels(&format!("{}=true", api::runbook::IDENTITY_LABEL)),
+        _ => all,
     }
 }
 

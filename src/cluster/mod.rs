@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod failpoints;
 pub mod lease;
+pub mod recently;
 pub mod rollout;
 pub mod stamps;
 pub mod status;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -12,14 +13,27 @@ use super::sources;
 use crate::api::AlertSource;
 use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
+use crate::cluster::recently::Recently;
 use crate::cluster::{Context, Error, SharedContext, status};
 use crate::notify::credential::{Credential, CredentialError, TYPE};
 
-/// Interval between two looks at an unusable Secret; Secrets are not watched.
-const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
+/// When a Secret that was unusable, or was not read again, is looked at; Secrets are not watched.
+const SECRET_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long a usable Secret is not read again: each change of an incident leads here.
+const SECRET_LASTS: Duration = Duration::from_secs(15);
 
 /// Reconciles AlertSources.
-pub struct AlertSourceReconciler;
+pub struct AlertSourceReconciler {
+    /// The sources, by UID and generation, whose Secret was usable a while ago.
+    usable: Recently<(Option<String>, Option<i64>)>,
+}
+
+impl Default for AlertSourceReconciler {
+    fn default() -> AlertSourceReconciler {
+        AlertSourceReconciler { usable: Recently::new(SECRET_LASTS) }
+    }
+}
 
 impl Reconciler for AlertSourceReconciler {
     const NAME: &'static str = "alertsource";
@@ -54,16 +68,38 @@ impl Reconciler for AlertSourceReconciler {
 
     async fn reconcile(&self, source: Arc<AlertSource>, context: &SharedContext) -> Result<Requeue, Error> {
         let namespace = source.namespace().unwrap_or_default();
+        let (secret, is_known) = self.secret(&source, context).await?;
         let facts = SourceFacts {
             source: &source,
             incidents: &in_namespace(&context.caches.incidents, &namespace),
-            secret: secret(&source, context).await?,
+            secret,
             sight: sources::of(&source.spec).1.watch().map(|watch| watch.sight(context, &namespace)),
             public_url: &context.config.intake.public_url,
         };
         let now = Timestamp::now();
         status::write(&context.client, &*source, decide(&facts, now)).await?;
-        Ok(if facts.secret.is_err() { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
+        // What is only remembered is read when it is no longer.
+        let again = facts.secret.is_err() || is_known;
+        Ok(if again { now.checked_add(SECRET_AGAIN).ok().into() } else { Requeue::Never })
+    }
+}
+
+impl AlertSourceReconciler {
+    /// Whether the Secret of a source can be used, and whether that is only remembered.
+    async fn secret(
+        &self,
+        source: &AlertSource,
+        context: &Context,
+    ) -> Result<(Result<(), String>, bool), Error> {
+        let key = (source.uid(), source.metadata.generation);
+        if self.usable.contains(&key) {
+            return Ok((Ok(()), true));
+        }
+        let read = secret(source, context).await?;
+        if read.is_ok() {
+            self.usable.note(key);
+        }
+        Ok((read, false))
     }
 }
 

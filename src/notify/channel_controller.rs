@@ -1,6 +1,7 @@
 //! Keeps the status of NotificationChannels.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -10,17 +11,30 @@ use crate::api::NotificationChannel;
 use crate::api::notification_channel::NotificationChannelSpec;
 use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue};
+use crate::cluster::recently::Recently;
 use crate::cluster::{Context, Error, SharedContext, status};
 
 use super::channels::Member;
 use super::credential::{CredentialError, is_passing};
 use super::{channel_status, channels, delivery};
 
-/// Interval between looks at an unusable Secret; Secrets are not watched.
-const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
+/// When a Secret that was unusable, or was not read again, is looked at; Secrets are not watched.
+const SECRET_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long a usable Secret is not read again: each message leads here.
+const SECRET_LASTS: Duration = Duration::from_secs(15);
 
 /// Reconciles NotificationChannels.
-pub struct NotificationChannelReconciler;
+pub struct NotificationChannelReconciler {
+    /// The channels, by UID and generation, whose Secret was usable a while ago.
+    usable: Recently<(Option<String>, Option<i64>)>,
+}
+
+impl Default for NotificationChannelReconciler {
+    fn default() -> NotificationChannelReconciler {
+        NotificationChannelReconciler { usable: Recently::new(SECRET_LASTS) }
+    }
+}
 
 impl Reconciler for NotificationChannelReconciler {
     const NAME: &'static str = "notificationchannel";
@@ -47,7 +61,13 @@ impl Reconciler for NotificationChannelReconciler {
         context: &SharedContext,
     ) -> Result<Requeue, Error> {
         let namespace = channel.namespace().unwrap_or_default();
-        let secret = match check(context, &namespace, &channel.spec).await {
+        let key = (channel.uid(), channel.metadata.generation);
+        let is_known = self.usable.contains(&key);
+        let checked = match is_known {
+            true => Ok(()),
+            false => check(context, &namespace, &channel.spec).await,
+        };
+        let secret = match checked {
             // While the Secret cannot be read, the last status of the channel stands: pages must not be led
             // past it.
             Err(CredentialError::Unreadable(_, source)) if is_passing(&source) => {
@@ -56,13 +76,17 @@ impl Reconciler for NotificationChannelReconciler {
             known => known.map_err(|error| error.to_string()),
         };
         let retry = secret.is_err();
+        if !retry && !is_known {
+            self.usable.note(key);
+        }
         let now = Timestamp::now();
         let name = channel.name_any();
         let mut messages = in_namespace(&context.caches.notifications, &namespace);
         messages.retain(|message| message.spec.channel_ref.name == name);
         let next = channel_status::decide(&channel, secret, messages.iter().map(|message| &**message), now);
         status::write(&context.client, &*channel, next).await?;
-        Ok(if retry { now.checked_add(SECRET_RETRY).ok().into() } else { Requeue::Never })
+        // What is only remembered is read when it is no longer.
+        Ok(if retry || is_known { now.checked_add(SECRET_AGAIN).ok().into() } else { Requeue::Never })
     }
 }
 

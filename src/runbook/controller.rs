@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 
 use super::decide::{RunbookFacts, decide};
-use super::{approval, healthy};
+use super::{approval, healthy, identity};
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Runbook, RunbookRun};
@@ -37,6 +36,14 @@ impl Reconciler for RunbookReconciler {
                 same_namespace(&context.caches.runbooks, change)
             }
             Kind::ChangePolicy => all(&context.caches.runbooks),
+            Kind::ServiceAccount => {
+                let acts_as = |runbook: &Runbook| {
+                    runbook.metadata.namespace == change.namespace
+                        && runbook.spec.service_account_name == change.name
+                };
+                let found = context.caches.runbooks.state_filter(acts_as);
+                found.iter().map(|runbook| Reference::from_obj(&**runbook)).collect()
+            }
             // Which templates were healthy is remembered, each once: a workload changes often.
             kind if kind.is_workload() => {
                 let (caches, namespace) = (&context.caches, change.namespace.as_deref().unwrap_or_default());
@@ -60,8 +67,7 @@ impl Reconciler for RunbookReconciler {
 
     async fn reconcile(&self, runbook: Arc<Runbook>, context: &SharedContext) -> Result<Requeue, Error> {
         let namespace = runbook.namespace().unwrap_or_default();
-        let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &namespace);
-        let account = accounts.get_opt(&runbook.spec.service_account_name).await?;
+        let account = identity::account(context, &namespace, &runbook.spec.service_account_name).await?;
         let mut named = Vec::new();
         for object in steps::rollback_targets(&runbook.spec.steps) {
             let found = workloads::one(&context.caches, &namespace, &object.kind, &object.name)?;

@@ -1,13 +1,30 @@
-//! Whether a ServiceAccount is meant for Runbooks: its owner must say so by a label. Pure.
+//! Whether a ServiceAccount is meant for Runbooks: its owner must say so by a label. The decision is pure.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 
 use crate::api::conditions::Reason;
+use crate::api::runbook::IDENTITY_LABEL;
+use crate::cluster::caches::get;
 use crate::cluster::conditions::NotReady;
+use crate::cluster::{Context, Error};
 
-/// Label of the ServiceAccounts that Runbooks may act as.
-pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
+/// The ServiceAccount of that name. Those with the label are cached; the API server is asked only about another, to
+/// tell whether it is missing or lacks the label.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn account(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ServiceAccount>, Error> {
+    if let Some(known) = get(&context.caches.accounts, namespace, name) {
+        return Ok(Some((*known).clone()));
+    }
+    let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), namespace);
+    Ok(accounts.get_opt(name).await?)
+}
 
 /// Whether steps may act as the ServiceAccount of that name. `found` is the account, if it exists.
 ///

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::Api;
 use kube::{Resource, ResourceExt};
 
@@ -72,7 +71,6 @@ pub async fn stored(
     spec: &RunbookSpec,
 ) -> Result<Stored, Error> {
     let (caches, namespace) = (&context.caches, run.namespace().unwrap_or_default());
-    let accounts: Api<ServiceAccount> = api(context, run);
     let others = async {
         match status.start_time {
             None => list_live(api(context, run), &caches.runs).await,
@@ -82,7 +80,7 @@ pub async fn stored(
     // All at once: an act waits for the slowest of them, and not for their sum.
     let (runbook, account, approvals, policies, freezes, incidents, runs) = futures::try_join!(
         runbook(context, run),
-        async { Ok(accounts.get_opt(&spec.service_account_name).await?) },
+        identity::account(context, &namespace, &spec.service_account_name),
         approvals(context, run),
         policies(context),
         live::list(&context.client),
