@@ -27,6 +27,7 @@ use crate::cluster::client::{self, Impersonator};
 use crate::cluster::controller::{self, Reconciler};
 use crate::cluster::events::Events;
 use crate::cluster::stamps::Stamps;
+use crate::cluster::written::Written;
 use crate::cluster::{Context, SharedContext, lease};
 use crate::config::Config;
 use crate::detect::controller::AlertSourceReconciler;
@@ -70,6 +71,7 @@ pub async fn run(config: Config, kube: kube::Config, identity: String) -> Result
         events: Events::new(client.clone(), &identity),
         metrics,
         stamps: Stamps::default(),
+        written: Written::default(),
         is_admitting: AtomicBool::new(false),
         client,
         config,

@@ -30,6 +30,7 @@ const MAX_SUBJECTS: usize = 32;
     derive = "Default",
     derive = "PartialEq",
     selectable = ".spec.severity",
+    selectable = ".status.state",
     printcolumn(name = "Sev", type_ = "string", json_path = ".spec.severity"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Waiting-On", type_ = "string", json_path = ".status.waitingOn"),

@@ -212,9 +212,17 @@ impl IncidentStatus {
 }
 
 impl IncidentState {
-    /// Whether the incident is open: the state comes before `Resolved`.
+    /// The states of an incident that is over.
+    pub const OVER: &[IncidentState] = &[
+        IncidentState::Resolved,
+        IncidentState::Closed,
+        IncidentState::FalseAlarm,
+        IncidentState::Duplicate,
+    ];
+
+    /// Whether the incident is open.
     pub fn is_open(self) -> bool {
-        self < IncidentState::Resolved
+        !IncidentState::OVER.contains(&self)
     }
 }
 

@@ -29,6 +29,7 @@ pub const RUN_FINALIZER: &str = "mayday.dev/settle";
     status = "RunbookRunStatus",
     derive = "Default",
     derive = "PartialEq",
+    selectable = ".status.state",
     printcolumn(name = "Runbook", type_ = "string", json_path = ".spec.runbookRef.name"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
@@ -179,17 +180,19 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// The states of a run that has ended for good.
+    pub const SETTLED: &[RunState] = &[
+        RunState::Succeeded,
+        RunState::Failed,
+        RunState::Unknown,
+        RunState::Cancelled,
+        RunState::Degraded,
+        RunState::DryRunComplete,
+    ];
+
     /// Whether the run has ended for good.
     pub fn is_settled(self) -> bool {
-        matches!(
-            self,
-            RunState::Succeeded
-                | RunState::Failed
-                | RunState::Unknown
-                | RunState::Cancelled
-                | RunState::Degraded
-                | RunState::DryRunComplete
-        )
+        RunState::SETTLED.contains(&self)
     }
 }
 

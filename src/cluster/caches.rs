@@ -219,7 +219,35 @@ pub async fn list_live<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
 {
-    let list = api.list(&ListParams::default()).await?;
+    list_selected(api, cache, &ListParams::default()).await
+}
+
+/// The objects whose `status.state` is none of these, listed from the API server and not from the cache. The API server
+/// selects them, so it sends few of many.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn list_in_other_states<K>(
+    api: Api<DeserializeGuard<K>>,
+    cache: &Store<K>,
+    states: &[impl Debug],
+) -> Result<Vec<Arc<K>>, super::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
+{
+    let not: Vec<String> = states.iter().map(|state| format!("status.state!={state:?}")).collect();
+    list_selected(api, cache, &ListParams::default().fields(&not.join(","))).await
+}
+
+async fn list_selected<K>(
+    api: Api<DeserializeGuard<K>>,
+    cache: &Store<K>,
+    selected: &ListParams,
+) -> Result<Vec<Arc<K>>, super::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
+{
+    let list = api.list(selected).await?;
     Ok(list.items.into_iter().filter_map(|object| read(object, cache, |_| ())).map(Arc::new).collect())
 }
 
@@ -252,9 +280,8 @@ async fn keep<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let stream = watcher(api, watched(kind))
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear());
+    let stream =
+        watcher(api, watched(kind)).default_backoff().modify(|object| object.managed_fields_mut().clear());
     futures::pin_mut!(stream);
     let tell = |invalid: &InvalidObject| {
         let (namespace, name) = (invalid.metadata.namespace.as_deref(), invalid.metadata.name.as_deref());

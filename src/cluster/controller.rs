@@ -114,6 +114,10 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
         let reconciler = Arc::clone(&reconciler);
         let failures = on_success.clone();
         Box::pin(async move {
+            if let Some(until_followed) = context.written.awaits(&*object) {
+                // The cache will have what was stored in a moment, and that leads here again.
+                return Ok(Action::requeue(until(until_followed)));
+            }
             let started = std::time::Instant::now();
             let result = reconciler.reconcile(object, &context).await;
             context.metrics.reconciled(

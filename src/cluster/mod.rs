@@ -14,6 +14,7 @@ pub mod rollout;
 pub mod stamps;
 pub mod status;
 pub mod workloads;
+pub mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,6 +41,8 @@ pub struct Context {
     pub identity: String,
     /// Caches of the objects in the API server.
     pub caches: caches::Caches,
+    /// The runs as this process has stored them last.
+    pub written: written::Written,
     /// Events on objects.
     pub events: events::Events,
     /// Counters and gauges.

@@ -77,7 +77,7 @@ impl Reconciler for AlertSourceReconciler {
             public_url: &context.config.intake.public_url,
         };
         let now = Timestamp::now();
-        status::write(&context.client, &*source, decide(&facts, now)).await?;
+        status::write(context, &*source, decide(&facts, now)).await?;
         // What is only remembered is read when it is no longer.
         let again = facts.secret.is_err() || is_known;
         Ok(if again { now.checked_add(SECRET_AGAIN).ok().into() } else { Requeue::Never })

@@ -125,7 +125,7 @@ async fn write(context: &SharedContext, source: &AlertSource, change: impl Fn(&m
             let Some(live) = sources.get_opt(&name).await? else { return Ok(()) };
             let mut next = live.status.clone().unwrap_or_default();
             change(&mut next);
-            status::write(&context.client, &live, next).await.map(drop)
+            status::write(context, &live, next).await.map(drop)
         };
         match written.await {
             Ok(()) => return,

@@ -79,7 +79,7 @@ impl Reconciler for IncidentReconciler {
             None => Ok(()),
         };
         store::create(context, &Subject::from(&*incident), &messages).await?;
-        status::write(&context.client, &*incident, next).await?;
+        status::write(context, &*incident, next).await?;
         start_runs(&incident, start, context).await?;
         let namespace = incident.namespace().unwrap_or_default();
         let settled = store::settle(context, &namespace, &settle).await;

@@ -84,7 +84,7 @@ impl Reconciler for NotificationChannelReconciler {
         let mut messages = in_namespace(&context.caches.notifications, &namespace);
         messages.retain(|message| message.spec.channel_ref.name == name);
         let next = channel_status::decide(&channel, secret, messages.iter().map(|message| &**message), now);
-        status::write(&context.client, &*channel, next).await?;
+        status::write(context, &*channel, next).await?;
         // What is only remembered is read when it is no longer.
         Ok(if retry || is_known { now.checked_add(SECRET_AGAIN).ok().into() } else { Requeue::Never })
     }

@@ -81,8 +81,12 @@ impl Reconciler for Outbox {
         let Some(slot) = self.slots.take(&namespace(&cached), &spec.channel_ref.name, is_page) else {
             return Ok(now.checked_add(NO_ROOM).ok().into());
         };
-        // The cache may be stale: what was sent or superseded a moment ago is seen only in the stored object.
-        let stored = api.get_opt(&cached.name_any()).await?.filter(|stored| stored.uid() == cached.uid());
+        // The cache may be stale: what was sent or superseded a moment ago is seen only in the stored object. One that
+        // this process has just stored is as it stored it, since only the holder of the lease changes messages.
+        let stored = match context.written.is_this(&*cached) {
+            true => Some((*cached).clone()),
+            false => api.get_opt(&cached.name_any()).await?.filter(|stored| stored.uid() == cached.uid()),
+        };
         let Some(stored) = stored else { return Ok(Requeue::Never) };
         if schedule::due(&stored).is_none_or(|due| due > now) {
             return Ok(schedule::due(&stored).into());

@@ -35,7 +35,13 @@ pub async fn create(context: &Context, subject: &Subject, messages: &[Message]) 
     let creations = notifications.iter().map(|notification| api.create(&params, notification));
     let mut result = Ok(());
     for (created, notification) in join_all(creations).await.into_iter().zip(&notifications) {
-        let Err(error) = created else { continue };
+        let error = match created {
+            Ok(stored) => {
+                context.written.note(&stored);
+                continue;
+            }
+            Err(error) => error,
+        };
         // Another replica, or an earlier attempt: it is the same message.
         if matches!(&error, kube::Error::Api(answer) if answer.is_already_exists()) {
             continue;
@@ -68,15 +74,22 @@ pub async fn settle(
     settled: &[(String, Settlement)],
 ) -> Result<(), Error> {
     let api: Api<Notification> = Api::namespaced(context.client.clone(), namespace);
-    let results = join_all(settled.iter().map(|(name, settlement)| settle_one(&api, name, settlement))).await;
+    let results =
+        join_all(settled.iter().map(|(name, settlement)| settle_one(context, &api, name, settlement))).await;
     results.into_iter().collect()
 }
 
-async fn settle_one(api: &Api<Notification>, name: &str, settlement: &Settlement) -> Result<(), Error> {
+async fn settle_one(
+    context: &Context,
+    api: &Api<Notification>,
+    name: &str,
+    settlement: &Settlement,
+) -> Result<(), Error> {
     // The cache may be stale: what has been sent meanwhile is not superseded.
     let Some(mut stored) = api.get_opt(name).await? else { return Ok(()) };
     if schedule::settle(&mut stored, settlement, Timestamp::now()) {
-        api.replace_status(name, &PostParams::default(), &stored).await?;
+        let stored = api.replace_status(name, &PostParams::default(), &stored).await?;
+        context.written.note(&stored);
     }
     Ok(())
 }

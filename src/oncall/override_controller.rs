@@ -41,7 +41,7 @@ impl Reconciler for OnCallOverrideReconciler {
     ) -> Result<Requeue, Error> {
         let facts = gather(&subject, context);
         let (next, wake) = decide(&subject, &facts, Timestamp::now());
-        status::write(&context.client, &*subject, next).await?;
+        status::write(context, &*subject, next).await?;
         Ok(wake.into())
     }
 }

@@ -42,7 +42,7 @@ impl Reconciler for OnCallRotationReconciler {
         let now = Timestamp::now();
         let (next, wake) = decide(&rotation, &facts, now);
         let moved = moved(&rotation, &next, now);
-        status::write(&context.client, &*rotation, next).await?;
+        status::write(context, &*rotation, next).await?;
         if let Some(moved) = moved {
             context.events.normal(&*rotation, "ShiftsMoved", &moved).await;
         }

@@ -100,7 +100,7 @@ impl Reconciler for RunbookReconciler {
             reason == Reason::ApprovalEnds.as_str()
                 && before.as_ref().is_none_or(|(before, _)| before != reason)
         });
-        status::write(&context.client, &*runbook, decided).await?;
+        status::write(context, &*runbook, decided).await?;
         if let Some((_, message)) = told {
             context.events.warning(&*runbook, Reason::ApprovalEnds.as_str(), &message).await;
         }

@@ -83,6 +83,7 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
         start_time: stored_time(now),
         end_time: None,
     });
+    next.last_run_time = Some(stored_time(now));
     let limits = runbook.spec.limits.as_ref();
     let needed = limits.and_then(|limits| limits.runs.as_ref()).map_or(1, |limit| limit.max);
     let surplus = next.recent_runs.len().saturating_sub(usize::try_from(needed).unwrap_or(1));

@@ -12,7 +12,7 @@ use crate::api::conditions::{ConditionType, find, is_true};
 use crate::api::freeze::Stops;
 use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
-use crate::api::runbook_run::{RunState, RunbookRunSpec};
+use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunSpec};
 use crate::api::{ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::freeze::in_force;
 use crate::command::{Command, Flag, Verb};
@@ -148,6 +148,8 @@ fn run(incident: &Incident, runbook: &Runbook) -> RunbookRun {
         },
     );
     run.metadata.namespace = incident.namespace();
+    // From the start, so that no further write is needed before its first act.
+    run.metadata.finalizers = Some(vec![RUN_FINALIZER.to_owned()]);
     run
 }
 

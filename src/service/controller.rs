@@ -58,7 +58,7 @@ impl Reconciler for BusinessServiceReconciler {
             }),
             policies: &policy::covering(&policies, &namespace, &context.config.namespace),
         };
-        status::write(&context.client, &*service, decide(&facts, Timestamp::now())).await?;
+        status::write(context, &*service, decide(&facts, Timestamp::now())).await?;
         Ok(Requeue::Never)
     }
 }

@@ -84,7 +84,7 @@ impl Reconciler for ApprovalReconciler {
             generation,
             now,
         );
-        status::write(&context.client, &*approval, next).await?;
+        status::write(context, &*approval, next).await?;
         let lapses = approval.spec.not_after.as_ref().map(|time| time.0).filter(|time| *time > now);
         Ok(lapses.into())
     }

@@ -39,7 +39,7 @@ impl Reconciler for FreezeReconciler {
         let policy = get_cluster(&context.caches.policies, &freeze.spec.policy_ref.name);
         let decided = decide(&freeze, policy.as_deref(), Timestamp::now());
         let api: Api<Freeze> = Api::all(context.client.clone());
-        status::replace(&api, &*freeze, decided.status).await?;
+        status::replace(context, &api, &*freeze, decided.status).await?;
         // The status remembers what was announced, so each Event is written once.
         for (reason, note) in decided.events {
             context.events.normal(&*freeze, reason, &note).await;

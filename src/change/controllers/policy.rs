@@ -61,7 +61,7 @@ impl Reconciler for ChangePolicyReconciler {
         let now = Timestamp::now();
         let next = decide(&policy, &gather(&policy, context, &self.gate), now);
         let api: Api<ChangePolicy> = Api::all(context.client.clone());
-        status::replace(&api, &*policy, next).await?;
+        status::replace(context, &api, &*policy, next).await?;
         let is_changing = self.gate.opening().is_some();
         Ok(now.checked_add(if is_changing { SOON } else { LOOK }).ok().into())
     }

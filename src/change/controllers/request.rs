@@ -97,7 +97,7 @@ impl Reconciler for ChangeRequestReconciler {
             };
             let next = planned(&request, result, now)?;
             // This write causes the next reconcile, which evaluates the approvals.
-            status::write(&context.client, &*request, next).await?;
+            status::write(context, &*request, next).await?;
             return Ok(Requeue::Never);
         }
         let facts = Facts::cached(context, &namespace);
@@ -127,7 +127,7 @@ impl Reconciler for ChangeRequestReconciler {
         store::create(context, &subject, &messages).await?;
         let before = request.status.as_ref().and_then(|status| status.state);
         let after = decided.status.state;
-        status::write(&context.client, &*request, decided.status).await?;
+        status::write(context, &*request, decided.status).await?;
         store::settle(context, &namespace, &settle).await?;
         if before != after
             && let Some(state) = after

@@ -47,6 +47,11 @@ pub fn is_run_step<'a>(context: &'a Context, action: &'a Action) -> BoxFuture<'a
     async move {
         let Some(uid) = &action.run else { return Ok(false) };
         let cached = context.caches.runs.find(|run| run.metadata.uid.as_deref() == Some(uid));
+        // The process that stored the intent a moment ago mostly also answers here.
+        let written = context.written.announced(uid, cached.as_deref());
+        if written.is_some_and(|run| run_step::is_announced(&run, action, Timestamp::now()) == Ok(true)) {
+            return Ok(true);
+        }
         let Some(cached) = cached else {
             return Err(Error::Waiting("the run that it is a step of is not known here yet".to_owned()));
         };

@@ -119,7 +119,7 @@ async fn store(
         }
         next.unauthorized.insert(0, change.clone());
         next.unauthorized.truncate(CHANGES);
-        match status::replace(&api, &policy, next).await {
+        match status::replace(context, &api, &policy, next).await {
             Err(Error::Conflict(_)) => continue,
             result => return result.and(told),
         }

@@ -149,7 +149,7 @@ async fn store(
             }
         }
     }
-    status::write(&context.client, request, next).await?;
+    status::write(context, request, next).await?;
     let what = format!("{}, by {}", refusal::what(action), action.caller.user);
     let (context, request) = (Arc::clone(context), request.clone());
     // The API server waits for the verdict, and storing an Event may take longer than it waits.

@@ -1,8 +1,11 @@
 //! Reconciles one run: reads what [`super::state_machine`] asks for and carries out its moves.
 //!
-//! Every store of the journal is a compare-and-swap; after one with an unknown outcome the next pass reads the run again.
+//! Every store of the journal is a compare-and-swap, so a pass may begin with the cached run: what it decides over an old
+//! one is refused. Only a run with an announced act is read live first. A change of the journal is stored at the latest
+//! before the next act, a wait or the end; what a lost process had not stored, the next one proves anew.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams};
@@ -13,8 +16,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::client::{RunClient, Verdict};
 use super::page::{self, Told};
+use super::permit::Permit;
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
 use super::{ask, gather, journal, outside, parts, permit, prepare};
+use crate::api::common::ObjectRef;
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
@@ -32,6 +37,9 @@ use crate::runbook::steps::{self, manual};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
+/// How long a permit counts: from the reads that it is based on to the act. It covers the store of the intent in between,
+/// and the next act of the same pass.
+const PERMIT_LASTS: Duration = Duration::from_secs(1);
 /// Interval between two attempts to find a person to page for a run that has ended.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
@@ -93,9 +101,15 @@ impl Reconciler for RunbookRunReconciler {
         if settled && !held && !is_due && !page::asks(&cached, &notifications) {
             return Ok(Requeue::Never);
         }
-        let namespace = cached.namespace().unwrap_or_default();
-        let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
-        let Some(run) = runs.get_opt(&cached.name_any()).await? else { return Ok(Requeue::Never) };
+        let is_acting = cached.status.as_ref().is_some_and(|status| parts::announced(status).is_some());
+        let run = if is_acting || context.written.is_newer(&*cached) {
+            let namespace = cached.namespace().unwrap_or_default();
+            let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+            let Some(run) = runs.get_opt(&cached.name_any()).await? else { return Ok(Requeue::Never) };
+            run
+        } else {
+            (*cached).clone()
+        };
         RunPass::new(run, Arc::clone(context), self).go().await
     }
 }
@@ -109,28 +123,64 @@ struct RunPass<'a> {
     namespace: String,
     pass: Pass,
     admission: Option<OwnedMutexGuard<()>>,
+    /// Whether the status has changed since it was stored.
+    unsaved: bool,
+    /// Whether the outcome of the last act cannot be proved, so that it is stored at once.
+    must_store: bool,
+    /// When the permit was given that still counts.
+    permitted: Option<Instant>,
+    /// Objects that were read when the run was prepared, for the first look.
+    read: Vec<(ObjectRef, Value)>,
+    /// What is told once it is stored: state and text.
+    news: Vec<(RunState, String)>,
 }
 
 impl<'a> RunPass<'a> {
     fn new(run: RunbookRun, context: SharedContext, reconciler: &'a RunbookRunReconciler) -> RunPass<'a> {
         let status = run.status.clone().unwrap_or_default();
         let namespace = run.namespace().unwrap_or_default();
-        RunPass { context, reconciler, run, status, namespace, pass: Pass::default(), admission: None }
+        RunPass {
+            context,
+            reconciler,
+            run,
+            status,
+            namespace,
+            pass: Pass::default(),
+            admission: None,
+            unsaved: false,
+            must_store: false,
+            permitted: None,
+            read: Vec::new(),
+            news: Vec::new(),
+        }
     }
 
     fn client(&self) -> &Client {
         &self.context.client
     }
 
+    /// Makes moves until the run must wait. What was not stored when a move failed is stored then.
     async fn go(mut self) -> Result<Requeue, Error> {
+        let result = self.moves().await;
+        if result.is_err() && self.unsaved {
+            let stored = self.save().await;
+            if let Err(error) = stored {
+                tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, %error, "the journal is not stored; it is proved from the objects");
+            }
+        }
+        result
+    }
+
+    async fn moves(&mut self) -> Result<Requeue, Error> {
         let settled = self.status.state.is_some_and(RunState::is_settled);
         if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
             let runbook = gather::runbook(&self.context, &self.run).await?;
             let incident = gather::incident(&self.context, &self.run).await?;
-            let found = (runbook.as_ref(), incident.as_ref());
+            let found = (runbook.as_ref(), incident.as_deref());
             let mut prepared = prepare::decide(&self.run, &self.status, found, None, Timestamp::now());
             if let prepare::Prepared::Resolve(reads, account) = &prepared {
-                let resolution = self.client_of(account)?.resolve(reads).await?;
+                let (resolution, read) = self.client_of(account)?.resolve(reads).await?;
+                self.read = read;
                 prepared =
                     prepare::decide(&self.run, &self.status, found, Some(&resolution), Timestamp::now());
             }
@@ -138,7 +188,8 @@ impl<'a> RunPass<'a> {
                 prepare::Prepared::Resolve(..) => return Err(Error::Conflict(self.run.name_any())),
                 prepare::Prepared::Ready(status) => self.status = *status,
                 prepare::Prepared::Blocked(status, until) => {
-                    self.store(*status).await?;
+                    self.advance(*status);
+                    self.save().await?;
                     return Ok(until.into());
                 }
             }
@@ -164,7 +215,10 @@ impl<'a> RunPass<'a> {
                         return Err(error);
                     }
                 }
-                Move::Look(look) => self.pass.seen = Some(self.look(&spec, &look).await?),
+                Move::Look(look) => {
+                    let read = std::mem::take(&mut self.read);
+                    self.pass.seen = Some(self.look(&spec, &look, &read).await?);
+                }
                 Move::AskWhen(index) => {
                     let when = spec.steps.get(index).and_then(|step| step.when.as_ref());
                     let Some(when) = when else { return Err(Error::Conflict(self.run.name_any())) };
@@ -177,6 +231,8 @@ impl<'a> RunPass<'a> {
                     });
                 }
                 Move::LookOutside(index) => {
+                    // It may take long, and people want to see where the run is.
+                    self.save().await?;
                     let step = spec.steps.get(index);
                     let client = self.run_client(&spec)?;
                     let seen = outside::look(&self.context, &client, step, &self.status.values).await?;
@@ -185,9 +241,13 @@ impl<'a> RunPass<'a> {
                 Move::AskAnswer { step, digest } => {
                     self.pass.answer = Some(self.answer(&spec, &step, &digest).await?)
                 }
-                Move::Store(status) => self.store(*status).await?,
+                Move::Store(status) => {
+                    self.advance(*status);
+                    self.save_if_needed().await?;
+                }
                 Move::Hold(status, until) => {
-                    self.store(*status).await?;
+                    self.advance(*status);
+                    self.save().await?;
                     return Ok(until.into());
                 }
                 Move::Act(act) => {
@@ -196,6 +256,7 @@ impl<'a> RunPass<'a> {
                         ActVerb::Send => outside::send(&self.context, &client, &act).await?,
                         _ => client.send(&act, self.run.spec.dry_run).await?,
                     };
+                    self.must_store = state_machine::is_unprovable(&act);
                     failpoints::point(&self.context.config, "after-act");
                     tracing::info!(run = %self.run.name_any(), namespace = %self.namespace, operation = %act.operation_id, ?sent, "act sent");
                     self.pass = Pass { sent, ..Pass::default() };
@@ -229,7 +290,12 @@ impl<'a> RunPass<'a> {
     }
 
     /// Reads what a look is about, and judges the preconditions over live objects.
-    async fn look(&self, spec: &RunbookSpec, look: &Look) -> Result<Seen, Error> {
+    async fn look(
+        &self,
+        spec: &RunbookSpec,
+        look: &Look,
+        read: &[(ObjectRef, Value)],
+    ) -> Result<Seen, Error> {
         let client = self.run_client(spec)?;
         let place = look.related;
         let step = place.and_then(|place| spec.steps.get(place.index));
@@ -238,7 +304,7 @@ impl<'a> RunPass<'a> {
         let related = |object: Option<&Value>| {
             mutation.map_or_else(Vec::new, |mutation| mutation.reads(&target, object))
         };
-        let mut seen = client.look(&look.objects, related).await?;
+        let mut seen = client.look(&look.objects, read, related).await?;
         let found = seen.objects.iter().flatten().map(Option::as_ref);
         let known: Vec<_> = look.objects.iter().zip(found).collect();
         let of_runbook = spec.preconditions.iter().filter(|_| look.of_runbook);
@@ -279,9 +345,14 @@ impl<'a> RunPass<'a> {
 
     /// Asks whether the run may go on, from what is stored now.
     async fn ask_permit(&mut self, spec: &RunbookSpec) -> Result<(), Error> {
+        if self.permitted.is_some_and(|since| since.elapsed() < PERMIT_LASTS) {
+            self.pass.permit = Some(Permit::Go);
+            return Ok(());
+        }
         let Some(snapshot) = self.status.snapshot.clone() else {
             return Err(Error::Terminal("the run has no snapshot of its Runbook".to_owned()));
         };
+        let asked_at = Instant::now();
         if self.status.start_time.is_none() {
             self.admission = Some(Arc::clone(&self.reconciler.admission).lock_owned().await);
         }
@@ -291,13 +362,14 @@ impl<'a> RunPass<'a> {
         // Remembered before it begins: a run that is remembered and never begins uses up one of the limit, but a run
         // that begins and is not remembered would exceed the limit.
         if let Some((runbook, next)) = ask::remembered(&self.run, &stored, &asked, now) {
-            status::write(self.client(), runbook, next).await?;
+            status::write(&self.context, runbook, next).await?;
         }
         // The decisions that the run relies on are stored with the next store.
         if let Some(snapshot) = self.status.snapshot.as_mut().filter(|_| asked.begins) {
             snapshot.approvals = asked.relied_on;
         }
         self.status.decisions = asked.decisions;
+        self.permitted = (asked.permit == Permit::Go).then_some(asked_at);
         self.pass.permit = Some(asked.permit);
         Ok(())
     }
@@ -313,8 +385,8 @@ impl<'a> RunPass<'a> {
         }
         let generation = self.run.metadata.generation.unwrap_or_default();
         let entry = journal::Entry::new(&self.status, generation, Timestamp::now());
-        let status = entry.never_sent(place).done();
-        self.store(status).await
+        self.advance(entry.never_sent(place).done());
+        self.save().await
     }
 
     /// Who is asked a question of a step.
@@ -355,29 +427,60 @@ impl<'a> RunPass<'a> {
         Ok(manual::first_answer(approvals.iter().map(|approval| &**approval), &uid, step, digest, entitled))
     }
 
+    /// Goes on from a status; it is stored later.
+    fn advance(&mut self, status: RunbookRunStatus) {
+        self.news.extend(news(&self.status, &status));
+        self.unsaved |= self.run.status.as_ref() != Some(&status);
+        self.status = status;
+        self.pass = Pass::default();
+    }
+
+    /// Stores the journal if the next move relies on it: an announced act, the end, and what cannot be proved later.
+    async fn save_if_needed(&mut self) -> Result<(), Error> {
+        if state_machine::relies_on_store(&self.status) || std::mem::take(&mut self.must_store) {
+            self.save().await?;
+        }
+        if parts::announced(&self.status).is_some() {
+            self.pass.sent = Sent::NotYet;
+        }
+        Ok(())
+    }
+
     /// Stores the journal over the version it was decided from.
-    async fn store(&mut self, mut status: RunbookRunStatus) -> Result<(), Error> {
+    async fn save(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.unsaved) {
+            return Ok(());
+        }
+        let mut status = self.status.clone();
         let told = self.told(&mut status);
         if parts::has_act(&status) {
             self.retain().await?;
         }
         store::create(&self.context, &Subject::from(&self.run), &told.messages).await?;
         let announced = parts::announced(&status).is_some();
-        if let Some(stored) = status::write(self.client(), &self.run, status.clone()).await? {
-            self.run = stored;
+        if let Some(stored) = status::write(&self.context, &self.run, status.clone()).await? {
+            self.wrote(stored);
         }
+        self.status = status;
         self.admission = None;
         if announced {
             failpoints::point(&self.context.config, "after-intent");
         }
-        self.report(&status).await;
-        self.status = status;
-        self.pass = Pass { sent: if announced { Sent::NotYet } else { Sent::Unknown }, ..Pass::default() };
+        self.report();
         // An act does not wait for it: what fails here is settled with the next store, at the latest at the end.
         if let Err(error) = store::settle(&self.context, &self.namespace, &told.settle).await {
             tracing::warn!(run = %self.run.name_any(), namespace = %self.namespace, %error, "messages are not settled yet");
         }
         Ok(())
+    }
+
+    /// Goes on with the run as it was just stored.
+    fn wrote(&mut self, stored: RunbookRun) {
+        match stored.status.as_ref().is_some_and(|status| parts::announced(status).is_some()) {
+            true => self.context.written.announce(&stored),
+            false => self.context.written.forget(&stored),
+        }
+        self.run = stored;
     }
 
     /// The messages that the status calls for, and those that it ends.
@@ -417,28 +520,31 @@ impl<'a> RunPass<'a> {
             self.retain().await?;
         }
         store::create(&self.context, &Subject::from(&self.run), &told.messages).await?;
-        if let Some(stored) = status::write(self.client(), &self.run, status).await? {
-            self.run = stored;
+        if let Some(stored) = status::write(&self.context, &self.run, status).await? {
+            self.wrote(stored);
         }
         store::settle(&self.context, &self.namespace, &told.settle).await?;
         Ok(now.checked_add(LOOK_AGAIN).ok().into())
     }
 
-    async fn report(&self, status: &RunbookRunStatus) {
-        let Some(state) = status.state.filter(|state| self.status.state != Some(*state)) else { return };
-        let said = status
-            .conditions
-            .iter()
-            .find(|condition| matches!(condition.type_.as_str(), "Blocked" | "Succeeded"));
-        let waits = status.next.as_ref().map_or("the run is at work", |next| next.what.as_str());
-        let note = said.map_or(waits, |condition| condition.message.as_str());
-        let reason = format!("{state:?}");
-        match state {
-            RunState::Failed | RunState::Unknown => {
-                self.context.events.warning(&self.run, &reason, note).await
-            }
-            _ => self.context.events.normal(&self.run, &reason, note).await,
+    /// Writes an Event for each state that was reached, beside the next moves.
+    fn report(&mut self) {
+        let news = std::mem::take(&mut self.news);
+        if news.is_empty() {
+            return;
         }
+        let (context, run) = (Arc::clone(&self.context), self.run.clone());
+        tokio::spawn(async move {
+            for (state, note) in news {
+                let reason = format!("{state:?}");
+                match state {
+                    RunState::Failed | RunState::Unknown => {
+                        context.events.warning(&run, &reason, &note).await
+                    }
+                    _ => context.events.normal(&run, &reason, &note).await,
+                }
+            }
+        });
     }
 
     /// Sets the finalizer: if the run vanished now, its act could never be settled.
@@ -464,7 +570,19 @@ impl<'a> RunPass<'a> {
         let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
         let patch =
             json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.run.resource_version()}});
-        self.run = runs.patch(&self.run.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let stored = runs.patch(&self.run.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.wrote(stored);
         Ok(())
     }
+}
+
+/// The state that a run has reached, and what it means; `None` if it is as before.
+fn news(before: &RunbookRunStatus, status: &RunbookRunStatus) -> Option<(RunState, String)> {
+    let state = status.state.filter(|state| before.state != Some(*state))?;
+    let said = status
+        .conditions
+        .iter()
+        .find(|condition| matches!(condition.type_.as_str(), "Blocked" | "Succeeded"));
+    let waits = status.next.as_ref().map_or("the run is at work", |next| next.what.as_str());
+    Some((state, said.map_or(waits, |condition| condition.message.as_str()).to_owned()))
 }

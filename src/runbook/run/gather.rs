@@ -1,5 +1,6 @@
-//! Reads what a run depends on, live and never from a cache: a stale read must not cause an act. Only the names of people
-//! in texts come from caches.
+//! Reads what a run depends on. What allows it to act is read live, since a stale read must not cause an act: approvals,
+//! policies, freezes, open incidents, other runs. The Runbook may come from the cache: the write that remembers the run
+//! fails if it has changed. So may its ServiceAccount, and the names of people in texts.
 
 use std::sync::Arc;
 
@@ -8,12 +9,13 @@ use kube::api::Api;
 use kube::{Resource, ResourceExt};
 
 use super::ask::Stored;
+use crate::api::incident_status::IncidentState;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::RunbookRunStatus;
+use crate::api::runbook_run::{RunState, RunbookRunStatus};
 use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::freeze::live;
 use crate::change::stamps;
-use crate::cluster::caches::{in_namespace, list_live};
+use crate::cluster::caches::{get, in_namespace, list_in_other_states, list_live};
 use crate::cluster::{Context, Error};
 use crate::runbook::{approval, identity};
 
@@ -25,21 +27,31 @@ where
     Api::namespaced(context.client.clone(), &run.namespace().unwrap_or_default())
 }
 
-/// The Runbook of a run, if it exists.
+/// The Runbook of a run, if it exists: from the cache, or live if the cache does not hold it yet.
 ///
 /// # Errors
 /// When the API server does not answer.
 pub async fn runbook(context: &Context, run: &RunbookRun) -> Result<Option<Runbook>, Error> {
-    Ok(api::<Runbook>(context, run).get_opt(&run.spec.runbook_ref.name).await?)
+    let (namespace, name) = (run.namespace().unwrap_or_default(), &run.spec.runbook_ref.name);
+    if let Some(known) = get(&context.caches.runbooks, &namespace, name) {
+        return Ok(Some((*known).clone()));
+    }
+    Ok(api::<Runbook>(context, run).get_opt(name).await?)
 }
 
-/// The incident of a run, if it names one that exists.
+/// The incident of a run, if it names one that exists. It comes from the cache if it is open there: that it is over is
+/// read live.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn incident(context: &Context, run: &RunbookRun) -> Result<Option<Incident>, Error> {
+pub async fn incident(context: &Context, run: &RunbookRun) -> Result<Option<Arc<Incident>>, Error> {
     let Some(named) = &run.spec.incident_ref else { return Ok(None) };
-    Ok(api::<Incident>(context, run).get_opt(&named.name).await?)
+    let namespace = run.namespace().unwrap_or_default();
+    let known = get(&context.caches.incidents, &namespace, &named.name);
+    match known.filter(|known| known.is_open()) {
+        Some(open) => Ok(Some(open)),
+        None => Ok(api::<Incident>(context, run).get_opt(&named.name).await?.map(Arc::new)),
+    }
 }
 
 /// The Approvals of the namespace of a run.
@@ -73,20 +85,26 @@ pub async fn stored(
     let (caches, namespace) = (&context.caches, run.namespace().unwrap_or_default());
     let others = async {
         match status.start_time {
-            None => list_live(api(context, run), &caches.runs).await,
+            None => list_in_other_states(api(context, run), &caches.runs, RunState::SETTLED).await,
             Some(_) => Ok(Vec::new()),
         }
     };
     // All at once: an act waits for the slowest of them, and not for their sum.
-    let (runbook, account, approvals, policies, freezes, incidents, runs) = futures::try_join!(
+    let (runbook, account, approvals, policies, freezes, mut incidents, runs) = futures::try_join!(
         runbook(context, run),
         identity::account(context, &namespace, &spec.service_account_name),
         approvals(context, run),
         policies(context),
         live::list(&context.client),
-        list_live(api(context, run), &caches.incidents),
+        list_in_other_states(api(context, run), &caches.incidents, IncidentState::OVER),
         others,
     )?;
+    // An incident that is not among the open ones is over or gone; the run says which.
+    if let Some(named) = &run.spec.incident_ref
+        && !incidents.iter().any(|open| open.name_any() == named.name)
+    {
+        incidents.extend(incident(context, run).await?);
+    }
     let uid = status.snapshot.as_ref().map(|snapshot| snapshot.uid.as_str());
     let runbook = runbook.filter(|runbook| runbook.uid().as_deref() == uid);
     Ok(Stored {

@@ -17,18 +17,23 @@ use crate::runbook::targets::{LogRead, Read};
 const LOG_LINES: i64 = 64;
 
 impl RunClient {
-    /// Reads objects live, and what `related` asks for besides the last.
+    /// Reads objects live, and what `related` asks for besides the last. `known` are objects that were just read.
     ///
     /// # Errors
     /// When the API server does not answer; a refusal is part of the result.
     pub async fn look(
         &self,
         objects: &[ObjectRef],
+        known: &[(ObjectRef, Value)],
         related: impl Fn(Option<&Value>) -> Vec<Read>,
     ) -> Result<Seen, Error> {
         let refused = |why: String| Seen { objects: Err(why), related: Vec::new(), preconditions: Ok(()) };
         let mut found = Vec::new();
         for object in objects {
+            if let Some((_, seen)) = known.iter().find(|(known, _)| known == object) {
+                found.push(Some(seen.clone()));
+                continue;
+            }
             match self.read(object).await? {
                 Ok(object) => found.push(object),
                 Err(why) => return Ok(refused(why)),
@@ -44,12 +49,14 @@ impl RunClient {
         Ok(Seen { objects: Ok(found), related: others, preconditions: Ok(()) })
     }
 
-    /// Which objects exactly the reads stand for. A named object that does not exist has no UID.
+    /// Which objects exactly the reads stand for, and those that were read by their names. A named object that does not
+    /// exist has no UID.
     ///
     /// # Errors
     /// When the API server does not answer; a refusal is part of the result.
-    pub async fn resolve(&self, reads: &[Vec<Read>]) -> Result<Resolution, Error> {
+    pub async fn resolve(&self, reads: &[Vec<Read>]) -> Result<(Resolution, Vec<(ObjectRef, Value)>), Error> {
         let mut steps = Vec::new();
+        let mut named = Vec::new();
         let mut known: Vec<(&Read, Vec<Resolved>)> = Vec::new();
         for step in reads {
             let mut targets = Vec::new();
@@ -57,9 +64,9 @@ impl RunClient {
                 let seen = known.iter().find(|(seen, _)| *seen == read).map(|(_, found)| found.clone());
                 let found = match seen {
                     Some(found) => found,
-                    None => match self.identities(read).await? {
+                    None => match self.identities(read, &mut named).await? {
                         Ok(found) => found,
-                        Err(why) => return Ok(Err(why)),
+                        Err(why) => return Ok((Err(why), named)),
                     },
                 };
                 known.push((read, found.clone()));
@@ -67,19 +74,24 @@ impl RunClient {
             }
             steps.push(targets);
         }
-        Ok(Ok(steps))
+        Ok((Ok(steps), named))
     }
 
-    async fn identities(&self, read: &Read) -> Result<Result<Vec<Resolved>, String>, Error> {
+    async fn identities(
+        &self,
+        read: &Read,
+        named: &mut Vec<(ObjectRef, Value)>,
+    ) -> Result<Result<Vec<Resolved>, String>, Error> {
         let text = |object: &Value, pointer: &str| {
             object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
         };
         let uid = |object: &Value| text(object, "/metadata/uid");
         Ok(match read {
-            Read::Object(object) => self
-                .read(object)
-                .await?
-                .map(|found| vec![Resolved { uid: found.as_ref().and_then(uid), object: object.clone() }]),
+            Read::Object(object) => self.read(object).await?.map(|found| {
+                let resolved = Resolved { uid: found.as_ref().and_then(uid), object: object.clone() };
+                named.extend(found.map(|found| (object.clone(), found)));
+                vec![resolved]
+            }),
             Read::Log(_) => Ok(Vec::new()),
             Read::List(list) => self.read_all(read).await?.map(|found| {
                 let resolved = |object: &Value| Resolved {

@@ -23,7 +23,7 @@ use super::permit::Permit;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{
-    Act, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
+    Act, ActVerb, Outcome, Output, Resolved, RunState, RunbookRunStatus, StepState, StepStatus,
 };
 use crate::api::runbook_step::Step;
 use crate::outbound;
@@ -161,6 +161,17 @@ pub enum Move {
     Hold(Box<RunbookRunStatus>, Option<Timestamp>),
     /// The run is settled: release it.
     Done,
+}
+
+/// Whether a status must be stored before the next move: an announced act, and the end. Another may be stored together
+/// with a later one, since a process that finds the older one comes to the same.
+pub fn relies_on_store(status: &RunbookRunStatus) -> bool {
+    parts::announced(status).is_some() || status.state.is_some_and(RunState::is_settled)
+}
+
+/// Whether a later process cannot prove from an object what became of an act, so that its outcome is stored at once.
+pub fn is_unprovable(act: &Act) -> bool {
+    matches!(act.verb, ActVerb::Create | ActVerb::Send)
 }
 
 /// Decides the next move.

@@ -46,6 +46,8 @@ pub struct Operator {
     pub status: RunbookRunStatus,
     pub version: u64,
     pub pass: Pass,
+    /// Whether the outcome of the last act is stored at once.
+    pub must_store: bool,
 }
 
 /// The fate of a request.
@@ -59,7 +61,12 @@ pub enum Network {
 
 impl Operator {
     pub fn read(run: &StoredRun) -> Operator {
-        Operator { status: run.status.clone(), version: run.version, pass: Pass::default() }
+        Operator {
+            status: run.status.clone(),
+            version: run.version,
+            pass: Pass::default(),
+            must_store: false,
+        }
     }
 
     pub fn next(&self, run: &StoredRun) -> Move {
@@ -89,13 +96,23 @@ impl Operator {
                 self.pass.outside = Some(outbound::look::Seen::inconclusive(String::new()))
             }
             Move::AskAnswer { .. } => self.pass.answer = Some(None),
-            Move::Store(status) => self.store(world, *status, network),
+            // As the controller does, so that a lost process loses several transitions at once.
+            Move::Store(status) if relies_on_store(&status) || std::mem::take(&mut self.must_store) => {
+                self.store(world, *status, network);
+            }
+            Move::Store(status) => {
+                self.status = *status;
+                self.pass = Pass::default();
+            }
             Move::Hold(status, _) => {
                 self.store(world, *status, network);
                 return false;
             }
             Move::Act(act) => match network {
-                Network::Fine => self.pass = Pass { sent: world.patch(&act), ..Pass::default() },
+                Network::Fine => {
+                    self.must_store = is_unprovable(&act);
+                    self.pass = Pass { sent: world.patch(&act), ..Pass::default() };
+                }
                 Network::AnswerLost => {
                     world.patch(&act);
                     *self = Operator::read(world);
@@ -120,7 +137,8 @@ impl Operator {
             }
             if network == Network::Fine {
                 let sent = if parts::announced(&status).is_some() { Sent::NotYet } else { Sent::Unknown };
-                *self = Operator { status, version: run.version, pass: Pass { sent, ..Pass::default() } };
+                let pass = Pass { sent, ..Pass::default() };
+                *self = Operator { status, version: run.version, pass, must_store: false };
                 return;
             }
         }
