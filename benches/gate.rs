@@ -6,16 +6,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark says so by failing")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod support;
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use mayday::api::ChangeRequest;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use support::{Cluster, client, ratio, report};
 
 /// Number of measured rounds.
 const ROUNDS: usize = 200;
@@ -40,66 +41,24 @@ const NOTHING: Case =
 const APPROVED: Case = Case { name: "approved", namespace: "shop", image: "shop/checkout:v2", passes: true };
 const REFUSED: Case = Case { name: "refused", namespace: "shop", image: "shop/checkout:v9", passes: false };
 
-/// The cluster in a folder, and the scripts that work on it.
-struct Cluster {
-    root: PathBuf,
-    dir: PathBuf,
-}
-
-impl Cluster {
-    fn script(&self, name: &str, arguments: &[&str]) -> String {
-        let output = Command::new(self.root.join("dev").join(name))
-            .args(arguments)
-            .env("MAYDAY_DEV_DIR", &self.dir)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "dev/{name} {}: {said}", arguments.join(" "));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+/// Creates the shop of the samples under its policy, the same Deployment without a policy, and one approved request.
+fn furnish(cluster: &Cluster) {
+    let admin = cluster.admin();
+    cluster.apply(&["00-shop", "05-access", "10-policy"]);
+    cluster.kubectl(&admin, "create namespace plain");
+    cluster.kubectl(&admin, "create deployment checkout -n plain --image=shop/checkout:v1");
+    cluster.kubectl(&admin, "create rolebinding edit -n plain --clusterrole=edit --group=shop-engineers");
+    cluster.kubectl(&admin, "wait changepolicy/production --for=condition=Enforced --timeout=60s");
+    let emil = cluster.person("emil", "shop-engineers");
+    let image = APPROVED.image;
+    cluster.kubectl(
+        &emil,
+        &format!("mayday ask -n shop deploy/checkout --image app={image} --why release --name v2 --yes"),
+    );
+    for approver in ["amir", "bea"] {
+        let kubeconfig = cluster.person(approver, "shop-approvers");
+        cluster.kubectl(&kubeconfig, "mayday approve -n shop chg/v2 --yes");
     }
-
-    fn kubectl(&self, kubeconfig: &Path, line: &str) {
-        let output = Command::new(self.root.join("dev/kubectl"))
-            .args(line.split(' '))
-            .env("KUBECONFIG", kubeconfig)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "kubectl {line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn person(&self, name: &str, group: &str) -> PathBuf {
-        PathBuf::from(self.script("user", &[name, group]))
-    }
-
-    /// Creates the shop of the samples under its policy, the same Deployment without a policy, and one approved request.
-    fn furnish(&self) {
-        let admin = self.dir.join("kubeconfig");
-        for part in ["00-shop", "05-access", "10-policy"] {
-            self.kubectl(&admin, &format!("apply -f {}/config/samples/{part}.yaml", self.root.display()));
-        }
-        self.kubectl(&admin, "create namespace plain");
-        self.kubectl(&admin, "create deployment checkout -n plain --image=shop/checkout:v1");
-        self.kubectl(&admin, "create rolebinding edit -n plain --clusterrole=edit --group=shop-engineers");
-        self.kubectl(&admin, "wait changepolicy/production --for=condition=Enforced --timeout=60s");
-        let emil = self.person("emil", "shop-engineers");
-        let image = APPROVED.image;
-        self.kubectl(
-            &emil,
-            &format!("mayday ask -n shop deploy/checkout --image app={image} --why release --name v2 --yes"),
-        );
-        for approver in ["amir", "bea"] {
-            let kubeconfig = self.person(approver, "shop-approvers");
-            self.kubectl(&kubeconfig, "mayday approve -n shop chg/v2 --yes");
-        }
-    }
-}
-
-async fn client(kubeconfig: &Path) -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
 }
 
 /// Tries a case once.
@@ -169,18 +128,10 @@ async fn gather_a_crowd(client: &Client) {
     }
 }
 
-fn ratio(one: Duration, other: Duration) -> f64 {
-    (one.as_secs_f64() / other.as_secs_f64() * 100.0).round() / 100.0
-}
-
 #[tokio::main]
 async fn main() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    // cargo adds its own arguments.
-    let dir = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let dir = PathBuf::from(dir.expect("the folder of a cluster: run it with make bench"));
-    let cluster = Cluster { root: root.clone(), dir };
-    cluster.furnish();
+    let cluster = Cluster::of_arguments();
+    furnish(&cluster);
     let emil = client(&cluster.person("emil", "shop-engineers")).await;
 
     eprintln!("==> {ROUNDS} rounds of {} cases", 4);
@@ -191,19 +142,14 @@ async fn main() {
         medians(&emil, [UNPROTECTED, APPROVED, REFUSED]).await;
 
     let told = [
-        ("a write that changes nothing, to an unprotected one", ratio(nothing, plain)),
-        ("an approved write, to an unprotected one", ratio(approved, plain)),
-        ("a refused write, to an unprotected one", ratio(refused, plain)),
-        ("an approved write beside the crowd, to an unprotected one", ratio(approved_in_crowd, plain_later)),
-        ("a refused write beside the crowd, to an unprotected one", ratio(refused_in_crowd, plain_later)),
+        ("× a write that changes nothing, to an unprotected one", ratio(nothing, plain)),
+        ("× an approved write, to an unprotected one", ratio(approved, plain)),
+        ("× a refused write, to an unprotected one", ratio(refused, plain)),
+        (
+            "× an approved write beside the crowd, to an unprotected one",
+            ratio(approved_in_crowd, plain_later),
+        ),
+        ("× a refused write beside the crowd, to an unprotected one", ratio(refused_in_crowd, plain_later)),
     ];
-    for (what, ratio) in told {
-        println!("{ratio:>6.2} × {what}");
-    }
-    let ratios: serde_json::Map<String, Value> =
-        told.iter().map(|(what, ratio)| ((*what).to_owned(), json!(ratio))).collect();
-    let written = json!({"benchmark": "gate", "rounds": ROUNDS, "crowd": CROWD, "ratios": ratios});
-    let file = root.join("target/bench/gate.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&written).unwrap()).unwrap();
-    println!("written to target/bench/gate.json");
+    report(&cluster, "gate", &told, &json!({"rounds": ROUNDS, "crowd": CROWD}));
 }
