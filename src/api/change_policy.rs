@@ -285,6 +285,10 @@ pub struct Automation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub cluster_identities: Vec<ClusterIdentity>,
+    /// Whether a Runbook counts as approved only while its last drill succeeded and is not overdue
+    /// (docs/rules.md#drills).
+    #[serde(default)]
+    pub require_drill: bool,
 }
 
 /// A ServiceAccount whose Runbooks may change objects outside every namespace. Its RBAC rights bind it all the same.

@@ -62,6 +62,9 @@ names! {
         Counted,
         /// Runbook. True: `spec.suspend` is set, and no run starts.
         Suspended,
+        /// Runbook, if it is rehearsed or must be. True: its last drill succeeded and is not too old. False: it failed or
+        /// is overdue. Unknown: no drill of this content has ended yet.
+        Drilled,
         /// RunbookRun, only while True. The run waits: an approval is missing, or an obstacle is in its way.
         /// Absent while the run works and after it has ended.
         Blocked,
@@ -253,6 +256,18 @@ names! {
         Cancelled,
         /// Succeeded: an act was announced, and its outcome cannot be proved.
         Unknown,
+
+        // Drilled; where a drill is required also Approved of a Runbook, and Blocked.
+        /// Drilled: the last drill succeeded.
+        DrillSucceeded,
+        /// Drilled, Approved, Blocked: the last drill failed.
+        DrillFailed,
+        /// Drilled, Approved, Blocked: no drill has ended for too long.
+        DrillOverdue,
+        /// Drilled, Approved, Blocked: no drill of this content has ended yet.
+        DrillDue,
+        /// Drilled, Approved, Blocked: a policy asks for drills, and the Runbook has none.
+        DrillMissing,
 
         // Conditions of an Incident.
         /// Acknowledged: no person has acknowledged.

@@ -14,6 +14,7 @@ pub mod common;
 pub mod conditions;
 pub mod contradictions;
 pub mod crds;
+pub mod drill;
 pub mod duration;
 pub mod freeze;
 pub mod http_step;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::approval::CountedDecision;
 use super::common::{NameRef, ObjectRef, Severity};
+use super::drill::{Drill, LastDrill};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 use super::runbook_step::{Step, Target};
@@ -48,6 +49,7 @@ pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
     printcolumn(name = "Last-Run", type_ = "date", json_path = ".status.lastRunTime"),
+    printcolumn(name = "Last-Good", type_ = "date", json_path = ".status.lastGoodRunTime"),
     printcolumn(name = "Summary", type_ = "string", json_path = ".spec.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -88,6 +90,8 @@ pub struct RunbookSpec {
     pub limits: Option<Limits>,
     /// What happens when a step fails, or a person denies. Default Rollback if a step has a compensation, else Stop.
     pub on_failure: Option<OnFailure>,
+    /// How the Runbook is rehearsed. Absent: not at all.
+    pub drill: Option<Drill>,
     /// Whether the Runbook is suspended. Then no run starts, and runs that have begun go on.
     #[serde(default)]
     pub suspend: bool,
@@ -268,7 +272,7 @@ pub struct RunbookStatus {
     /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Conditions: Ready, Approved, Suspended.
+    /// Conditions: Ready, Approved, Suspended, Drilled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
@@ -295,6 +299,10 @@ pub struct RunbookStatus {
     pub approved_until_time: Option<Time>,
     /// When the Runbook last ran.
     pub last_run_time: Option<Time>,
+    /// When a run or a drill of the Runbook last succeeded.
+    pub last_good_run_time: Option<Time>,
+    /// The last drill that has ended.
+    pub last_drill: Option<LastDrill>,
     /// Last runs that began, newest last, as many as `limits.runs.max`. The limits are computed from this
     /// list, so deleting a RunbookRun resets nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -43,7 +43,7 @@ pub const RUN_FINALIZER: &str = "mayday.dev/settle";
     )
 )]
 #[x_kube(validation = (
-    "self.runbookRef == oldSelf.runbookRef && has(self.incidentRef) == has(oldSelf.incidentRef) && (!has(self.incidentRef) || self.incidentRef == oldSelf.incidentRef) && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters) && self.dryRun == oldSelf.dryRun && has(self.startedBy) == has(oldSelf.startedBy) && (!has(self.startedBy) || self.startedBy == oldSelf.startedBy)",
+    "self.runbookRef == oldSelf.runbookRef && has(self.incidentRef) == has(oldSelf.incidentRef) && (!has(self.incidentRef) || self.incidentRef == oldSelf.incidentRef) && has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters) && self.dryRun == oldSelf.dryRun && self.drill == oldSelf.drill && has(self.startedBy) == has(oldSelf.startedBy) && (!has(self.startedBy) || self.startedBy == oldSelf.startedBy)",
     "a run is fixed when it is created: cancel it (spec.cancel: true) and start another"
 ))]
 #[x_kube(validation = ("!oldSelf.cancel || self.cancel", "a cancelled run stays cancelled: start another"))]
@@ -60,6 +60,10 @@ pub struct RunbookRunSpec {
     /// run reads as its ServiceAccount.
     #[serde(default)]
     pub dry_run: bool,
+    /// Whether the run is a drill of the Runbook, as its `spec.drill` says. It changes nothing that people use, and
+    /// counts for no limit and no incident.
+    #[serde(default)]
+    pub drill: bool,
     /// Cancels the run before its next act. A cancelled run stays cancelled.
     #[serde(default)]
     pub cancel: bool,
@@ -68,6 +72,11 @@ pub struct RunbookRunSpec {
 }
 
 impl RunbookRun {
+    /// Whether the run repairs something: it is neither a dry run nor a drill.
+    pub fn is_repair(&self) -> bool {
+        !self.spec.dry_run && !self.spec.drill
+    }
+
     /// Whether the run was started for the incident with this name.
     pub fn is_for(&self, incident: &str) -> bool {
         self.spec.incident_ref.as_ref().is_some_and(|named| named.name == incident)

@@ -38,7 +38,8 @@ impl Stamped for RunbookRun {
     fn content(&self) -> Value {
         let spec = &self.spec;
         json!({"kind": "RunbookRun", "namespace": self.namespace(), "runbook": spec.runbook_ref,
-            "incident": spec.incident_ref, "parameters": spec.parameters, "dryRun": spec.dry_run, "startedBy": spec.started_by})
+            "incident": spec.incident_ref, "parameters": spec.parameters, "dryRun": spec.dry_run, "drill": spec.drill,
+            "startedBy": spec.started_by})
     }
 }
 

@@ -78,7 +78,7 @@ fn done(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus, sta
     let since = status.out_since().filter(|_| status.relapses > 0).map(|time| time.0);
     let began = |run: &&Arc<RunbookRun>| {
         let start = run.status.as_ref()?.start_time.as_ref()?.0;
-        let counts = run.is_for(&name) && !run.spec.dry_run && since.is_none_or(|since| start >= since);
+        let counts = run.is_for(&name) && run.is_repair() && since.is_none_or(|since| start >= since);
         counts.then_some(start)
     };
     let latest = facts.runs.iter().filter(|run| began(run).is_some()).max_by_key(|run| began(run));
@@ -97,7 +97,7 @@ fn done(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus, sta
     if let Some(run) = starting {
         return waits(run, "an approval");
     }
-    let mut mine = facts.runs.iter().filter(|run| run.is_for(&name) && !run.spec.dry_run);
+    let mut mine = facts.runs.iter().filter(|run| run.is_for(&name) && run.is_repair());
     if let Some((run, next)) = mine.find_map(|run| Some((run, view::waits_for(run)?))) {
         let state = run.status.as_ref().and_then(|status| status.state);
         return match state {

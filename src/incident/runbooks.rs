@@ -35,8 +35,11 @@ pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: T
 }
 
 /// Whether a run belongs to the incident: it names it, or it names none, was started since the outage began, and acts on
-/// what is affected.
+/// what is affected. A drill belongs to none.
 pub fn is_of(run: &RunbookRun, incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> bool {
+    if run.spec.drill {
+        return false;
+    }
     if run.spec.incident_ref.is_some() {
         return run.is_for(&incident.name_any());
     }
@@ -57,7 +60,7 @@ pub fn is_of(run: &RunbookRun, incident: &Incident, facts: &IncidentFacts, statu
 /// in front: they have run.
 pub fn runs(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<NameRef> {
     let known = &status.runs;
-    let is_mine = |run: &&Arc<RunbookRun>| !run.spec.dry_run && is_of(run, incident, facts, status);
+    let is_mine = |run: &&Arc<RunbookRun>| run.is_repair() && is_of(run, incident, facts, status);
     let mut found: Vec<_> = facts
         .runs
         .iter()

@@ -1,14 +1,15 @@
-//! Reconciles Runbooks: writes their statuses, and an Event when an approval is about to lapse.
+//! Reconciles Runbooks: writes their statuses, begins the drills that are due, and tells what people must know.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::api::PostParams;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 
 use super::decide::{RunbookFacts, decide};
-use super::{approval, healthy, identity};
-use crate::api::conditions::{ConditionType, Reason, find};
+use super::{approval, drill, healthy, identity};
+use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Runbook, RunbookRun};
 use crate::change::stamps;
@@ -90,22 +91,45 @@ impl Reconciler for RunbookReconciler {
                 &runbook.spec,
             ),
         };
-        let (decided, wake) = decide(&facts, now);
-        let reason = |status: &RunbookStatus| {
-            let approved = find(&status.conditions, ConditionType::Approved)?;
-            Some((approved.reason.clone(), approved.message.clone()))
-        };
-        let before = runbook.status.as_ref().and_then(reason);
-        let told = reason(&decided).filter(|(reason, _)| {
-            reason == Reason::ApprovalEnds.as_str()
-                && before.as_ref().is_none_or(|(before, _)| before != reason)
-        });
+        let (decided, mut wake) = decide(&facts, now);
+        let planned = Runbook { status: Some(decided.clone()), ..(*runbook).clone() };
+        let is = |kind| is_true(&decided.conditions, kind);
+        let approved = decided.digest.is_some() && decided.approved_digest == decided.digest;
+        let (drill, due) =
+            drill::next(&planned, approved && is(ConditionType::Ready), facts.runs, facts.policies, now);
+        wake = [wake, due].into_iter().flatten().min();
+        let told = news(runbook.status.as_ref(), &decided);
         status::write(context, &*runbook, decided).await?;
-        if let Some((_, message)) = told {
-            context.events.warning(&*runbook, Reason::ApprovalEnds.as_str(), &message).await;
+        for (reason, message) in told {
+            context.events.warning(&*runbook, &reason, &message).await;
+        }
+        if let Some(drill) = drill {
+            let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+            match runs.create(&PostParams::default(), &drill).await {
+                Ok(_) => {}
+                // Another process or an earlier attempt has created the same drill.
+                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(wake.into())
     }
+}
+
+/// What people are told once, as reason and message: that the approval is about to lapse, that a drill failed or is overdue.
+fn news(before: Option<&RunbookStatus>, decided: &RunbookStatus) -> Vec<(String, String)> {
+    const NEWS: [(ConditionType, &[Reason]); 2] = [
+        (ConditionType::Approved, &[Reason::ApprovalEnds]),
+        (ConditionType::Drilled, &[Reason::DrillFailed, Reason::DrillOverdue]),
+    ];
+    let told = |(kind, reasons): (ConditionType, &[Reason])| {
+        let now = find(&decided.conditions, kind)?;
+        let before = before.and_then(|before| find(&before.conditions, kind));
+        let is_news = before.is_none_or(|before| before.reason != now.reason);
+        let counts = reasons.iter().any(|reason| reason.as_str() == now.reason);
+        (is_news && counts).then(|| (now.reason.clone(), now.message.clone()))
+    };
+    NEWS.into_iter().filter_map(told).collect()
 }
 
 /// The runs of the namespace. A run that the Runbook remembers as unfinished and the cache lacks is read live; if it does

@@ -8,13 +8,14 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::approval::{self, ApprovalFacts};
-use super::{automation_limits, cluster_identity, healthy, identity, limits, steps, validate};
+use super::drill::Verdict;
+use super::{automation_limits, cluster_identity, drill, healthy, identity, limits, steps, validate};
 use crate::api::common::{ObjectRef, stored_time};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
 use crate::api::{Approval, ChangePolicy, Runbook, RunbookRun};
 use crate::change::approval::quorum::{Names, is_impossible};
-use crate::cluster::conditions::{NotReady, ready, set};
+use crate::cluster::conditions::{NotReady, clear, ready, set};
 use crate::command::{Command, Verb};
 use crate::outbound::{HttpUrl, endpoints};
 use crate::runbook::run::permit::Approved;
@@ -83,6 +84,11 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
             until: None,
         },
     };
+    status.decisions.clone_from(&count.decisions);
+    drill::note(&mut status, runbook, facts.runs);
+    let planned = Runbook { status: Some(status.clone()), ..runbook.clone() };
+    let rehearsed = drill::verdict(&planned, facts.policies, now);
+    let lapse = drill::lapse(&planned, facts.policies, now);
     let until = count.until;
     let noticed = until.and_then(|until| until.checked_sub(NOTICE).ok());
     let approve = || Command::new(Verb::Approve).namespace(namespace).on("rb", &name);
@@ -91,13 +97,16 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
             let by: Vec<&str> = count.decisions.iter().map(|decision| decision.by.as_str()).collect();
             let end = until.map_or_else(String::new, |until| format!(" until {until}"));
             let approved = format!("approved by {}{end}", by.join(" and "));
-            match noticed.is_some_and(|noticed| noticed <= now) {
-                true => (
+            match (lapse, noticed.is_some_and(|noticed| noticed <= now)) {
+                (Some(lapse), _) => {
+                    (false, lapse.reason, format!("{approved}, which does not count now: {}", lapse.message))
+                }
+                (None, true) => (
                     true,
                     Reason::ApprovalEnds,
                     format!("{approved}; for it to go on, approve it again before: {}", approve()),
                 ),
-                false => (true, Reason::Approved, approved),
+                (None, false) => (true, Reason::Approved, approved),
             }
         }
         // Where nobody can approve, the command would be refused.
@@ -114,10 +123,15 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
     };
     set(&mut status.conditions, ConditionType::Approved, approved, reason, message, generation, now);
     status.approved_until_time = until.filter(|_| approved).map(stored_time);
-    if approved {
+    if count.approved == Approved::Yes {
         status.approved_digest.clone_from(&status.digest);
     }
-    status.decisions = count.decisions;
+    match &rehearsed {
+        Some(Verdict { state, reason, message, .. }) => {
+            set(&mut status.conditions, ConditionType::Drilled, *state, *reason, message, generation, now);
+        }
+        None => clear(&mut status.conditions, ConditionType::Drilled),
+    }
     let (reason, message) = if runbook.spec.suspend {
         (Reason::Suspended, "nothing starts (spec.suspend)")
     } else {
@@ -138,7 +152,8 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
     status.last_run_time = last.or(status.last_run_time);
     let noticed = noticed.filter(|noticed| *noticed > now);
-    (status, [noticed, until, look_again].into_iter().flatten().min())
+    let turns = rehearsed.and_then(|verdict| verdict.until).filter(|turns| *turns > now);
+    (status, [noticed, until, look_again, turns].into_iter().flatten().min())
 }
 
 /// Remembers that a content was rejected; of too many the oldest is forgotten.

@@ -127,7 +127,7 @@ fn is_settled(run: &RunbookRun) -> bool {
 pub fn busy(targets: &[&ObjectRef], runs: &[Arc<RunbookRun>], except: Option<&str>) -> Option<Obstacle> {
     let has_begun = |run: &RunbookRun| run.status.as_ref().is_some_and(|status| status.start_time.is_some());
     let others = runs.iter().filter(|run| except.is_none() || run.uid().as_deref() != except);
-    others.filter(|run| !run.spec.dry_run && has_begun(run) && !is_settled(run)).find_map(|run| {
+    others.filter(|run| run.is_repair() && has_begun(run) && !is_settled(run)).find_map(|run| {
         let spec = snapshot_spec(run)?;
         let held = changed_objects(&spec.steps, run.status.as_ref()?);
         let shared = targets.iter().find(|target| held.iter().any(|held| held.same_object(target)))?;

@@ -8,6 +8,7 @@ pub mod cluster_identity;
 pub mod controller;
 pub mod decide;
 pub mod digest;
+pub mod drill;
 pub mod healthy;
 pub mod identity;
 pub mod limits;

@@ -9,7 +9,7 @@ use crate::api::runbook::{Parameter, Precondition, RunbookSpec};
 use crate::api::runbook_step::Step;
 use crate::runbook::steps::denied;
 use crate::runbook::steps::kind::{Work, Written};
-use crate::runbook::{preconditions, steps, values};
+use crate::runbook::{drill, preconditions, steps, values};
 
 /// Most bytes of a Runbook: each run keeps a copy in its status.
 const MAX_BYTES: usize = 64 * 1024;
@@ -31,6 +31,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
     for (index, given) in spec.preconditions.iter().enumerate() {
         found.extend(precondition(given, &format!("spec.preconditions[{index}]")));
     }
+    found.extend(drill(spec));
     if serde_json::to_string(spec).is_ok_and(|text| text.len() > MAX_BYTES) {
         found.push(problem("spec", format!("it has more than {MAX_BYTES} bytes: a run keeps a copy of it")));
     }
@@ -75,6 +76,33 @@ fn parameters(parameters: &[Parameter], found: &mut Vec<Problem>) {
             found.push(problem(format!("{path}.default"), message));
         }
     }
+}
+
+/// What is wrong with the drill: it would fail each time.
+fn drill(spec: &RunbookSpec) -> Vec<Problem> {
+    let Some(drill) = &spec.drill else { return Vec::new() };
+    let mut found = Vec::new();
+    if drill.every.get() < drill::SHORTEST {
+        found.push(problem("spec.drill.every", format!("{} is shorter than a minute", drill.every)));
+    }
+    let within = |given: Problem| Problem { path: given.path.replacen("spec.", "spec.drill.", 1), ..given };
+    found.extend(run_problems(spec, &drill.parameters).into_iter().map(within));
+    let is_given = |parameter: &Parameter| drill.parameters.iter().any(|given| given.name == parameter.name);
+    // What has no source at all is named above.
+    let missing = spec.parameters.iter().filter(|parameter| {
+        parameter.from.is_some() && values::default(parameter).is_none() && !is_given(parameter)
+    });
+    found.extend(missing.map(|parameter| {
+        let message =
+            format!("{:?} comes from the incident, and a drill has none: give it a value", parameter.name);
+        problem("spec.drill.parameters", message)
+    }));
+    let targets = spec.steps.iter().filter_map(|step| steps::of(step)?.target());
+    if drill.affected.is_empty() && targets.into_iter().any(|target| target.from_incident.is_some()) {
+        let message = "a step has the target fromIncident, and a drill has no incident: name the objects that it stands for";
+        found.push(problem("spec.drill.affected", message));
+    }
+    found
 }
 
 fn precondition(given: &Precondition, path: &str) -> Vec<Problem> {

@@ -11,6 +11,7 @@ mod change;
 mod chart;
 mod control_plane;
 mod demo;
+mod drills;
 mod enforcement;
 mod far_side;
 mod freeze;

@@ -109,7 +109,7 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
         .map(|example| admin.pipes(example, "kubectl apply -o name -f -").passes())
         .map(|name| format!("rb/{}", name.trim().rsplit('/').next().unwrap()))
         .collect();
-    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names.len(), 5, "{names:?}");
     names.iter().for_each(|name| is_ready(admin, name));
 
     shop.emil.applies(&sample("60-changes.yaml")).passes();

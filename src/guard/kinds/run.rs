@@ -74,7 +74,13 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
             "Refused: spec.cancel is true, so the run would never begin; leave it out".to_owned(),
         );
     }
-    let problems = validate::run_problems(&runbook.spec, &new.spec.parameters);
+    if let Some(why) = drill_refusal(new, runbook) {
+        let show = Command::new(Verb::Show).namespace(namespace).on("rb", name);
+        return Ruling::Refuse(format!("Refused: {why}: {show}"));
+    }
+    let drill = runbook.spec.drill.as_ref().filter(|_| new.spec.drill);
+    let given = drill.map_or(&new.spec.parameters, |drill| &drill.parameters);
+    let problems = validate::run_problems(&runbook.spec, given);
     match problems.as_slice() {
         [] => Ruling::require(never_runs(runbook, facts.is_governed).is_none(), || {
             let why = never_runs(runbook, facts.is_governed).unwrap_or_default();
@@ -87,6 +93,27 @@ pub fn create(new: &RunbookRun, facts: &Facts<'_>) -> Ruling {
             problem::join(problems)
         )),
     }
+}
+
+/// Why a run is no drill of its Runbook: what a drill does is written there, so that a drill by hand proves as much as one that
+/// begins by itself.
+fn drill_refusal(new: &RunbookRun, runbook: &Runbook) -> Option<String> {
+    if !new.spec.drill {
+        return None;
+    }
+    let name = &new.spec.runbook_ref.name;
+    let Some(_) = &runbook.spec.drill else {
+        return Some(format!("spec.drill: rb/{name} has no spec.drill, which says how it is rehearsed"));
+    };
+    if new.spec.incident_ref.is_some() {
+        return Some("spec.incidentRef: a drill is for no incident; leave it out".to_owned());
+    }
+    if !new.spec.parameters.is_empty() {
+        return Some(format!(
+            "spec.parameters: a drill takes the values of rb/{name}, spec.drill.parameters; leave them out"
+        ));
+    }
+    (!new.spec.dry_run).then(|| format!("spec.dryRun: a drill of rb/{name} is a dry run: set it to true"))
 }
 
 /// Why the named incident cannot have a run: it is not there, or not open any more.
@@ -229,6 +256,44 @@ mod tests {
         assert_eq!(by("emil", false, &named, Some(&incident("Crisis"))), Ruling::Allow);
         assert!(refusal(by("emil", false, &named, None)).contains("there is no incident i"));
         assert!(refusal(by("emil", false, &named, Some(&incident("Closed")))).contains("no longer open"));
+    }
+
+    #[test]
+    fn a_drill_is_what_its_runbook_says() {
+        let rehearsed = || {
+            let mut runbook = runbook();
+            runbook.spec.drill = from_value(json!({"every": "720h"})).unwrap();
+            runbook
+        };
+        let said = |runbook: Runbook, spec: Value| {
+            let caller = Caller { user: "emil".into(), groups: Vec::new(), direct: true };
+            let runbook = Some(Arc::new(runbook));
+            let incident = Some(Arc::new(incident("Open")));
+            let facts = Facts { caller: &caller, by_operator: false, runbook, incident, is_governed: true };
+            create(&run("emil", spec), &facts)
+        };
+        assert_eq!(said(rehearsed(), json!({"drill": true, "dryRun": true})), Ruling::Allow);
+        for (runbook, spec, path) in [
+            (
+                runbook(),
+                json!({"drill": true, "dryRun": true}),
+                "spec.drill: rb/scale-checkout has no spec.drill",
+            ),
+            (rehearsed(), json!({"drill": true}), "spec.dryRun"),
+            (
+                rehearsed(),
+                json!({"drill": true, "dryRun": true, "incidentRef": {"name": "i"}}),
+                "spec.incidentRef",
+            ),
+            (
+                rehearsed(),
+                json!({"drill": true, "dryRun": true, "parameters": [{"name": "replicas", "integer": 8}]}),
+                "spec.parameters",
+            ),
+        ] {
+            let message = refusal(said(runbook, spec.clone()));
+            assert!(message.starts_with(&format!("Refused: {path}")), "{spec}: {message}");
+        }
     }
 
     #[test]

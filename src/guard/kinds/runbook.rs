@@ -51,6 +51,23 @@ mod tests {
                 json!({"steps": [{"name": "a", "restart": {"target": {"name": "b"}}}]}),
                 "spec.steps[0].restart.target",
             ),
+            (json!({"drill": {"every": "59s"}}), "spec.drill.every"),
+            (
+                json!({"drill": {"every": "24h", "parameters": [{"name": "a", "integer": 1}]}}),
+                "spec.drill.parameters[0].name",
+            ),
+            (
+                json!({"drill": {"every": "24h"}, "parameters": [{"name": "a", "integer": {}}]}),
+                "spec.drill.parameters: \"a\" has no default",
+            ),
+            (
+                json!({"drill": {"every": "24h"}, "parameters": [{"name": "a", "integer": {}, "from": {"label": "a"}}]}),
+                "spec.drill.parameters: \"a\" comes from the incident",
+            ),
+            (
+                json!({"drill": {"every": "24h"}, "steps": [{"name": "a", "restart": {"target": {"fromIncident": {}}}}]}),
+                "spec.drill.affected",
+            ),
         ] {
             let Ruling::Refuse(message) = ruling(patch.clone()) else { panic!("{patch}") };
             assert!(message.starts_with(&format!("Refused: {path}")), "{message}");

@@ -22,7 +22,7 @@ pub fn acting_run<'a>(
 ) -> Option<&'a Arc<RunbookRun>> {
     facts.runs.iter().find(|run| {
         let is_at_work = view::is_acting(run) || view::waits_for(run).is_some();
-        is_at_work && !run.spec.dry_run && runbooks::is_of(run, incident, facts, status)
+        is_at_work && run.is_repair() && runbooks::is_of(run, incident, facts, status)
     })
 }
 
@@ -122,7 +122,7 @@ impl Scene<'_> {
                 let ended = run.status.as_ref().and_then(|status| status.end_time.as_ref());
                 let is_this_time = ended.is_some_and(|ended| since.is_none_or(|since| ended.0 >= since));
                 run.spec.runbook_ref.name == name
-                    && !run.spec.dry_run
+                    && run.is_repair()
                     && run.is_for(&self.incident.name_any())
                     && is_this_time
             })

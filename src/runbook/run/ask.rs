@@ -111,13 +111,13 @@ pub fn permit(
 }
 
 /// The Runbook of a run that begins, with the status that remembers the run. `None` if the run does not begin, is a dry
-/// run, or is remembered already.
+/// run or a drill, or is remembered already.
 pub fn remembered<'a>(
     run: &RunbookRun,
     stored: &'a Stored,
     asked: &Asked,
     now: Timestamp,
 ) -> Option<(&'a Runbook, RunbookStatus)> {
-    let runbook = stored.runbook.as_ref().filter(|_| asked.begins && !run.spec.dry_run)?;
+    let runbook = stored.runbook.as_ref().filter(|_| asked.begins && run.is_repair())?;
     Some((runbook, limits::with_run(runbook, run, now)?))
 }

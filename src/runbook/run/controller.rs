@@ -226,7 +226,7 @@ impl<'a> RunPass<'a> {
                     let client = self.run_client(&spec)?;
                     self.pass.when = Some(match client.judge(&reads, &when.expression, &[]).await? {
                         Verdict::True => Ok(true),
-                        Verdict::False(_) => Ok(false),
+                        Verdict::False(_) => Ok(self.run.spec.drill),
                         Verdict::Unjudged(why) => Err(why),
                     });
                 }
@@ -313,6 +313,10 @@ impl<'a> RunPass<'a> {
         for given in of_runbook.chain(of_step) {
             let reads = given.target.reads(None, &self.status.subjects);
             let verdict = client.judge(&reads, &given.expression, &known).await?;
+            // On a quiet day much is false that is true in an outage; a drill finds what cannot be judged.
+            if self.run.spec.drill && matches!(verdict, Verdict::False(_)) {
+                continue;
+            }
             if let Verdict::False(why) | Verdict::Unjudged(why) = verdict {
                 seen.preconditions = Err(format!("{} ({why})", given.message));
                 break;

@@ -18,7 +18,7 @@ use crate::command::{Command, Verb};
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::changed_objects;
 use crate::runbook::steps::kind::StepKind;
-use crate::runbook::{automation_limits, cluster_identity, limits, steps};
+use crate::runbook::{automation_limits, cluster_identity, drill, limits, steps};
 
 /// How long a run that a person started waits for an obstacle to end.
 const MAX_WAIT: SignedDuration = SignedDuration::from_mins(15);
@@ -118,6 +118,14 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
             return hold(Reason::NotApproved, format!("rb/{name} is not approved: {who}"));
         }
         Approved::Rejected(by) => return hold(Reason::Rejected, format!("rb/{name} was rejected by {by}")),
+    }
+    if !begun
+        && run.is_repair()
+        && let Some(lapsed) = facts.runbook.and_then(|runbook| drill::lapse(runbook, facts.policies, now))
+    {
+        let message =
+            format!("the approval of rb/{name} does not count until a drill succeeds: {}", lapsed.message);
+        return hold(lapsed.reason, message);
     }
     if let Err(why) = facts.account {
         return hold(Reason::AccountNotUsable, why.message().to_owned());

@@ -83,7 +83,15 @@ pub fn decide(
         let why = ready.map_or("nobody has looked at it yet", |ready| ready.message.as_str());
         return blocked(Reason::RunbookNotReady, format!("rb/{name} is not ready: {why}"));
     }
-    if let Some(problem) = validate::run_problems(&runbook.spec, &run.spec.parameters).first() {
+    let drill = runbook.spec.drill.as_ref().filter(|_| run.spec.drill);
+    if run.spec.drill && drill.is_none() {
+        return ended(
+            RunState::Cancelled,
+            &format!("rb/{name} is not rehearsed any more: it has no spec.drill"),
+        );
+    }
+    let given = drill.map_or(&run.spec.parameters, |drill| &drill.parameters);
+    if let Some(problem) = validate::run_problems(&runbook.spec, given).first() {
         return failed(&problem.to_string());
     }
     let uid = run.uid().unwrap_or_default();
@@ -97,16 +105,19 @@ pub fn decide(
     }) {
         return Prepared::Ready(Box::new(status.clone()));
     }
-    let values = match values::resolve(&runbook.spec, &run.spec.parameters, found) {
+    let values = match values::resolve(&runbook.spec, given, found) {
         Ok(values) => values,
         Err(problem) => return failed(&problem.to_string()),
     };
-    let subjects = found.map(Incident::subjects).unwrap_or_default();
+    let affected = drill.map(|drill| drill.affected.clone());
+    let subjects = affected.or_else(|| found.map(Incident::subjects)).unwrap_or_default();
     let targets = match resolution {
         None => {
             let reads = reads(&runbook.spec, &subjects);
             return Prepared::Resolve(reads, runbook.spec.service_account_name.clone());
         }
+        // A drill finds out what is missing; it does not wait for it.
+        Some(Err(why)) if run.spec.drill => return failed(why),
         Some(Err(why)) => return blocked(Reason::TargetsUnknown, why.clone()),
         Some(Ok(targets)) => targets,
     };

@@ -18,9 +18,9 @@ fn state(run: &RunbookRun) -> RunState {
     run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
 }
 
-/// Whether the run is at work. A dry run never is.
+/// Whether the run is at work. A dry run or a drill never is.
 pub fn is_acting(run: &RunbookRun) -> bool {
-    !run.spec.dry_run && matches!(state(run), RunState::Running | RunState::WaitingForPerson)
+    run.is_repair() && matches!(state(run), RunState::Running | RunState::WaitingForPerson)
 }
 
 /// The person that the run waits for; `None` while it does not wait.
@@ -40,7 +40,7 @@ pub fn is_frozen(run: &RunbookRun) -> bool {
 /// The text of a page to the lead's rotation: the run failed and its Runbook says `Escalate`, or the outcome of the run is
 /// Unknown. `None` if no page is needed.
 pub fn escalation(run: &RunbookRun) -> Option<String> {
-    if run.spec.dry_run {
+    if !run.is_repair() {
         return None;
     }
     let escalates = match state(run) {

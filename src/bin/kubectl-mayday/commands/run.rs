@@ -6,7 +6,7 @@ use clap::Args;
 use mayday::api::common::{NameRef, ParameterValue};
 use mayday::api::conditions::{ConditionType, find};
 use mayday::api::runbook::Parameter;
-use mayday::api::runbook_run::{RunState, RunbookRunSpec};
+use mayday::api::runbook_run::{RunState, RunbookRunSpec, StepState};
 use mayday::api::{Incident, Runbook, RunbookRun};
 use mayday::command::{Flag, Verb};
 
@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,
+    /// Rehearse it now, as its spec.drill says
+    #[arg(long, conflicts_with_all = ["dry_run", "incident", "param"])]
+    pub drill: bool,
     /// A value for one of the runbook's parameters; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
@@ -54,12 +57,14 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     let address = format!("run/{}", name_of(&run));
     let next = session.command(Verb::Show).word(&address);
     say(&format!("Stored as {address}."));
-    if args.dry_run {
+    if run.spec.dry_run {
         let settled = |run: &RunbookRun| state(run).is_some_and(RunState::is_settled);
         return match until::<RunbookRun>(session, name_of(&run), Some(PATIENCE), settled).await {
             Ok(Waited::Done(run)) => {
                 say(&render::run::describe(&run, &Here::of(session)));
-                failed(&run).map_or(Ok(()), |why| Err(Failure::new(format!("{address} {why}"))))
+                failed(&run)
+                    .or_else(|| not_as_rehearsed(&run))
+                    .map_or(Ok(()), |why| Err(Failure::new(format!("{address} {why}"))))
             }
             _ => {
                 say(&format!("It has not said yet what would happen.\nNext: {next}"));
@@ -136,6 +141,14 @@ fn failed(run: &RunbookRun) -> Option<String> {
     Some(format!("{what}: {}.", said(run, ConditionType::Succeeded)))
 }
 
+/// Why a drill failed although it came to its end; none otherwise.
+fn not_as_rehearsed(run: &RunbookRun) -> Option<String> {
+    let mut steps = run.status.iter().filter(|_| run.spec.drill).flat_map(|status| &status.steps);
+    let failed = steps.find(|step| step.state == StepState::Failed)?;
+    let why = failed.message.as_deref().unwrap_or("it failed").trim_end_matches('.');
+    Some(format!("shows that the runbook would fail at {}: {why}.", failed.name))
+}
+
 /// Whether a run has begun, or what it waits for.
 fn begun(run: &RunbookRun) -> String {
     match state(run) {
@@ -154,7 +167,8 @@ fn build(args: &RunArgs, runbook: &str, parameters: Vec<ParameterValue>, namespa
         runbook_ref: NameRef { name: runbook.to_owned() },
         incident_ref: args.incident.clone().map(|name| NameRef { name }),
         parameters,
-        dry_run: args.dry_run,
+        dry_run: args.dry_run || args.drill,
+        drill: args.drill,
         ..RunbookRunSpec::default()
     };
     RunbookRun { metadata: generated(runbook, namespace), spec, status: None }
@@ -194,8 +208,11 @@ fn parameters(given: &[String], declared: &[Parameter]) -> Result<Vec<ParameterV
 fn about_to(args: &RunArgs, runbook: &Runbook, run: &RunbookRun) -> String {
     let spec = &runbook.spec;
     let incident = args.incident.as_ref().map(|name| format!(" for inc/{name}")).unwrap_or_default();
-    let verb = if args.dry_run { "ask what would happen if" } else { "start" };
-    let tail = if args.dry_run { " ran; nothing is done" } else { "" };
+    let (verb, tail) = match (args.drill, args.dry_run) {
+        (true, _) => ("start a drill of", ", as a dry run; nothing is done"),
+        (_, true) => ("ask what would happen if", " ran; nothing is done"),
+        _ => ("start", ""),
+    };
     let mut text = format!(
         "You {verb} rb/{}{incident}{tail}. {}.\nIt acts as ServiceAccount {}, step by step:\n{}",
         name_of(runbook),
@@ -292,6 +309,7 @@ mod tests {
             runbook: Some("rollback-checkout".into()),
             incident: Some("cannot-pay".into()),
             dry_run: true,
+            drill: false,
             param: Vec::new(),
         };
         let run = build(&args, "rollback-checkout", Vec::new(), "shop");
@@ -302,6 +320,7 @@ mod tests {
                 "runbookRef": {"name": "rollback-checkout"},
                 "incidentRef": {"name": "cannot-pay"},
                 "dryRun": true,
+                "drill": false,
                 "cancel": false
             })
         );

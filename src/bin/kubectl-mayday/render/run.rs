@@ -18,7 +18,11 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
     let starter = run.spec.started_by.as_ref().map_or("somebody", |starter| starter.user.as_str());
     let incident = run.spec.incident_ref.as_ref();
     let incident = incident.map(|incident| format!(" for inc/{}", incident.name)).unwrap_or_default();
-    let dry = if run.spec.dry_run { ", only says what would happen" } else { "" };
+    let dry = match (run.spec.drill, run.spec.dry_run) {
+        (true, _) => ", a drill",
+        (_, true) => ", only says what would happen",
+        _ => "",
+    };
     let mut head = vec![
         format!("run/{} in {} of rb/{}{incident}", name_of(run), here.namespace, run.spec.runbook_ref.name),
         format!("  {:?}, started by {starter}{dry}", status.state.unwrap_or_default()),

@@ -33,11 +33,22 @@ pub fn describe(runbook: &Runbook, here: &Here) -> String {
     lines.extend(until.map(|until| format!("  Approved until: {}", here.instant(until.0))));
     let authors = runbook.metadata.annotations.as_ref().and_then(|all| all.get(AUTHORS_ANNOTATION));
     lines.extend(authors.map(|authors| format!("  Changed since the last approval by: {authors}")));
+    lines.extend(
+        status.last_good_run_time.as_ref().map(|last| format!("  Last good run: {}", here.instant(last.0))),
+    );
     lines.extend(status.last_run_time.as_ref().map(|last| format!("  Last run: {}", here.instant(last.0))));
     lines.extend(status.digest.as_ref().map(|digest| format!("  Digest: {digest}")));
     lines.push(format!("\n{}\n", indent(&yaml(spec), 2)));
+    let drilled = find(&status.conditions, ConditionType::Drilled);
+    lines.extend(drilled.map(|drilled| format!("  Drilled={}: {}", drilled.status, drilled.message)));
+    let lapsed = find(&status.conditions, ConditionType::Approved).zip(drilled);
+    let lapsed = lapsed.is_some_and(|(approved, drilled)| {
+        !is_true(&status.conditions, ConditionType::Approved) && approved.reason == drilled.reason
+    });
     lines.push(if approved {
         format!("Next: {}", here.command(Verb::Run).word(name).flag(Flag::Incident, "NAME"))
+    } else if lapsed {
+        format!("Next: {}", here.command(Verb::Run).word(name).switch(Flag::Drill))
     } else {
         format!(
             "Next: whoever may approve, and did not write it: {}",

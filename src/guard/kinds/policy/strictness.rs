@@ -60,6 +60,7 @@ pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
         "automation.clusterIdentities",
         !automation.cluster_identities.iter().all(|identity| identities.contains(identity)),
     );
+    less("automation.requireDrill", old.automation.require_drill && !automation.require_drill);
     less("limits.maxUses", limits.max_uses > old.limits.max_uses);
     less("limits.maxWindow", limits.max_window.get() > old.limits.max_window.get());
     approvals(&old.approval, approval, &mut found);

@@ -1,0 +1,124 @@
+//! Runbooks that are kept fresh by drills.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use serde_json::{Value, json};
+
+use crate::shop::Shop;
+use crate::support::{Cluster, condition, eventually};
+
+/// A Runbook of the shop with these changes.
+fn runbook(name: &str, change: &Value) -> String {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+    let mut runbook = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"summary": "Restart checkout", "approval": "Standing", "serviceAccountName": "checkout-runbooks",
+            "steps": [{"name": "restart", "restart": {"target": target}},
+                {"name": "rolled-out", "check": {"rollout": {"target": target}}}]}});
+    json_patch::merge(&mut runbook, change);
+    runbook.to_string()
+}
+
+fn approve(shop: &Shop<'_>, name: &str) {
+    for approver in [&shop.amir, &shop.bea] {
+        approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
+    }
+}
+
+/// The Runbook, once the condition has this reason.
+#[track_caller]
+fn becomes(shop: &Shop<'_>, runbook: &str, kind: &str, reason: &str) -> Value {
+    eventually(&format!("rb/{runbook} is {kind} for {reason}"), || {
+        let found = shop.admin.reads(&format!("rb/{runbook} -n shop"));
+        condition(&found, kind).is_some_and(|found| found["reason"] == reason).then_some(found)
+    })
+}
+
+#[test]
+fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
+    let cluster = Cluster::start("drills");
+    let shop = Shop::open(&cluster, &[]);
+    let refused = |change: Value, path: &str| {
+        let said = shop.admin.applies(&runbook("bad", &json!({"spec": {"drill": change}}))).is_refused();
+        assert!(said.contains(path), "{path}: {said}");
+    };
+    refused(json!({"every": "30d"}), "spec.drill.every");
+    refused(json!({"every": "59s"}), "spec.drill.every: 59s is shorter than a minute");
+    refused(
+        json!({"every": "24h", "parameters": [{"name": "zone", "string": "a"}]}),
+        "spec.drill.parameters[0].name",
+    );
+
+    let marks = |verbs: &[&str]| {
+        let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]);
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "marks"}, "rules": rules});
+        shop.admin.applies(&role.to_string()).passes();
+    };
+    marks(&["get"]);
+    let account = "--clusterrole marks --serviceaccount shop:checkout-runbooks";
+    shop.admin.types(&format!("kubectl create clusterrolebinding marks {account}")).passes();
+
+    // Approved content is rehearsed at once, and counts as approved only after that.
+    let daily = json!({"every": "24h", "required": true});
+    shop.admin.applies(&runbook("daily", &json!({"spec": {"drill": daily}}))).passes();
+    let labels = json!({"kind": "ConfigMap", "apiVersion": "v1", "name": "kube-root-ca.crt"});
+    let patch = json!([{"name": "mark", "patch": {"target": labels, "merge": {"metadata": {"labels": {"drilled": "yes"}}},
+        "allowPaths": ["/metadata/labels"]}}]);
+    let lacking = json!({"spec": {"drill": daily, "steps": patch}});
+    shop.admin.applies(&runbook("lacking", &lacking)).passes();
+    becomes(&shop, "daily", "Drilled", "DrillDue");
+    approve(&shop, "daily");
+    approve(&shop, "lacking");
+    let daily = becomes(&shop, "daily", "Drilled", "DrillSucceeded");
+    let last = &daily["status"]["lastDrill"];
+    let drill = shop.run_comes_to(last["run"].as_str().unwrap(), "DryRunComplete");
+    assert_eq!((&drill["spec"]["drill"], &drill["spec"]["dryRun"]), (&json!(true), &json!(true)));
+    assert_eq!(daily["status"]["lastGoodRunTime"], last["time"]);
+    assert!(daily["status"]["recentRuns"].is_null(), "it counts for no limit: {daily:#}");
+    becomes(&shop, "daily", "Approved", "Approved");
+    assert!(shop.changes().is_empty(), "{:?}", shop.changes());
+
+    // What would not work is found on a quiet day, and nothing runs until it does.
+    let lacks = becomes(&shop, "lacking", "Drilled", "DrillFailed");
+    let why = lacks["status"]["lastDrill"]["message"].as_str().unwrap();
+    assert!(why.contains("cannot patch resource \"configmaps\""), "{why}");
+    becomes(&shop, "lacking", "Approved", "DrillFailed");
+    let said = shop.emil.types("kubectl get rb lacking -n shop -o wide").passes();
+    assert!(said.contains("LAST-GOOD"), "{said}");
+    let held = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "held", "namespace": "shop"}, "spec": {"runbookRef": {"name": "lacking"}}});
+    shop.emil.pipes(&held.to_string(), "kubectl create -f -").passes();
+    let held = shop.run_comes_to("held", "Blocked");
+    let blocked = condition(&held, "Blocked").unwrap();
+    assert_eq!(blocked["reason"], "DrillFailed");
+    let next = blocked["message"].as_str().unwrap();
+    assert!(next.ends_with("kubectl mayday run -n shop lacking --drill"), "{next}");
+
+    // A drill is what its Runbook says.
+    let other = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "other", "namespace": "shop"},
+        "spec": {"runbookRef": {"name": "restart-checkout"}, "drill": true, "dryRun": true}});
+    let said = shop.emil.pipes(&other.to_string(), "kubectl create -f -").is_refused();
+    assert!(said.contains("rb/restart-checkout has no spec.drill"), "{said}");
+
+    // Somebody gives the right and rehearses it by hand; then the run that waited goes on.
+    marks(&["get", "patch"]);
+    let said = shop.emil.types("kubectl mayday run -n shop lacking --drill --yes").passes();
+    assert!(said.contains("a drill"), "{said}");
+    becomes(&shop, "lacking", "Drilled", "DrillSucceeded");
+    becomes(&shop, "lacking", "Approved", "Approved");
+    shop.run_comes_to("held", "Succeeded");
+    assert!(shop.pages().is_empty(), "a drill pages nobody: {:?}", shop.pages());
+
+    // A policy may ask for drills of every Runbook; and where nothing may start, a drill becomes overdue.
+    shop.admin.applies(&runbook("hurried", &json!({"spec": {"drill": {"every": "1m"}}}))).passes();
+    let strict = json!({"spec": {"automation": {"requireDrill": true, "start": "Disabled"}}});
+    shop.admin.types(&format!("kubectl patch cpol production --type merge -p '{strict}'")).passes();
+    approve(&shop, "hurried");
+    approve(&shop, "restart-checkout");
+    becomes(&shop, "restart-checkout", "Approved", "DrillMissing");
+    becomes(&shop, "hurried", "Drilled", "DrillOverdue");
+    becomes(&shop, "hurried", "Approved", "DrillOverdue");
+    cluster.stop();
+}
