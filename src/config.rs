@@ -29,6 +29,9 @@ pub struct Config {
     /// Minimum time for which records are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// Runs of Runbooks.
+    #[serde(default)]
+    pub runs: RunsConfig,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -103,6 +106,22 @@ fn days_30() -> Duration {
 impl Default for Retention {
     fn default() -> Retention {
         Retention { incidents: days_30(), notifications: days_30() }
+    }
+}
+
+/// Runs of Runbooks.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunsConfig {
+    /// Maximum number of runs that work at once in the whole cluster. Absent or 0: no limit.
+    #[serde(default)]
+    pub concurrency: Option<usize>,
+}
+
+impl RunsConfig {
+    /// Maximum number of runs that work at once in the whole cluster; `None` for no limit.
+    pub fn most(&self) -> Option<usize> {
+        self.concurrency.filter(|most| *most > 0)
     }
 }
 
@@ -235,6 +254,9 @@ mod tests {
     fn the_least_is_enough_and_has_safe_defaults() {
         let config = Config::parse(LEAST, "test").unwrap();
         assert!(!config.allow_loopback);
+        assert_eq!(config.runs.concurrency, None);
+        let bounded = Config::parse(&format!("{LEAST}runs: {{concurrency: 20}}\n"), "test").unwrap();
+        assert_eq!(bounded.runs.concurrency, Some(20));
         assert_eq!(config.direct_login.extra_key, "authentication.kubernetes.io/credential-id");
         assert_eq!(config.retention.incidents.get().as_hours(), 30 * 24);
         let shorter = Config::parse(&format!("{LEAST}retention: {{incidents: 1h}}\n"), "test").unwrap();
@@ -267,6 +289,7 @@ mod tests {
         let text = LEAST.replace("'http://127.0.0.1:8080'", "'127.0.0.1:8080'");
         let error = Config::parse(&text, "test").unwrap_err();
         assert!(error.to_string().starts_with("intake.publicURL"), "{error}");
+        assert!(Config::parse(&format!("{LEAST}runs: {{concurrency: -1}}\n"), "test").is_err());
         let text = LEAST.replace("'127.0.0.1:9090'", "'here'");
         assert!(Config::parse(&text, "test").is_err());
     }

@@ -259,6 +259,7 @@ pub enum Evictions {
 }
 
 /// Upper limits for runbooks in scope, and what Mayday may call from there.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
@@ -276,6 +277,10 @@ pub struct Automation {
     /// Least approval that a run needs once a lead has claimed. Default PerRun.
     #[serde(default)]
     pub after_lead_claimed: RunApproval,
+    /// Maximum number of runs that work at once in each namespace in scope. A run counts from its start until it is
+    /// settled; those that wait begin in the order of their creation (docs/rules.md#run-concurrency). Absent: no limit.
+    #[schemars(range(min = 1, max = 1000))]
+    pub concurrency: Option<i32>,
     /// Addresses that steps and checks may call (docs/rules.md#endpoints). Empty: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -242,6 +242,10 @@ names! {
         CoolingDown,
         /// Blocked: another run acts on the same target.
         TargetBusy,
+        /// Blocked: as many runs work in the namespace as its policies let.
+        ConcurrencyReached,
+        /// Blocked: as many runs work in the cluster as the configuration of Mayday lets.
+        ClusterConcurrencyReached,
         /// Blocked: it cannot be told which objects the run would act on.
         TargetsUnknown,
         /// Succeeded: every step succeeded.

@@ -125,6 +125,11 @@ pub struct RunbookRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub decisions: Vec<CountedDecision>,
+    /// Objects that the run holds from its start until it is settled: what its steps change, and the workloads that this
+    /// disturbs. No other run changes them meanwhile (docs/rules.md#run-locks).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub holds: Vec<ObjectRef>,
     /// Steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

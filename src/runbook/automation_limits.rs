@@ -17,6 +17,8 @@ pub struct AutomationLimits {
     pub approval: RunApproval,
     /// The weakest approval that is enough once a lead has claimed an incident.
     pub after_lead_claimed: RunApproval,
+    /// The most runs that may work at once, with the policy that says so: `cpol/production`.
+    pub concurrency: Option<(usize, String)>,
     /// The policies that these limits come from, as people write them: `cpol/production`.
     pub policies: Vec<String>,
 }
@@ -40,6 +42,12 @@ pub fn in_namespace(policies: &[Arc<ChangePolicy>], namespace: &str) -> Automati
             .unwrap_or_default(),
         approval: strictest(|policy| policy.spec.automation.approval),
         after_lead_claimed: strictest(|policy| policy.spec.automation.after_lead_claimed),
+        concurrency: covering()
+            .filter_map(|policy| {
+                let most = usize::try_from(policy.spec.automation.concurrency?).ok()?;
+                Some((most, format!("cpol/{}", policy.name_any())))
+            })
+            .min(),
         policies: covering().map(|policy| format!("cpol/{}", policy.name_any())).collect(),
     }
 }

@@ -1,21 +1,16 @@
-//! Limits and cooldown, computed from the runs that the Runbook's status remembers, and locks, computed from the runs at
-//! work (docs/rules.md#run-limits). Pure.
+//! Limits and cooldown, computed from the runs that the Runbook's status remembers (docs/rules.md#run-limits). Pure.
 //!
 //! A run is remembered before it begins, so that neither a restart of the operator nor a deletion of runs resets a
 //! limit.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::common::{ObjectRef, stored_time};
+use crate::api::common::stored_time;
 use crate::api::conditions::Reason;
 use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
 use crate::api::runbook_run::RunState;
 use crate::api::{Runbook, RunbookRun};
-use crate::runbook::run::view::snapshot_spec;
-use crate::runbook::steps::changed_objects;
 use crate::text::instant;
 
 /// A reason why a run cannot begin now.
@@ -122,25 +117,10 @@ fn is_settled(run: &RunbookRun) -> bool {
     run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
 }
 
-/// The obstacle of another run that has begun and changes one of the targets. It holds them until it is settled; a lock
-/// never expires.
-pub fn busy(targets: &[&ObjectRef], runs: &[Arc<RunbookRun>], except: Option<&str>) -> Option<Obstacle> {
-    let has_begun = |run: &RunbookRun| run.status.as_ref().is_some_and(|status| status.start_time.is_some());
-    let others = runs.iter().filter(|run| except.is_none() || run.uid().as_deref() != except);
-    others.filter(|run| run.is_repair() && has_begun(run) && !is_settled(run)).find_map(|run| {
-        let spec = snapshot_spec(run)?;
-        let held = changed_objects(&spec.steps, run.status.as_ref()?);
-        let shared = targets.iter().find(|target| held.iter().any(|held| held.same_object(target)))?;
-        Some(Obstacle {
-            reason: Reason::TargetBusy,
-            message: format!("run/{} is working on {}", run.name_any(), shared.display()),
-            until: None,
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use serde_json::json;
 
@@ -220,19 +200,5 @@ mod tests {
         note_ends(&mut recent, find, at(9));
         let ends: Vec<_> = recent.iter().map(|run| run.end_time.as_ref().map(|time| time.0)).collect();
         assert_eq!(ends, [None, Some(at(7)), Some(at(9))]);
-    }
-
-    #[test]
-    fn a_target_is_held_until_the_run_is_settled() {
-        let target = ObjectRef {
-            api_version: "apps/v1beta2".into(),
-            kind: "Deployment".into(),
-            name: "checkout".into(),
-        };
-        assert_eq!(busy(&[&target], &[run("a", 0, None)], None).unwrap().reason, Reason::TargetBusy);
-        assert_eq!(busy(&[&target], &[run("a", 0, None)], Some("a")), None);
-        assert_eq!(busy(&[&target], &[run("a", 0, Some(5))], None), None);
-        let other = ObjectRef { name: "other".into(), ..target };
-        assert_eq!(busy(&[&other], &[run("a", 0, None)], None), None);
     }
 }

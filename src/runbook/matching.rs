@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use super::limits;
+use super::locks::{self, Claim};
 use crate::api::common::NameRef;
 use crate::api::conditions::{ConditionType, find, is_true};
 use crate::api::freeze::Stops;
@@ -212,8 +213,9 @@ fn can_start(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Resul
         return Err(Blocked { message, until: freeze.until });
     }
     let changed = steps::known_changes(&runbook.spec.steps, &facts.incident.subjects());
-    let obstacle = limits::reached(runbook, None, now)
-        .or_else(|| limits::busy(&changed.iter().collect::<Vec<_>>(), facts.runs, None));
+    let obstacle = limits::reached(runbook, None, now).or_else(|| {
+        locks::busy(&Claim { namespace: &namespace, objects: &changed, uid: "", start: None }, facts.runs)
+    });
     obstacle.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
 }
 

@@ -5,6 +5,7 @@
 pub mod approval;
 pub mod automation_limits;
 pub mod cluster_identity;
+pub mod concurrency;
 pub mod controller;
 pub mod decide;
 pub mod digest;
@@ -12,6 +13,7 @@ pub mod drill;
 pub mod healthy;
 pub mod identity;
 pub mod limits;
+pub mod locks;
 pub mod matching;
 pub mod preconditions;
 pub mod run;

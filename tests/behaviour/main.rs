@@ -16,6 +16,7 @@ mod enforcement;
 mod far_side;
 mod freeze;
 mod gap;
+mod guards;
 mod healing;
 mod intake;
 mod kinds;

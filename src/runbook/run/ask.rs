@@ -30,7 +30,9 @@ pub struct Stored {
     pub freezes: Vec<Arc<Freeze>>,
     /// The incidents of the namespace.
     pub incidents: Vec<Arc<Incident>>,
-    /// The runs of the namespace; empty once the run has begun.
+    /// The most runs that may work at once in the cluster.
+    pub cluster_concurrency: Option<usize>,
+    /// The other runs that are not settled, in any namespace; empty once the run has acted.
     pub runs: Vec<Arc<RunbookRun>>,
     /// People by name, for texts about missing approvals.
     pub names: Names,
@@ -103,6 +105,7 @@ pub fn permit(
         incidents: &stored.incidents,
         policies: &stored.policies,
         freezes: &stored.freezes,
+        cluster_concurrency: stored.cluster_concurrency,
         runs: &stored.runs,
         is_stamped: stored.is_stamped,
     };

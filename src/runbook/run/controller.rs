@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::client::{RunClient, Verdict};
+use super::others::{self, Begun};
 use super::page::{self, Told};
 use super::permit::Permit;
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
@@ -31,9 +32,10 @@ use crate::cluster::{Context, Error, SharedContext, failpoints, status};
 use crate::notify::message::Subject;
 use crate::notify::store;
 use crate::oncall::escalation::responders;
-use crate::runbook::approval;
+use crate::runbook::concurrency::Bounds;
 use crate::runbook::steps::kind::Answerer;
 use crate::runbook::steps::{self, manual};
+use crate::runbook::{approval, automation_limits, locks};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
@@ -46,9 +48,9 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 /// Reconciles RunbookRuns.
 #[derive(Default)]
 pub struct RunbookRunReconciler {
-    /// Held from reading the other runs until the start is stored, so that two runs do not both find a target free.
-    /// Two leaders could both find it free; their acts are still conditional on the version of the target.
-    admission: Arc<Mutex<()>>,
+    /// Held from a look at the other runs until the start is stored, so that two runs do not both find a target free.
+    /// Two operators could both find it free; the look right before the first act then finds the other start.
+    admission: Arc<Mutex<Begun>>,
 }
 
 impl Reconciler for RunbookRunReconciler {
@@ -75,9 +77,7 @@ impl Reconciler for RunbookRunReconciler {
             Kind::Incident => |run: &RunbookRun, name: &str| run.is_for(name),
             // Approvals count for a Runbook or a run, policies and freezes limit what may run, other runs hold targets.
             Kind::Approval | Kind::ChangePolicy | Kind::Freeze => |_: &RunbookRun, _: &str| true,
-            Kind::RunbookRun => |run: &RunbookRun, _: &str| {
-                run.status.as_ref().is_none_or(|status| status.start_time.is_none())
-            },
+            Kind::RunbookRun => return others::waiting(change, &context.caches.runs),
             _ => return Vec::new(),
         };
         let unsettled = |run: &RunbookRun| {
@@ -122,7 +122,7 @@ struct RunPass<'a> {
     status: RunbookRunStatus,
     namespace: String,
     pass: Pass,
-    admission: Option<OwnedMutexGuard<()>>,
+    admission: Option<OwnedMutexGuard<Begun>>,
     /// Whether the status has changed since it was stored.
     unsaved: bool,
     /// Whether the outcome of the last act cannot be proved, so that it is stored at once.
@@ -179,7 +179,9 @@ impl<'a> RunPass<'a> {
             let found = (runbook.as_ref(), incident.as_deref());
             let mut prepared = prepare::decide(&self.run, &self.status, found, None, Timestamp::now());
             if let prepare::Prepared::Resolve(reads, account) = &prepared {
-                let (resolution, read) = self.client_of(account)?.resolve(reads).await?;
+                let deployments = in_namespace(&self.context.caches.deployments, &self.namespace);
+                let owners = |object: &Value| locks::owners(object, &deployments);
+                let (resolution, read) = self.client_of(account)?.resolve(reads, owners).await?;
                 self.read = read;
                 prepared =
                     prepare::decide(&self.run, &self.status, found, Some(&resolution), Timestamp::now());
@@ -350,7 +352,8 @@ impl<'a> RunPass<'a> {
     /// Asks whether the run may go on, from what is stored now.
     async fn ask_permit(&mut self, spec: &RunbookSpec) -> Result<(), Error> {
         if self.permitted.is_some_and(|since| since.elapsed() < PERMIT_LASTS) {
-            self.pass.permit = Some(Permit::Go);
+            let permit = self.look_at_others().await?;
+            self.pass.permit = Some(permit);
             return Ok(());
         }
         let Some(snapshot) = self.status.snapshot.clone() else {
@@ -360,7 +363,13 @@ impl<'a> RunPass<'a> {
         if self.status.start_time.is_none() {
             self.admission = Some(Arc::clone(&self.reconciler.admission).lock_owned().await);
         }
-        let stored = gather::stored(&self.context, &self.run, &self.status, spec).await?;
+        let looks = self.looks_at_others();
+        let others = match &mut self.admission {
+            Some(begun) => begun.others(&self.context.caches.runs),
+            None if looks => others::live(&self.context).await?,
+            None => Vec::new(),
+        };
+        let stored = gather::stored(&self.context, &self.run, &self.status, spec, others).await?;
         let now = Timestamp::now();
         let asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now);
         // Remembered before it begins: a run that is remembered and never begins uses up one of the limit, but a run
@@ -376,6 +385,28 @@ impl<'a> RunPass<'a> {
         self.permitted = (asked.permit == Permit::Go).then_some(asked_at);
         self.pass.permit = Some(asked.permit);
         Ok(())
+    }
+
+    /// Whether another run can be in the way of the next act.
+    fn looks_at_others(&self) -> bool {
+        let needs_room = !self.bounds().is_none() || !self.status.holds.is_empty();
+        needs_room && self.run.is_repair() && !locks::is_sure(&self.status)
+    }
+
+    /// How many runs may work at once where this one does.
+    fn bounds(&self) -> Bounds {
+        let policies = self.context.caches.policies.state();
+        let namespace = automation_limits::in_namespace(&policies, &self.namespace).concurrency;
+        Bounds { namespace, cluster: self.context.config.runs.most() }
+    }
+
+    /// Looks at the other runs once more, after the start is stored. It comes right before the first act.
+    async fn look_at_others(&self) -> Result<Permit, Error> {
+        if self.admission.is_some() || !self.looks_at_others() {
+            return Ok(Permit::Go);
+        }
+        let others = others::live(&self.context).await?;
+        Ok(permit::among(&self.run, &self.status, &self.bounds(), &others, Timestamp::now()))
     }
 
     /// Withdraws an announced creation or request that was not sent, since no later pass could prove that.
@@ -466,7 +497,9 @@ impl<'a> RunPass<'a> {
             self.wrote(stored);
         }
         self.status = status;
-        self.admission = None;
+        if let Some(mut begun) = self.admission.take().filter(|_| self.status.start_time.is_some()) {
+            begun.add(&self.run);
+        }
         if announced {
             failpoints::point(&self.context.config, "after-intent");
         }

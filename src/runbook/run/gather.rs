@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use super::ask::Stored;
 use crate::api::incident_status::IncidentState;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::{RunState, RunbookRunStatus};
+use crate::api::runbook_run::RunbookRunStatus;
 use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::freeze::live;
 use crate::change::stamps;
@@ -71,8 +71,7 @@ pub async fn policies(context: &Context) -> Result<Vec<Arc<ChangePolicy>>, Error
     list_live(Api::all(context.client.clone()), &context.caches.policies).await
 }
 
-/// What is stored now about a run that asks whether it may go on. The other runs are read only before the run begins;
-/// the caller then holds the lock that keeps another run from beginning meanwhile.
+/// What is stored now about a run that asks whether it may go on. `runs` are the others that may be in its way.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -81,23 +80,17 @@ pub async fn stored(
     run: &RunbookRun,
     status: &RunbookRunStatus,
     spec: &RunbookSpec,
+    runs: Vec<Arc<RunbookRun>>,
 ) -> Result<Stored, Error> {
     let (caches, namespace) = (&context.caches, run.namespace().unwrap_or_default());
-    let others = async {
-        match status.start_time {
-            None => list_in_other_states(api(context, run), &caches.runs, RunState::SETTLED).await,
-            Some(_) => Ok(Vec::new()),
-        }
-    };
     // All at once: an act waits for the slowest of them, and not for their sum.
-    let (runbook, account, approvals, policies, freezes, mut incidents, runs) = futures::try_join!(
+    let (runbook, account, approvals, policies, freezes, mut incidents) = futures::try_join!(
         runbook(context, run),
         identity::account(context, &namespace, &spec.service_account_name),
         approvals(context, run),
         policies(context),
         live::list(&context.client),
         list_in_other_states(api(context, run), &caches.incidents, IncidentState::OVER),
-        others,
     )?;
     // An incident that is not among the open ones is over or gone; the run says which.
     if let Some(named) = &run.spec.incident_ref
@@ -115,6 +108,7 @@ pub async fn stored(
         policies,
         freezes,
         incidents,
+        cluster_concurrency: context.config.runs.most(),
         runs,
         names: approval::names(
             &in_namespace(&caches.services, &namespace),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod controller;
 pub mod gather;
 pub mod journal;
+pub mod others;
 pub mod outside;
 pub mod page;
 pub mod parts;

@@ -15,8 +15,9 @@ use crate::change::approval::binding;
 use crate::change::freeze::in_force;
 use crate::cluster::conditions::NotReady;
 use crate::command::{Command, Verb};
+use crate::runbook::concurrency::{self, Bounds};
 use crate::runbook::limits::Obstacle;
-use crate::runbook::steps::changed_objects;
+use crate::runbook::locks::{self, Claim};
 use crate::runbook::steps::kind::StepKind;
 use crate::runbook::{automation_limits, cluster_identity, drill, limits, steps};
 
@@ -74,7 +75,9 @@ pub struct PermitFacts<'a> {
     pub policies: &'a [Arc<ChangePolicy>],
     /// All freezes.
     pub freezes: &'a [Arc<Freeze>],
-    /// The runs of the namespace.
+    /// The most runs that may work at once in the cluster.
+    pub cluster_concurrency: Option<usize>,
+    /// The other runs that are not settled, in any namespace.
     pub runs: &'a [Arc<RunbookRun>],
     /// Whether the guard admitted the run, so that it is known who started it.
     pub is_stamped: bool,
@@ -155,17 +158,31 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
     {
         return asks(facts, &namespace, who, now);
     }
-    if !begun {
-        let uid = run.uid();
-        let obstacle =
-            facts.runbook.and_then(|runbook| limits::reached(runbook, uid.as_deref(), now)).or_else(|| {
-                limits::busy(&changed_objects(&facts.spec.steps, facts.status), facts.runs, uid.as_deref())
-            });
-        if let Some(obstacle) = obstacle {
-            return wait(run, obstacle, now);
-        }
+    let uid = run.uid();
+    let reached = || facts.runbook.and_then(|runbook| limits::reached(runbook, uid.as_deref(), now));
+    if let Some(obstacle) = reached().filter(|_| !begun) {
+        return wait(run, obstacle, now);
     }
-    Permit::Go
+    let bounds = Bounds { namespace: automation.concurrency, cluster: facts.cluster_concurrency };
+    among(run, facts.status, &bounds, facts.runs, now)
+}
+
+/// Whether the other runs let a run go on that has sent no act yet.
+pub fn among(
+    run: &RunbookRun,
+    status: &RunbookRunStatus,
+    bounds: &Bounds,
+    runs: &[Arc<RunbookRun>],
+    now: Timestamp,
+) -> Permit {
+    if locks::is_sure(status) {
+        return Permit::Go;
+    }
+    let namespace = run.namespace().unwrap_or_default();
+    let claim = Claim::of(run, &namespace, status);
+    let created = run.creation_timestamp().map(|time| time.0);
+    let obstacle = locks::busy(&claim, runs).or_else(|| concurrency::reached(&claim, created, bounds, runs));
+    obstacle.map_or(Permit::Go, |obstacle| wait(run, obstacle, now))
 }
 
 fn wait(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Permit {

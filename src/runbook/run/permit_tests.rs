@@ -66,6 +66,7 @@ impl World {
             incident: self.incident.as_ref(),
             incidents: &self.others,
             policies: &[Arc::new(policy)],
+            cluster_concurrency: None,
             runs: &self.runs,
             freezes: &self.freezes,
             is_stamped: self.is_stamped,
@@ -235,16 +236,10 @@ fn another_run_on_the_same_target_is_waited_for() {
     let mut world = World::new();
     let mut other = world.run.clone();
     other.metadata.uid = Some("other".into());
-    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
-    let steps = json!([{"name": "restart", "state": "Succeeded", "targets": [target]}]);
-    world.run.status.as_mut().unwrap().steps = serde_json::from_value(steps.clone()).unwrap();
-    other.status = Some(
-        serde_json::from_value(
-            json!({"state": "Running", "startTime": "2026-01-01T00:00:00Z", "steps": steps,
-        "snapshot": {"uid": "u", "digest": "d", "spec": world.spec}}),
-        )
-        .unwrap(),
-    );
+    let held = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"}]);
+    world.run.status.as_mut().unwrap().holds = serde_json::from_value(held.clone()).unwrap();
+    let working = json!({"state": "Running", "startTime": "2026-01-01T00:00:00Z", "holds": held});
+    other.status = Some(serde_json::from_value(working).unwrap());
     world.runs = vec![Arc::new(other)];
     assert_eq!(world.waits_for(), "TargetBusy");
 }

@@ -16,7 +16,7 @@ use crate::change;
 use crate::runbook::limits::Obstacle;
 use crate::runbook::steps::kind::StepKind;
 use crate::runbook::targets::Read;
-use crate::runbook::{digest, steps, validate, values};
+use crate::runbook::{digest, locks, steps, validate, values};
 
 /// Whether a run can begin.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,15 +29,21 @@ pub enum Prepared {
     Blocked(Box<RunbookRunStatus>, Option<Timestamp>),
 }
 
-/// What the targets of each step stand for, in the order of the steps; or why that cannot be told.
-pub type Resolution = Result<Vec<Vec<Resolved>>, String>;
+/// What the targets of the steps stand for, in the order of the steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolution {
+    /// The objects.
+    pub targets: Vec<Vec<Resolved>>,
+    /// What a change of the objects disturbs besides them.
+    pub owners: Vec<Vec<ObjectRef>>,
+}
 
 /// Prepares a run that has not begun.
 pub fn decide(
     run: &RunbookRun,
     status: &RunbookRunStatus,
     (runbook, incident): (Option<&Runbook>, Option<&Incident>),
-    resolution: Option<&Resolution>,
+    resolution: Option<&Result<Resolution, String>>,
     now: Timestamp,
 ) -> Prepared {
     let generation = run.metadata.generation.unwrap_or_default();
@@ -111,7 +117,7 @@ pub fn decide(
     };
     let affected = drill.map(|drill| drill.affected.clone());
     let subjects = affected.or_else(|| found.map(Incident::subjects)).unwrap_or_default();
-    let targets = match resolution {
+    let Resolution { targets, owners } = match resolution {
         None => {
             let reads = reads(&runbook.spec, &subjects);
             return Prepared::Resolve(reads, runbook.spec.service_account_name.clone());
@@ -119,7 +125,7 @@ pub fn decide(
         // A drill finds out what is missing; it does not wait for it.
         Some(Err(why)) if run.spec.drill => return failed(why),
         Some(Err(why)) => return blocked(Reason::TargetsUnknown, why.clone()),
-        Some(Ok(targets)) => targets,
+        Some(Ok(resolution)) => resolution,
     };
     let counted = runbook.spec.steps.iter().zip(targets).try_for_each(|(step, found)| {
         let Some((target, kind)) = steps::of(step).and_then(|kind| Some((kind.target()?, kind))) else {
@@ -129,6 +135,14 @@ pub fn decide(
     });
     if let Err(why) = counted {
         return failed(&why);
+    }
+    let holds = locks::held(&runbook.spec, &subjects, targets, owners);
+    if holds.len() > locks::MOST {
+        let most = locks::MOST;
+        return failed(&format!(
+            "it would hold {} objects, more than {most}: use several Runbooks",
+            holds.len()
+        ));
     }
     let run_digest =
         match digest::run(&uid, &runbook_digest, incident_uid, (&values, targets), run.spec.dry_run) {
@@ -152,6 +166,7 @@ pub fn decide(
     next.healthy_templates = known.unwrap_or_default();
     next.values = values;
     next.subjects = subjects;
+    next.holds = holds;
     next.steps = journal::steps(&runbook.spec, targets);
     if run.spec.dry_run {
         for (step, written) in next.steps.iter_mut().zip(&runbook.spec.steps) {
@@ -190,7 +205,7 @@ mod tests {
     }
 
     fn decided(runbook: Option<&Runbook>, spec: Value, status: &RunbookRunStatus) -> Prepared {
-        decide(&run(spec), status, (runbook, None), Some(&Ok(vec![Vec::new()])), Timestamp::UNIX_EPOCH)
+        decide(&run(spec), status, (runbook, None), Some(&Ok(Resolution::default())), Timestamp::UNIX_EPOCH)
     }
 
     fn plain() -> Value {

@@ -119,22 +119,6 @@ pub fn objects(status: &RunbookRunStatus) -> impl Iterator<Item = &ObjectRef> {
     status.steps.iter().flat_map(|step| &step.targets).map(|target| &target.object)
 }
 
-/// The objects that the steps of a run change, each once, as they were resolved.
-pub fn changed_objects<'a>(steps: &[Step], status: &'a RunbookRunStatus) -> Vec<&'a ObjectRef> {
-    let mut found: Vec<&ObjectRef> = Vec::new();
-    for (step, known) in steps.iter().zip(&status.steps) {
-        if !of(step).is_some_and(|kind| matches!(kind.work(), Work::Mutation(_))) {
-            continue;
-        }
-        for target in &known.targets {
-            if !found.iter().any(|known| known.same_object(&target.object)) {
-                found.push(&target.object);
-            }
-        }
-    }
-    found
-}
-
 /// The objects that steps change, as far as they are known without a look: named, or among what the incident is about.
 pub fn known_changes(steps: &[Step], subjects: &[ObjectRef]) -> Vec<ObjectRef> {
     let mutations = steps.iter().filter_map(of).filter(|kind| matches!(kind.work(), Work::Mutation(_)));

@@ -51,6 +51,9 @@ pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
         "automation.afterLeadClaimed",
         standing(old.automation.after_lead_claimed, automation.after_lead_claimed),
     );
+    // Absent: no limit.
+    let most = |concurrency: Option<i32>| concurrency.unwrap_or(i32::MAX);
+    less("automation.concurrency", most(automation.concurrency) > most(old.automation.concurrency));
     less(
         "automation.endpoints",
         !automation.endpoints.iter().all(|endpoint| is_listed(endpoint, &old.automation.endpoints)),
@@ -447,6 +450,15 @@ mod tests {
         let mut trusted = endpoints(&["http://p:9090/prom"]);
         trusted["automation"]["endpoints"][0]["caBundle"] = json!("-----BEGIN CERTIFICATE-----");
         loosens(trusted, "spec.automation.endpoints");
+    }
+
+    #[test]
+    fn fewer_runs_at_once_are_stricter_than_many() {
+        let concurrency = |most: Option<i32>| json!({"automation": {"concurrency": most}});
+        tightens(concurrency(Some(1)));
+        tightens(concurrency(Some(4)));
+        loosens(concurrency(Some(5)), "spec.automation.concurrency");
+        loosens(concurrency(None), "spec.automation.concurrency");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::runbook::run::prepare::Resolution;
 use crate::runbook::run::state_machine::Seen;
 use crate::runbook::targets::{LogRead, Read};
 
+/// An object, and what a change of it disturbs besides.
+type Identity = (Resolved, Vec<ObjectRef>);
+
 /// Most lines of a log that are read.
 const LOG_LINES: i64 = 64;
 
@@ -49,58 +52,68 @@ impl RunClient {
         Ok(Seen { objects: Ok(found), related: others, preconditions: Ok(()) })
     }
 
-    /// Which objects exactly the reads stand for, and those that were read by their names. A named object that does not
-    /// exist has no UID.
+    /// Which objects exactly the reads stand for, with their owners, and those that were read by their names. A named object
+    /// that does not exist has no UID.
     ///
     /// # Errors
     /// When the API server does not answer; a refusal is part of the result.
-    pub async fn resolve(&self, reads: &[Vec<Read>]) -> Result<(Resolution, Vec<(ObjectRef, Value)>), Error> {
-        let mut steps = Vec::new();
+    pub async fn resolve(
+        &self,
+        reads: &[Vec<Read>],
+        owners: impl Fn(&Value) -> Vec<ObjectRef>,
+    ) -> Result<(Result<Resolution, String>, Vec<(ObjectRef, Value)>), Error> {
+        let mut resolution = Resolution::default();
         let mut named = Vec::new();
-        let mut known: Vec<(&Read, Vec<Resolved>)> = Vec::new();
+        let mut known: Vec<(&Read, Vec<Identity>)> = Vec::new();
         for step in reads {
-            let mut targets = Vec::new();
+            let (mut targets, mut owning) = (Vec::new(), Vec::new());
             for read in step {
                 let seen = known.iter().find(|(seen, _)| *seen == read).map(|(_, found)| found.clone());
                 let found = match seen {
                     Some(found) => found,
-                    None => match self.identities(read, &mut named).await? {
+                    None => match self.identities(read, &owners, &mut named).await? {
                         Ok(found) => found,
                         Err(why) => return Ok((Err(why), named)),
                     },
                 };
                 known.push((read, found.clone()));
-                targets.extend(found);
+                for (target, owners) in found {
+                    targets.push(target);
+                    owning.extend(owners);
+                }
             }
-            steps.push(targets);
+            resolution.targets.push(targets);
+            resolution.owners.push(owning);
         }
-        Ok((Ok(steps), named))
+        Ok((Ok(resolution), named))
     }
 
     async fn identities(
         &self,
         read: &Read,
+        owners: impl Fn(&Value) -> Vec<ObjectRef>,
         named: &mut Vec<(ObjectRef, Value)>,
-    ) -> Result<Result<Vec<Resolved>, String>, Error> {
+    ) -> Result<Result<Vec<Identity>, String>, Error> {
         let text = |object: &Value, pointer: &str| {
             object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
         };
         let uid = |object: &Value| text(object, "/metadata/uid");
         Ok(match read {
             Read::Object(object) => self.read(object).await?.map(|found| {
-                let resolved = Resolved { uid: found.as_ref().and_then(uid), object: object.clone() };
+                let target = Resolved { uid: found.as_ref().and_then(uid), object: object.clone() };
+                let owning = found.as_ref().map(&owners).unwrap_or_default();
                 named.extend(found.map(|found| (object.clone(), found)));
-                vec![resolved]
+                vec![(target, owning)]
             }),
             Read::Log(_) => Ok(Vec::new()),
             Read::List(list) => self.read_all(read).await?.map(|found| {
-                let resolved = |object: &Value| Resolved {
-                    object: ObjectRef {
+                let resolved = |object: &Value| {
+                    let named = ObjectRef {
                         api_version: list.api_version.clone(),
                         kind: list.kind.clone(),
                         name: text(object, "/metadata/name").unwrap_or_default(),
-                    },
-                    uid: uid(object),
+                    };
+                    (Resolved { object: named, uid: uid(object) }, owners(object))
                 };
                 found.iter().map(resolved).collect()
             }),
