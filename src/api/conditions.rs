@@ -240,6 +240,8 @@ names! {
         LimitReached,
         /// Blocked: the cooldown of the Runbook has not passed.
         CoolingDown,
+        /// Blocked: an earlier Runbook of the same ladder is not settled.
+        EarlierAtWork,
         /// Blocked: another run acts on the same target.
         TargetBusy,
         /// Blocked: as many runs work in the namespace as its policies let.

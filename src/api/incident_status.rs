@@ -141,6 +141,10 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub runs: Vec<NameRef>,
+    /// Runs after which the service was back and lost again within the window of their Runbook, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub regressions: Vec<Regression>,
     /// Runbooks that match, and why one does not start by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -203,6 +207,16 @@ pub enum IncidentState {
 pub const MAYDAY: &str = "mayday";
 /// Actor of a timeline entry: several people who agreed, or people in an incident without a lead.
 pub const PEOPLE: &str = "people";
+
+/// A run that did not help for good.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Regression {
+    /// Name of the run.
+    #[schemars(length(max = 253))]
+    pub run: String,
+    /// When a check failed again.
+    pub time: Time,
+}
 
 impl IncidentStatus {
     /// When the current outage began: at the last relapse, or else at the start of the incident.

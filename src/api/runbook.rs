@@ -90,11 +90,26 @@ pub struct RunbookSpec {
     pub limits: Option<Limits>,
     /// What happens when a step fails, or a person denies. Default Rollback if a step has a compensation, else Stop.
     pub on_failure: Option<OnFailure>,
+    /// Place of the Runbook in a ladder: of the Runbooks with an order that match an incident, the one with the lowest
+    /// begins, and the next only if that did not bring the service back. Only with `start: Automatic`.
+    #[schemars(range(min = 0, max = 1000))]
+    pub order: Option<i32>,
+    /// How a run for an incident is proved to have helped.
+    pub verify: Option<Verify>,
     /// How the Runbook is rehearsed. Absent: not at all.
     pub drill: Option<Drill>,
     /// Whether the Runbook is suspended. Then no run starts, and runs that have begun go on.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// How a run for an incident is proved to have helped. The checks are those of the incident.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Verify {
+    /// Time after the end of the run, from a second to a day. The checks must pass within it, and the service does not count
+    /// as restored before its end. If a check fails again within it, the run has not helped for good. Without it 5 minutes,
+    /// and the service may count as restored earlier.
+    pub window: Duration,
 }
 
 /// A symptom. Everything that is set must match: `alertName`, `labels` and `sourceRef` one firing signal of
@@ -368,6 +383,8 @@ pub struct RecentRun {
     pub start_time: Time,
     /// When the run ended, or when Mayday saw that it was gone. Absent while it works.
     pub end_time: Option<Time>,
+    /// When the service was lost again, if that was within the window of `spec.verify` after the run.
+    pub regressed_time: Option<Time>,
 }
 
 /// A rejected content.

@@ -67,7 +67,7 @@ impl Reconciler for IncidentReconciler {
         }
         let mut facts = gather(&incident, context, self.observed_since);
         self.looks.look(&incident, &mut facts, context, Timestamp::now());
-        let Plan { status: next, takeover, messages, settle, start, events, wake } =
+        let Plan { status: next, takeover, messages, settle, start, stop, exhausted: _, events, wake } =
             decide(&incident, &facts, Timestamp::now());
         let taken = match takeover {
             Some(patch) => match take_over(&incident, patch, context).await {
@@ -81,6 +81,7 @@ impl Reconciler for IncidentReconciler {
         store::create(context, &Subject::from(&*incident), &messages).await?;
         status::write(context, &*incident, next).await?;
         start_runs(&incident, start, context).await?;
+        stop_runs(&incident, stop, context).await?;
         let namespace = incident.namespace().unwrap_or_default();
         let settled = store::settle(context, &namespace, &settle).await;
         for (reason, note) in events {
@@ -112,6 +113,19 @@ async fn start_runs(incident: &Incident, start: Vec<RunbookRun>, context: &Conte
             Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    Ok(())
+}
+
+/// Tells runs to stop that another Runbook of the ladder follows.
+async fn stop_runs(incident: &Incident, stop: Vec<String>, context: &Context) -> Result<(), Error> {
+    let namespace = incident.namespace().unwrap_or_default();
+    let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
+    for run in stop {
+        let cancel = json!({"spec": {"cancel": true}});
+        runs.patch(&run, &PatchParams::default(), &Patch::Merge(&cancel)).await?;
+        let note = format!("run/{run} has not begun in its time; the next runbook follows");
+        context.events.normal(incident, "RunStopped", &note).await;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::{
     announcements, changes, checks, chronicle, conditions, duplicates, handoff, next, opening, paging,
     questions, recovery, relapse, roles, run_failures, runbooks, stakeholders, staleness, still_firing,
-    timeline,
+    timeline, watch,
 };
 use crate::api::Incident;
 use crate::api::common::{NameRef, stored_time};
@@ -41,7 +41,7 @@ const PHASES: &[Phase] = &[
     phase("list runs", list_runs, &[]),
     phase("start runbooks", start_runbooks, &["state"]),
     phase("page", page, &["state", "start runbooks"]),
-    phase("page for failed runs", page_for_failed_runs, &["state", "page"]),
+    phase("page for failed runs", page_for_failed_runs, &["state", "start runbooks", "page"]),
     phase("page for a handoff", page_for_a_handoff, &["state", "page for failed runs"]),
     phase("tell stakeholders", tell_stakeholders, &["state", "page for a handoff"]),
     // Show it: next action, reports and Events.
@@ -172,12 +172,13 @@ fn changes(scope: &Scope<'_>, plan: &mut Plan) {
 /// Moves the incident along from its checks: mitigated, restored, resolved.
 ///
 /// Needs `checks` and the lead. Comes after `changes`, since it may resolve the incident. Writes `healthySinceTime`,
-/// `restoredTime`, `noticedTime`, `checkTransitionTimes`, `resolved`.
+/// `restoredTime`, `noticedTime`, `checkTransitionTimes`, `regressions`, `resolved`.
 fn recovery(scope: &Scope<'_>, plan: &mut Plan) {
     if !plan.goes_on() {
         return;
     }
-    let stable_for = checks::stable_for(&checks::of(scope.incident, &plan.status));
+    let was_back = plan.status.healthy_since_time.is_some();
+    let stable_for = watch::stable_for(scope, &plan.status);
     let due = recovery::advance(
         scope.incident,
         &mut plan.status,
@@ -186,6 +187,9 @@ fn recovery(scope: &Scope<'_>, plan: &mut Plan) {
         scope.now,
     );
     plan.wake_at(due);
+    if was_back && plan.status.healthy_since_time.is_none() {
+        watch::note_regression(scope, &mut plan.status);
+    }
 }
 
 /// Derives the state.
@@ -231,12 +235,22 @@ fn page(scope: &Scope<'_>, plan: &mut Plan) {
     }
 }
 
-/// Pages the lead's rotation for runs that failed.
+/// Pages the lead's rotation for runs that failed, and when no Runbook of a ladder has helped.
 ///
-/// Needs the state and the lead. Writes `announced` and `paged`, and adds to the messages of the plan.
+/// Needs the state, the lead and what became of a ladder. Writes `announced` and `paged`, and adds to the messages of the plan.
 fn page_for_failed_runs(scope: &Scope<'_>, plan: &mut Plan) {
     if scope.is_original && plan.is_open() {
         run_failures::page(scope.incident, scope.facts, &mut plan.status, &mut plan.messages, scope.now);
+        if let Some(what) = plan.exhausted.take() {
+            let (status, outgoing) = (&mut plan.status, &mut plan.messages);
+            run_failures::page_for_a_ladder(
+                scope.incident,
+                scope.facts,
+                &what,
+                (status, outgoing),
+                scope.now,
+            );
+        }
     }
 }
 
@@ -271,7 +285,7 @@ fn tell_stakeholders(scope: &Scope<'_>, plan: &mut Plan) {
 /// `waitingOn`.
 fn next(scope: &Scope<'_>, plan: &mut Plan) {
     let Some(state) = plan.status.state else { return };
-    let stable_for = checks::stable_for(&checks::of(scope.incident, &plan.status));
+    let stable_for = watch::stable_for(scope, &plan.status);
     let proved_at = recovery::proved_at(&plan.status, stable_for, scope.facts.observed_since);
     let promised = plan.status.next_update_time.as_ref().map(|time| time.0);
     let promised = promised.filter(|_| state.is_open() && plan.status.duplicate_of.is_none());

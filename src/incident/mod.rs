@@ -31,3 +31,4 @@ pub mod stakeholders;
 pub mod staleness;
 pub mod still_firing;
 pub mod timeline;
+pub mod watch;

@@ -22,6 +22,10 @@ pub struct Plan {
     pub settle: Vec<(String, Settlement)>,
     /// Runs to create after the status is written; their names are the lock.
     pub start: Vec<RunbookRun>,
+    /// Runs that are told to stop, by name, so that another Runbook may begin.
+    pub stop: Vec<String>,
+    /// What became of the Runbooks of a ladder that have all run in vain; paged, and not carried out.
+    pub exhausted: Option<String>,
     /// Events: reason and note.
     pub events: Vec<(&'static str, String)>,
     /// When to decide again although nothing changes.

@@ -1,4 +1,5 @@
-//! Pages the lead's rotation when a run failed and its Runbook asks for that, or its outcome is unknown. Pure.
+//! Pages the lead's rotation when a run failed and its Runbook asks for that, when its outcome is unknown, or when no Runbook
+//! of a ladder has helped. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -21,23 +22,46 @@ pub fn page(
     outgoing: &mut Vec<Message>,
     now: Timestamp,
 ) {
+    for run in facts.runs.iter().filter(|run| run.is_for(&incident.name_any())) {
+        let Some(failure) = view::escalation(run) else { continue };
+        let what = format!("run/{}", run.uid().unwrap_or_default());
+        call(incident, facts, (&what, &failure), (status, outgoing), now);
+    }
+}
+
+/// Adds one page an episode if every Runbook of a ladder has run and the service is not back. `what`: what became of each.
+pub fn page_for_a_ladder(
+    incident: &Incident,
+    facts: &IncidentFacts,
+    what: &str,
+    (status, outgoing): (&mut IncidentStatus, &mut Vec<Message>),
+    now: Timestamp,
+) {
+    let key = format!("{}/ladder", status.relapses);
+    let text = format!("No runbook has brought the service back: {what}");
+    call(incident, facts, (&key, &text), (status, outgoing), now);
+}
+
+/// Adds one page to the lead's rotation under this key.
+fn call(
+    incident: &Incident,
+    facts: &IncidentFacts,
+    (key, text): (&str, &str),
+    (status, outgoing): (&mut IncidentStatus, &mut Vec<Message>),
+    now: Timestamp,
+) {
     let name = incident.name_any();
     let namespace = incident.namespace().unwrap_or_default();
     let command = |verb| Command::new(verb).namespace(&namespace).on("inc", &name);
     let named = status.service.as_ref().and_then(|service| service.rotations.clone()).unwrap_or_default();
-    for run in facts.runs.iter().filter(|run| run.is_for(&name)) {
-        let Some(failure) = view::escalation(run) else { continue };
-        let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, &facts.channels, now);
-        let next = match &status.lead {
-            Some(lead) => format!("{} leads: {}", lead.user, command(Verb::Show)),
-            None => format!("A lead is needed: {}", command(Verb::Lead)),
-        };
-        let uid = run.uid().unwrap_or_default();
-        let key = format!("{}/run/{uid}", incident.uid().unwrap_or_default());
-        let text = format!("{failure}. {next}");
-        let messages = recipients::messages(&called, &key, Purpose::Page, &text, now);
-        announcements::once(status, outgoing, &format!("run/{uid}"), messages);
-    }
+    let called = recipients::for_a_lead(&named, &facts.rotations, &facts.overrides, &facts.channels, now);
+    let next = match &status.lead {
+        Some(lead) => format!("{} leads: {}", lead.user, command(Verb::Show)),
+        None => format!("A lead is needed: {}", command(Verb::Lead)),
+    };
+    let about = format!("{}/{key}", incident.uid().unwrap_or_default());
+    let messages = recipients::messages(&called, &about, Purpose::Page, &format!("{text}. {next}"), now);
+    announcements::once(status, outgoing, key, messages);
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: T
     );
     plan.status.runbooks = found.runbooks;
     plan.start = found.start;
+    plan.stop = found.stop;
+    plan.exhausted = found.exhausted;
     plan.wake_at(found.wake);
 }
 

@@ -8,12 +8,12 @@ use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 
 use super::decide::{RunbookFacts, decide};
-use super::{approval, drill, healthy, identity};
+use super::{approval, drill, healthy, identity, watch};
 use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Runbook, RunbookRun};
 use crate::change::stamps;
-use crate::cluster::caches::{Change, Kind, in_namespace};
+use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 use crate::runbook::steps;
@@ -37,6 +37,15 @@ impl Reconciler for RunbookReconciler {
                 same_namespace(&context.caches.runbooks, change)
             }
             Kind::ChangePolicy => all(&context.caches.runbooks),
+            Kind::Incident => {
+                let (caches, namespace) = (&context.caches, change.namespace.as_deref().unwrap_or_default());
+                let Some(incident) = get(&caches.incidents, namespace, &change.name) else {
+                    return Vec::new();
+                };
+                let found = in_namespace(&caches.runbooks, namespace);
+                let concerned = found.iter().filter(|runbook| watch::is_news(runbook, &incident));
+                concerned.map(|runbook| Reference::from_obj(&**runbook)).collect()
+            }
             Kind::ServiceAccount => {
                 let acts_as = |runbook: &Runbook| {
                     runbook.metadata.namespace == change.namespace
@@ -84,6 +93,7 @@ impl Reconciler for RunbookReconciler {
             ),
             policies: &context.caches.policies.state(),
             workloads: &named,
+            incidents: &in_namespace(&context.caches.incidents, &namespace),
             runs: &runs_of(&runbook, context, &namespace).await?,
             names: approval::names(
                 &in_namespace(&context.caches.services, &namespace),

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::approval::{self, ApprovalFacts};
 use super::drill::Verdict;
-use super::{automation_limits, cluster_identity, drill, healthy, identity, limits, steps, validate};
+use super::{automation_limits, cluster_identity, drill, healthy, identity, limits, steps, validate, watch};
 use crate::api::common::{ObjectRef, stored_time};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
-use crate::api::{Approval, ChangePolicy, Runbook, RunbookRun};
+use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::approval::quorum::{Names, is_impossible};
 use crate::cluster::conditions::{NotReady, clear, ready, set};
 use crate::command::{Command, Verb};
@@ -40,6 +40,8 @@ pub struct RunbookFacts<'a> {
     pub policies: &'a [Arc<ChangePolicy>],
     /// The runs of its namespace.
     pub runs: &'a [Arc<RunbookRun>],
+    /// The incidents of its namespace.
+    pub incidents: &'a [Arc<Incident>],
     /// The workloads that its `rollback` steps name, as they are now.
     pub workloads: &'a [(ObjectRef, Value)],
     /// People by name, for texts about missing approvals.
@@ -149,6 +151,7 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
     let run = |uid: &str| facts.runs.iter().find(|run| run.uid().as_deref() == Some(uid)).map(|run| &**run);
     healthy::remember(&mut status.healthy_templates, facts.workloads, now);
     limits::note_ends(&mut status.recent_runs, run, now);
+    watch::note(&mut status.recent_runs, facts.incidents);
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
     status.last_run_time = last.or(status.last_run_time);
     let noticed = noticed.filter(|noticed| *noticed > now);
@@ -231,6 +234,7 @@ mod tests {
                 approvals: &[],
                 policies: &[Arc::new(policy)],
                 runs: &[],
+                incidents: &[],
                 workloads: &[],
                 names: Names::default(),
             };
@@ -269,6 +273,7 @@ mod tests {
             approvals: &approvals,
             policies: &policies,
             runs: &[],
+            incidents: &[],
             workloads: &[],
             names: Names::default(),
         };

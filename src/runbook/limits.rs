@@ -77,6 +77,7 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
         uid,
         start_time: stored_time(now),
         end_time: None,
+        regressed_time: None,
     });
     next.last_run_time = Some(stored_time(now));
     let limits = runbook.spec.limits.as_ref();

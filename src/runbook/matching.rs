@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
+use super::ladder::{self, Next, Ran, Rung};
 use super::limits;
 use super::locks::{self, Claim};
 use crate::api::common::NameRef;
@@ -45,6 +46,10 @@ pub struct Matching {
     pub runbooks: Vec<MatchingRunbook>,
     /// When an obstacle ends by itself.
     pub wake: Option<Timestamp>,
+    /// Runs that are told to stop, by name: they have not begun in their time, and another Runbook of the ladder may.
+    pub stop: Vec<String>,
+    /// What became of each Runbook of a ladder, if all have run and the service is not back.
+    pub exhausted: Option<String>,
 }
 
 /// Maximum number of Runbooks in an incident's status.
@@ -52,8 +57,8 @@ const MAX_LISTED: usize = 20;
 /// Maximum length of the reason why a Runbook does not start, in bytes.
 const MAX_MESSAGE: usize = 500;
 
-/// Matches Runbooks with an incident. At most one starts by itself in an episode: the most specific one without an
-/// obstacle.
+/// Matches Runbooks with an incident. Those with an order are a ladder (docs/rules.md#ladder). Of the others at most one
+/// starts by itself in an episode: the most specific one without an obstacle.
 pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
     let mut matching: Vec<(u32, &Arc<Runbook>)> = facts
         .runbooks
@@ -61,20 +66,43 @@ pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
         .filter(|runbook| runbook.metadata.deletion_timestamp.is_none())
         .filter_map(|runbook| Some((specificity(runbook, facts.incident)?, runbook)))
         .collect();
-    matching.sort_by_key(|(specificity, runbook)| (std::cmp::Reverse(*specificity), runbook.name_any()));
+    matching.sort_by_key(|(specificity, runbook)| {
+        (!is_rung(runbook), runbook.spec.order, std::cmp::Reverse(*specificity), runbook.name_any())
+    });
+    let judged: Vec<_> =
+        matching.into_iter().map(|(_, runbook)| (runbook, can_start(facts, runbook, now))).collect();
 
     let mut decided = Matching::default();
     let mut chosen = earlier_run(facts);
-    for (_, runbook) in matching {
+    let (rungs, next) = climb(facts, &judged, now);
+    match &next {
+        Next::Wait(until) => decided.wake = *until,
+        Next::Stop(index) => {
+            decided.stop.extend(judged.get(*index).map(|(book, _)| episode_name(facts.incident, book)))
+        }
+        Next::Exhausted => decided.exhausted = Some(ladder::account(&rungs)),
+        Next::Nothing | Next::Start(_) | Next::Held(_) => {}
+    }
+    for (place, (runbook, can_start)) in judged.into_iter().enumerate() {
         let name = runbook.name_any();
         let automatic = runbook.spec.start == Start::Automatic;
-        let blocked = match can_start(facts, runbook, now) {
+        let rung = rungs.get(place);
+        let blocked = match can_start {
             Err(blocked) => {
                 let wake = blocked.until.filter(|_| automatic);
                 decided.wake = [decided.wake, wake].into_iter().flatten().min();
                 Some(cut(&blocked.message, MAX_MESSAGE))
             }
             Ok(()) if !automatic => None,
+            Ok(()) if rung.is_some_and(|rung| rung.ran != Ran::No) => None,
+            Ok(()) if rung.is_some() && next != Next::Start(place) => {
+                Some(behind(facts, &rungs, &next, chosen.as_deref(), &name))
+            }
+            Ok(()) if rung.is_some() => {
+                decided.start.push(run(facts.incident, runbook));
+                chosen = Some(name.clone());
+                None
+            }
             Ok(()) => match &chosen {
                 Some(chosen) if *chosen == name => None,
                 Some(chosen) => Some(format!(
@@ -99,16 +127,79 @@ pub fn decide(facts: &MatchFacts<'_>, now: Timestamp) -> Matching {
     decided
 }
 
+fn is_rung(runbook: &Runbook) -> bool {
+    runbook.spec.order.is_some() && runbook.spec.start == Start::Automatic
+}
+
+/// The ladder of the incident, and what follows. The rungs stand in front of all other Runbooks that match.
+fn climb(
+    facts: &MatchFacts<'_>,
+    judged: &[(&Arc<Runbook>, Result<(), Blocked>)],
+    now: Timestamp,
+) -> (Vec<Rung>, Next) {
+    let rungs: Vec<Rung> = judged
+        .iter()
+        .take_while(|(runbook, _)| is_rung(runbook))
+        .map(|(runbook, can_start)| {
+            let name = episode_name(facts.incident, runbook);
+            let found = facts.runs.iter().find(|run| run.name_any() == name).map(|run| &**run);
+            let ran = has_run(facts, runbook);
+            ladder::rung(runbook, ran, found, !ran && can_start.is_ok())
+        })
+        .collect();
+    let of_a_rung = |runbook: &str| rungs.iter().any(|rung| rung.name == runbook);
+    // One that no longer matches may still be at work.
+    let is_at_work = facts.runs.iter().any(|run| {
+        is_of_episode(facts, run) && !of_a_rung(&run.spec.runbook_ref.name) && !state(run).is_settled()
+    });
+    let answered = facts.runbooks.iter().any(|runbook| !is_rung(runbook) && has_run(facts, runbook));
+    let is_back = facts
+        .incident
+        .status
+        .as_ref()
+        .is_some_and(|status| is_true(&status.conditions, ConditionType::Mitigated));
+    let next = match (rungs.is_empty() || answered, is_at_work) {
+        (true, _) => Next::Nothing,
+        (false, true) => Next::Wait(None),
+        (false, false) => ladder::decide(&rungs, is_back, now),
+    };
+    (rungs, next)
+}
+
+/// Why a rung that might start does not.
+fn behind(facts: &MatchFacts<'_>, rungs: &[Rung], next: &Next, chosen: Option<&str>, name: &str) -> String {
+    let by_hand = by_hand(facts.incident, name);
+    match (next, chosen) {
+        (Next::Held(index), _) => {
+            let held = rungs.get(*index).map_or("an earlier one", |rung| rung.name.as_str());
+            format!("{held} was stopped, or nobody can prove what it did, so a person decides: {by_hand}")
+        }
+        (Next::Nothing, Some(chosen)) => {
+            format!("{chosen} answers this incident; if that does not help: {by_hand}")
+        }
+        _ => {
+            let others = || rungs.iter().filter(|rung| rung.name != name);
+            let first = others().rfind(|rung| rung.ran != Ran::No).or(others().next());
+            let first = first.map_or("another run", |rung| rung.name.as_str());
+            format!("{first} comes first, and this begins if that does not help; by hand: {by_hand}")
+        }
+    }
+}
+
 /// The Runbook that has started by itself in this episode, even if it no longer matches or exists: an incident that
 /// becomes worse must not start a second one.
 fn earlier_run(facts: &MatchFacts<'_>) -> Option<String> {
     let by_runbook = facts.runbooks.iter().find(|runbook| has_run(facts, runbook));
-    let of_episode = |run: &&Arc<RunbookRun>| {
-        let uid = run.status.as_ref().and_then(|status| Some(status.snapshot.as_ref()?.uid.as_str()));
-        uid.is_some_and(|uid| run.name_any() == named(facts.incident, &run.spec.runbook_ref.name, uid))
+    let by_run = || {
+        facts.runs.iter().find(|run| is_of_episode(facts, run)).map(|run| run.spec.runbook_ref.name.clone())
     };
-    let by_run = || facts.runs.iter().find(of_episode).map(|run| run.spec.runbook_ref.name.clone());
     by_runbook.map(|runbook| runbook.name_any()).or_else(by_run)
+}
+
+/// Whether a run started by itself in this episode.
+fn is_of_episode(facts: &MatchFacts<'_>, run: &RunbookRun) -> bool {
+    let uid = run.status.as_ref().and_then(|status| Some(status.snapshot.as_ref()?.uid.as_str()));
+    uid.is_some_and(|uid| run.name_any() == named(facts.incident, &run.spec.runbook_ref.name, uid))
 }
 
 fn episode_name(incident: &Incident, runbook: &Runbook) -> String {

@@ -270,3 +270,61 @@ fn a_freeze_of_automation_is_named_and_ends_by_itself() {
     assert_eq!(under(&freeze(json!(["Automation"])), "Manual").runbooks[0].blocked, None);
     assert_eq!(under(&freeze(json!(["Changes"])), "Automatic").start.len(), 1);
 }
+
+#[test]
+fn the_rungs_of_a_ladder_begin_one_after_the_other() {
+    let incident = incident(json!({}));
+    let rung =
+        |name: &str, order: i64| runbook(name, json!({"spec": {"order": order, "verify": {"window": "1m"}}}));
+    // The most specific of all is not part of the ladder, and the ladder comes first.
+    let other =
+        runbook("other", json!({"spec": {"match": [{"alertName": "CheckoutDown", "severities": ["SEV2"]}]}}));
+    let books = [other, rung("second", 20), rung("first", 10)];
+    let begun = matched(&incident, &books, &[]);
+    assert_eq!(begun.start.iter().map(|run| &run.spec.runbook_ref.name).collect::<Vec<_>>(), ["first"]);
+    let why = |decided: &Matching, name: &str| {
+        decided.runbooks.iter().find(|found| found.name == name).unwrap().blocked.clone().unwrap_or_default()
+    };
+    assert!(why(&begun, "second").starts_with("first comes first, and this begins if that does not help"));
+    assert!(why(&begun, "other").starts_with("first answers this incident"), "{}", why(&begun, "other"));
+
+    let run = |state: &str, second: i64| {
+        let mut run = begun.start[0].clone();
+        let time = Timestamp::from_second(NOW - second).unwrap();
+        run.metadata.creation_timestamp = Some(crate::api::common::stored_time(time));
+        run.status =
+            serde_json::from_value(json!({"state": state, "startTime": time, "endTime": time})).unwrap();
+        Arc::new(run)
+    };
+    let at_work = matched(&incident, &books, &[run("Running", 99)]);
+    assert_eq!((at_work.start.len(), why(&at_work, "first")), (0, String::new()));
+    let proves = matched(&incident, &books, &[run("Succeeded", 59)]);
+    assert_eq!((proves.start, proves.wake), (Vec::new(), Some(Timestamp::from_second(NOW + 1).unwrap())));
+    let failed = matched(&incident, &books, &[run("Failed", 1)]);
+    assert_eq!(failed.start[0].spec.runbook_ref.name, "second");
+    assert_eq!(failed.exhausted, None);
+
+    let ended = |found: &Matching| {
+        let mut second = found.start[0].clone();
+        second.status = serde_json::from_value(json!({"state": "Failed", "endTime": now()})).unwrap();
+        [run("Failed", 1), Arc::new(second)]
+    };
+    let over = matched(&incident, &books, &ended(&failed));
+    assert_eq!((over.start.len(), over.exhausted.as_deref()), (0, Some("first failed; second failed")));
+}
+
+#[test]
+fn a_rung_waits_while_a_runbook_that_no_longer_matches_is_at_work() {
+    let incident = incident(json!({}));
+    let mut edited = runbook("edited", json!({"spec": {"order": 1}}));
+    let mut run = matched(&incident, &[edited.clone()], &[]).start.remove(0);
+    Arc::make_mut(&mut edited).spec.matches.clear();
+    let snapshot = json!({"uid": "edited-uid", "digest": "d", "spec": {}});
+    run.status =
+        serde_json::from_value(json!({"state": "Running", "startTime": now(), "snapshot": snapshot}))
+            .unwrap();
+    let books = [edited, runbook("second", json!({"spec": {"order": 2}}))];
+    assert_eq!(matched(&incident, &books, &[Arc::new(run.clone())]).start, []);
+    run.status.as_mut().unwrap().state = Some(RunState::Failed);
+    assert_eq!(matched(&incident, &books, &[Arc::new(run)]).start.len(), 1);
+}

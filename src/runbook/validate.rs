@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
+
 pub use crate::problem::Problem;
 
 use crate::api::common::{ObjectRef, ParameterValue};
-use crate::api::runbook::{Parameter, Precondition, RunbookSpec};
+use crate::api::runbook::{Parameter, Precondition, RunbookSpec, Start};
 use crate::api::runbook_step::Step;
 use crate::runbook::steps::denied;
 use crate::runbook::steps::kind::{Work, Written};
@@ -32,6 +34,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
         found.extend(precondition(given, &format!("spec.preconditions[{index}]")));
     }
     found.extend(drill(spec));
+    found.extend(ladder(spec));
     if serde_json::to_string(spec).is_ok_and(|text| text.len() > MAX_BYTES) {
         found.push(problem("spec", format!("it has more than {MAX_BYTES} bytes: a run keeps a copy of it")));
     }
@@ -76,6 +79,23 @@ fn parameters(parameters: &[Parameter], found: &mut Vec<Problem>) {
             found.push(problem(format!("{path}.default"), message));
         }
     }
+}
+
+/// What is wrong with the place in a ladder, and with the proof that a run has helped.
+fn ladder(spec: &RunbookSpec) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if spec.order.is_some() && spec.start == Start::Manual {
+        let message = "only a Runbook that starts by itself has a place in a ladder: set start: Automatic, or leave it out";
+        found.push(problem("spec.order", message));
+    }
+    let (least, most) = (SignedDuration::from_secs(1), SignedDuration::from_hours(24));
+    if let Some(verify) = &spec.verify
+        && !(least..=most).contains(&verify.window.get())
+    {
+        let message = format!("{} is not from a second to a day", verify.window);
+        found.push(problem("spec.verify.window", message));
+    }
+    found
 }
 
 /// What is wrong with the drill: it would fail each time.

@@ -20,6 +20,7 @@ mod guards;
 mod healing;
 mod intake;
 mod kinds;
+mod ladder;
 mod library;
 mod lifecycle;
 mod next_command;

@@ -52,6 +52,9 @@ mod tests {
                 "spec.steps[0].restart.target",
             ),
             (json!({"drill": {"every": "59s"}}), "spec.drill.every"),
+            (json!({"order": 1}), "spec.order"),
+            (json!({"verify": {"window": "0s"}}), "spec.verify.window"),
+            (json!({"verify": {"window": "25h"}}), "spec.verify.window"),
             (
                 json!({"drill": {"every": "24h", "parameters": [{"name": "a", "integer": 1}]}}),
                 "spec.drill.parameters[0].name",

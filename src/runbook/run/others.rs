@@ -13,8 +13,12 @@ use crate::cluster::caches::{Change, list_in_other_states, version};
 use crate::cluster::{Context, Error};
 
 /// Why a run waits for others.
-const WAITS: [Reason; 3] =
-    [Reason::TargetBusy, Reason::ConcurrencyReached, Reason::ClusterConcurrencyReached];
+const WAITS: [Reason; 4] = [
+    Reason::EarlierAtWork,
+    Reason::TargetBusy,
+    Reason::ConcurrencyReached,
+    Reason::ClusterConcurrencyReached,
+];
 
 /// The runs that this process has begun and its cache may not show yet.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use crate::runbook::concurrency::{self, Bounds};
 use crate::runbook::limits::Obstacle;
 use crate::runbook::locks::{self, Claim};
 use crate::runbook::steps::kind::StepKind;
-use crate::runbook::{automation_limits, cluster_identity, drill, limits, steps};
+use crate::runbook::{automation_limits, cluster_identity, drill, ladder, limits, steps};
 
 /// How long a run that a person started waits for an obstacle to end.
 const MAX_WAIT: SignedDuration = SignedDuration::from_mins(15);
@@ -181,7 +181,8 @@ pub fn among(
     let namespace = run.namespace().unwrap_or_default();
     let claim = Claim::of(run, &namespace, status);
     let created = run.creation_timestamp().map(|time| time.0);
-    let obstacle = locks::busy(&claim, runs).or_else(|| concurrency::reached(&claim, created, bounds, runs));
+    let obstacle = ladder::ahead(run, status, runs).or_else(|| locks::busy(&claim, runs));
+    let obstacle = obstacle.or_else(|| concurrency::reached(&claim, created, bounds, runs));
     obstacle.map_or(Permit::Go, |obstacle| wait(run, obstacle, now))
 }
 
@@ -226,7 +227,7 @@ fn is_led(facts: &PermitFacts<'_>, namespace: &str) -> bool {
 }
 
 /// Whether a person started the run. A run that a ServiceAccount started, such as Mayday's own, is automatic.
-fn started_by_person(run: &RunbookRun) -> bool {
+pub fn started_by_person(run: &RunbookRun) -> bool {
     run.spec.started_by.as_ref().is_some_and(|starter| is_person(&starter.user))
 }
 
