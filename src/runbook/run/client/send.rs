@@ -1,16 +1,14 @@
 //! Sends an announced act, as it is stored.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{
-    Api, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::discovery::Scope;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{RunClient, is_final, unknown_kind};
 use crate::api::common::ObjectRef;
-use crate::api::runbook_run::{Act, ActVerb};
+use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
 use crate::cluster::Error;
 use crate::runbook::run::state_machine::Sent;
 use crate::runbook::steps::patching;
@@ -81,15 +79,18 @@ impl RunClient {
         let (mut held, mut refused) = (Vec::new(), Vec::new());
         for pod in &act.pods {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
-            let preconditions = Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
-            let params = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
             let answer = match act.verb {
                 ActVerb::Evict => {
-                    let post_options = PostParams { dry_run, ..PostParams::default() };
-                    let params = EvictParams { delete_options: Some(params), post_options };
-                    api.evict(&pod.name, &params).await.map(drop)
+                    let params = PostParams { dry_run, ..PostParams::default() };
+                    let body = eviction(pod, dry_run);
+                    api.create_subresource("eviction", &pod.name, &params, &body).await.map(|_: Value| ())
                 }
-                _ => api.delete(&pod.name, &params).await.map(drop),
+                _ => {
+                    let preconditions =
+                        Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
+                    let params = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
+                    api.delete(&pod.name, &params).await.map(drop)
+                }
             };
             match answer {
                 Ok(()) => {}
@@ -116,6 +117,17 @@ impl RunClient {
         }
         Ok(Sent::Partly(held.join("; ")))
     }
+}
+
+/// The eviction of a pod, only if it is still the one with that UID. `kube` writes the options under a name that the API
+/// server does not know, and so evicts whichever pod has the name by then.
+fn eviction(pod: &PodToRemove, dry_run: bool) -> Value {
+    let mut options = json!({"preconditions": {"uid": pod.uid}});
+    if dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    json!({"apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"name": pod.name, "namespace": pod.namespace}, "deleteOptions": options})
 }
 
 /// Why no run changes the target of an act: policies say who may change objects outside every namespace, and they can
@@ -151,6 +163,18 @@ fn words(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_eviction_names_the_pod_as_the_api_server_reads_it() {
+        use k8s_openapi::api::policy::v1::Eviction;
+        let pod = PodToRemove { name: "a".into(), namespace: "shop".into(), uid: "u".into() };
+        let sent: Eviction = serde_json::from_value(eviction(&pod, true)).unwrap();
+        let options = sent.delete_options.unwrap();
+        assert_eq!(options.preconditions.unwrap().uid.as_deref(), Some("u"));
+        assert_eq!(options.dry_run, Some(vec!["All".to_owned()]));
+        let sent: Eviction = serde_json::from_value(eviction(&pod, false)).unwrap();
+        assert_eq!(sent.delete_options.unwrap().dry_run, None);
+    }
 
     #[test]
     fn an_answer_before_anything_is_stored_is_told_from_a_lost_one() {
