@@ -65,6 +65,12 @@ pub fn timeout(step: &Step) -> SignedDuration {
     step.timeout.as_ref().map_or_else(by_kind, |timeout| timeout.get())
 }
 
+/// When something ended that began at `start`: never before, even if the clock was set back, or another leader's is slow.
+fn end_after(start: Option<&Time>, now: Timestamp) -> Time {
+    let end = stored_time(now);
+    start.filter(|start| start.0 > end.0).cloned().unwrap_or(end)
+}
+
 /// A status that is being changed before it is stored.
 pub struct Entry {
     status: RunbookRunStatus,
@@ -302,7 +308,7 @@ impl Entry {
         self.part(place, |part| {
             part.close(outcome);
             *part.state = state;
-            *part.end_time = Some(stored_time(now));
+            *part.end_time = Some(end_after(part.start_time.as_ref(), now));
             *part.message = Some(cut(message, MAX_MESSAGE));
         });
         self.at_work(place)
@@ -330,12 +336,12 @@ impl Entry {
                     *part.message = Some("not done: the run ended before it".to_owned());
                 }
                 *part.state = if unproved { StepState::Unknown } else { StepState::Skipped };
-                *part.end_time = Some(stored_time(now));
+                *part.end_time = Some(end_after(part.start_time.as_ref(), now));
                 part.close(Outcome::Unknown);
             });
         }
         self.status.state = Some(state);
-        self.status.end_time = Some(stored_time(now));
+        self.status.end_time = Some(end_after(self.status.start_time.as_ref(), now));
         self.status.step = None;
         self.status.next = None;
         clear(&mut self.status.conditions, ConditionType::Blocked);

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::stage::{Network, Operator, StoredRun, World, touch, work};
+use super::stage::{Network, Operator, StoredRun, World, is_consistent, touch, work};
 use super::*;
 use crate::api::runbook::OnFailure;
 use crate::runbook::steps::stage::applied;
@@ -210,6 +210,12 @@ enum Event {
     Edit(bool),
     Finish,
     Pass(i64),
+    /// The clock is set, or the next leader has another one: by so many seconds, forwards or back.
+    Jump(i64),
+    /// A request that was under way arrives twice.
+    Doubled,
+    /// Another writer stores the run, so that every operator meets a conflict.
+    Conflict,
     Cancel,
 }
 
@@ -225,6 +231,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Edit),
         6 => Just(Event::Finish),
         2 => (0..20_i64).prop_map(Event::Pass),
+        1 => (-3_600..3_600_i64).prop_map(Event::Jump),
+        1 => Just(Event::Doubled),
+        1 => Just(Event::Conflict),
         1 => prop::bool::weighted(0.05).prop_map(|cancel| if cancel { Event::Cancel } else { Event::Finish }),
     ]
 }
@@ -245,7 +254,7 @@ proptest! {
             let before: Vec<StepState> = world.status.steps.iter().map(|step| step.state).collect();
             match event {
                 Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
-                Event::Crash(who) => operators[who] = Operator::read(&world),
+                Event::Crash(who) => operators[who] = Operator::started(&world),
                 Event::Arrive => if let Some(act) = late.pop() { world.patch(&act); },
                 Event::Churn(is_a) => world.touch(name(is_a), false),
                 Event::Edit(is_a) => {
@@ -255,10 +264,13 @@ proptest! {
                     world.touch(name(is_a), true);
                 }
                 Event::Finish => world.controllers_finish(),
-                Event::Pass(seconds) => world.now += seconds,
+                Event::Pass(seconds) | Event::Jump(seconds) => world.now += seconds,
+                Event::Doubled => if let Some(act) = late.pop() { world.patch(&act); world.patch(&act); },
+                Event::Conflict => world.version += 1,
                 Event::Cancel => world.cancel = true,
             }
             prop_assert!(world.effects.values().all(|count| *count <= 1), "{:?}", world.effects);
+            prop_assert_eq!(is_consistent(&world.status), Ok(()));
             for (index, state) in before.into_iter().enumerate().filter(|(_, state)| parts::is_terminal(*state)) {
                 prop_assert_eq!(world.status.steps[index].state, state, "a terminal state changed");
             }
@@ -266,8 +278,11 @@ proptest! {
         for act in late {
             world.patch(&act);
         }
+        // Longer than any step waits, even if the clock was set back meanwhile.
+        world.now += 20 * 3_600;
         ends(&mut world);
         prop_assert!(world.effects.values().all(|count| *count <= 1), "{:?}", world.effects);
+        prop_assert_eq!(is_consistent(&world.status), Ok(()));
         let all_back = compensations(&world).iter().flatten().all(|state| *state == StepState::Succeeded);
         if world.status.state == Some(RunState::Failed) && !edited && all_back {
             prop_assert_eq!((world.replicas("a"), world.replicas("b")), (&3.into(), &3.into()));

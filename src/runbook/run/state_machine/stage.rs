@@ -3,6 +3,8 @@
 
 use std::ops::DerefMut;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 
 /// The instant 0 of a story, in seconds.
@@ -67,6 +69,13 @@ impl Operator {
             pass: Pass::default(),
             must_store: false,
         }
+    }
+
+    /// One that has just started: it knows what is stored, and nothing else.
+    pub fn started(run: &StoredRun) -> Operator {
+        let stored = serde_json::to_value(&run.status).unwrap();
+        let status = serde_json::from_value(stored).unwrap();
+        Operator { status, ..Operator::read(run) }
     }
 
     pub fn next(&self, run: &StoredRun) -> Move {
@@ -155,6 +164,32 @@ pub fn work(world: &mut impl World) -> Operator {
         }
     }
     panic!("it never comes to rest: {:?}", world.status);
+}
+
+/// Whether the journal tells a story that can have happened, even if the clock was set back meanwhile.
+pub fn is_consistent(status: &RunbookRunStatus) -> Result<(), String> {
+    let in_order = |what: &str, start: &Option<Time>, end: &Option<Time>| match (start, end) {
+        (Some(start), Some(end)) if end.0 < start.0 => {
+            Err(format!("{what} ends at {} and starts at {}", end.0, start.0))
+        }
+        _ => Ok(()),
+    };
+    in_order("the run", &status.start_time, &status.end_time)?;
+    for step in &status.steps {
+        in_order(&step.name, &step.start_time, &step.end_time)?;
+        if let Some(back) = &step.compensation {
+            in_order(&format!("the way back of {}", step.name), &back.start_time, &back.end_time)?;
+        }
+        let open = step.acts.iter().filter(|act| act.outcome.is_none()).count();
+        if open > usize::from(step.state == StepState::IntentRecorded) {
+            return Err(format!("{} is {:?} with {open} open acts", step.name, step.state));
+        }
+    }
+    let is_settled = status.state.is_some_and(RunState::is_settled);
+    match is_settled && parts::announced(status).is_some() {
+        true => Err("it has ended with an act whose outcome is open".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Makes an object later by one version; `generation` if its spec has changed.

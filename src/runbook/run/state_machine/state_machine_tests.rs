@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::stage::{NOW, Network, Operator, StoredRun, World, at, touch, work};
+use super::stage::{NOW, Network, Operator, StoredRun, World, at, is_consistent, touch, work};
 use super::*;
 use crate::api::conditions::Reason;
 use crate::api::incident_status::Next;
@@ -517,6 +517,12 @@ enum Event {
     Strip,
     /// Time passes, in seconds.
     Pass(i64),
+    /// The clock is set, or the next leader has another one: by so many seconds, forwards or back.
+    Jump(i64),
+    /// A request that was under way arrives twice.
+    Doubled,
+    /// Another writer stores the run, so that every operator meets a conflict.
+    Conflict,
     /// A person cancels.
     Cancel,
 }
@@ -533,6 +539,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Edit),
         1 => Just(Event::Strip),
         1 => (0..60_i64).prop_map(Event::Pass),
+        1 => (-3_600..3_600_i64).prop_map(Event::Jump),
+        1 => Just(Event::Doubled),
+        1 => Just(Event::Conflict),
         1 => prop::bool::weighted(0.1).prop_map(|cancel| if cancel { Event::Cancel } else { Event::Churn }),
     ]
 }
@@ -551,14 +560,17 @@ proptest! {
             let ended: Vec<(usize, StepState)> = states(&world).into_iter().enumerate().filter(|(_, state)| parts::is_terminal(*state)).collect();
             match event {
                 Event::Move(who, network) => { operators[who].step(&mut world, network, &mut late); }
-                Event::Crash(who) => operators[who] = Operator::read(&world),
+                Event::Crash(who) => operators[who] = Operator::started(&world),
                 Event::Arrive => if let Some(act) = late.pop() { world.patch(&act); },
                 Event::Churn => world.touch(false),
                 Event::Edit => { world.object["spec"]["replicas"] = (world.now % 7).into(); world.touch(true); }
                 Event::Strip => { world.object["spec"]["template"]["metadata"]["annotations"] = json!({}); world.touch(true); }
-                Event::Pass(seconds) => world.now += seconds,
+                Event::Pass(seconds) | Event::Jump(seconds) => world.now += seconds,
+                Event::Doubled => if let Some(act) = late.pop() { world.patch(&act); world.patch(&act); },
+                Event::Conflict => world.version += 1,
                 Event::Cancel => world.cancel = true,
             }
+            prop_assert_eq!(is_consistent(&world.status), Ok(()));
             prop_assert!(world.restarts.values().all(|count| *count <= 1), "{:?}", world.restarts);
             for (index, state) in ended {
                 prop_assert_eq!(states(&world)[index], state, "a terminal state changed");
@@ -574,8 +586,12 @@ proptest! {
         // Left alone, it comes to an end: the watched object settles, and time passes.
         world.controller_finishes();
         work(&mut world);
+        // Longer than any step waits, even if the clock was set back meanwhile.
+        world.now += 20 * 3_600;
+        work(&mut world);
         world.now += 600;
         work(&mut world);
         prop_assert!(world.status.state.is_some_and(RunState::is_settled), "{:?}", world.status);
+        prop_assert_eq!(is_consistent(&world.status), Ok(()));
     }
 }
