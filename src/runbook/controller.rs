@@ -33,8 +33,21 @@ impl Reconciler for RunbookReconciler {
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<Reference<Runbook>> {
         match change.kind {
             // Services and rotations know the names of the approvers who are missing.
-            Kind::Approval | Kind::RunbookRun | Kind::BusinessService | Kind::OnCallRotation => {
+            Kind::Approval | Kind::BusinessService | Kind::OnCallRotation => {
                 same_namespace(&context.caches.runbooks, change)
+            }
+            // Of a run only its own Runbook takes notice, and the one that remembers it when it is gone.
+            Kind::RunbookRun => {
+                let namespace = change.namespace.as_deref().unwrap_or_default();
+                let run = get(&context.caches.runs, namespace, &change.name);
+                let is_its = |runbook: &Runbook| {
+                    let recent = runbook.status.iter().flat_map(|status| &status.recent_runs);
+                    run.as_ref().is_some_and(|run| run.spec.runbook_ref.name == runbook.name_any())
+                        || recent.into_iter().any(|known| known.name == change.name)
+                };
+                let runbooks = in_namespace(&context.caches.runbooks, namespace);
+                let its = runbooks.iter().filter(|runbook| is_its(runbook));
+                its.map(|runbook| Reference::from_obj(&**runbook)).collect()
             }
             Kind::ChangePolicy => all(&context.caches.runbooks),
             Kind::Incident => {

@@ -55,6 +55,8 @@ pub struct RunbookRunReconciler {
 
 impl Reconciler for RunbookRunReconciler {
     const NAME: &'static str = "runbookrun";
+    /// A pass waits for the API server most of the time, and goes on as long as the run has something to do.
+    const CONCURRENCY: u16 = 32;
     type Kind = RunbookRun;
 
     fn cache(context: &Context) -> &Store<RunbookRun> {
