@@ -1,4 +1,4 @@
-.PHONY: help up down demo test test-all check bench image generate clean
+.PHONY: help up down demo test test-all soak check bench image generate clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ test: ## everything that proves it works; T=name for a part
 
 test-all: ## the same, with what is slow and rarely fails, and many cases of the properties
 	@dev/test --all $(T)
+
+soak: ## many runs under faults and kills; RUNS=1000, MAYDAY_SEED=n for the same numbers
+	@dev/soak $(RUNS)
 
 check: ## format, lints, generated files, docs, chart
 	@dev/check

@@ -165,6 +165,9 @@ pub struct TestingConfig {
     /// Names of the points at which the process crashes.
     #[serde(default)]
     pub crash_at: Vec<String>,
+    /// It crashes there once in so many times, by chance. 0 and 1: at once.
+    #[serde(default)]
+    pub crash_one_in: u64,
 }
 
 /// The reason why the settings cannot be used.

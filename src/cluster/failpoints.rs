@@ -8,7 +8,10 @@ use crate::config::Config;
 /// Kills the process at once, without any clean-up, if the settings name this point.
 #[cfg(feature = "failpoints")]
 pub fn point(config: &Config, name: &str) {
-    if config.testing.crash_at.iter().any(|point| point == name) {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let chance = RandomState::new().build_hasher().finish();
+    let is_due = chance.checked_rem(config.testing.crash_one_in).is_none_or(|rest| rest == 0);
+    if is_due && config.testing.crash_at.iter().any(|point| point == name) {
         tracing::error!(point = name, "dying here, as the configuration asks");
         std::process::abort();
     }

@@ -54,6 +54,11 @@ impl FarSide {
         self.answers.lock().unwrap().insert(path.to_owned(), (status, body.to_owned()));
     }
 
+    /// All that has arrived.
+    pub fn all(&self) -> Vec<Request> {
+        self.received.lock().unwrap().clone()
+    }
+
     /// What has arrived on a path.
     pub fn received(&self, path: &str) -> Vec<Request> {
         let is_here = |request: &&Request| request.line.split(' ').nth(1) == Some(path);

@@ -14,6 +14,7 @@ mod demo;
 mod drills;
 mod enforcement;
 mod far_side;
+mod faults;
 mod freeze;
 mod gap;
 mod guards;

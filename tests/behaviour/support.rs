@@ -1,5 +1,6 @@
 //! Clusters, people and their commands.
 
+pub mod proxy;
 mod random;
 mod reader;
 mod times;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use random::{Random, cases};
+pub use random::{Random, cases, seed};
 use times::timed;
 
 /// How long anything may take before a test gives up; never part of what is asserted.
@@ -182,6 +183,17 @@ impl Operator<'_> {
     /// Starts it, and returns once it is ready.
     pub fn start(&self) {
         self.script("start");
+    }
+
+    /// Starts it if it can: it may die meanwhile. Whether it is ready.
+    pub fn tries_to_start(&self) -> bool {
+        let index = self.index.to_string();
+        let script = Command::new(root().join("dev/operator"))
+            .args(["start", self.cluster.path(), &index])
+            .env("MAYDAY_BINARY", env!("CARGO_BIN_EXE_mayday"))
+            .stdin(Stdio::null())
+            .output();
+        script.unwrap().status.success()
     }
 
     /// Stops it in order.

@@ -8,15 +8,25 @@ pub fn cases(usual: usize) -> usize {
     usual * factor
 }
 
+/// The seed in `MAYDAY_SEED`, or a new one, which it prints.
+pub fn seed() -> u64 {
+    let given = std::env::var("MAYDAY_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    eprintln!("again with the same numbers: MAYDAY_SEED={seed}");
+    seed
+}
+
 /// Random numbers from a seed (SplitMix64). A test that fails prints the seed; `MAYDAY_SEED` plays it again.
 pub struct Random(u64);
 
 impl Random {
     /// Numbers from the seed in `MAYDAY_SEED`, or from a new one.
     pub fn seeded() -> Random {
-        let given = std::env::var("MAYDAY_SEED").ok().map(|seed| seed.parse().unwrap());
-        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        eprintln!("again with the same numbers: MAYDAY_SEED={seed}");
+        Random::from(seed())
+    }
+
+    /// Numbers from a seed.
+    pub fn from(seed: u64) -> Random {
         Random(seed)
     }
 
