@@ -134,7 +134,7 @@ fn controllers(parts: &mut Parts) {
     parts.reconciler(ApprovalReconciler);
     parts.reconciler(ChangePolicyReconciler { gate });
     parts.reconciler(FreezeReconciler);
-    parts.reconciler(RunbookReconciler);
+    parts.reconciler(RunbookReconciler::default());
     parts.reconciler(RunbookRunReconciler::default());
     parts.reconciler(OnCallRotationReconciler);
     parts.reconciler(OnCallOverrideReconciler);

@@ -60,6 +60,9 @@ names! {
         /// Approval. True: the decision counts for its subject. False: it does not, and the message says why.
         /// Unknown: Mayday has not evaluated it with its subject yet.
         Counted,
+        /// Runbook. True: its ServiceAccount has the rights that the steps need, and its approvers may use the account.
+        /// False: a run would wait before its first step; the message says for which rights. Unknown: it cannot be asked yet.
+        Permitted,
         /// Runbook. True: `spec.suspend` is set, and no run starts.
         Suspended,
         /// Runbook, if it is rehearsed or must be. True: its last drill succeeded and is not too old. False: it failed or
@@ -232,6 +235,14 @@ names! {
         NotApproved,
         /// Blocked: the run may not act as the ServiceAccount of the Runbook.
         AccountNotUsable,
+        /// Blocked: its ServiceAccount lacks a right that a step needs. Permitted: the same, of a Runbook.
+        AccountLacksPermission,
+        /// Permitted: its ServiceAccount may do what the steps need, as far as that is known without an incident.
+        AccountSuffices,
+        /// Permitted: a person whose approval counts may not use the ServiceAccount.
+        ApproverLacksAccount,
+        /// Permitted: there is no answer, since the ServiceAccount cannot be used yet.
+        NotAsked,
         /// Blocked: a policy does not allow such runs.
         NotAllowed,
         /// Blocked: a Freeze stops automation until a time, and the run began by itself.

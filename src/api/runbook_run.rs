@@ -225,6 +225,11 @@ pub struct StepStatus {
     pub message: Option<String>,
     /// Whether the step changes something. Only for a dry run.
     pub effect: Option<Effect>,
+    /// Rights that the ServiceAccount lacks for the step: `patch deployments.apps checkout`. Only for a dry run; a real run
+    /// does not begin without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    pub lacks: Vec<String>,
     /// Objects that the step is about, resolved when the run was prepared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

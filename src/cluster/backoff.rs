@@ -2,7 +2,7 @@
 //! after a success.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,9 +45,36 @@ impl<K: Eq + Hash> Backoff<K> {
     }
 }
 
+/// How long to wait exactly: a random part of a pause, so that those who failed together do not come back together. If the
+/// receiver has asked for a time, it is waited for, and up to as long again.
+pub fn pause(wait: Duration, asked: Option<Duration>) -> Duration {
+    // The keys of a hasher are random.
+    spread(RandomState::new().build_hasher().finish(), wait, asked).min(LONGEST)
+}
+
+fn spread(random: u64, wait: Duration, asked: Option<Duration>) -> Duration {
+    let part = |whole: Duration| {
+        let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(random % millis.saturating_add(1))
+    };
+    asked.map_or_else(|| part(wait), |asked| asked + part(asked))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_a_random_part_and_at_least_what_was_asked_for() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        for random in [0, 500, 1000, 1001, u64::MAX] {
+            assert!(spread(random, second, None) <= second, "{random}");
+            let asked = spread(random, Duration::ZERO, Some(second));
+            assert!(asked >= second && asked <= 2 * second, "{random}");
+        }
+        assert_ne!(spread(1, minute, None), spread(2, minute, None));
+        assert_eq!(pause(second, Some(10 * minute)), LONGEST, "nobody is obeyed for ever");
+    }
 
     #[test]
     fn waits_longer_each_time_for_one_object_alone() {

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::Error;
+use super::{Error, busy};
 
 /// Timeout of one call. It is short because a lease renewal or an admission review may wait for the call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,7 +54,7 @@ pub fn calling(config: &Config) -> Result<Client, kube::Error> {
     config.write_timeout = Some(CALL_TIMEOUT);
     config.reset_reader_on_write = true;
     config.default_retry = false;
-    Client::try_from(config)
+    busy::client(config)
 }
 
 /// Key of the user info's extra that marks requests made by a run. Only the operator may set it.
@@ -81,6 +81,15 @@ impl Impersonator {
         // The slash of the key must be escaped in a header name.
         let mark = (HeaderName::from_static("impersonate-extra-mayday.dev%2frun"), value(run_uid)?);
         self.client(namespace, service_account, vec![mark])
+    }
+
+    /// A client that asks what a ServiceAccount may do. It carries the mark of no run, so it changes nothing that is
+    /// protected.
+    ///
+    /// # Errors
+    /// When a name is not a valid header value.
+    pub fn account(&self, namespace: &str, service_account: &str) -> Result<Client, Error> {
+        self.client(namespace, service_account, Vec::new())
     }
 
     /// A client that plans. It reads, and its writes are dry runs only; a ValidatingAdmissionPolicy in the

@@ -12,7 +12,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, pause};
 use super::error::{Class, Error};
 use super::{Context, SharedContext};
 use crate::cluster::caches::{Change, Missed};
@@ -154,7 +154,7 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
                         context.events.warning(&*object, "ReconcileFailed", &note).await;
                     });
                 }
-                Action::requeue(wait)
+                Action::requeue(pause(wait, error.retry_after()))
             }
         }
     };

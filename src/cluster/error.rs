@@ -1,6 +1,9 @@
 //! Errors of calls to the API server and of reconciles, and how they are retried.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::busy;
 
 /// An error of a reconcile.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,14 @@ impl Error {
             Class::Conflict => "conflict",
             Class::Waiting => "waiting",
             Class::Terminal => "terminal",
+        }
+    }
+
+    /// How long the API server asks to be left alone, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Api(error) => busy::retry_after(error),
+            _ => None,
         }
     }
 

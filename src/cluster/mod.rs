@@ -1,6 +1,8 @@
 //! Kubernetes plumbing: caches, controllers, status, events, lease, backoff, impersonated clients.
 
+pub mod access;
 pub mod backoff;
+pub mod busy;
 pub mod caches;
 pub mod client;
 pub mod conditions;

@@ -14,6 +14,7 @@ use crate::api::approval::SubjectKind;
 use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::diff::digest;
 use crate::change::stamps;
+use crate::runbook::account_use;
 use crate::webhook::verdict::Verdict;
 
 impl GuardedKind for Approval {
@@ -56,6 +57,7 @@ async fn decision<'a>(new: &'a Approval, lookup: &'a Lookup<'_>) -> Result<appro
     let reference = &new.spec.subject_ref;
     let mut policies = lookup.over(&lookup.namespace);
     let mut incidents = Vec::new();
+    let mut lacks_account = None;
     let found: Option<approval::Subject> = match reference.kind {
         SubjectKind::ChangeRequest => {
             let request: Option<ChangeRequest> = lookup.read(&reference.name).await?;
@@ -66,6 +68,10 @@ async fn decision<'a>(new: &'a Approval, lookup: &'a Lookup<'_>) -> Result<appro
         SubjectKind::Runbook => {
             let runbook: Option<Runbook> = lookup.read(&reference.name).await?;
             incidents = lookup.open_incidents(&policies);
+            if let Some(runbook) = runbook.as_ref().filter(|_| account_use::is_asked_of_approver(new)) {
+                let account = &runbook.spec.service_account_name;
+                lacks_account = (!lookup.may_use(account).await?).then(|| account.clone());
+            }
             runbook.as_ref().map(subject::runbook)
         }
         SubjectKind::RunbookRun => {
@@ -94,6 +100,7 @@ async fn decision<'a>(new: &'a Approval, lookup: &'a Lookup<'_>) -> Result<appro
         approval: new,
         caller: &lookup.caller,
         subject: found,
+        lacks_account,
         lead_groups: match reference.kind {
             SubjectKind::ChangeRequest | SubjectKind::RunbookRun => {
                 lookup.lead_groups_under_freeze(&policies)
@@ -214,7 +221,7 @@ impl GuardedKind for Incident {
 }
 
 impl GuardedKind for Runbook {
-    type Facts<'a> = ();
+    type Facts<'a> = runbook::Facts<'a>;
 
     fn stamp(new: &Self, lookup: &Lookup<'_>) -> Result<Patch, Verdict> {
         let digest = |runbook: &Runbook| digest::runbook(&runbook.spec).ok();
@@ -225,12 +232,26 @@ impl GuardedKind for Runbook {
         lookup.sealed(new, stamp::authors(new, old.as_ref(), &lookup.caller, digest))
     }
 
-    async fn gather<'a>(_: &'a Write<Self>, _: &'a Lookup<'_>) -> Result<(), Verdict> {
-        Ok(())
+    async fn gather<'a>(
+        write: &'a Write<Self>,
+        lookup: &'a Lookup<'_>,
+    ) -> Result<runbook::Facts<'a>, Verdict> {
+        let asked = write.new_object().filter(|new| account_use::is_asked_of_author(write.old_object(), new));
+        Ok(runbook::Facts {
+            caller: &lookup.caller,
+            namespace: &lookup.namespace,
+            may_use: match asked {
+                // What is wrong with it is said first, and an account that it does not name cannot be asked about.
+                Some(new) if runbook::write(new) == Ruling::Allow => {
+                    Some(lookup.may_use(&new.spec.service_account_name).await?)
+                }
+                _ => None,
+            },
+        })
     }
 
-    fn rule(write: &Write<Self>, (): &()) -> Option<Ruling> {
-        write.new_object().map(runbook::write)
+    fn rule(write: &Write<Self>, facts: &runbook::Facts<'_>) -> Option<Ruling> {
+        write.new_object().map(|new| runbook::write(new).and_then(|| runbook::author(new, facts)))
     }
 }
 

@@ -23,11 +23,13 @@ use crate::change::freeze::in_force;
 use crate::change::policy;
 use crate::change::stamps::Stamped;
 use crate::cluster::SharedContext;
+use crate::cluster::access;
 use crate::cluster::caches::{get, get_cluster, in_namespace};
 use crate::cluster::error::chain;
 use crate::incident::duplicates;
 use crate::incident::facts::IncidentFacts;
 use crate::oncall::escalation::responders;
+use crate::runbook::account_use;
 use crate::webhook::caller::{Caller, is_operator};
 use crate::webhook::review::Request;
 use crate::webhook::verdict::Verdict;
@@ -265,6 +267,18 @@ impl<'a> Lookup<'a> {
             Some(known) => Ok(Some(known)),
             None => Ok(self.read(name).await?.map(Arc::new)),
         }
+    }
+
+    /// Whether the caller may use a ServiceAccount of the namespace, by the rights of the whole login.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn may_use(&self, account: &str) -> Result<bool, Verdict> {
+        let questions = account_use::questions(&self.request.user_info, &self.namespace, account);
+        let client = &self.context.client;
+        access::any_allowed(client, questions)
+            .await
+            .map_err(|error| unreadable(&format!("who may use serviceaccount/{account}"), &error))
     }
 
     async fn uid<K>(&self, name: &str) -> Result<Option<String>, Verdict>

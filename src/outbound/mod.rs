@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod look;
 pub mod prometheus;
 pub mod request;
+pub mod retry_after;
 pub mod url;
 
 pub use client::Outbound;

@@ -1,25 +1,33 @@
 //! Reconciles Runbooks: writes their statuses, begins the drills that are due, and tells what people must know.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
+use tokio::sync::Mutex;
 
 use super::decide::{RunbookFacts, decide};
-use super::{approval, drill, healthy, identity, watch};
+use super::permitted::{Asked, Permitted};
+use super::run::preflight;
+use super::{account_use, approval, drill, healthy, identity, permissions, permitted, watch};
 use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook::RunbookStatus;
-use crate::api::{Runbook, RunbookRun};
+use crate::api::{Approval, Runbook, RunbookRun};
 use crate::change::stamps;
 use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
-use crate::cluster::{Context, Error, SharedContext, status, workloads};
+use crate::cluster::{Context, Error, SharedContext, access, status, workloads};
 use crate::runbook::steps;
 
 /// Reconciles Runbooks.
-pub struct RunbookReconciler;
+#[derive(Default)]
+pub struct RunbookReconciler {
+    /// What was asked about the rights of each Runbook, by its UID. A process that starts asks again.
+    asked: Mutex<HashMap<String, Asked>>,
+}
 
 impl Reconciler for RunbookReconciler {
     const NAME: &'static str = "runbook";
@@ -114,13 +122,15 @@ impl Reconciler for RunbookReconciler {
                 &runbook.spec,
             ),
         };
-        let (decided, mut wake) = decide(&facts, now);
+        let (mut decided, mut wake) = decide(&facts, now);
+        let asked = self.asked(&runbook, &decided, facts.approvals, (context, now)).await?;
+        permitted::note(&mut decided, &asked, now);
         let planned = Runbook { status: Some(decided.clone()), ..(*runbook).clone() };
         let is = |kind| is_true(&decided.conditions, kind);
         let approved = decided.digest.is_some() && decided.approved_digest == decided.digest;
         let (drill, due) =
             drill::next(&planned, approved && is(ConditionType::Ready), facts.runs, facts.policies, now);
-        wake = [wake, due].into_iter().flatten().min();
+        wake = [wake, due, Some(permitted::again(&decided, &asked))].into_iter().flatten().min();
         let told = news(runbook.status.as_ref(), &decided);
         status::write(context, &*runbook, decided).await?;
         for (reason, message) in told {
@@ -153,6 +163,79 @@ fn news(before: Option<&RunbookStatus>, decided: &RunbookStatus) -> Vec<(String,
         (is_news && counts).then(|| (now.reason.clone(), now.message.clone()))
     };
     NEWS.into_iter().filter_map(told).collect()
+}
+
+impl RunbookReconciler {
+    /// What is known about the rights of a Runbook, asked again if it is due.
+    async fn asked(
+        &self,
+        runbook: &Runbook,
+        decided: &RunbookStatus,
+        approvals: &[Arc<Approval>],
+        (context, now): (&Context, Timestamp),
+    ) -> Result<Asked, Error> {
+        let uid = runbook.uid().unwrap_or_default();
+        let generation = runbook.metadata.generation.unwrap_or_default();
+        let counted: Vec<String> = decided.decisions.iter().map(|decision| decision.uid.clone()).collect();
+        let known = self.asked.lock().await.get(&uid).cloned();
+        let is_ready = is_true(&decided.conditions, ConditionType::Ready);
+        let may_hold = |asked: &Asked| is_ready != matches!(asked.answer, Permitted::NotAsked(_));
+        if let Some(known) = known
+            .filter(|known| may_hold(known) && permitted::holds(decided, known, (generation, &counted), now))
+        {
+            return Ok(known);
+        }
+        let answer = match is_ready {
+            true => ask(runbook, &counted, approvals, context).await?,
+            false => Permitted::NotAsked("rights are asked about once the Runbook is Ready".to_owned()),
+        };
+        let asked = Asked { generation, approvals: counted, time: now, answer };
+        let mut all = self.asked.lock().await;
+        // Those of Runbooks that are gone are forgotten.
+        let runbooks = context.caches.runbooks.state();
+        all.retain(|uid, _| runbooks.iter().any(|runbook| runbook.uid().as_ref() == Some(uid)));
+        all.insert(uid, asked.clone());
+        Ok(asked)
+    }
+}
+
+/// Asks the API server about the rights of a Runbook: as its account, and about those who approved it.
+async fn ask(
+    runbook: &Runbook,
+    counted: &[String],
+    approvals: &[Arc<Approval>],
+    context: &Context,
+) -> Result<Permitted, Error> {
+    let (namespace, spec) = (runbook.namespace().unwrap_or_default(), &runbook.spec);
+    let account = &spec.service_account_name;
+    let client = context.impersonate.account(&namespace, account)?;
+    let lacking = match preflight::lacking(&client, &namespace, permissions::needs(spec, None)).await {
+        Ok(lacking) => lacking,
+        // The right to act as accounts may be granted in other namespaces only.
+        Err(error) if error.code() == Some(403) => {
+            return Ok(Permitted::NotAsked(format!(
+                "Mayday cannot act as serviceaccount/{account}: {error}"
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    if !lacking.is_empty() {
+        return Ok(Permitted::AccountLacks(permissions::lacks(&lacking, spec, &namespace)));
+    }
+    let mut without = Vec::new();
+    for approval in approvals.iter().filter(|known| known.uid().is_some_and(|uid| counted.contains(&uid))) {
+        let Some(by) = &approval.spec.by else { continue };
+        let questions = account_use::questions(&account_use::decided_by(by), &namespace, account);
+        if account_use::is_asked_of_approver(approval)
+            && !access::any_allowed(&context.client, questions).await?
+        {
+            without.push(by.user.clone());
+        }
+    }
+    if !without.is_empty() {
+        return Ok(Permitted::ApproversLack(account_use::none_may(&without, &namespace, account)));
+    }
+    Ok(Permitted::Yes(permissions::suffice(spec)))
 }
 
 /// The runs of the namespace. A run that the Runbook remembers as unfinished and the cache lacks is read live; if it does

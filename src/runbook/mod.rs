@@ -2,6 +2,7 @@
 //!
 //! A run is a journal: an act is stored before it is done, and proved afterwards from the object itself.
 
+pub mod account_use;
 pub mod approval;
 pub mod automation_limits;
 pub mod cluster_identity;
@@ -16,6 +17,8 @@ pub mod ladder;
 pub mod limits;
 pub mod locks;
 pub mod matching;
+pub mod permissions;
+pub mod permitted;
 pub mod preconditions;
 pub mod run;
 pub mod steps;

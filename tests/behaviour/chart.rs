@@ -158,6 +158,14 @@ fn each_role_of_people_may_what_it_says_and_no_more() {
     let freezes = ["get changepolicies", "get freezes", "create freezes", "patch freezes", "delete freezes"];
     assert_eq!(of(&user), freezes.map(str::to_owned).into());
 
+    // Who may use accounts may do nothing else.
+    let user = format!("{namespace}-account-user");
+    let binding = format!("{user} --clusterrole=mayday-account-user --user={user} -n {namespace}");
+    admin.types(&format!("kubectl create rolebinding {binding}")).passes();
+    let can = format!("kubectl auth can-i use serviceaccounts/runbooks -n {namespace} --as {user}");
+    eventually("account-user", || admin.types(&can).succeeded().then_some(()));
+    assert_eq!(of(&user), BTreeSet::new());
+
     // The account that runs the pods here has the rights of a kubelet, and no more.
     let kubelet = rights(&admin, "system:node:kwok-0", &["system:nodes"], &namespace);
     let pods = |right: &String| right.contains(" pods");

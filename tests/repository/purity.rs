@@ -65,10 +65,15 @@ const ENDS: &[&str] = &[
     "outbound/client.rs",
     "outbound/look.rs",
     "runbook/controller.rs",
-    "runbook/run/client.rs",
+    "runbook/run/account.rs",
+    "runbook/run/client/judge.rs",
+    "runbook/run/client/look.rs",
+    "runbook/run/client/mod.rs",
+    "runbook/run/client/send.rs",
     "runbook/run/controller.rs",
     "runbook/run/gather.rs",
     "runbook/run/outside.rs",
+    "runbook/run/preflight.rs",
     "service/controller.rs",
 ];
 

@@ -9,6 +9,7 @@ use crate::api::common::UidRef;
 use crate::api::{Approval, ChangePolicy};
 use crate::change::approval::quorum;
 use crate::command::{Command, Flag, Verb};
+use crate::runbook::account_use;
 use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
@@ -21,6 +22,8 @@ pub struct Facts<'a> {
     pub caller: &'a Caller,
     /// The subject as it is stored now; none if there is none of that name.
     pub subject: Option<Subject>,
+    /// The ServiceAccount of the Runbook that would be approved, if the caller may not use it.
+    pub lacks_account: Option<String>,
     /// The policies over the subject.
     pub policies: Vec<&'a ChangePolicy>,
     /// Every group that may break a glass anywhere.
@@ -152,7 +155,20 @@ fn subject(facts: &Facts<'_>) -> Ruling {
     })
     .and_then(|| excluded(facts, subject))
     .and_then(|| eligible(facts, subject))
+    .and_then(|| account(facts))
     .and_then(|| incidents(facts, subject))
+}
+
+/// Whether the caller may let a Runbook act as its account (docs/rules.md#use-of-an-account).
+fn account(facts: &Facts<'_>) -> Ruling {
+    match &facts.lacks_account {
+        None => Ruling::Allow,
+        Some(account) => Ruling::Refuse(format!(
+            "Refused: an approval of {} lets it act as its account, and {}",
+            address(&facts.approval.spec.subject_ref),
+            account_use::lacks(&facts.caller.user, namespace(facts), account)
+        )),
+    }
 }
 
 fn excluded(facts: &Facts<'_>, subject: &Subject) -> Ruling {

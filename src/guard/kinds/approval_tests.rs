@@ -57,6 +57,7 @@ fn ruling(caller: &Caller, subject: Option<&Subject>, patch: Value) -> Ruling {
         approval: &approval(caller, patch),
         caller,
         subject: subject.cloned(),
+        lacks_account: None,
         policies: vec![&policy],
         break_glass: vec!["shop-break-glass".into()],
         leads: vec!["lena".into()],
@@ -155,6 +156,29 @@ fn only_the_required_groups_and_the_lead_decide() {
     assert_eq!(ruling(&person("lena", "others"), Some(&request()), json!({})), Ruling::Allow);
 }
 
+/// Failure list 33: what approves a Runbook may use its account.
+#[test]
+fn an_approver_who_may_not_use_the_account_is_refused() {
+    let (policy, caller) = (policy(), amir());
+    let ruling = |lacks: Option<&str>| {
+        create(&Facts {
+            approval: &approval(&caller, json!({})),
+            caller: &caller,
+            subject: Some(request()),
+            lacks_account: lacks.map(str::to_owned),
+            policies: vec![&policy],
+            break_glass: Vec::new(),
+            leads: Vec::new(),
+            on_duty: Vec::new(),
+            lead_groups: Vec::new(),
+        })
+    };
+    assert_eq!(ruling(None), Ruling::Allow);
+    let message = refusal(ruling(Some("runbooks")));
+    assert!(message.contains("amir may not use serviceaccount/runbooks"), "{message}");
+    assert!(message.ends_with("--clusterrole=mayday-account-user --user=amir"), "{message}");
+}
+
 #[test]
 fn a_subject_without_a_policy_takes_no_decision() {
     let caller = amir();
@@ -162,6 +186,7 @@ fn a_subject_without_a_policy_takes_no_decision() {
         approval: &approval(&caller, json!({})),
         caller: &caller,
         subject: Some(request()),
+        lacks_account: None,
         policies: Vec::new(),
         break_glass: Vec::new(),
         leads: Vec::new(),

@@ -1,9 +1,20 @@
 //! What a Runbook must be to be stored. Pure.
 
 use crate::api::Runbook;
-use crate::runbook::validate;
+use crate::runbook::{account_use, validate};
+use crate::webhook::caller::Caller;
 
 use crate::guard::ruling::Ruling;
+
+/// What is known when a Runbook is written.
+pub struct Facts<'a> {
+    /// Who writes it.
+    pub caller: &'a Caller,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Whether the author may use its ServiceAccount; none if the write does not ask for that.
+    pub may_use: Option<bool>,
+}
 
 /// Whether the Runbook may be stored so. A missing object that it needs, such as its ServiceAccount, leads to
 /// a condition and no refusal: GitOps tools apply in any order.
@@ -14,6 +25,16 @@ pub fn write(new: &Runbook) -> Ruling {
         format!(
             "Refused: {}. Mend that and apply again; what each field takes: kubectl explain rb.spec",
             problems.join("; ")
+        )
+    })
+}
+
+/// Whether the author may let steps act as the account (docs/rules.md#use-of-an-account).
+pub fn author(new: &Runbook, facts: &Facts<'_>) -> Ruling {
+    Ruling::require(facts.may_use != Some(false), || {
+        format!(
+            "Refused: the author of a Runbook can do what its account may, and {}",
+            account_use::lacks(&facts.caller.user, facts.namespace, &new.spec.service_account_name)
         )
     })
 }
@@ -75,5 +96,19 @@ mod tests {
             let Ruling::Refuse(message) = ruling(patch.clone()) else { panic!("{patch}") };
             assert!(message.starts_with(&format!("Refused: {path}")), "{message}");
         }
+    }
+
+    /// Failure list 33: the Runbook names an account that its author may not use.
+    #[test]
+    fn an_author_who_may_not_use_the_account_is_refused() {
+        let caller = Caller { user: "emil".into(), ..Caller::default() };
+        let ruled = |may_use: Option<bool>| {
+            let spec = json!({"summary": "s", "serviceAccountName": "runbooks", "steps": []});
+            let new = Runbook::new("r", from_value(spec).unwrap());
+            author(&new, &Facts { caller: &caller, namespace: "shop", may_use })
+        };
+        assert_eq!((ruled(None), ruled(Some(true))), (Ruling::Allow, Ruling::Allow));
+        let Ruling::Refuse(message) = ruled(Some(false)) else { panic!() };
+        assert!(message.contains("emil may not use serviceaccount/runbooks"), "{message}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::signature::SigningKey;
@@ -17,7 +17,7 @@ use crate::api::notification_channel::Webhook;
 use crate::notify::credential::{Credential, CredentialError};
 use crate::notify::schedule::Outcome;
 use crate::outbound::client::Call;
-use crate::outbound::{HttpUrl, Outbound};
+use crate::outbound::{HttpUrl, Outbound, retry_after};
 
 /// The keys of the Secret.
 const URL: &str = "url";
@@ -143,24 +143,15 @@ pub async fn post(target: &Target<'_>, body: &Body<'_>, now: Timestamp) -> Outco
 }
 
 /// The meaning of an answer.
-pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> Outcome {
+pub fn judge(status: u16, asked: Option<&str>, now: Timestamp) -> Outcome {
     let error = format!("the receiver answered {status}");
     match status {
         200..=299 => Outcome::Sent,
         410 => failed(format!("{error}: it is gone; mend the channel")),
         300..=399 => retry(format!("{error}: redirects are not followed; write the final URL")),
         // A proxy that is being set up, a token that is being replaced: who mends that mends the page.
-        _ => Outcome::Retry { error, after: retry_after.and_then(|text| wait(text, now)) },
+        _ => Outcome::Retry { error, after: asked.and_then(|text| retry_after::wait(text, now)) },
     }
-}
-
-/// `Retry-After`: seconds, or a date.
-fn wait(text: &str, now: Timestamp) -> Option<SignedDuration> {
-    if let Ok(seconds) = text.trim().parse::<u32>() {
-        return Some(SignedDuration::from_secs(i64::from(seconds)));
-    }
-    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-    Some(date.timestamp().duration_since(now).max(SignedDuration::ZERO))
 }
 
 fn retry(error: String) -> Outcome {

@@ -7,13 +7,15 @@ use kube::ResourceExt;
 
 use super::permit::{self, Permit, PermitFacts};
 use crate::api::approval::CountedDecision;
+use crate::api::conditions::Reason;
 use crate::api::runbook::{RunbookSpec, RunbookStatus};
 use crate::api::runbook_run::{RunbookRunStatus, Snapshot};
 use crate::api::{Approval, ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::approval::quorum::Names;
 use crate::cluster::conditions::NotReady;
 use crate::runbook::approval::{self, ApprovalFacts};
-use crate::runbook::limits;
+use crate::runbook::limits::Obstacle;
+use crate::runbook::{account_use, limits};
 
 /// What is stored now, as it was just read.
 #[derive(Clone, Debug)]
@@ -51,6 +53,44 @@ pub struct Asked {
     pub relied_on: Vec<CountedDecision>,
     /// The decisions about the run itself.
     pub decisions: Vec<CountedDecision>,
+}
+
+impl Stored {
+    /// Leaves out what these users have approved of Runbooks.
+    pub fn forget_approvals_of(&mut self, users: &[String]) {
+        let is_of = |approval: &Approval| {
+            let by = approval.spec.by.as_ref().map(|by| by.user.as_str());
+            by.is_some_and(|by| users.iter().any(|user| user == by))
+        };
+        self.approvals.retain(|approval| !(account_use::is_asked_of_approver(approval) && is_of(approval)));
+    }
+}
+
+impl Asked {
+    /// The same, but the run does not begin yet.
+    pub fn withheld(
+        self,
+        run: &RunbookRun,
+        reason: Reason,
+        message: String,
+        (again, now): (Option<Timestamp>, Timestamp),
+    ) -> Asked {
+        let permit = permit::wait(run, Obstacle { reason, message, until: None }, now);
+        Asked { permit: permit::looking_again(permit, again), begins: false, ..self }
+    }
+
+    /// The same, with a reason why approvals are missing. Since no watch tells when that changes, the run looks again.
+    pub fn noting(mut self, why: &str, again: Option<Timestamp>) -> Asked {
+        let message = match &mut self.permit {
+            Permit::Wait(obstacle) if obstacle.reason == Reason::NotApproved => Some(&mut obstacle.message),
+            Permit::Stop(_, message) => Some(message),
+            _ => None,
+        };
+        if let Some(message) = message {
+            *message = format!("{message}; {why}");
+        }
+        Asked { permit: permit::looking_again(self.permit, again), ..self }
+    }
 }
 
 /// Decides whether a run may go on with the Runbook of its snapshot.

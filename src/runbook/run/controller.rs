@@ -19,8 +19,9 @@ use super::others::{self, Begun};
 use super::page::{self, Told};
 use super::permit::Permit;
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{ask, gather, journal, outside, parts, permit, prepare};
+use super::{account, ask, gather, journal, outside, parts, permit, prepare};
 use crate::api::common::ObjectRef;
+use crate::api::conditions::Reason;
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
@@ -35,7 +36,7 @@ use crate::oncall::escalation::responders;
 use crate::runbook::concurrency::Bounds;
 use crate::runbook::steps::kind::Answerer;
 use crate::runbook::steps::{self, manual};
-use crate::runbook::{approval, automation_limits, locks};
+use crate::runbook::{account_use, approval, automation_limits, locks, permissions};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
@@ -371,9 +372,35 @@ impl<'a> RunPass<'a> {
             None if looks => others::live(&self.context).await?,
             None => Vec::new(),
         };
-        let stored = gather::stored(&self.context, &self.run, &self.status, spec, others).await?;
+        let mut stored = gather::stored(&self.context, &self.run, &self.status, spec, others).await?;
         let now = Timestamp::now();
-        let asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now);
+        let mut asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now);
+        while asked.begins {
+            let users =
+                account::approvers_without_use(&self.context, &self.run, spec, &stored, &asked).await?;
+            if users.is_empty() {
+                break;
+            }
+            stored.forget_approvals_of(&users);
+            let why = account_use::none_may(&users, &self.namespace, &spec.service_account_name);
+            asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now)
+                .noting(&why, permit::look_again(&self.status, now));
+        }
+        if asked.begins {
+            let needs = permissions::needs(spec, Some((&self.status.steps, &self.status.subjects)));
+            let lacking = self.run_client(spec)?.lacking(needs).await?;
+            if self.run.spec.dry_run {
+                // Told with the next store, each with its step.
+                let lacks = permissions::of_steps(&lacking, self.status.steps.len());
+                for (step, lacks) in self.status.steps.iter_mut().zip(lacks) {
+                    step.lacks = lacks;
+                }
+            } else if !lacking.is_empty() {
+                let message = permissions::lacks(&lacking, spec, &self.namespace);
+                let again = permit::look_again(&self.status, now);
+                asked = asked.withheld(&self.run, Reason::AccountLacksPermission, message, (again, now));
+            }
+        }
         // Remembered before it begins: a run that is remembered and never begins uses up one of the limit, but a run
         // that begins and is not remembered would exceed the limit.
         if let Some((runbook, next)) = ask::remembered(&self.run, &stored, &asked, now) {

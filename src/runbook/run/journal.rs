@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::parts::{Place, announced, current, is_terminal, places};
+use crate::api::change_request::Delta;
 use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::incident_status::Next;
@@ -22,6 +23,8 @@ const ACT_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// Maximum length of the message of a step, in bytes.
 const MAX_MESSAGE: usize = 1000;
 
+/// Most values of the delta of an act, as in the schema.
+const MAX_VALUES: usize = 64;
 /// Most bytes of the steps of a run. A status of more than 256 KiB is slow to read and to write for everybody.
 const MAX_STEPS: usize = 192 * 1024;
 
@@ -178,6 +181,20 @@ impl Entry {
         self.at_work(place)
     }
 
+    /// Withdraws an announced act that was turned away before anything was done. A step is not begun again before that
+    /// instant, and none of its retries is used up.
+    pub fn turned_away(mut self, place: Place, at: Timestamp, message: &str) -> Entry {
+        self.part(place, |part| {
+            *part.state = StepState::Pending;
+            part.withdraw();
+            *part.message = Some(cut(message, MAX_MESSAGE));
+        });
+        if let Some(step) = self.status.steps.get_mut(place.index).filter(|_| !place.back) {
+            step.retry_time = Some(Time(at));
+        }
+        self.at_work(place)
+    }
+
     /// Notes what became of the announced act. The part goes on.
     pub fn settles(mut self, place: Place, outcome: Outcome) -> Entry {
         self.part(place, |part| {
@@ -185,6 +202,24 @@ impl Entry {
             *part.state = StepState::Settling;
         });
         self.at_work(place)
+    }
+
+    /// Notes what the API server would change, in the place of what was planned. Nothing is noted that makes the status too
+    /// large, or than it takes.
+    pub fn shows(mut self, place: Place, delta: &[Delta]) -> Entry {
+        if delta.is_empty() || delta.len() > MAX_VALUES {
+            return self;
+        }
+        let planned = self.status.clone();
+        self.part(place, |part| {
+            if let Some(act) = part.acts.last_mut() {
+                act.delta = delta.to_vec();
+            }
+        });
+        if is_full(&self.status) {
+            self.status = planned;
+        }
+        self
     }
 
     /// Notes that a target needs no act.

@@ -3,6 +3,7 @@
 //! [`state_machine`] decides the next move without I/O; [`controller`], [`gather`] and [`client`] perform it. [`journal`]
 //! holds the only ways in which a run's status changes.
 
+pub mod account;
 pub mod ask;
 pub mod client;
 pub mod controller;
@@ -13,6 +14,7 @@ pub mod outside;
 pub mod page;
 pub mod parts;
 pub mod permit;
+pub mod preflight;
 pub mod prepare;
 pub mod state_machine;
 pub mod view;

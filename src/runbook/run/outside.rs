@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use jiff::{SignedDuration, Timestamp};
 use kube::Api;
 
 use super::client::RunClient;
@@ -19,7 +20,7 @@ use crate::cluster::{Context, Error};
 use crate::outbound::client::{Call, CallError};
 use crate::outbound::look::{Access, Look, Seen};
 use crate::outbound::request::{self, Request};
-use crate::outbound::{HttpUrl, encode, endpoints};
+use crate::outbound::{HttpUrl, encode, endpoints, retry_after};
 use crate::runbook::steps::{self, kind::Work};
 use crate::text::cut;
 
@@ -129,13 +130,31 @@ pub async fn send(context: &Context, client: &RunClient, act: &Act) -> Result<Se
             let output = |(name, value): (String, String)| Output { name, value: cut(&value, MAX_OUTPUT) };
             Sent::Applied([vec![status], kept].concat().into_iter().map(output).collect())
         }
-        // What an overloaded server or a proxy answers says nothing about the effect.
-        Ok(answer) if answer.status >= 500 => Sent::Unanswered(format!("{name} answered {}", answer.status)),
-        Ok(answer) => Sent::Failed(format!("{name} answered {}", answer.status)),
+        Ok(answer) => {
+            let asked = answer.retry_after.as_deref();
+            let asked = asked.and_then(|asked| retry_after::wait(asked, Timestamp::now()));
+            unhappy(name, answer.status, asked)
+        }
         Err(CallError::Refused(why)) => Sent::Refused(format!("{name} {why}")),
         Err(CallError::NotSent(why)) => Sent::Failed(format!("{name} {why}: nothing was sent")),
         Err(CallError::NoAnswer(why)) => Sent::Unanswered(format!("{name} {why}")),
     })
+}
+
+/// What an answer means that is no success.
+fn unhappy(name: &str, status: u16, asked: Option<SignedDuration>) -> Sent {
+    let said = format!("{name} answered {status}");
+    match (status, asked) {
+        // A limit of requests is checked before a request is worked on.
+        (429, Some(asked)) => Sent::TurnedAway(said, Some(asked)),
+        // What an overloaded server or a proxy answers says nothing about the effect.
+        (500.., Some(asked)) => Sent::Busy(said, asked),
+        (500.., None) => Sent::Unanswered(said),
+        // What could be another answer later is tried again if the step says so.
+        (408 | 409 | 423 | 425 | 429, _) => Sent::Failed(said),
+        (400..=499, _) => Sent::Refused(said),
+        _ => Sent::Failed(said),
+    }
 }
 
 /// The headers of a request; what is secret in them is added to `secrets`.
@@ -175,4 +194,25 @@ async fn headers(
         headers.insert(name, value);
     }
     Ok(Ok(headers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Failure list 54: a server that asks for time is no failure, and one that has decided is not asked again.
+    #[test]
+    fn an_answer_is_one_of_those_that_pass_and_those_that_stay() {
+        let asked = Some(SignedDuration::from_secs(7));
+        let said = |status: u16| format!("cache answered {status}");
+        assert_eq!(unhappy("cache", 429, asked), Sent::TurnedAway(said(429), asked));
+        assert_eq!(unhappy("cache", 503, asked), Sent::Busy(said(503), SignedDuration::from_secs(7)));
+        assert_eq!(unhappy("cache", 503, None), Sent::Unanswered(said(503)));
+        for passing in [302, 408, 409, 425, 429] {
+            assert_eq!(unhappy("cache", passing, None), Sent::Failed(said(passing)));
+        }
+        for lasting in [400, 401, 403, 404, 422] {
+            assert_eq!(unhappy("cache", lasting, asked), Sent::Refused(said(lasting)));
+        }
+    }
 }

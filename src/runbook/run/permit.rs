@@ -131,7 +131,8 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
         return hold(lapsed.reason, message);
     }
     if let Err(why) = facts.account {
-        return hold(Reason::AccountNotUsable, why.message().to_owned());
+        let again = look_again(facts.status, now);
+        return looking_again(hold(Reason::AccountNotUsable, why.message().to_owned()), again);
     }
     if let Some(message) = cluster_identity::refuses(facts.policies, &namespace, facts.spec) {
         return hold(Reason::NotAllowed, message);
@@ -186,10 +187,30 @@ pub fn among(
     obstacle.map_or(Permit::Go, |obstacle| wait(run, obstacle, now))
 }
 
-fn wait(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Permit {
+/// When a run looks again for something that no watch tells, such as rights: after as long as it has waited, at least five
+/// seconds and at most a minute.
+pub fn look_again(status: &RunbookRunStatus, now: Timestamp) -> Option<Timestamp> {
+    let since = find(&status.conditions, ConditionType::Blocked);
+    let waited = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since.last_transition_time.0));
+    let wait = waited.clamp(SignedDuration::from_secs(5), SignedDuration::from_mins(1));
+    now.checked_add(wait).ok()
+}
+
+/// A run that has not begun waits for an obstacle to end, or is cancelled if a person expects it no longer.
+pub fn wait(run: &RunbookRun, obstacle: Obstacle, now: Timestamp) -> Permit {
     match waits(run, obstacle, now) {
         Ok(obstacle) => Permit::Wait(obstacle),
         Err(why) => Permit::Stop(RunState::Cancelled, why),
+    }
+}
+
+/// A wait that ends by that instant at the latest.
+pub fn looking_again(permit: Permit, again: Option<Timestamp>) -> Permit {
+    match permit {
+        Permit::Wait(obstacle) => {
+            Permit::Wait(Obstacle { until: obstacle.until.into_iter().chain(again).min(), ..obstacle })
+        }
+        other => other,
     }
 }
 

@@ -84,6 +84,10 @@ impl StepKind for CheckStep {
         found
     }
 
+    fn secrets(&self) -> Vec<String> {
+        self.outside().and_then(|look| look.secret()).map(|secret| secret.name.clone()).into_iter().collect()
+    }
+
     fn work(&self) -> Work<'_> {
         Work::Poll(self)
     }

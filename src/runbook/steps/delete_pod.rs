@@ -37,6 +37,13 @@ impl StepKind for DeletePodStep {
 }
 
 impl Mutation for DeletePodStep {
+    fn verb(&self) -> ActVerb {
+        match self.by {
+            RemoveBy::Eviction => ActVerb::Evict,
+            RemoveBy::Deletion => ActVerb::Delete,
+        }
+    }
+
     fn plan(&self, scene: &Scene<'_>) -> Plan {
         let name = scene.name();
         let Some(pod) = scene.object.filter(|pod| !is_terminating(pod)) else { return Ok(None) };
@@ -53,10 +60,7 @@ impl Mutation for DeletePodStep {
             return Err(format!("{name} was read without uid and resourceVersion"));
         };
         Ok(Some(Change {
-            verb: match self.by {
-                RemoveBy::Eviction => ActVerb::Evict,
-                RemoveBy::Deletion => ActVerb::Delete,
-            },
+            verb: self.verb(),
             uid: uid.to_owned(),
             resource_version: version.to_owned(),
             pods: vec![to_remove(pod)],

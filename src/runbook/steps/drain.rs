@@ -8,6 +8,7 @@ use super::cordon::is_cordoned;
 use super::delete_pod::{controller, is_mirror, is_terminating, remaining, to_remove};
 use super::kind::{Progress, StepKind, Work};
 use super::mutation::{Change, Mutation, Plan, Proof, Scene};
+use super::needs::{self, Names, Need};
 use super::patching::text;
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
@@ -51,6 +52,15 @@ impl Mutation for DrainStep {
         })]
     }
 
+    fn verb(&self) -> ActVerb {
+        ActVerb::Evict
+    }
+
+    fn needs(&self, _target: &ObjectRef) -> Vec<Need> {
+        let pods = Need::of_act(self.verb(), &needs::of_kind("v1", "Pod"));
+        pods.into_iter().map(|need| Need { names: Names::All, everywhere: true, ..need }).collect()
+    }
+
     fn plan(&self, scene: &Scene<'_>) -> Plan {
         let name = scene.name();
         let node = scene.live()?;
@@ -74,7 +84,7 @@ impl Mutation for DrainStep {
             return Ok(None);
         }
         Ok(Some(Change {
-            verb: ActVerb::Evict,
+            verb: self.verb(),
             uid: text(node, "/metadata/uid").unwrap_or_default().to_owned(),
             resource_version: text(node, "/metadata/resourceVersion").unwrap_or_default().to_owned(),
             pods: pods.into_iter().map(to_remove).collect(),

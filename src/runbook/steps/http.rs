@@ -33,6 +33,11 @@ impl StepKind for HttpStep {
         Some(("http.url", &self.url))
     }
 
+    fn secrets(&self) -> Vec<String> {
+        let secrets = self.headers.iter().filter_map(|header| header.secret_ref.as_ref());
+        secrets.map(|secret| secret.name.clone()).collect()
+    }
+
     fn work(&self) -> Work<'_> {
         Work::Mutation(self)
     }
@@ -43,6 +48,10 @@ impl StepKind for HttpStep {
 }
 
 impl Mutation for HttpStep {
+    fn verb(&self) -> ActVerb {
+        ActVerb::Send
+    }
+
     fn plan(&self, scene: &Scene<'_>) -> Plan {
         let body = match scene.again.and_then(|act| act.body.clone()) {
             // What is sent again is what was announced.
@@ -54,12 +63,8 @@ impl Mutation for HttpStep {
                     .map_err(|error| format!("the request cannot be stored: {error}"))?
             }
         };
-        let change = Change {
-            verb: ActVerb::Send,
-            object: Some(endpoint(self)),
-            body: Some(body),
-            ..Change::default()
-        };
+        let change =
+            Change { verb: self.verb(), object: Some(endpoint(self)), body: Some(body), ..Change::default() };
         Ok(Some(change))
     }
 

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::job_spec::{self, SPEC_DIGEST};
 use super::kind::{Progress, StepKind, Work, Written};
 use super::mutation::{Change, Mutation, Plan, Proof, Scene};
+use super::needs::Need;
 use super::patching::{self, OPERATION, text};
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::{Act, ActVerb, Effect, Output};
@@ -77,6 +78,20 @@ impl Mutation for JobStep {
         vec![Read::List(pods), Read::Log(LogRead { labels, bytes: MAX_OUTPUT })]
     }
 
+    fn may_read(&self, target: &ObjectRef) -> Vec<Read> {
+        let pods = ListRead { api_version: "v1".to_owned(), kind: "Pod".to_owned(), ..ListRead::default() };
+        let own = [Read::Object(of_batch("Job", "")), Read::List(pods)];
+        self.reads(target, None).into_iter().chain(own).collect()
+    }
+
+    fn verb(&self) -> ActVerb {
+        ActVerb::Create
+    }
+
+    fn needs(&self, _target: &ObjectRef) -> Vec<Need> {
+        Need::of_act(self.verb(), &of_batch("Job", "")).into_iter().collect()
+    }
+
     fn reads_target(&self) -> bool {
         false
     }
@@ -102,7 +117,7 @@ impl Mutation for JobStep {
                 .to_vec();
         }
         Ok(Some(Change {
-            verb: ActVerb::Create,
+            verb: self.verb(),
             object: Some(of_batch("Job", &name)),
             delta,
             body: Some(body),

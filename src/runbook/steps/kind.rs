@@ -50,6 +50,11 @@ pub trait StepKind {
         None
     }
 
+    /// The Secrets that it reads, by name.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How a run works on it.
     fn work(&self) -> Work<'_>;
 

@@ -16,6 +16,7 @@ pub mod job_spec;
 pub mod kind;
 pub mod manual;
 pub mod mutation;
+pub mod needs;
 pub mod patch;
 pub mod patching;
 pub mod restart;

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::kind::Progress;
+use super::needs::Need;
 use super::patching;
 use crate::api::change_request::Delta;
 use crate::api::common::{ObjectRef, ParameterValue};
@@ -82,6 +83,21 @@ pub trait Mutation: Sync {
     /// What else must be read to plan, prove or wait: for example the ReplicaSets of a Deployment.
     fn reads(&self, _target: &ObjectRef, _object: Option<&Value>) -> Vec<Read> {
         Vec::new()
+    }
+
+    /// What it may read besides its target, whatever the target is like: the kinds of [`Mutation::reads`].
+    fn may_read(&self, target: &ObjectRef) -> Vec<Read> {
+        self.reads(target, None)
+    }
+
+    /// What it does to a target, or to what belongs to it.
+    fn verb(&self) -> ActVerb {
+        ActVerb::Update
+    }
+
+    /// The rights that the account needs for its requests.
+    fn needs(&self, target: &ObjectRef) -> Vec<Need> {
+        Need::of_act(self.verb(), target).into_iter().collect()
     }
 
     /// Plans the change over what was just read.

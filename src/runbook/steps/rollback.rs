@@ -45,6 +45,12 @@ impl StepKind for RollbackStep {
     }
 }
 
+/// The read of the templates of a workload.
+fn templates(target: &ObjectRef, labels: String) -> Read {
+    let kind = if target.kind == "Deployment" { "ReplicaSet" } else { "ControllerRevision" };
+    Read::List(ListRead { api_version: "apps/v1".into(), kind: kind.into(), labels, ..ListRead::default() })
+}
+
 /// An earlier template of a workload.
 #[derive(Clone, Debug)]
 struct Revision {
@@ -56,17 +62,12 @@ struct Revision {
 
 impl Mutation for RollbackStep {
     fn reads(&self, target: &ObjectRef, object: Option<&Value>) -> Vec<Read> {
-        let kind = if target.kind == "Deployment" { "ReplicaSet" } else { "ControllerRevision" };
-        let Some(labels) = object.and_then(|object| object.pointer("/spec/selector")).and_then(selector)
-        else {
-            return Vec::new();
-        };
-        vec![Read::List(ListRead {
-            api_version: "apps/v1".into(),
-            kind: kind.into(),
-            labels,
-            ..ListRead::default()
-        })]
+        let labels = object.and_then(|object| object.pointer("/spec/selector")).and_then(selector);
+        labels.map(|labels| templates(target, labels)).into_iter().collect()
+    }
+
+    fn may_read(&self, target: &ObjectRef) -> Vec<Read> {
+        vec![templates(target, String::new())]
     }
 
     fn plan(&self, scene: &Scene<'_>) -> Plan {

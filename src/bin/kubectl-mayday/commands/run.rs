@@ -16,6 +16,7 @@ use crate::client::session::{Session, generated, name_of};
 use crate::client::wait::{PATIENCE, Waited, until};
 use crate::render;
 use crate::render::Here;
+use crate::render::output::{Format, print, value};
 use crate::render::terminal::{confirm, say};
 use crate::text::{indent, names, yaml};
 
@@ -36,6 +37,9 @@ pub struct RunArgs {
     /// Rehearse it now, as its spec.drill says
     #[arg(long, conflicts_with_all = ["dry_run", "incident", "param"])]
     pub drill: bool,
+    /// How to print the result of a dry run: json, yaml or name; nothing else is printed
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::any, requires = "dry_run")]
+    pub output: Option<Format>,
     /// A value for one of the runbook's parameters; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
@@ -52,19 +56,35 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     let runbook: Runbook = session.get(name).await?;
     let parameters = parameters(&args.param, &runbook.spec.parameters)?;
     let run = build(&args, name, parameters, &session.namespace);
-    confirm(session.connection.yes, &about_to(&args, &runbook, &run))?;
+    match args.output {
+        None => confirm(session.connection.yes, &about_to(&args, &runbook, &run))?,
+        Some(_) if session.connection.yes => {}
+        Some(_) => {
+            return Err(Failure::usage(
+                "With -o only the result is printed, so nothing is asked: add --yes.",
+            ));
+        }
+    }
     let run = session.create(&run, &format!("start rb/{name}"), role::RESPONDER).await?;
     let address = format!("run/{}", name_of(&run));
     let next = session.command(Verb::Show).word(&address);
-    say(&format!("Stored as {address}."));
+    if args.output.is_none() {
+        say(&format!("Stored as {address}."));
+    }
     if run.spec.dry_run {
         let settled = |run: &RunbookRun| state(run).is_some_and(RunState::is_settled);
         return match until::<RunbookRun>(session, name_of(&run), Some(PATIENCE), settled).await {
             Ok(Waited::Done(run)) => {
-                say(&render::run::describe(&run, &Here::of(session)));
+                match args.output {
+                    Some(format) => print(format, &value(&run)),
+                    None => say(&render::run::describe(&run, &Here::of(session))),
+                }
                 failed(&run)
                     .or_else(|| not_as_rehearsed(&run))
                     .map_or(Ok(()), |why| Err(Failure::new(format!("{address} {why}"))))
+            }
+            _ if args.output.is_some() => {
+                Err(Failure::new(format!("{address} has not said yet what would happen.")).then(next))
             }
             _ => {
                 say(&format!("It has not said yet what would happen.\nNext: {next}"));
@@ -310,6 +330,7 @@ mod tests {
             incident: Some("cannot-pay".into()),
             dry_run: true,
             drill: false,
+            output: None,
             param: Vec::new(),
         };
         let run = build(&args, "rollback-checkout", Vec::new(), "shop");

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mayday::api::RunbookRun;
+use mayday::api::change_request::Delta;
 use mayday::api::conditions::ConditionType;
 use mayday::api::runbook_run::{ActVerb, Outcome, RunbookRunStatus, StepState, StepStatus};
 
@@ -120,7 +121,27 @@ pub fn line(run: &RunbookRun) -> String {
 
 fn step(step: &StepStatus, run: &str, settled: bool, here: &Here) -> String {
     let message = step.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    let mut text = format!("{}: {:?}{message}", step.name, step.state);
+    // A step of a dry run is not done: what matters is whether it would change something.
+    let state = match (step.effect, step.state) {
+        (Some(effect), StepState::Skipped) => format!("{effect:?}"),
+        (Some(effect), state) => format!("{effect:?}, {state:?}"),
+        (None, state) => format!("{state:?}"),
+    };
+    let mut text = format!("{}: {state}{message}", step.name);
+    if step.effect.is_some() {
+        for act in &step.acts {
+            let object = act.target.display();
+            let value = |value: &Option<serde_json::Value>| {
+                value.as_ref().map_or_else(|| "nothing".to_owned(), serde_json::Value::to_string)
+            };
+            let line = |delta: &Delta| {
+                format!("\n  {object} {}: {} -> {}", delta.path, value(&delta.before), value(&delta.after))
+            };
+            text.extend(act.delta.iter().map(line));
+            let pods = act.pods.iter().map(|pod| format!("\n  pod/{} of {}", pod.name, pod.namespace));
+            text.extend(pods);
+        }
+    }
     if let Some(answered) = &step.answered {
         text.push_str(&format!(" (answered by {})", answered.user));
     } else if step.state == StepState::WaitingForPerson && !settled {

@@ -15,6 +15,9 @@ use kube::discovery::{ApiResource, Scope, pinned_kind};
 use crate::api::common::ObjectRef;
 use crate::cluster::client::{Impersonator, service_account_user};
 use crate::cluster::{Error, error};
+use crate::runbook::permissions::Right;
+use crate::runbook::run::preflight;
+use crate::runbook::steps::needs::Need;
 
 /// A client that acts as a Runbook's ServiceAccount.
 pub struct RunClient {
@@ -59,22 +62,38 @@ impl RunClient {
     }
 
     async fn resource(&self, target: &ObjectRef) -> Result<Option<(ApiResource, Scope)>, Error> {
-        // What is known need not be asked for at each step: that would cost a call.
-        if KNOWN.contains(&(target.group(), &target.kind)) {
-            return Ok(Some(plain(target)));
-        }
-        let version = target.api_version.rsplit('/').next().unwrap_or_default();
-        let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
-        match pinned_kind(&self.client, &kind).await {
-            Ok((resource, capabilities)) => Ok(Some((resource, capabilities.scope))),
-            Err(kube::Error::Discovery(_)) => Ok(None),
-            Err(failure) if error::code(&failure) == Some(404) => Ok(None),
-            Err(failure) => Err(failure.into()),
-        }
+        resource_of(&self.client, target).await
+    }
+
+    /// The rights of these that the account lacks.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn lacking(&self, needs: Vec<(usize, Need)>) -> Result<Vec<Right>, Error> {
+        preflight::lacking(&self.client, &self.namespace, needs).await
     }
 
     fn refused(&self, verb: &str, target: &ObjectRef, status: &Status) -> String {
         format!("{} could not {verb} {}: {}", self.user, target.display(), status.message)
+    }
+}
+
+/// The resource of a kind, and whether it is in namespaces; `None` if there is no such kind.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn resource_of(client: &Client, target: &ObjectRef) -> Result<Option<(ApiResource, Scope)>, Error> {
+    // What is known need not be asked for at each step: that would cost a call.
+    if KNOWN.contains(&(target.group(), &target.kind)) {
+        return Ok(Some(plain(target)));
+    }
+    let version = target.api_version.rsplit('/').next().unwrap_or_default();
+    let kind = GroupVersionKind::gvk(target.group(), version, &target.kind);
+    match pinned_kind(client, &kind).await {
+        Ok((resource, capabilities)) => Ok(Some((resource, capabilities.scope))),
+        Err(kube::Error::Discovery(_)) => Ok(None),
+        Err(failure) if error::code(&failure) == Some(404) => Ok(None),
+        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -87,6 +106,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("apps", "ControllerRevision"),
     ("", "Pod"),
     ("", "Node"),
+    ("", "Secret"),
+    ("", "Service"),
+    ("", "ConfigMap"),
+    ("", "PersistentVolumeClaim"),
     ("batch", "Job"),
     ("batch", "CronJob"),
     ("autoscaling", "HorizontalPodAutoscaler"),

@@ -1,5 +1,6 @@
 //! Sends an announced act, as it is stored.
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use super::{RunClient, is_final, unknown_kind};
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
-use crate::cluster::Error;
+use crate::change::diff;
+use crate::cluster::{Error, busy, error};
 use crate::runbook::run::state_machine::Sent;
 use crate::runbook::steps::patching;
 use crate::runbook::steps::patching::FIELD_MANAGER;
@@ -35,23 +37,41 @@ impl RunClient {
             return Ok(Sent::Refused(why));
         }
         let api = self.api_of(&resource, &scope);
+        // What a dry run would change is seen against the object as it is: its version is a precondition of the act.
+        let before = match act.verb {
+            ActVerb::Update if dry_run => self.read(target).await?.unwrap_or_default().unwrap_or_default(),
+            _ => Value::Null,
+        };
         let field_manager = Some(FIELD_MANAGER.to_owned());
         let (verb, answer) = match act.verb {
             ActVerb::Create => {
                 let object: DynamicObject = serde_json::from_value(act.body.clone().unwrap_or_default())?;
                 let params = PostParams { dry_run, field_manager };
-                ("create", api.create(&params, &object).await.map(drop))
+                ("create", api.create(&params, &object).await)
             }
             _ => {
                 let operations = Value::Array(patching::request(act));
                 let patch = Patch::<Value>::Json(serde_json::from_value(operations)?);
                 let params = PatchParams { dry_run, field_manager, ..PatchParams::default() };
-                ("patch", api.patch(&target.name, &params, &patch).await.map(drop))
+                ("patch", api.patch(&target.name, &params, &patch).await)
             }
         };
         match answer {
-            Ok(()) => Ok(Sent::Applied(Vec::new())),
+            Ok(after) if dry_run => {
+                let after = serde_json::to_value(after)?;
+                Ok(Sent::Tried(match act.verb {
+                    ActVerb::Create => diff::of_new(target.group(), &after),
+                    _ if before.is_null() => Vec::new(),
+                    _ => diff::diff(&before, &after),
+                }))
+            }
+            Ok(_) => Ok(Sent::Applied(Vec::new())),
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Sent::Conflict),
+            // An API server that has too much to do says so before it looks at a request.
+            Err(error) if error::code(&error) == Some(429) => {
+                let asked = busy::retry_after(&error).and_then(|asked| SignedDuration::try_from(asked).ok());
+                Ok(Sent::TurnedAway(format!("the API server is busy: {error}"), asked))
+            }
             // A Job that might have been created would never be created again.
             Err(kube::Error::Api(status)) if act.verb == ActVerb::Create && is_turned_away(&status) => {
                 Ok(Sent::Conflict)

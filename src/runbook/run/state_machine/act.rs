@@ -7,12 +7,18 @@ use super::super::journal::{self, Entry};
 use super::super::parts::{self, Place};
 use super::failure::{Again, fail, store_failure, unknown};
 use super::{LOOK_AGAIN, Look, Move, RunFacts, Seen, hold, store};
+use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::{Act, ActVerb, Outcome, Resolved, StepState};
+use crate::change::diff::describe;
 use crate::runbook::steps::kind::{Progress, StepKind};
 use crate::runbook::steps::mutation::Mutation;
 use crate::runbook::steps::{denied, is_workload, mutation};
 use crate::runbook::{steps, targets};
+use crate::text::cut;
+
+/// Most bytes of values in the message of a dry run.
+const MAX_SHOWN: usize = 500;
 
 /// What a step of a dry run would do. What it would see after an earlier step is not known.
 pub(super) fn would(facts: &RunFacts<'_>, place: Place, kind: &dyn StepKind) -> String {
@@ -241,12 +247,28 @@ pub(super) fn happened(
     succeed(&RunFacts { status: &status, ..*facts }, place, mutation, now)
 }
 
+/// What the acts of a dry run would change, in words; the values themselves are in the acts.
+fn shown(acts: &[Act], namespace: &str) -> String {
+    let of_act = |act: &Act| {
+        let is_own = |delta: &Delta| {
+            let key = delta.path.rsplit('/').next().unwrap_or_default();
+            delta.path.contains("/metadata/annotations/") && key.starts_with("mayday.dev~1")
+        };
+        let values: Vec<Delta> = act.delta.iter().filter(|delta| !is_own(delta)).cloned().collect();
+        let is_told = act.verb == ActVerb::Update && !values.is_empty();
+        is_told.then(|| describe::update(&act.target, namespace, &values))
+    };
+    let told: Vec<String> = acts.iter().filter_map(of_act).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", cut(&told.join("; "), MAX_SHOWN)) }
+}
+
 pub(super) fn succeed(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Timestamp) -> Move {
     let part = parts::part(facts.status, place);
     if facts.dry_run {
         let kind = facts.step(place).and_then(steps::of);
         let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
-        let message = format!("{what}; the API server accepts it from {}", facts.actor);
+        let shown = shown(part.acts, facts.namespace);
+        let message = format!("{what}{shown}; the API server accepts it from {}", facts.actor);
         return store(facts.entry(now).ends(place, StepState::Skipped, &message));
     }
     let done: Vec<String> = part

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::super::parts::{self, Place};
 use super::super::permit::Permit;
 use super::act::{announce, happened, look};
-use super::failure::{Again, fail, store_failure, unknown};
+use super::failure::{self, Again, fail, store_failure, unknown};
 use super::{Move, RunFacts, Seen, Sent, cancelled, held_back, hold, store};
 use crate::api::runbook_run::{Act, ActVerb, Outcome, RunState};
 use crate::runbook::steps;
@@ -32,6 +32,10 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
             let entry = facts.entry(now).settles(place, Outcome::Done).gives(place, outputs.clone());
             happened(facts, place, mutation, entry, now)
         }
+        Sent::Tried(delta) => {
+            let entry = facts.entry(now).shows(place, delta).settles(place, Outcome::Done);
+            happened(facts, place, mutation, entry, now)
+        }
         Sent::Failed(message) => store_failure(facts, place, Vec::new(), message, now),
         Sent::Refused(message) => fail(facts, place, message, Again::Never, now),
         Sent::Partly(message) => {
@@ -45,8 +49,22 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
             let next = again(act).into_iter().chain(deadline).min();
             hold(facts.entry(now).notes(place, &format!("{HELD_UP}{message}")), next)
         }
+        // What became of an earlier request is still open, so the act stays announced.
+        Sent::TurnedAway(..) if act.verb == ActVerb::Send && act.attempt > 0 => {
+            prove(facts, place, mutation, act, now)
+        }
+        Sent::TurnedAway(message, asked) => {
+            let wait = failure::turned_away(facts, place, *asked, now);
+            let deadline = parts::part(facts.status, place).deadline;
+            match now.checked_add(wait).ok().filter(|at| deadline.is_none_or(|deadline| *at < deadline)) {
+                Some(at) => {
+                    hold(facts.entry(now).turned_away(place, at, &format!("{HELD_UP}{message}")), Some(at))
+                }
+                None => fail(facts, place, &format!("not in time: {message}"), Again::Never, now),
+            }
+        }
         Sent::NotYet if in_time(act, now) => send(facts, place, act, now),
-        Sent::NotYet | Sent::Unknown | Sent::Unanswered(_) | Sent::Conflict => {
+        Sent::NotYet | Sent::Unknown | Sent::Unanswered(_) | Sent::Busy(..) | Sent::Conflict => {
             prove(facts, place, mutation, act, now)
         }
     }
@@ -170,7 +188,14 @@ pub(super) fn prove(
                 // A conflict over an unchanged object has another cause, which may be gone in a second.
                 return hold(facts.entry(now), now.checked_add(SignedDuration::from_secs(1)).ok());
             }
-            if let Some(until) = again(act).filter(|until| unchanged && now < *until) {
+            let asked = match &facts.pass.sent {
+                Sent::Busy(_, asked) | Sent::TurnedAway(_, Some(asked)) => now.checked_add(*asked).ok(),
+                _ => None,
+            };
+            let until = again(act).into_iter().chain(asked).max();
+            if let Some(until) = until.filter(|until| unchanged && now < *until) {
+                let deadline = parts::part(facts.status, place).deadline;
+                let until = deadline.map_or(until, |deadline| until.min(deadline));
                 return hold(facts.entry(now), Some(until));
             }
             match target {

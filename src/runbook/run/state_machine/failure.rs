@@ -1,6 +1,7 @@
 //! What follows from a failure: another attempt, the end of the run, or the way back. Pure.
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use super::super::parts::{self, Place};
 use super::act::mutate;
@@ -31,7 +32,8 @@ pub(super) fn fail(facts: &RunFacts<'_>, place: Place, message: &str, again: Aga
         return store(ended());
     }
     if facts.dry_run {
-        return store(ended().finishes(RunState::DryRunComplete, message));
+        // The other steps say as well what they would do.
+        return store(ended());
     }
     if again == Again::Maybe
         && let Some(at) = retry_at(facts, place, now)
@@ -59,10 +61,37 @@ pub(super) fn retry_at(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> Op
     }
     let first = retry.wait.as_ref().map_or(RETRY_AFTER, |wait| wait.get());
     let factor = 1_i32 << known.retries.clamp(0, 10);
-    let wait = first.checked_mul(factor).map_or(MAX_RETRY_AFTER, |wait| wait.min(MAX_RETRY_AFTER));
+    let longest = first.checked_mul(factor).map_or(MAX_RETRY_AFTER, |wait| wait.min(MAX_RETRY_AFTER));
+    // Runs that failed together do not come back together, and none before the wait that its Runbook names.
+    let wait = first.max(between(first, longest, &format!("{}/{}", facts.uid, known.retries)));
     let at = now.checked_add(wait).ok()?;
     let deadline = parts::part(facts.status, place).deadline;
     deadline.is_none_or(|deadline| at < deadline).then_some(at)
+}
+
+/// How long an act waits that was turned away: for as long as its receiver asks, else a part of the time that the part of
+/// the run has taken so far, from one second to thirty.
+pub(super) fn turned_away(
+    facts: &RunFacts<'_>,
+    place: Place,
+    asked: Option<SignedDuration>,
+    now: Timestamp,
+) -> SignedDuration {
+    let start = parts::part(facts.status, place).start;
+    let taken = start.map_or(SignedDuration::ZERO, |start| now.duration_since(start));
+    let (least, most) = (SignedDuration::from_secs(1), SignedDuration::from_secs(30));
+    asked
+        .unwrap_or_else(|| between(least, taken.clamp(least, most), &format!("{}/{now}", facts.uid)))
+        .max(least)
+}
+
+/// A time between two, chosen by a text: another one for each run, and the same whenever it is computed.
+fn between(least: SignedDuration, most: SignedDuration, seed: &str) -> SignedDuration {
+    let digest = Sha256::digest(seed.as_bytes());
+    let share = digest.first().copied().map_or(0, i64::from);
+    let width = most.checked_sub(least).unwrap_or_default().as_millis().max(0);
+    let part = i64::try_from(width).unwrap_or(i64::MAX / 256) * share / 255;
+    least.checked_add(SignedDuration::from_millis(part)).unwrap_or(least)
 }
 
 /// Takes back what the steps have done, the last one first.

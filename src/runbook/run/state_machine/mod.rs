@@ -20,6 +20,7 @@ use self::wait::{ask, poll};
 use super::journal::{self, Entry};
 use super::parts::{self, Place};
 use super::permit::Permit;
+use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RunbookSpec;
 use crate::api::runbook_run::{
@@ -113,10 +114,16 @@ pub enum Sent {
     NotYet,
     /// It was done, with these results.
     Applied(Vec<Output>),
+    /// The API server would do it, and would change these values: what a dry run was for.
+    Tried(Vec<Delta>),
     /// It was done, and its receiver says that it failed.
     Failed(String),
     /// It was sent, and its receiver did not say what became of it.
     Unanswered(String),
+    /// It was sent, and its receiver did not say what became of it, but asks for this time before the next request.
+    Busy(String, SignedDuration),
+    /// It was turned away before anything was done; how long the receiver asks to be left alone, if it says so.
+    TurnedAway(String, Option<SignedDuration>),
     /// A part of it was done; what is missing, and why.
     Partly(String),
     /// The API server has refused it for good, and why.
@@ -129,7 +136,7 @@ impl Sent {
     /// What the receiver did instead of answering.
     fn unanswered(&self) -> Option<&str> {
         match self {
-            Sent::Unanswered(what) => Some(what),
+            Sent::Unanswered(what) | Sent::Busy(what, _) => Some(what),
             _ => None,
         }
     }
@@ -313,11 +320,6 @@ fn held_back(entry: Entry, permit: &Permit) -> Option<Move> {
 
 fn finish(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     let entry = facts.entry(now);
-    if facts.dry_run {
-        return store(
-            entry.finishes(RunState::DryRunComplete, "nothing was changed; the steps say what would happen"),
-        );
-    }
     let failed: Vec<&str> = facts
         .status
         .steps
@@ -325,6 +327,14 @@ fn finish(facts: &RunFacts<'_>, now: Timestamp) -> Move {
         .filter(|step| step.state == StepState::Failed)
         .map(|step| step.name.as_str())
         .collect();
+    if facts.dry_run {
+        let would_fail = match failed.as_slice() {
+            [] => String::new(),
+            failed => format!("; as it is now, {} would fail", failed.join(", ")),
+        };
+        let message = format!("nothing was changed; the steps say what would happen{would_fail}");
+        return store(entry.finishes(RunState::DryRunComplete, &message));
+    }
     if failed.is_empty() {
         return store(entry.finishes(RunState::Succeeded, "every step succeeded"));
     }
@@ -340,9 +350,7 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
     let Some(kind) = steps::of(step) else {
         return fail(facts, place, "the step does not do exactly one thing", Again::Never, now);
     };
-    if let Some(at) =
-        known.retry_time.as_ref().filter(|at| known.acts.last().is_none_or(is_over) && now < at.0)
-    {
+    if let Some(at) = known.retry_time.as_ref().filter(|at| known.state == StepState::Pending && now < at.0) {
         return hold(facts.entry(now), Some(at.0));
     }
     if step.when.is_some() && known.state == StepState::Pending && known.acts.is_empty() {
@@ -358,6 +366,15 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
             }
         }
     }
+    if facts.dry_run && !known.lacks.is_empty() {
+        let account = &facts.spec.service_account_name;
+        let message = format!(
+            "{}; serviceaccount/{account} may not {}",
+            would(facts, place, kind),
+            known.lacks.join("; ")
+        );
+        return fail(facts, place, &message, Again::Never, now);
+    }
     let work = kind.work();
     if facts.dry_run && !matches!(work, Work::Mutation(_)) {
         let message = would(facts, place, kind);
@@ -368,10 +385,6 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
         Work::Poll(waiting) => poll(facts, place, step, waiting, now),
         Work::Question(question, answerer) => ask(facts, index, step, (question, answerer), now),
     }
-}
-
-fn is_over(act: &Act) -> bool {
-    act.outcome == Some(Outcome::Failed)
 }
 
 #[cfg(test)]

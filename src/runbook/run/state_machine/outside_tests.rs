@@ -205,6 +205,43 @@ fn an_answer_that_means_failure_fails_the_step() {
     assert_eq!(scene.message(), "cache:8080 answered 404");
 }
 
+/// Failure list 54: a receiver that asks for time gets it, and no attempt is used up by that.
+#[test]
+fn a_request_that_is_turned_away_waits_as_long_as_it_is_asked_to() {
+    let seconds = SignedDuration::from_secs;
+    let busy =
+        |asked: Option<i64>| Some(Sent::TurnedAway("cache:8080 answered 429".into(), asked.map(seconds)));
+    for idempotency in ["None", "Key"] {
+        let mut scene = scene(flush(idempotency), vec![busy(Some(40)), busy(None), applied()]);
+        assert_eq!(scene.goes_on(1000), RunState::Succeeded, "{}", scene.message());
+        let times: Vec<i64> = scene.sent.iter().map(|(_, _, time)| *time).collect();
+        assert_eq!((times[0], times[1]), (0, 40));
+        assert!(times[2] > 40 && times[2] <= 71, "{times:?}");
+        assert!(scene.sent.iter().all(|(operation, ..)| *operation == scene.sent[0].0), "one operation");
+        assert_eq!(scene.status.steps[0].retries, 0);
+    }
+    // It asks for more time than the step has.
+    let mut late = scene(flush("None"), vec![busy(Some(301))]);
+    assert_eq!(late.goes_on(1000), RunState::Failed);
+    assert_eq!(late.message(), "not in time: cache:8080 answered 429");
+}
+
+#[test]
+fn a_request_whose_effect_is_open_stays_open_while_its_receiver_is_busy() {
+    let seconds = SignedDuration::from_secs;
+    let said = || "cache:8080 answered 503".to_owned();
+    let mut waits = scene(flush("Key"), vec![Some(Sent::Busy(said(), seconds(60))), applied()]);
+    assert_eq!(waits.goes_on(1000), RunState::Succeeded, "{}", waits.message());
+    assert_eq!(waits.sent[1].2, 60);
+    let turned_away = Some(Sent::TurnedAway(said(), Some(seconds(60))));
+    let mut open = scene(flush("Key"), vec![lost(), turned_away, applied()]);
+    assert_eq!(open.goes_on(1000), RunState::Succeeded, "{}", open.message());
+    assert!(open.sent[2].2 >= open.sent[1].2 + 60, "{:?}", open.sent);
+    assert_eq!(open.sent[0].1, open.sent[2].1, "the same request, with the same key");
+    let mut unknown = scene(flush("None"), vec![Some(Sent::Busy(said(), seconds(60)))]);
+    assert_eq!(unknown.goes_on(1000), RunState::Unknown, "a 503 says nothing about the effect");
+}
+
 #[test]
 fn a_dry_run_sends_nothing() {
     let mut scene = scene(flush("None"), vec![]);
