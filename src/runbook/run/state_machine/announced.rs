@@ -56,7 +56,9 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
         Sent::TurnedAway(message, asked) => {
             let wait = failure::turned_away(facts, place, *asked, now);
             let deadline = parts::part(facts.status, place).deadline;
-            match now.checked_add(wait).ok().filter(|at| deadline.is_none_or(|deadline| *at < deadline)) {
+            match whole(now.checked_add(wait).ok())
+                .filter(|at| deadline.is_none_or(|deadline| *at < deadline))
+            {
                 Some(at) => {
                     hold(facts.entry(now).turned_away(place, at, &format!("{HELD_UP}{message}")), Some(at))
                 }
@@ -68,6 +70,12 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
             prove(facts, place, mutation, act, now)
         }
     }
+}
+
+/// The next whole second: what is stored has no parts of one, and must not come before its time.
+fn whole(at: Option<Timestamp>) -> Option<Timestamp> {
+    let at = at?;
+    Timestamp::from_second(at.as_second() + i64::from(at.subsec_nanosecond() > 0)).ok()
 }
 
 pub(super) fn is_late(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> bool {

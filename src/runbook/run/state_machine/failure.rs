@@ -85,13 +85,13 @@ pub(super) fn turned_away(
         .max(least)
 }
 
-/// A time between two, chosen by a text: another one for each run, and the same whenever it is computed.
+/// A time of whole seconds between two, chosen by a text: another one for each run, and the same whenever it is computed.
 fn between(least: SignedDuration, most: SignedDuration, seed: &str) -> SignedDuration {
     let digest = Sha256::digest(seed.as_bytes());
     let share = digest.first().copied().map_or(0, i64::from);
-    let width = most.checked_sub(least).unwrap_or_default().as_millis().max(0);
-    let part = i64::try_from(width).unwrap_or(i64::MAX / 256) * share / 255;
-    least.checked_add(SignedDuration::from_millis(part)).unwrap_or(least)
+    let width = most.checked_sub(least).unwrap_or_default().as_secs().max(0);
+    let part = width.saturating_mul(share) / 255;
+    least.checked_add(SignedDuration::from_secs(part)).unwrap_or(least)
 }
 
 /// Takes back what the steps have done, the last one first.
