@@ -6,6 +6,7 @@
 mod depot;
 mod in_flight;
 mod judge;
+mod leaders;
 mod list;
 mod rows;
 mod soak;

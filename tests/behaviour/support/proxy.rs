@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Cluster, Random};
+use super::{Cluster, Random, eventually};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     // Another test may have installed it.
@@ -49,6 +49,10 @@ pub enum Fault {
     Refused(u16),
     /// It is carried out, and this status comes back.
     Misreported(u16),
+    /// It waits until the test lets go, and then arrives.
+    Held,
+    /// It is carried out, and its answer waits until the test lets go.
+    AnswerHeld,
 }
 
 /// A request as it came.
@@ -112,6 +116,9 @@ struct Shared {
     chaos: Mutex<Option<Chaos>>,
     counts: Mutex<BTreeMap<Fault, u32>>,
     frozen: watch::Sender<bool>,
+    /// How many requests wait, and how often they were let go.
+    held: watch::Sender<u32>,
+    let_go: watch::Sender<u32>,
 }
 
 /// It listens on a free loopback port, until the process ends.
@@ -149,6 +156,8 @@ impl Proxy {
             chaos: Mutex::default(),
             counts: Mutex::default(),
             frozen: watch::Sender::new(false),
+            held: watch::Sender::new(0),
+            let_go: watch::Sender::new(0),
         });
         RUNTIME.spawn(listen(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
         drop(runtime);
@@ -185,6 +194,18 @@ impl Proxy {
     /// Watches tell nothing from now on, or tell all that they have withheld.
     pub fn freezes_watches(&self, frozen: bool) {
         self.shared.frozen.send_replace(frozen);
+    }
+
+    /// Returns once a request is held.
+    #[track_caller]
+    pub fn has_caught(&self, what: &str) {
+        eventually(what, || (*self.shared.held.borrow() > 0).then_some(()));
+    }
+
+    /// Lets all go that is held.
+    pub fn lets_go(&self) {
+        self.shared.held.send_replace(0);
+        self.shared.let_go.send_modify(|times| *times += 1);
     }
 
     /// How often each fault has happened.
@@ -243,6 +264,15 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer,
         Fault::Misreported(status) => {
             shared.carry_out(&asked).await?;
             Ok(refusal(status))
+        }
+        Fault::Held => {
+            shared.hold().await;
+            shared.answer(&asked, None).await
+        }
+        Fault::AnswerHeld => {
+            let answer = shared.answer(&asked, None).await;
+            shared.hold().await;
+            answer
         }
     }
 }
@@ -327,6 +357,12 @@ impl Shared {
                 Some((chunk, (response, frozen, cut.map(|_| 0))))
             });
         answer.body(BodyExt::boxed_unsync(StreamBody::new(Box::pin(chunks)))).map_err(|_| Broken)
+    }
+
+    async fn hold(&self) {
+        let mut let_go = self.let_go.subscribe();
+        self.held.send_modify(|held| *held += 1);
+        let _ = let_go.changed().await;
     }
 }
 
