@@ -251,6 +251,8 @@ names! {
         LimitReached,
         /// Blocked: the cooldown of the Runbook has not passed.
         CoolingDown,
+        /// Blocked: the copies of a drill are not up yet.
+        CopiesNotReady,
         /// Blocked: an earlier Runbook of the same ladder is not settled.
         EarlierAtWork,
         /// Blocked: another run acts on the same target.

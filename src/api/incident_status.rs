@@ -143,7 +143,7 @@ pub struct IncidentStatus {
     pub runs: Vec<NameRef>,
     /// Runs after which the service was back and lost again within the window of their Runbook, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(length(max = 20))]
     pub regressions: Vec<Regression>,
     /// Runbooks that match, and why one does not start by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

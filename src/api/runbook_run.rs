@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::approval::CountedDecision;
 use super::common::{NameRef, ObjectRef, ParameterValue, UidRef, UserRef};
+use super::drill::DrillStatus;
 use super::incident_status::{Next, Stamped};
 use super::runbook::HealthyTemplate;
 
@@ -114,6 +115,8 @@ pub struct RunbookRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub healthy_templates: Vec<HealthyTemplate>,
+    /// The copies on which a drill acts in a namespace of its own.
+    pub drill: Option<DrillStatus>,
     /// Values of the parameters, from the run, the incident and the defaults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -15,7 +15,7 @@ use crate::runbook::ladder;
 use crate::runbook::run::view;
 
 /// Maximum number of regressions in the status, as in the schema.
-const MAX_REGRESSIONS: usize = 50;
+const MAX_REGRESSIONS: usize = 20;
 
 /// How long every check must pass without a break: for the time of the incident itself, and until the window of each run for it
 /// has passed whose Runbook sets one.

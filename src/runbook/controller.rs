@@ -126,10 +126,7 @@ impl Reconciler for RunbookReconciler {
         let asked = self.asked(&runbook, &decided, facts.approvals, (context, now)).await?;
         permitted::note(&mut decided, &asked, now);
         let planned = Runbook { status: Some(decided.clone()), ..(*runbook).clone() };
-        let is = |kind| is_true(&decided.conditions, kind);
-        let approved = decided.digest.is_some() && decided.approved_digest == decided.digest;
-        let (drill, due) =
-            drill::next(&planned, approved && is(ConditionType::Ready), facts.runs, facts.policies, now);
+        let (drill, due) = drill::next(&planned, drill::may_begin(&decided), facts.runs, facts.policies, now);
         wake = [wake, due, Some(permitted::again(&decided, &asked))].into_iter().flatten().min();
         let told = news(runbook.status.as_ref(), &decided);
         status::write(context, &*runbook, decided).await?;

@@ -12,8 +12,8 @@ use kube::ResourceExt;
 use super::{automation_limits, matching};
 use crate::api::change_policy::AutomationStart;
 use crate::api::common::{NameRef, stored_time};
-use crate::api::conditions::{ConditionType, Reason, find};
-use crate::api::drill::{Drill, LastDrill};
+use crate::api::conditions::{ConditionType, Reason, find, is_true};
+use crate::api::drill::{Drill, DrillMode, LastDrill};
 use crate::api::runbook::RunbookStatus;
 use crate::api::runbook_run::{RunState, RunbookRunSpec, StepState};
 use crate::api::{ChangePolicy, Runbook, RunbookRun};
@@ -155,6 +155,16 @@ pub fn lapse(runbook: &Runbook, policies: &[Arc<ChangePolicy>], now: Timestamp) 
         .filter(|_| required || !asking(policies, &namespace).is_empty())
 }
 
+/// Whether a Runbook may be rehearsed: it is accepted, and people have approved it, without regard to its drills.
+pub fn may_begin(status: &RunbookStatus) -> bool {
+    const LAPSED: [Reason; 4] =
+        [Reason::DrillFailed, Reason::DrillOverdue, Reason::DrillDue, Reason::DrillMissing];
+    let approved = find(&status.conditions, ConditionType::Approved).is_some_and(|approved| {
+        approved.status == "True" || LAPSED.iter().any(|reason| reason.as_str() == approved.reason)
+    });
+    approved && is_true(&status.conditions, ConditionType::Ready)
+}
+
 /// The drill that is due, and when to look again. Only an accepted, approved Runbook is rehearsed; `approved` says so, without
 /// regard to its drills.
 pub fn next(
@@ -218,7 +228,7 @@ fn begin(runbook: &Runbook, before: &str) -> RunbookRun {
     let name = matching::run_name(&stem, &uid, &format!("{digest}/{before}"), 0);
     let spec = RunbookRunSpec {
         runbook_ref: NameRef { name: runbook.name_any() },
-        dry_run: true,
+        dry_run: runbook.spec.drill.as_ref().is_none_or(|drill| drill.mode == DrillMode::DryRun),
         drill: true,
         ..RunbookRunSpec::default()
     };

@@ -7,8 +7,10 @@ use jiff::SignedDuration;
 pub use crate::problem::Problem;
 
 use crate::api::common::{ObjectRef, ParameterValue};
+use crate::api::drill::DrillMode;
 use crate::api::runbook::{Parameter, Precondition, RunbookSpec, Start};
 use crate::api::runbook_step::Step;
+use crate::runbook::run::rehearsal;
 use crate::runbook::steps::denied;
 use crate::runbook::steps::kind::{Work, Written};
 use crate::runbook::{drill, preconditions, steps, values};
@@ -117,6 +119,15 @@ fn drill(spec: &RunbookSpec) -> Vec<Problem> {
             format!("{:?} comes from the incident, and a drill has none: give it a value", parameter.name);
         problem("spec.drill.parameters", message)
     }));
+    if (drill.mode == DrillMode::Namespace) != drill.namespace.is_some() {
+        let message = "mode Namespace needs a namespace, and mode DryRun takes none";
+        found.push(problem("spec.drill.namespace", message));
+    }
+    let has_target = |step: &Step| steps::of(step).is_some_and(|kind| kind.target().is_some());
+    if drill.mode == DrillMode::Namespace && !rehearsal::done(spec).any(has_target) {
+        let message = "no step acts on what can be copied, so only mode DryRun can rehearse it";
+        found.push(problem("spec.drill.mode", message));
+    }
     let targets = spec.steps.iter().filter_map(|step| steps::of(step)?.target());
     if drill.affected.is_empty() && targets.into_iter().any(|target| target.from_incident.is_some()) {
         let message = "a step has the target fromIncident, and a drill has no incident: name the objects that it stands for";

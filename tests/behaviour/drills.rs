@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::shop::Shop;
 use crate::support::{Cluster, condition, eventually};
 
@@ -82,7 +83,7 @@ fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
     // What would not work is found on a quiet day, and nothing runs until it does.
     let lacks = becomes(&shop, "lacking", "Drilled", "DrillFailed");
     let why = lacks["status"]["lastDrill"]["message"].as_str().unwrap();
-    assert!(why.contains("cannot patch resource \"configmaps\""), "{why}");
+    assert!(why.contains("serviceaccount/checkout-runbooks may not"), "{why}");
     becomes(&shop, "lacking", "Approved", "DrillFailed");
     let said = shop.emil.types("kubectl get rb lacking -n shop -o wide").passes();
     assert!(said.contains("LAST-GOOD"), "{said}");
@@ -110,6 +111,68 @@ fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
     becomes(&shop, "lacking", "Approved", "Approved");
     shop.run_comes_to("held", "Succeeded");
     assert!(shop.pages().is_empty(), "a drill pages nobody: {:?}", shop.pages());
+
+    // A drill may also act on copies, in a namespace that says that it is for this.
+    let copied = |namespace: &str| {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
+        let scaled =
+            json!({"target": target, "expression": "object.spec.replicas > 5", "message": "fewer than six"});
+        json!({"spec": {"preconditions": [scaled],
+            "drill": {"every": "24h", "mode": "Namespace", "namespace": namespace},
+            "steps": [{"name": "restart", "restart": {"target": target}},
+                {"name": "rolled-out", "check": {"rollout": {"target": target}}},
+                {"name": "look", "manual": {"instructions": "Is the queue empty?"}}]}})
+    };
+    for object in [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop-drill"}}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "checkout-runbooks",
+            "namespace": "shop-drill", "labels": {"mayday.dev/runbook-identity": "true"}}}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "drills", "namespace": "shop-drill"},
+            "rules": [{"apiGroups": ["apps"], "resources": ["deployments"],
+                "verbs": ["get", "create", "patch", "delete"]}]}),
+    ] {
+        shop.admin.applies(&object.to_string()).passes();
+    }
+    let account = "--role drills --serviceaccount shop-drill:checkout-runbooks";
+    shop.admin.types(&format!("kubectl create rolebinding -n shop-drill drills {account}")).passes();
+    for (name, namespace) in [("copied", "shop-drill"), ("nowhere", "not-there")] {
+        shop.admin.applies(&runbook(name, &copied(namespace))).passes();
+        approve(&shop, name);
+        becomes(&shop, name, "Drilled", "DrillFailed");
+    }
+    let why = |name: &str| {
+        let found = shop.admin.reads(&format!("rb/{name} -n shop"));
+        found["status"]["lastDrill"]["message"].as_str().unwrap().to_owned()
+    };
+    assert!(why("nowhere").contains("namespace not-there does not exist"), "{}", why("nowhere"));
+    let label = "kubectl label serviceaccount -n shop-drill checkout-runbooks mayday.dev/drills-of=shop";
+    assert!(why("copied").ends_with(label), "{}", why("copied"));
+    let from = audit::end(&cluster.file("")).unwrap();
+    shop.admin.types(label).passes();
+    shop.emil.types("kubectl mayday run -n shop copied --drill --yes").passes();
+    let good = becomes(&shop, "copied", "Drilled", "DrillSucceeded");
+    let name = good["status"]["lastDrill"]["run"].as_str().unwrap();
+    let drill = shop.run_comes_to(name, "Succeeded");
+    let look = drill["status"]["steps"][2]["message"].as_str().unwrap();
+    assert!(look.ends_with("a drill on copies leaves it out"), "{look}");
+    eventually("the copies are gone", || {
+        let left = shop.admin.reads("deploy -n shop-drill");
+        left["items"].as_array()?.is_empty().then_some(())
+    });
+    let account = "system:serviceaccount:shop-drill:checkout-runbooks";
+    let done: Vec<String> = audit::changes(&audit::read(&cluster.file(""), from).unwrap(), "shop-drill")
+        .iter()
+        .filter(|change| change.user == account)
+        .map(|change| change.act.clone())
+        .collect();
+    assert_eq!(
+        done,
+        ["create deployments/checkout", "patch deployments/checkout", "delete deployments/checkout"]
+    );
+    let copies =
+        shop.changes().into_iter().filter(|change| change.contains("deployments")).collect::<Vec<_>>();
+    assert!(copies.is_empty(), "{copies:?}");
 
     // A policy may ask for drills of every Runbook; and where nothing may start, a drill becomes overdue.
     shop.admin.applies(&runbook("hurried", &json!({"spec": {"drill": {"every": "1m"}}}))).passes();

@@ -41,7 +41,7 @@ fn every_kind_has_a_short_name_a_category_and_columns() {
 const COLUMNS: &[(&str, &str)] = &[
     ("Incident", "Sev, State, Waiting-On, Lead, Since, Title"),
     ("BusinessService", "Healthy, Ready, Incident, On-Duty, Age"),
-    ("Runbook", "Start, Approved, Ready, Last-Run, Summary, Age"),
+    ("Runbook", "Start, Approved, Ready, Last-Run, Last-Good, Summary, Age"),
     ("RunbookRun", "Runbook, State, Step, Incident, Age"),
     ("ChangeRequest", "State, Missing, Requester, Uses, Age"),
     ("Approval", "Subject, Decision, By, Counted, Age"),

@@ -66,6 +66,7 @@ const ENDS: &[&str] = &[
     "outbound/look.rs",
     "runbook/controller.rs",
     "runbook/run/account.rs",
+    "runbook/run/client/copies.rs",
     "runbook/run/client/judge.rs",
     "runbook/run/client/look.rs",
     "runbook/run/client/mod.rs",
@@ -74,6 +75,7 @@ const ENDS: &[&str] = &[
     "runbook/run/gather.rs",
     "runbook/run/outside.rs",
     "runbook/run/preflight.rs",
+    "runbook/run/rehearsal/stage.rs",
     "service/controller.rs",
 ];
 

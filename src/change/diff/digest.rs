@@ -17,6 +17,7 @@ const RUNBOOK_DEFAULTS: &[(&str, &str)] = &[
     ("/start", "\"Manual\""),
     ("/approval", "\"PerRun\""),
     ("/suspend", "false"),
+    ("/drill/mode", "\"DryRun\""),
     ("/drill/required", "false"),
     ("/steps/*/check/condition/status", "\"True\""),
     ("/steps/*/http/status", "200"),

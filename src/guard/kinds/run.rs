@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::conditions::{ConditionType, Reason, find};
+use crate::api::drill::DrillMode;
 use crate::api::{Incident, Runbook, RunbookRun};
 use crate::command::{Command, Flag, Verb};
 use crate::problem;
@@ -102,7 +103,7 @@ fn drill_refusal(new: &RunbookRun, runbook: &Runbook) -> Option<String> {
         return None;
     }
     let name = &new.spec.runbook_ref.name;
-    let Some(_) = &runbook.spec.drill else {
+    let Some(drill) = &runbook.spec.drill else {
         return Some(format!("spec.drill: rb/{name} has no spec.drill, which says how it is rehearsed"));
     };
     if new.spec.incident_ref.is_some() {
@@ -112,6 +113,11 @@ fn drill_refusal(new: &RunbookRun, runbook: &Runbook) -> Option<String> {
         return Some(format!(
             "spec.parameters: a drill takes the values of rb/{name}, spec.drill.parameters; leave them out"
         ));
+    }
+    if drill.mode == DrillMode::Namespace {
+        return new.spec.dry_run.then(|| {
+            format!("spec.dryRun: a drill of rb/{name} acts in a namespace of its own: leave it out")
+        });
     }
     (!new.spec.dry_run).then(|| format!("spec.dryRun: a drill of rb/{name} is a dry run: set it to true"))
 }

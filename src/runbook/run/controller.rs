@@ -18,14 +18,16 @@ use super::client::{RunClient, Verdict};
 use super::others::{self, Begun};
 use super::page::{self, Told};
 use super::permit::Permit;
+use super::rehearsal::stage::Staged;
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{account, ask, gather, journal, outside, parts, permit, prepare};
+use super::{account, ask, gather, journal, outside, parts, permit, prepare, rehearsal};
 use crate::api::common::ObjectRef;
 use crate::api::conditions::Reason;
 use crate::api::notification::SubjectKind;
-use crate::api::runbook::RunbookSpec;
+use crate::api::runbook::{RunbookSpec, RunbookStatus};
 use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus};
-use crate::api::{Approval, Notification, RunbookRun};
+use crate::api::runbook_step::Target;
+use crate::api::{Approval, Notification, Runbook, RunbookRun};
 use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::{Reconciler, Requeue};
@@ -36,7 +38,7 @@ use crate::oncall::escalation::responders;
 use crate::runbook::concurrency::Bounds;
 use crate::runbook::steps::kind::Answerer;
 use crate::runbook::steps::{self, manual};
-use crate::runbook::{account_use, approval, automation_limits, locks, permissions};
+use crate::runbook::{account_use, approval, automation_limits, drill, locks, permissions};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
@@ -87,8 +89,14 @@ impl Reconciler for RunbookRunReconciler {
             !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
         };
         let runs = context.caches.runs.state();
+        // The copies of a drill are elsewhere.
+        let is_here = |run: &RunbookRun| {
+            let copies = run.status.as_ref().and_then(|status| status.drill.as_ref());
+            run.namespace() == change.namespace
+                || copies.is_some_and(|copies| Some(&copies.namespace) == change.namespace.as_ref())
+        };
         runs.iter()
-            .filter(|run| change.namespace.is_none() || run.namespace() == change.namespace)
+            .filter(|run| change.namespace.is_none() || is_here(run))
             .filter(|run| unsettled(run) && relevant(run, &change.name))
             .map(|run| Reference::from_obj(&**run))
             .collect()
@@ -179,6 +187,9 @@ impl<'a> RunPass<'a> {
         if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
             let runbook = gather::runbook(&self.context, &self.run).await?;
             let incident = gather::incident(&self.context, &self.run).await?;
+            if rehearsal::is_one(&self.run) && !rehearsal::is_staged(&self.status) {
+                return self.stage(runbook.as_ref()).await;
+            }
             let found = (runbook.as_ref(), incident.as_deref());
             let mut prepared = prepare::decide(&self.run, &self.status, found, None, Timestamp::now());
             if let prepare::Prepared::Resolve(reads, account) = &prepared {
@@ -207,7 +218,7 @@ impl<'a> RunPass<'a> {
         };
         // Without a snapshot there is no identity, and the state machine can only cancel.
         let actor = match &self.status.snapshot {
-            Some(_) => service_account_user(&self.namespace, &spec.service_account_name),
+            Some(_) => service_account_user(self.place(), &spec.service_account_name),
             None => String::new(),
         };
         for _ in 0..MAX_MOVES {
@@ -227,6 +238,10 @@ impl<'a> RunPass<'a> {
                 Move::AskWhen(index) => {
                     let when = spec.steps.get(index).and_then(|step| step.when.as_ref());
                     let Some(when) = when else { return Err(Error::Conflict(self.run.name_any())) };
+                    if self.leaves_out(&when.target) {
+                        self.pass.when = Some(Ok(true));
+                        continue;
+                    }
                     let reads = when.target.reads(None, &self.status.subjects);
                     let client = self.run_client(&spec)?;
                     self.pass.when = Some(match client.judge(&reads, &when.expression, &[]).await? {
@@ -291,7 +306,83 @@ impl<'a> RunPass<'a> {
 
     fn client_of(&self, account: &str) -> Result<RunClient, Error> {
         let uid = self.run.uid().unwrap_or_default();
-        RunClient::new(&self.context.impersonate, &self.namespace, account, &uid)
+        RunClient::new(&self.context.impersonate, self.place(), account, &uid)
+    }
+
+    /// Namespace of the objects that the run acts on.
+    fn place(&self) -> &str {
+        self.status.drill.as_ref().map_or(&self.namespace, |drill| &drill.namespace)
+    }
+
+    /// Makes the copies of a drill. Only an approved Runbook is rehearsed, as every run is.
+    async fn stage(&mut self, runbook: Option<&Runbook>) -> Result<Requeue, Error> {
+        let now = Timestamp::now();
+        let generation = self.run.metadata.generation.unwrap_or_default();
+        let entry = journal::Entry::new(&self.status, generation, now);
+        let name = &self.run.spec.runbook_ref.name;
+        let place = self.status.drill.as_ref().map(|drill| drill.namespace.clone());
+        let place = place.or_else(|| runbook.and_then(rehearsal::namespace_of).map(str::to_owned));
+        let (Some(runbook), Some(place)) = (runbook, place) else {
+            let message = format!("rb/{name} is not rehearsed in a namespace of its own any more");
+            return self.staged(entry.finishes(RunState::Cancelled, &message), Requeue::At(now)).await;
+        };
+        let is_observed =
+            |status: &&RunbookStatus| Some(status.observed_generation) == runbook.metadata.generation;
+        if !runbook.status.as_ref().filter(is_observed).is_some_and(drill::may_begin) {
+            let message = format!("rb/{name} is not Ready or not approved");
+            return self.staged(entry.blocked(Reason::NotApproved, &message), Requeue::Never).await;
+        }
+        let known = self.status.drill.as_ref();
+        let stage =
+            rehearsal::stage::Stage { context: &self.context, run: &self.run, runbook, place: &place, known };
+        match stage.advance(now).await? {
+            Staged::Store(drill) => {
+                // Whatever is made from now on must be removed again.
+                self.retain().await?;
+                self.advance(RunbookRunStatus { drill: Some(drill), ..self.status.clone() });
+                self.save().await?;
+                Ok(Requeue::At(now))
+            }
+            Staged::Waits(message, until) => {
+                self.staged(entry.blocked(Reason::CopiesNotReady, &message), Requeue::At(until)).await
+            }
+            Staged::Fails(message) => {
+                self.staged(entry.finishes(RunState::Failed, &message), Requeue::At(now)).await
+            }
+        }
+    }
+
+    async fn staged(&mut self, entry: journal::Entry, next: Requeue) -> Result<Requeue, Error> {
+        self.advance(entry.done());
+        self.save().await?;
+        Ok(next)
+    }
+
+    /// Whether a drill on copies leaves out an expression over this target: only what is copied is there.
+    fn leaves_out(&self, target: &Target) -> bool {
+        let named = target.named(None);
+        let copies = self.status.drill.as_ref().map(|drill| &drill.copies);
+        copies.is_some_and(|copies| {
+            !named.is_some_and(|named| copies.iter().any(|copy| copy.same_object(&named)))
+        })
+    }
+
+    /// Removes the copies of a drill. What may not be removed is told, and left.
+    async fn clear(&self) -> Result<(), Error> {
+        let Some(drill) = &self.status.drill else { return Ok(()) };
+        let spec = match &self.status.snapshot {
+            Some(snapshot) => serde_json::from_value::<RunbookSpec>(snapshot.spec.clone()).ok(),
+            None => gather::runbook(&self.context, &self.run).await?.map(|runbook| runbook.spec),
+        };
+        let Some(spec) = spec else { return Ok(()) };
+        let uid = self.run.uid().unwrap_or_default();
+        let client = self.client_of(&spec.service_account_name)?;
+        let left = rehearsal::stage::clear(&client, &uid, drill).await?;
+        if !left.is_empty() {
+            let note = format!("copies are left in {}: {}", drill.namespace, left.join("; "));
+            self.context.events.warning(&self.run, "CopiesLeft", &note).await;
+        }
+        Ok(())
     }
 
     /// Reads what a look is about, and judges the preconditions over live objects.
@@ -315,7 +406,7 @@ impl<'a> RunPass<'a> {
         let of_runbook = spec.preconditions.iter().filter(|_| look.of_runbook);
         let step = look.of_step.and_then(|index| spec.steps.get(index));
         let of_step = step.into_iter().flat_map(|step| &step.preconditions);
-        for given in of_runbook.chain(of_step) {
+        for given in of_runbook.chain(of_step).filter(|given| !self.leaves_out(&given.target)) {
             let reads = given.target.reads(None, &self.status.subjects);
             let verdict = client.judge(&reads, &given.expression, &known).await?;
             // On a quiet day much is false that is true in an outage; a drill finds what cannot be judged.
@@ -342,6 +433,8 @@ impl<'a> RunPass<'a> {
                 generation: self.run.metadata.generation.unwrap_or_default(),
                 cancel: self.cancel(),
                 dry_run: self.run.spec.dry_run,
+                place: self.place(),
+                on_copies: rehearsal::is_one(&self.run),
                 actor,
                 asked: &asked,
                 spec,
@@ -386,7 +479,8 @@ impl<'a> RunPass<'a> {
             asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now)
                 .noting(&why, permit::look_again(&self.status, now));
         }
-        if asked.begins {
+        // A drill on copies acts as another account, and finds out by acting.
+        if asked.begins && !rehearsal::is_one(&self.run) {
             let needs = permissions::needs(spec, Some((&self.status.steps, &self.status.subjects)));
             let lacking = self.run_client(spec)?.lacking(needs).await?;
             if self.run.spec.dry_run {
@@ -577,6 +671,9 @@ impl<'a> RunPass<'a> {
         let mut status = self.status.clone();
         let told = self.told(&mut status);
         if ends || !page::is_due(&self.run, &self.notifications(), now) {
+            if self.run.finalizers().iter().any(|name| name == RUN_FINALIZER) {
+                self.clear().await?;
+            }
             store::settle(&self.context, &self.namespace, &told.settle).await?;
             self.release().await?;
             return Ok(Requeue::Never);

@@ -16,5 +16,6 @@ pub mod parts;
 pub mod permit;
 pub mod preflight;
 pub mod prepare;
+pub mod rehearsal;
 pub mod state_machine;
 pub mod view;

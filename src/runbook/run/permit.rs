@@ -142,6 +142,13 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
         return Permit::Go;
     }
     let automation = automation_limits::in_namespace(facts.policies, &namespace);
+    // A drill acts on copies. Only the kill switch stops it.
+    if run.spec.drill {
+        return match automation.refuses(Start::Manual, &namespace) {
+            Some(message) => hold(Reason::NotAllowed, message),
+            None => Permit::Go,
+        };
+    }
     let start = if started_by_person(run) { Start::Manual } else { Start::Automatic };
     if let Some(message) = automation.refuses(start, &namespace) {
         return hold(Reason::NotAllowed, message);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::journal::{self, Entry};
-use super::permit;
+use super::{permit, rehearsal};
 use crate::api::common::{ObjectRef, UidRef};
 use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook::RunbookSpec;
@@ -96,6 +96,10 @@ pub fn decide(
             &format!("rb/{name} is not rehearsed any more: it has no spec.drill"),
         );
     }
+    let place = status.drill.as_ref().map(|drill| drill.namespace.as_str());
+    if place.is_some() && place != rehearsal::namespace_of(runbook) {
+        return failed("spec.drill of the Runbook was changed meanwhile");
+    }
     let given = drill.map_or(&run.spec.parameters, |drill| &drill.parameters);
     if let Some(problem) = validate::run_problems(&runbook.spec, given).first() {
         return failed(&problem.to_string());
@@ -119,7 +123,7 @@ pub fn decide(
     let subjects = affected.or_else(|| found.map(Incident::subjects)).unwrap_or_default();
     let Resolution { targets, owners } = match resolution {
         None => {
-            let reads = reads(&runbook.spec, &subjects);
+            let reads = reads(run, &runbook.spec, &subjects);
             return Prepared::Resolve(reads, runbook.spec.service_account_name.clone());
         }
         // A drill finds out what is missing; it does not wait for it.
@@ -131,6 +135,9 @@ pub fn decide(
         let Some((target, kind)) = steps::of(step).and_then(|kind| Some((kind.target()?, kind))) else {
             return Ok(());
         };
+        if rehearsal::is_one(run) && !rehearsal::does(step) {
+            return Ok(());
+        }
         target.count(kind.implied(), found).map_err(|why| format!("step {}: {why}", step.name))
     });
     if let Err(why) = counted {
@@ -176,9 +183,12 @@ pub fn decide(
     Prepared::Ready(Box::new(next))
 }
 
-/// What must be read to know what the targets of each step stand for.
-fn reads(spec: &RunbookSpec, subjects: &[ObjectRef]) -> Vec<Vec<Read>> {
+/// What must be read to know what the targets of each step stand for. A drill on copies reads nothing for what it leaves out.
+fn reads(run: &RunbookRun, spec: &RunbookSpec, subjects: &[ObjectRef]) -> Vec<Vec<Read>> {
     let of_step = |step: &Step| {
+        if rehearsal::is_one(run) && !rehearsal::does(step) {
+            return Vec::new();
+        }
         let target = steps::of(step).and_then(|kind| Some((kind.target()?, kind.implied())));
         target.map_or_else(Vec::new, |(target, implied)| target.reads(implied, subjects))
     };

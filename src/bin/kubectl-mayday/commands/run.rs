@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use mayday::api::common::{NameRef, ParameterValue};
 use mayday::api::conditions::{ConditionType, find};
+use mayday::api::drill::DrillMode;
 use mayday::api::runbook::Parameter;
 use mayday::api::runbook_run::{RunState, RunbookRunSpec, StepState};
 use mayday::api::{Incident, Runbook, RunbookRun};
@@ -55,7 +56,7 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     };
     let runbook: Runbook = session.get(name).await?;
     let parameters = parameters(&args.param, &runbook.spec.parameters)?;
-    let run = build(&args, name, parameters, &session.namespace);
+    let run = build(&args, &runbook, parameters, &session.namespace);
     match args.output {
         None => confirm(session.connection.yes, &about_to(&args, &runbook, &run))?,
         Some(_) if session.connection.yes => {}
@@ -182,12 +183,14 @@ fn begun(run: &RunbookRun) -> String {
     }
 }
 
-fn build(args: &RunArgs, runbook: &str, parameters: Vec<ParameterValue>, namespace: &str) -> RunbookRun {
+fn build(args: &RunArgs, runbook: &Runbook, parameters: Vec<ParameterValue>, namespace: &str) -> RunbookRun {
+    let on_copies = runbook.spec.drill.as_ref().is_some_and(|drill| drill.mode == DrillMode::Namespace);
+    let runbook = name_of(runbook);
     let spec = RunbookRunSpec {
         runbook_ref: NameRef { name: runbook.to_owned() },
         incident_ref: args.incident.clone().map(|name| NameRef { name }),
         parameters,
-        dry_run: args.dry_run || args.drill,
+        dry_run: args.dry_run || (args.drill && !on_copies),
         drill: args.drill,
         ..RunbookRunSpec::default()
     };
@@ -229,7 +232,8 @@ fn about_to(args: &RunArgs, runbook: &Runbook, run: &RunbookRun) -> String {
     let spec = &runbook.spec;
     let incident = args.incident.as_ref().map(|name| format!(" for inc/{name}")).unwrap_or_default();
     let (verb, tail) = match (args.drill, args.dry_run) {
-        (true, _) => ("start a drill of", ", as a dry run; nothing is done"),
+        (true, _) if run.spec.dry_run => ("start a drill of", ", as a dry run; nothing is done"),
+        (true, _) => ("start a drill of", ", on copies in a namespace of its own"),
         (_, true) => ("ask what would happen if", " ran; nothing is done"),
         _ => ("start", ""),
     };
@@ -333,7 +337,7 @@ mod tests {
             output: None,
             param: Vec::new(),
         };
-        let run = build(&args, "rollback-checkout", Vec::new(), "shop");
+        let run = build(&args, &Runbook::new("rollback-checkout", Default::default()), Vec::new(), "shop");
         assert_eq!(run.metadata.generate_name.as_deref(), Some("rollback-checkout-"));
         assert_eq!(
             serde_json::to_value(&run.spec).unwrap(),

@@ -1,6 +1,7 @@
 //! Reads and writes as a Runbook's ServiceAccount, with the mark of the run. A run has no other way to an object: no
 //! identity, no act, and never with the operator's own rights.
 
+mod copies;
 mod judge;
 mod look;
 mod send;

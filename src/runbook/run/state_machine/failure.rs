@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::super::parts::{self, Place};
+use super::super::rehearsal;
 use super::act::mutate;
 use super::{Move, RunFacts, store};
 use crate::api::runbook::OnFailure;
@@ -97,6 +98,9 @@ fn between(least: SignedDuration, most: SignedDuration, seed: &str) -> SignedDur
 /// Takes back what the steps have done, the last one first.
 pub(super) fn roll_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     let Some(place) = parts::next_compensation(facts.status) else { return rolled_back(facts, now) };
+    if facts.on_copies && !facts.step(place).is_some_and(rehearsal::takes_back) {
+        return store(facts.entry(now).ends(place, StepState::Skipped, "a drill on copies leaves it out"));
+    }
     match facts.step(place).and_then(|step| steps::mutation_of(step, true)) {
         Some(mutation) => mutate(facts, place, mutation, now),
         None => fail(facts, place, "the Runbook does not say how", Again::Never, now),

@@ -20,6 +20,7 @@ use self::wait::{ask, poll};
 use super::journal::{self, Entry};
 use super::parts::{self, Place};
 use super::permit::Permit;
+use super::rehearsal;
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RunbookSpec;
@@ -51,6 +52,10 @@ pub struct RunFacts<'a> {
     pub cancel: Option<&'a str>,
     /// Whether it only says what would happen.
     pub dry_run: bool,
+    /// Namespace of the objects that it acts on: its own, or that of a drill.
+    pub place: &'a str,
+    /// Whether it is a drill that acts on copies.
+    pub on_copies: bool,
     /// The user that acts.
     pub actor: &'a str,
     /// Who is asked a question, in words.
@@ -237,7 +242,7 @@ impl<'a> RunFacts<'a> {
         Scene {
             operation_id,
             run_uid: self.uid,
-            namespace: self.namespace,
+            namespace: self.place,
             account: &self.spec.service_account_name,
             timeout: self.step(place).map_or(DEFAULT_TIMEOUT, journal::timeout),
             target,
@@ -365,6 +370,10 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
                 return fail(facts, place, &format!("its condition (when): {why}"), Again::Maybe, now);
             }
         }
+    }
+    if facts.on_copies && !rehearsal::does(step) {
+        let message = format!("{}; a drill on copies leaves it out", would(facts, place, kind));
+        return store(facts.entry(now).ends(place, StepState::Skipped, &message));
     }
     if facts.dry_run && !known.lacks.is_empty() {
         let account = &facts.spec.service_account_name;

@@ -66,6 +66,8 @@ impl Scene {
                 generation: 1,
                 cancel: self.cancel.then_some("cancelled by emil"),
                 dry_run: self.dry_run,
+                place: "shop",
+                on_copies: false,
                 actor: "system:serviceaccount:shop:sa",
                 asked: "emil",
                 spec: &self.spec,

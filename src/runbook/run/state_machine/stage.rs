@@ -86,6 +86,8 @@ impl Operator {
             generation: 1,
             cancel: run.cancel.then_some("cancelled by emil"),
             dry_run: run.dry_run,
+            place: "shop",
+            on_copies: false,
             actor: "system:serviceaccount:shop:sa",
             asked: "emil (on duty)",
             spec: &run.spec,
