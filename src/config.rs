@@ -86,9 +86,9 @@ impl Default for DirectLogin {
     }
 }
 
-/// Minimum time for which records are kept. They cannot be deleted earlier.
+/// How long records are kept.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retention {
     /// Minimum time for incidents, counted from their end. `0s` means that there is no minimum.
     #[serde(default = "days_30")]
@@ -97,6 +97,17 @@ pub struct Retention {
     /// deadline. The operator then deletes them.
     #[serde(default = "days_30")]
     pub notifications: Duration,
+    /// Time for settled RunbookRuns, counted from their end. The operator then deletes them, and earlier those beyond
+    /// `runHistory`.
+    #[serde(default = "days_30")]
+    pub runs: Duration,
+    /// Number of settled RunbookRuns that are kept of each Runbook and outcome, unless its `historyLimit` says otherwise.
+    #[serde(default = "fifty")]
+    pub run_history: u32,
+}
+
+fn fifty() -> u32 {
+    50
 }
 
 fn days_30() -> Duration {
@@ -105,7 +116,7 @@ fn days_30() -> Duration {
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { incidents: days_30(), notifications: days_30() }
+        Retention { incidents: days_30(), notifications: days_30(), runs: days_30(), run_history: fifty() }
     }
 }
 
@@ -240,6 +251,12 @@ impl Config {
                 "must not be empty, or impersonated approvals would count",
             );
         }
+        if self.retention.run_history == 0 {
+            return invalid(
+                "retention.runHistory",
+                "must be at least 1: the last run tells what became of it",
+            );
+        }
         Ok(())
     }
 }
@@ -270,6 +287,16 @@ mod tests {
         );
         #[cfg(feature = "failpoints")]
         assert!(config.testing.crash_at.is_empty());
+    }
+
+    #[test]
+    fn runs_are_kept_by_age_and_number_as_it_is_set() {
+        let with = |settings: &str| Config::parse(&format!("{LEAST}retention: {{{settings}}}\n"), "test");
+        let kept = with("runs: 168h, runHistory: 5").unwrap().retention;
+        assert_eq!((kept.runs.get().as_hours(), kept.run_history), (168, 5));
+        let error = with("runHistory: 0").unwrap_err();
+        assert!(error.to_string().starts_with("retention.runHistory: must be at least 1"), "{error}");
+        assert!(with("runHistory: many").is_err() && with("runhistory: 5").is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub const AUTHORS_ANNOTATION: &str = "mayday.dev/authors";
 pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
 
 /// Typed steps against a symptom. Once approved, the Runbook may run without a further approval. An edit of
-/// anything but the summary voids the approval.
+/// anything but the summary and `historyLimit` voids the approval.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,6 +88,10 @@ pub struct RunbookSpec {
     pub steps: Vec<Step>,
     /// How often the Runbook may run.
     pub limits: Option<Limits>,
+    /// Number of settled runs that are kept of each outcome: those that succeeded, those that did not, and dry runs. The
+    /// digest does not cover it. Default: what the installation says, which is 50.
+    #[schemars(range(min = 1, max = 1000))]
+    pub history_limit: Option<i32>,
     /// What happens when a step fails, or a person denies. Default Rollback if a step has a compensation, else Stop.
     pub on_failure: Option<OnFailure>,
     /// Place of the Runbook in a ladder: of the Runbooks with an order that match an incident, the one with the lowest

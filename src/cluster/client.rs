@@ -60,6 +60,42 @@ pub fn calling(config: &Config) -> Result<Client, kube::Error> {
 /// Key of the user info's extra that marks requests made by a run. Only the operator may set it.
 pub const RUN_EXTRA: &str = "mayday.dev/run";
 
+/// The ServiceAccount as which a run acts. There is no other way to a client of a run, and no default.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    namespace: String,
+    account: String,
+}
+
+impl Identity {
+    /// The ServiceAccount of that name in a namespace.
+    ///
+    /// # Errors
+    /// When a name is missing, or is none of a ServiceAccount.
+    pub fn of(namespace: &str, account: &str) -> Result<Identity, Error> {
+        let is_name = |name: &str| {
+            let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+            !name.is_empty() && name.len() <= 253 && name.bytes().all(fits)
+        };
+        if !is_name(namespace) || !is_name(account) {
+            return Err(Error::Terminal(format!(
+                "{account:?} of {namespace:?} is no ServiceAccount to act as, and Mayday acts as nobody else"
+            )));
+        }
+        Ok(Identity { namespace: namespace.to_owned(), account: account.to_owned() })
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its user name.
+    pub fn user(&self) -> String {
+        service_account_user(&self.namespace, &self.account)
+    }
+}
+
 /// Makes clients that impersonate ServiceAccounts. Mayday impersonates no other kind of user.
 #[derive(Clone)]
 pub struct Impersonator {
@@ -77,10 +113,10 @@ impl Impersonator {
     ///
     /// # Errors
     /// When a name is not a valid header value.
-    pub fn run(&self, namespace: &str, service_account: &str, run_uid: &str) -> Result<Client, Error> {
+    pub fn run(&self, identity: &Identity, run_uid: &str) -> Result<Client, Error> {
         // The slash of the key must be escaped in a header name.
         let mark = (HeaderName::from_static("impersonate-extra-mayday.dev%2frun"), value(run_uid)?);
-        self.client(namespace, service_account, vec![mark])
+        self.client(identity, vec![mark])
     }
 
     /// A client that asks what a ServiceAccount may do. It carries the mark of no run, so it changes nothing that is
@@ -88,8 +124,8 @@ impl Impersonator {
     ///
     /// # Errors
     /// When a name is not a valid header value.
-    pub fn account(&self, namespace: &str, service_account: &str) -> Result<Client, Error> {
-        self.client(namespace, service_account, Vec::new())
+    pub fn account(&self, identity: &Identity) -> Result<Client, Error> {
+        self.client(identity, Vec::new())
     }
 
     /// A client that plans. It reads, and its writes are dry runs only; a ValidatingAdmissionPolicy in the
@@ -98,18 +134,16 @@ impl Impersonator {
     /// # Errors
     /// When the operator's namespace is not a valid header value.
     pub fn planner(&self) -> Result<Client, Error> {
-        self.client(&self.operator_namespace, "mayday-planner", Vec::new())
+        self.client(&Identity::of(&self.operator_namespace, "mayday-planner")?, Vec::new())
     }
 
     fn client(
         &self,
-        namespace: &str,
-        service_account: &str,
+        identity: &Identity,
         mut extra: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Client, Error> {
         let mut config = self.config.clone();
-        let user = service_account_user(namespace, service_account);
-        extra.push((HeaderName::from_static("impersonate-user"), value(&user)?));
+        extra.push((HeaderName::from_static("impersonate-user"), value(&identity.user())?));
         config.headers.extend(extra);
         Ok(calling(&config)?)
     }
@@ -123,4 +157,24 @@ pub fn service_account_user(namespace: &str, name: &str) -> String {
 fn value(text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(text)
         .map_err(|_| Error::Terminal(format!("{text:?} cannot be impersonated: it cannot stand in a header")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_a_named_account_and_nothing_else() {
+        assert_eq!(Identity::of("shop", "runbooks").unwrap().user(), "system:serviceaccount:shop:runbooks");
+        for (namespace, account) in [
+            ("shop", ""),
+            ("", "runbooks"),
+            ("shop", "a:b"),
+            ("shop", "A"),
+            ("shop", "a\nb"),
+            ("shop", "a b"),
+        ] {
+            assert!(Identity::of(namespace, account).is_err(), "{namespace:?} {account:?}");
+        }
+    }
 }

@@ -240,6 +240,7 @@ impl GuardedKind for Runbook {
         Ok(runbook::Facts {
             caller: &lookup.caller,
             namespace: &lookup.namespace,
+            operator_namespace: &lookup.context.config.namespace,
             may_use: match asked {
                 // What is wrong with it is said first, and an account that it does not name cannot be asked about.
                 Some(new) if runbook::write(new) == Ruling::Allow => {

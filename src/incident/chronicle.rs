@@ -15,7 +15,7 @@ use crate::api::conditions::{ConditionType, find};
 use crate::api::incident::Audience;
 use crate::api::incident_status::{IncidentStatus, MAYDAY, PEOPLE};
 use crate::api::notification::{NotificationState, Purpose};
-use crate::api::runbook_run::RunState;
+use crate::api::runbook_run::{Outcome, RunState};
 use crate::api::{ChangeRequest, Incident, Notification, RunbookRun};
 use crate::text::flat;
 
@@ -117,10 +117,18 @@ fn of_run(run: &Arc<RunbookRun>, now: Timestamp) -> Vec<Entry> {
             key: format!("{uid}/end"),
             time: status.end_time.as_ref().map_or(now, |time| time.0),
             who: MAYDAY.to_owned(),
-            what: format!("{name} {word}{why}"),
+            what: format!("{name}{} {word}{why}", acting(run)),
         });
     }
     found
+}
+
+/// As whom a run has acted, if it has.
+fn acting(run: &RunbookRun) -> String {
+    let mut acts = run.status.iter().flat_map(|status| &status.steps).flat_map(|step| &step.acts);
+    let acted = acts.find(|act| act.outcome.is_some_and(Outcome::had_effect));
+    let account = acted.and_then(|act| act.actor.rsplit(':').next());
+    account.map_or_else(String::new, |account| format!(", acting as serviceaccount/{account},"))
 }
 
 /// Who started a run: the person, or Mayday by itself.

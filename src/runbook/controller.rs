@@ -12,12 +12,13 @@ use tokio::sync::Mutex;
 use super::decide::{RunbookFacts, decide};
 use super::permitted::{Asked, Permitted};
 use super::run::preflight;
-use super::{account_use, approval, drill, healthy, identity, permissions, permitted, watch};
+use super::{account_use, approval, clear, drill, healthy, identity, permissions, permitted, watch};
 use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Approval, Runbook, RunbookRun};
 use crate::change::stamps;
 use crate::cluster::caches::{Change, Kind, get, in_namespace};
+use crate::cluster::client::Identity;
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, access, status, workloads};
 use crate::runbook::steps;
@@ -127,7 +128,9 @@ impl Reconciler for RunbookReconciler {
         permitted::note(&mut decided, &asked, now);
         let planned = Runbook { status: Some(decided.clone()), ..(*runbook).clone() };
         let (drill, due) = drill::next(&planned, drill::may_begin(&decided), facts.runs, facts.policies, now);
-        wake = [wake, due, Some(permitted::again(&decided, &asked))].into_iter().flatten().min();
+        let cleared = clear::of_runbook(context, &runbook, &decided, facts.runs, now).await?;
+        let again = permitted::again(&decided, &asked);
+        wake = [wake, due, cleared, Some(again)].into_iter().flatten().min();
         let told = news(runbook.status.as_ref(), &decided);
         status::write(context, &*runbook, decided).await?;
         for (reason, message) in told {
@@ -205,7 +208,7 @@ async fn ask(
 ) -> Result<Permitted, Error> {
     let (namespace, spec) = (runbook.namespace().unwrap_or_default(), &runbook.spec);
     let account = &spec.service_account_name;
-    let client = context.impersonate.account(&namespace, account)?;
+    let client = context.impersonate.account(&Identity::of(&namespace, account)?)?;
     let lacking = match preflight::lacking(&client, &namespace, permissions::needs(spec, None)).await {
         Ok(lacking) => lacking,
         // The right to act as accounts may be granted in other namespaces only.

@@ -5,6 +5,7 @@
 pub mod account_use;
 pub mod approval;
 pub mod automation_limits;
+pub mod clear;
 pub mod cluster_identity;
 pub mod concurrency;
 pub mod controller;
@@ -20,6 +21,7 @@ pub mod matching;
 pub mod permissions;
 pub mod permitted;
 pub mod preconditions;
+pub mod retention;
 pub mod run;
 pub mod steps;
 pub mod targets;

@@ -119,7 +119,7 @@ const KEPT_BY_CODE: &[(&str, usize, &str)] = &[
         "change/request/validate.rs: BYTES, for spec, plan and uses together",
     ),
     ("ChangeRequest.status.used", 0, "as above"),
-    ("RunbookRun.status.steps", 192 * 1024, "runbook/run/journal.rs: MAX_STEPS"),
+    ("RunbookRun.status.steps", 112 * 1024, "runbook/run/journal.rs: MAX_STEPS"),
     ("RunbookRun.status.snapshot.spec", 64 * 1024, "runbook/validate.rs: MAX_BYTES"),
 ];
 

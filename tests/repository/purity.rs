@@ -64,6 +64,7 @@ const ENDS: &[&str] = &[
     "oncall/rotation_controller.rs",
     "outbound/client.rs",
     "outbound/look.rs",
+    "runbook/clear.rs",
     "runbook/controller.rs",
     "runbook/run/account.rs",
     "runbook/run/client/copies.rs",

@@ -35,7 +35,7 @@ pub fn of(content: &Value) -> Result<String, DigestError> {
     with_defaults(content, &[])
 }
 
-/// Digest of a Runbook, without its summary.
+/// Digest of a Runbook, without what no run depends on: its summary, and how many runs are kept.
 ///
 /// # Errors
 /// When it cannot be written as canonical JSON.
@@ -43,6 +43,7 @@ pub fn runbook(spec: &RunbookSpec) -> Result<String, DigestError> {
     let mut content = serde_json::to_value(spec)?;
     if let Some(fields) = content.as_object_mut() {
         fields.remove("summary");
+        fields.remove("historyLimit");
     }
     with_defaults(&content, RUNBOOK_DEFAULTS)
 }
@@ -143,6 +144,7 @@ mod tests {
     fn the_summary_of_a_runbook_may_change() {
         let mut edited = least();
         edited["summary"] = json!("other words");
+        edited["historyLimit"] = json!(5);
         assert_eq!(runbook(&book(edited)).unwrap(), runbook(&book(least())).unwrap());
     }
 

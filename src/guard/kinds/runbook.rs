@@ -12,6 +12,8 @@ pub struct Facts<'a> {
     pub caller: &'a Caller,
     /// Its namespace.
     pub namespace: &'a str,
+    /// Mayday's own namespace.
+    pub operator_namespace: &'a str,
     /// Whether the author may use its ServiceAccount; none if the write does not ask for that.
     pub may_use: Option<bool>,
 }
@@ -31,6 +33,16 @@ pub fn write(new: &Runbook) -> Ruling {
 
 /// Whether the author may let steps act as the account (docs/rules.md#use-of-an-account).
 pub fn author(new: &Runbook, facts: &Facts<'_>) -> Ruling {
+    Ruling::require(facts.namespace != facts.operator_namespace, || {
+        format!(
+            "Refused: a Runbook changes nothing in {}, Mayday's own namespace: put it where the application is",
+            facts.namespace
+        )
+    })
+    .and_then(|| may_use(new, facts))
+}
+
+fn may_use(new: &Runbook, facts: &Facts<'_>) -> Ruling {
     Ruling::require(facts.may_use != Some(false), || {
         format!(
             "Refused: the author of a Runbook can do what its account may, and {}",
@@ -105,9 +117,19 @@ mod tests {
         let ruled = |may_use: Option<bool>| {
             let spec = json!({"summary": "s", "serviceAccountName": "runbooks", "steps": []});
             let new = Runbook::new("r", from_value(spec).unwrap());
-            author(&new, &Facts { caller: &caller, namespace: "shop", may_use })
+            author(
+                &new,
+                &Facts { caller: &caller, namespace: "shop", operator_namespace: "mayday-system", may_use },
+            )
         };
         assert_eq!((ruled(None), ruled(Some(true))), (Ruling::Allow, Ruling::Allow));
+        let new = Runbook::new(
+            "r",
+            from_value(json!({"summary": "s", "serviceAccountName": "a", "steps": []})).unwrap(),
+        );
+        let own = Facts { caller: &caller, namespace: "m", operator_namespace: "m", may_use: Some(true) };
+        let Ruling::Refuse(message) = author(&new, &own) else { panic!() };
+        assert!(message.contains("Mayday's own namespace"), "{message}");
         let Ruling::Refuse(message) = ruled(Some(false)) else { panic!() };
         assert!(message.contains("emil may not use serviceaccount/runbooks"), "{message}");
     }

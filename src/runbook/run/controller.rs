@@ -20,7 +20,7 @@ use super::page::{self, Told};
 use super::permit::Permit;
 use super::rehearsal::stage::Staged;
 use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
-use super::{account, ask, gather, journal, outside, parts, permit, prepare, rehearsal};
+use super::{account, ask, gather, journal, outside, parts, permit, prepare, rehearsal, view};
 use crate::api::common::ObjectRef;
 use crate::api::conditions::Reason;
 use crate::api::notification::SubjectKind;
@@ -29,7 +29,7 @@ use crate::api::runbook_run::{ActVerb, RUN_FINALIZER, RunState, RunbookRunStatus
 use crate::api::runbook_step::Target;
 use crate::api::{Approval, Notification, Runbook, RunbookRun};
 use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
-use crate::cluster::client::service_account_user;
+use crate::cluster::client::{Identity, service_account_user};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints, status};
 use crate::notify::message::Subject;
@@ -38,7 +38,7 @@ use crate::oncall::escalation::responders;
 use crate::runbook::concurrency::Bounds;
 use crate::runbook::steps::kind::Answerer;
 use crate::runbook::steps::{self, manual};
-use crate::runbook::{account_use, approval, automation_limits, drill, locks, permissions};
+use crate::runbook::{account_use, approval, automation_limits, clear, drill, locks, permissions};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
@@ -110,7 +110,7 @@ impl Reconciler for RunbookRunReconciler {
         let notifications = store::about(context, &Subject::from(&*cached));
         let is_due = page::is_due(&cached, &notifications, Timestamp::now());
         if settled && !held && !is_due && !page::asks(&cached, &notifications) {
-            return Ok(Requeue::Never);
+            return Ok(clear::without_runbook(context, &cached, Timestamp::now()).await?.into());
         }
         let is_acting = cached.status.as_ref().is_some_and(|status| parts::announced(status).is_some());
         let run = if is_acting || context.written.is_newer(&*cached) {
@@ -306,7 +306,7 @@ impl<'a> RunPass<'a> {
 
     fn client_of(&self, account: &str) -> Result<RunClient, Error> {
         let uid = self.run.uid().unwrap_or_default();
-        RunClient::new(&self.context.impersonate, self.place(), account, &uid)
+        RunClient::new(&self.context.impersonate, &Identity::of(self.place(), account)?, &uid)
     }
 
     /// Namespace of the objects that the run acts on.
@@ -697,9 +697,10 @@ impl<'a> RunPass<'a> {
             return;
         }
         let (context, run) = (Arc::clone(&self.context), self.run.clone());
+        let who = view::identities(&run);
         tokio::spawn(async move {
             for (state, note) in news {
-                let reason = format!("{state:?}");
+                let (reason, note) = (format!("{state:?}"), format!("{note} ({who})"));
                 match state {
                     RunState::Failed | RunState::Unknown => {
                         context.events.warning(&run, &reason, &note).await

@@ -26,7 +26,7 @@ const MAX_MESSAGE: usize = 1000;
 /// Most values of the delta of an act, as in the schema.
 const MAX_VALUES: usize = 64;
 /// Most bytes of the steps of a run. A status of more than 256 KiB is slow to read and to write for everybody.
-const MAX_STEPS: usize = 192 * 1024;
+const MAX_STEPS: usize = 112 * 1024;
 
 /// Whether the steps of a run take more bytes than a status should.
 pub fn is_full(status: &RunbookRunStatus) -> bool {
@@ -499,6 +499,48 @@ mod tests {
         assert_eq!(ended.steps[1].state, StepState::Unknown);
         assert_eq!(ended.steps[2].state, StepState::Skipped);
         assert_eq!(ended.steps[2].message.as_deref(), Some("not done: the run ended before it"));
+    }
+
+    /// Failure list 55: an object near its limit. The largest Runbook, with results, values and messages as long as they
+    /// may be, in every step.
+    #[test]
+    fn the_status_of_the_largest_run_stays_below_256_kib() {
+        let long = |length: usize| "x".repeat(length);
+        let named: Vec<_> = (0..32)
+            .map(|index| json!({"name": format!("{}{index}", long(60)), "manual": {"instructions": "i"}}))
+            .collect();
+        let mut spec: RunbookSpec = serde_json::from_value(json!({"summary": "s", "serviceAccountName": "a",
+            "steps": named, "instructions": long(16384)}))
+        .unwrap();
+        // As large as the guard lets it be.
+        for step in &mut spec.steps {
+            let room = 64 * 1024 - serde_json::to_string(&spec.summary).unwrap().len();
+            step.manual = serde_json::from_value(json!({"instructions": long(room / 32 - 700)})).ok();
+        }
+        let mut status = RunbookRunStatus { steps: steps(&spec, &[]), ..RunbookRunStatus::default() };
+        let whole = serde_json::to_value(&spec).unwrap();
+        status.snapshot = Some(crate::api::runbook_run::Snapshot { spec: whole, ..Default::default() });
+        let size = |status: &RunbookRunStatus| serde_json::to_string(status).unwrap().len();
+        assert!(size(&status) > 60 * 1024, "{}", size(&status));
+        let value = || serde_json::Value::from(long(3000));
+        let delta: Vec<Delta> = (0..8)
+            .map(|index| Delta { path: format!("/{index}"), before: Some(value()), after: Some(value()) })
+            .collect();
+        let outputs: Vec<Output> =
+            (0..8).map(|index| Output { name: format!("o{index}"), value: long(4096) }).collect();
+        for index in 0..spec.steps.len() {
+            let place = Place::step(index);
+            let act = Act { operation_id: "o".into(), delta: delta.clone(), ..Act::default() };
+            let announced = Entry::new(&status, 1, at(1)).intends(place, at(90), act, &long(2000)).done();
+            // The run goes on with what fits, and fails the step that does not.
+            if !is_full(&announced) {
+                status = Entry::new(&announced, 1, at(2)).settles(place, Outcome::Done).done();
+            }
+            status = Entry::new(&status, 1, at(3)).gives(place, outputs.clone()).done();
+            status = Entry::new(&status, 1, at(3)).ends(place, StepState::Failed, &long(2000)).done();
+        }
+        let ended = Entry::new(&status, 1, at(4)).finishes(RunState::Failed, &long(4000)).done();
+        assert!(size(&ended) > 150 * 1024 && size(&ended) <= 256 * 1024, "{}", size(&ended));
     }
 
     #[test]

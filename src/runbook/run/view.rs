@@ -14,6 +14,16 @@ pub fn snapshot_spec(run: &RunbookRun) -> Option<RunbookSpec> {
     serde_json::from_value(snapshot.spec.clone()).ok()
 }
 
+/// Who started a run, and as whom it acts.
+pub fn identities(run: &RunbookRun) -> String {
+    let starter = run.spec.started_by.as_ref().map_or("nobody known", |starter| starter.user.as_str());
+    let started = format!("started by {starter}");
+    match snapshot_spec(run) {
+        Some(spec) => format!("{started}; acts as serviceaccount/{}", spec.service_account_name),
+        None => started,
+    }
+}
+
 fn state(run: &RunbookRun) -> RunState {
     run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
 }
@@ -87,6 +97,15 @@ mod tests {
                         "uid": "u", "resourceVersion": "1", "actor": "a", "delta": []}}]},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn an_event_of_a_run_names_who_started_it_and_as_whom_it_acts() {
+        let mut run = run("Failed", "Stop", "Failed");
+        run.spec.started_by = serde_json::from_value(json!({"user": "emil"})).unwrap();
+        assert_eq!(identities(&run), "started by emil; acts as serviceaccount/sa");
+        run.status = None;
+        assert_eq!(identities(&run), "started by emil");
     }
 
     #[test]

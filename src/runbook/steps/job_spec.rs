@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::GROUP;
 use crate::api::runbook_step::EnvParameter;
 use crate::runbook::steps::mutation::Scene;
 use crate::runbook::steps::patching::OPERATION;
@@ -219,7 +220,7 @@ pub fn of(
         "template": {"metadata": metadata, "spec": pod},
     });
     let digest = digest(&spec).map_err(|error| format!("no digest can be made: {error}"))?;
-    Ok(json!({
+    let mut job = json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -229,7 +230,14 @@ pub fn of(
             "annotations": {OPERATION: scene.operation_id, SPEC_DIGEST: digest},
         },
         "spec": spec,
-    }))
+    });
+    // The garbage collector removes it with its run. An owner in another namespace would be none.
+    if let Some(run) = scene.run_name {
+        job["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "RunbookRun", "name": run, "uid": scene.run_uid,
+        }]);
+    }
+    Ok(job)
 }
 
 /// How long the pod may run: nine tenths of the timeout of the step, so that its end is seen in time.

@@ -21,6 +21,8 @@ use crate::runbook::targets::Read;
 pub struct Scene<'a> {
     /// Identity of the act. The change must carry it to where [`Mutation::probe`] finds it again.
     pub operation_id: &'a str,
+    /// Name of the run, if its objects are in its namespace.
+    pub run_name: Option<&'a str>,
     /// UID of the run.
     pub run_uid: &'a str,
     /// Namespace of the run.

@@ -16,6 +16,7 @@ pub const OPERATION_ID: &str = "run/step/0";
 pub fn scene<'a>(target: &'a ObjectRef, object: Option<&'a Value>) -> Scene<'a> {
     Scene {
         operation_id: OPERATION_ID,
+        run_name: Some("restart-x"),
         run_uid: "run",
         namespace: "shop",
         account: "sa",

@@ -14,7 +14,7 @@ use kube::core::{GroupVersionKind, Status};
 use kube::discovery::{ApiResource, Scope, pinned_kind};
 
 use crate::api::common::ObjectRef;
-use crate::cluster::client::{Impersonator, service_account_user};
+use crate::cluster::client::{Identity, Impersonator};
 use crate::cluster::{Error, error};
 use crate::runbook::permissions::Right;
 use crate::runbook::run::preflight;
@@ -28,20 +28,15 @@ pub struct RunClient {
 }
 
 impl RunClient {
-    /// A client for the run with this UID, as `service_account` of `namespace`.
+    /// A client for the run with this UID, as `identity`.
     ///
     /// # Errors
-    /// When a name contains a character that an HTTP header cannot carry.
-    pub fn new(
-        impersonator: &Impersonator,
-        namespace: &str,
-        service_account: &str,
-        run_uid: &str,
-    ) -> Result<RunClient, Error> {
+    /// When the UID contains a character that an HTTP header cannot carry.
+    pub fn new(impersonator: &Impersonator, identity: &Identity, run_uid: &str) -> Result<RunClient, Error> {
         Ok(RunClient {
-            client: impersonator.run(namespace, service_account, run_uid)?,
-            namespace: namespace.to_owned(),
-            user: service_account_user(namespace, service_account),
+            client: impersonator.run(identity, run_uid)?,
+            namespace: identity.namespace().to_owned(),
+            user: identity.user(),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
 use crate::change::diff;
 use crate::cluster::{Error, busy, error};
 use crate::runbook::run::state_machine::Sent;
+use crate::runbook::steps::denied;
 use crate::runbook::steps::patching;
 use crate::runbook::steps::patching::FIELD_MANAGER;
 use crate::runbook::targets;
@@ -33,7 +34,8 @@ impl RunClient {
         let Some((resource, scope)) = self.resource(target).await? else {
             return Ok(Sent::Refused(unknown_kind(target)));
         };
-        if let Some(why) = may_not_change(target, &scope) {
+        // Whatever has announced it.
+        if let Some(why) = denied::why(target).or_else(|| may_not_change(target, &scope)) {
             return Ok(Sent::Refused(why));
         }
         let api = self.api_of(&resource, &scope);

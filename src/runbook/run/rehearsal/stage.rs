@@ -17,6 +17,7 @@ use crate::api::runbook::RunbookSpec;
 use crate::api::{Runbook, RunbookRun};
 use crate::change::policy;
 use crate::cluster::caches::get_cluster;
+use crate::cluster::client::Identity;
 use crate::cluster::{Context, Error};
 use crate::runbook::identity;
 use crate::runbook::run::client::RunClient;
@@ -112,7 +113,8 @@ impl Stage<'_> {
 
     fn client(&self, namespace: &str) -> Result<RunClient, Error> {
         let uid = self.run.uid().unwrap_or_default();
-        RunClient::new(&self.context.impersonate, namespace, &self.spec().service_account_name, &uid)
+        let identity = Identity::of(namespace, &self.spec().service_account_name)?;
+        RunClient::new(&self.context.impersonate, &identity, &uid)
     }
 
     /// Why the drill may not use its namespace; `None` if it may.

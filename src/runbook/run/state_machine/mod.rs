@@ -241,6 +241,7 @@ impl<'a> RunFacts<'a> {
         let targets = self.targets(place);
         Scene {
             operation_id,
+            run_name: (self.place == self.namespace).then_some(self.name),
             run_uid: self.uid,
             namespace: self.place,
             account: &self.spec.service_account_name,
