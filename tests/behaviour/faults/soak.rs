@@ -1,5 +1,5 @@
-//! Many mixed runs, while requests are lost, late or doubled and the operator is killed again and again. A hundred of them
-//! in `make test`; `make soak` asks for more. What is wanted in the end: no operation twice, no run without an end, no
+//! Many mixed runs, while requests are lost, late or doubled and the operator is killed again and again. Forty of them in
+//! `make test`; `make soak` asks for more. What is wanted in the end: no operation twice, no run without an end, no
 //! lock and no cordon that stays.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::support::{Cluster, Random, is_alive, root, seed};
 
 /// Number of runs: `MAYDAY_SOAK`, or what `make test` has time for.
 fn wanted() -> usize {
-    std::env::var("MAYDAY_SOAK").ok().map_or(100, |runs| runs.parse().unwrap())
+    std::env::var("MAYDAY_SOAK").ok().map_or(40, |runs| runs.parse().unwrap())
 }
 
 /// The Runbooks about what has this name.
@@ -53,21 +53,21 @@ fn runbooks(name: &str, url: &str) -> Vec<Value> {
     all.map(|(kind, steps)| runbook(&format!("{name}-{kind}"), &of(steps), &rollback)).to_vec()
 }
 
-/// Kills the operator now and then, and starts it whenever it is dead, until it is told to stop. It dies by itself, too,
-/// at the points of the settings.
-fn torments(cluster: &Cluster, mut random: Random, stop: &AtomicBool, kills: &AtomicU32) {
+/// Kills the operator after some hundred requests, so that a slow machine gets as far as a fast one, and starts it
+/// whenever it is dead, until it is told to stop. It dies by itself, too, at the points of the settings.
+fn torments(cluster: &Cluster, proxy: &Proxy, mut random: Random, stop: &AtomicBool, kills: &AtomicU32) {
     let operator = cluster.operator(0);
-    let mut next = Instant::now();
+    let mut until = proxy.requests() + 500;
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
         let process = operator.pid();
-        if is_alive(process) && Instant::now() > next {
+        if is_alive(process) && proxy.requests() > until {
             operator.kill();
         }
         if !is_alive(process) {
             kills.fetch_add(1, Ordering::Relaxed);
             if operator.tries_to_start() {
-                next = Instant::now() + Duration::from_millis(5000 + random.below(10_000));
+                until = proxy.requests() + 200 + random.below(1200);
             }
         }
     }
@@ -102,12 +102,12 @@ fn a_soak_of_faults_and_kills_doubles_leaks_and_loses_nothing() {
         })
         .collect();
     let all = std::thread::scope(|scope| {
-        scope.spawn(|| torments(&cluster, torment, &stop, &kills));
+        scope.spawn(|| torments(&cluster, &proxy, torment, &stop, &kills));
         for batch in started.chunks(25) {
             depot.creates_runs(batch);
         }
         let all =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| depot.ended(180 + runs as u64 * 3)));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| depot.ended(180 + runs as u64 * 5)));
         stop.store(true, Ordering::Relaxed);
         all
     });

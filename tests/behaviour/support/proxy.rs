@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -115,6 +116,7 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     chaos: Mutex<Option<Chaos>>,
     counts: Mutex<BTreeMap<Fault, u32>>,
+    requests: AtomicU64,
     frozen: watch::Sender<bool>,
     /// How many requests wait, and how often they were let go.
     held: watch::Sender<u32>,
@@ -155,6 +157,7 @@ impl Proxy {
             rules: Mutex::default(),
             chaos: Mutex::default(),
             counts: Mutex::default(),
+            requests: AtomicU64::default(),
             frozen: watch::Sender::new(false),
             held: watch::Sender::new(0),
             let_go: watch::Sender::new(0),
@@ -208,6 +211,11 @@ impl Proxy {
         self.shared.let_go.send_modify(|times| *times += 1);
     }
 
+    /// How many requests have come.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
     /// How often each fault has happened.
     pub fn counts(&self) -> BTreeMap<Fault, u32> {
         self.shared.counts.lock().unwrap().clone()
@@ -233,6 +241,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer,
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let asked = Asked { method: head.method, path, headers: head.headers, body };
+    shared.requests.fetch_add(1, Ordering::Relaxed);
     let fault = shared.fault(&asked);
     let Some(fault) = fault else { return shared.answer(&asked, None).await };
     *shared.counts.lock().unwrap().entry(fault).or_default() += 1;
