@@ -281,6 +281,10 @@ pub struct Automation {
     /// settled; those that wait begin in the order of their creation (docs/rules.md#run-concurrency). Absent: no limit.
     #[schemars(range(min = 1, max = 1000))]
     pub concurrency: Option<i32>,
+    /// Least percentage of the other pods of the namespace's workloads, or of the other nodes for a run that changes one,
+    /// that must be healthy for a run to begin by itself (docs/rules.md#run-siblings). Absent: not asked.
+    #[schemars(range(min = 1, max = 100))]
+    pub min_healthy: Option<i32>,
     /// Addresses that steps and checks may call (docs/rules.md#endpoints). Empty: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -68,6 +68,8 @@ names! {
         /// Runbook, if it is rehearsed or must be. True: its last drill succeeded and is not too old. False: it failed or
         /// is overdue. Unknown: no drill of this content has ended yet.
         Drilled,
+        /// Runbook, only if it has a breaker. True: it does not start by itself now.
+        BreakerOpen,
         /// RunbookRun, only while True. The run waits: an approval is missing, or an obstacle is in its way.
         /// Absent while the run works and after it has ended.
         Blocked,
@@ -257,10 +259,19 @@ names! {
         EarlierAtWork,
         /// Blocked: another run acts on the same target.
         TargetBusy,
+        /// BreakerOpen, Blocked: the breaker of the Runbook is open, or another run is tried first. Also the reason of the
+        /// Event about it.
+        BreakerOpen,
+        /// BreakerOpen: one run may be tried.
+        BreakerHalfOpen,
+        /// BreakerOpen: nothing holds the Runbook back.
+        BreakerClosed,
         /// Blocked: as many runs work in the namespace as its policies let.
         ConcurrencyReached,
         /// Blocked: as many runs work in the cluster as the configuration of Mayday lets.
         ClusterConcurrencyReached,
+        /// Blocked: fewer of the other pods or nodes are healthy than a policy asks for.
+        TooFewHealthy,
         /// Blocked: it cannot be told which objects the run would act on.
         TargetsUnknown,
         /// Succeeded: every step succeeded.

@@ -6,6 +6,7 @@
 
 pub mod alert_source;
 pub mod approval;
+pub mod breaker;
 pub mod business_service;
 pub mod change_policy;
 pub mod change_request;

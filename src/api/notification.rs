@@ -92,6 +92,8 @@ pub enum SubjectKind {
     Incident,
     /// A ChangeRequest.
     ChangeRequest,
+    /// A Runbook.
+    Runbook,
     /// A RunbookRun.
     RunbookRun,
     /// A ChangePolicy.
@@ -104,6 +106,7 @@ impl SubjectKind {
         match self {
             SubjectKind::Incident => "inc",
             SubjectKind::ChangeRequest => "chg",
+            SubjectKind::Runbook => "rb",
             SubjectKind::RunbookRun => "run",
             SubjectKind::ChangePolicy => "cpol",
         }

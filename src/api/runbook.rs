@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::approval::CountedDecision;
-use super::common::{NameRef, ObjectRef, Severity};
+use super::breaker::{Breaker, BreakerStatus};
+use super::common::{NameRef, ObjectRef, Severity, UidRef};
 use super::drill::{Drill, LastDrill};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
+use super::runbook_run::RunState;
 use super::runbook_step::{Step, Target};
 
 /// Annotation with the JSON list of users who changed content under the digest since the last approved
@@ -50,6 +52,7 @@ pub const IDENTITY_LABEL: &str = "mayday.dev/runbook-identity";
     ),
     printcolumn(name = "Last-Run", type_ = "date", json_path = ".status.lastRunTime"),
     printcolumn(name = "Last-Good", type_ = "date", json_path = ".status.lastGoodRunTime"),
+    printcolumn(name = "Breaker", type_ = "string", json_path = ".status.breaker.state", priority = 1),
     printcolumn(name = "Summary", type_ = "string", json_path = ".spec.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -258,6 +261,8 @@ pub struct Limits {
     pub runs: Option<RunLimit>,
     /// Minimum time between the end of one run and the start of the next.
     pub cooldown: Option<Duration>,
+    /// When the Runbook no longer starts by itself.
+    pub breaker: Option<Breaker>,
 }
 
 /// Maximum number of runs within a time.
@@ -291,7 +296,7 @@ pub struct RunbookStatus {
     /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Conditions: Ready, Approved, Suspended, Drilled.
+    /// Conditions: Ready, Approved, Suspended, Drilled, BreakerOpen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
@@ -322,8 +327,10 @@ pub struct RunbookStatus {
     pub last_good_run_time: Option<Time>,
     /// The last drill that has ended.
     pub last_drill: Option<LastDrill>,
-    /// Last runs that began, newest last, as many as `limits.runs.max`. The limits are computed from this
-    /// list, so deleting a RunbookRun resets nothing.
+    /// What became of `limits.breaker`; absent without one.
+    pub breaker: Option<BreakerStatus>,
+    /// Last runs that began, newest last: as many as `limits.runs.max`, and all that the breaker may still need. The
+    /// limits are computed from this list, so deleting a RunbookRun resets nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub recent_runs: Vec<RecentRun>,
@@ -387,7 +394,12 @@ pub struct RecentRun {
     pub start_time: Time,
     /// When the run ended, or when Mayday saw that it was gone. Absent while it works.
     pub end_time: Option<Time>,
-    /// When the service was lost again, if that was within the window of `spec.verify` after the run.
+    /// State in which the run ended. Absent if it was gone before Mayday saw its end; it then counts as failed.
+    pub outcome: Option<RunState>,
+    /// Incident that the run was for.
+    pub incident_ref: Option<UidRef>,
+    /// When the service was lost again, if that was within the window of `spec.verify` or of `limits.breaker.within` after
+    /// the run.
     pub regressed_time: Option<Time>,
 }
 

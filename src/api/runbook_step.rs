@@ -125,6 +125,10 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub preconditions: Vec<Precondition>,
+    /// Whether the step acts while its workload is being rolled out by somebody else. Without it a `restart`, `scale` or
+    /// `patch` waits for the end of the rollout, or until it is stuck (docs/rules.md#run-guards).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_during_rollout: bool,
     /// Maximum time for the step, including its questions and retries. Default 10m; for `wait`, its duration plus
     /// 10m.
     pub timeout: Option<Duration>,

@@ -7,6 +7,7 @@ use kube::runtime::reflector::Store;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::api::common::ObjectRef;
 use crate::cluster::caches::{Caches, get, in_namespace};
 
 /// API group of workloads.
@@ -36,6 +37,22 @@ pub fn all(caches: &Caches, namespace: &str, kind: &str) -> Result<Vec<Value>, s
         "DaemonSet" => of(&caches.daemon_sets, namespace),
         _ => Ok(Vec::new()),
     }
+}
+
+/// Every workload of a namespace, with its name.
+///
+/// # Errors
+/// When a workload cannot be written as JSON.
+pub fn named(caches: &Caches, namespace: &str) -> Result<Vec<(ObjectRef, Value)>, serde_json::Error> {
+    let mut found = Vec::new();
+    for kind in KINDS {
+        for object in all(caches, namespace, kind)? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let api_version = format!("{GROUP}/v1");
+            found.push((ObjectRef { api_version, kind: kind.to_owned(), name }, object));
+        }
+    }
+    Ok(found)
 }
 
 /// The workload with this kind and name, as JSON. `None` if it does not exist or the kind is not a workload.

@@ -21,6 +21,7 @@ pub fn start(incident: &Incident, facts: &IncidentFacts, plan: &mut Plan, now: T
     let current = plan.applied_to(incident);
     let found = matching::decide(
         &matching::MatchFacts {
+            incidents: &facts.incidents,
             incident: &current,
             runbooks: &facts.runbooks,
             runs: &facts.runs,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::common::{NameRef, Severity, stored_time};
 use crate::api::notification::{NotificationSpec, Purpose, Reader, SubjectKind, SubjectRef};
-use crate::api::{ChangePolicy, ChangeRequest, Incident, Notification, RunbookRun};
+use crate::api::{ChangePolicy, ChangeRequest, Incident, Notification, Runbook, RunbookRun};
 
 /// How long a message is useful unless its purpose sets another time, so that a page from yesterday wakes no
 /// one. Events older than this cause no message, so that a deleted Notification is never sent a second time.
@@ -88,6 +88,12 @@ impl From<&Incident> for Subject {
 impl From<&ChangeRequest> for Subject {
     fn from(request: &ChangeRequest) -> Subject {
         Subject::of(SubjectKind::ChangeRequest, request, request.namespace().unwrap_or_default())
+    }
+}
+
+impl From<&Runbook> for Subject {
+    fn from(runbook: &Runbook) -> Subject {
+        Subject::of(SubjectKind::Runbook, runbook, runbook.namespace().unwrap_or_default())
     }
 }
 

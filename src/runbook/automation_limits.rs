@@ -19,6 +19,8 @@ pub struct AutomationLimits {
     pub after_lead_claimed: RunApproval,
     /// The most runs that may work at once, with the policy that says so: `cpol/production`.
     pub concurrency: Option<(usize, String)>,
+    /// The least percentage of the others that must be healthy, with the policy that says so.
+    pub min_healthy: Option<(i32, String)>,
     /// The policies that these limits come from, as people write them: `cpol/production`.
     pub policies: Vec<String>,
 }
@@ -48,6 +50,11 @@ pub fn in_namespace(policies: &[Arc<ChangePolicy>], namespace: &str) -> Automati
                 Some((most, format!("cpol/{}", policy.name_any())))
             })
             .min(),
+        min_healthy: covering()
+            .filter_map(|policy| {
+                Some((policy.spec.automation.min_healthy?, format!("cpol/{}", policy.name_any())))
+            })
+            .max_by_key(|(least, _)| *least),
         policies: covering().map(|policy| format!("cpol/{}", policy.name_any())).collect(),
     }
 }

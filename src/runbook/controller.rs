@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
@@ -12,7 +12,9 @@ use tokio::sync::Mutex;
 use super::decide::{RunbookFacts, decide};
 use super::permitted::{Asked, Permitted};
 use super::run::preflight;
-use super::{account_use, approval, clear, drill, healthy, identity, permissions, permitted, watch};
+use super::{account_use, approval, clear, drill, healthy, identity, page, permissions, permitted, watch};
+use crate::api::breaker::BreakerState;
+use crate::api::common::stored_time;
 use crate::api::conditions::{ConditionType, Reason, find, is_true};
 use crate::api::runbook::RunbookStatus;
 use crate::api::{Approval, Runbook, RunbookRun};
@@ -21,7 +23,12 @@ use crate::cluster::caches::{Change, Kind, get, in_namespace};
 use crate::cluster::client::Identity;
 use crate::cluster::controller::{Reconciler, Requeue, all, same_namespace};
 use crate::cluster::{Context, Error, SharedContext, access, status, workloads};
+use crate::notify::message::Subject;
+use crate::notify::store;
 use crate::runbook::steps;
+
+/// Interval between two attempts to find a person to page about a breaker.
+const PAGE_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Reconciles Runbooks.
 #[derive(Default)]
@@ -59,14 +66,16 @@ impl Reconciler for RunbookReconciler {
                 its.map(|runbook| Reference::from_obj(&**runbook)).collect()
             }
             Kind::ChangePolicy => all(&context.caches.runbooks),
+            // An incident that comes back after a run is one of the breaker's facts.
             Kind::Incident => {
                 let (caches, namespace) = (&context.caches, change.namespace.as_deref().unwrap_or_default());
-                let Some(incident) = get(&caches.incidents, namespace, &change.name) else {
-                    return Vec::new();
+                let incident = get(&caches.incidents, namespace, &change.name);
+                let is_concerned = |runbook: &&Arc<Runbook>| {
+                    runbook.spec.limits.as_ref().is_some_and(|limits| limits.breaker.is_some())
+                        || incident.as_ref().is_some_and(|incident| watch::is_news(runbook, incident))
                 };
                 let found = in_namespace(&caches.runbooks, namespace);
-                let concerned = found.iter().filter(|runbook| watch::is_news(runbook, &incident));
-                concerned.map(|runbook| Reference::from_obj(&**runbook)).collect()
+                found.iter().filter(is_concerned).map(|runbook| Reference::from_obj(&**runbook)).collect()
             }
             Kind::ServiceAccount => {
                 let acts_as = |runbook: &Runbook| {
@@ -124,13 +133,14 @@ impl Reconciler for RunbookReconciler {
             ),
         };
         let (mut decided, mut wake) = decide(&facts, now);
+        let look_again = page_breaker(&runbook, &mut decided, context, now).await?;
         let asked = self.asked(&runbook, &decided, facts.approvals, (context, now)).await?;
         permitted::note(&mut decided, &asked, now);
         let planned = Runbook { status: Some(decided.clone()), ..(*runbook).clone() };
         let (drill, due) = drill::next(&planned, drill::may_begin(&decided), facts.runs, facts.policies, now);
         let cleared = clear::of_runbook(context, &runbook, &decided, facts.runs, now).await?;
         let again = permitted::again(&decided, &asked);
-        wake = [wake, due, cleared, Some(again)].into_iter().flatten().min();
+        wake = [wake, due, cleared, look_again, Some(again)].into_iter().flatten().min();
         let told = news(runbook.status.as_ref(), &decided);
         status::write(context, &*runbook, decided).await?;
         for (reason, message) in told {
@@ -149,11 +159,13 @@ impl Reconciler for RunbookReconciler {
     }
 }
 
-/// What people are told once, as reason and message: that the approval is about to lapse, that a drill failed or is overdue.
+/// What people are told once, as reason and message: that the approval is about to lapse, that a drill failed or is
+/// overdue, that the breaker has opened.
 fn news(before: Option<&RunbookStatus>, decided: &RunbookStatus) -> Vec<(String, String)> {
-    const NEWS: [(ConditionType, &[Reason]); 2] = [
+    const NEWS: [(ConditionType, &[Reason]); 3] = [
         (ConditionType::Approved, &[Reason::ApprovalEnds]),
         (ConditionType::Drilled, &[Reason::DrillFailed, Reason::DrillOverdue]),
+        (ConditionType::BreakerOpen, &[Reason::BreakerOpen]),
     ];
     let told = |(kind, reasons): (ConditionType, &[Reason])| {
         let now = find(&decided.conditions, kind)?;
@@ -236,6 +248,35 @@ async fn ask(
         return Ok(Permitted::ApproversLack(account_use::none_may(&without, &namespace, account)));
     }
     Ok(Permitted::Yes(permissions::suffice(spec)))
+}
+
+/// Pages who leads about a breaker that has opened, once. Returns when to look again for somebody to page.
+async fn page_breaker(
+    runbook: &Runbook,
+    decided: &mut RunbookStatus,
+    context: &SharedContext,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    let namespace = runbook.namespace().unwrap_or_default();
+    let caches = &context.caches;
+    let Some(breaker) = decided.breaker.as_mut().filter(|breaker| breaker.state == BreakerState::Open) else {
+        return Ok(None);
+    };
+    let facts = page::Facts {
+        runbook,
+        services: &in_namespace(&caches.services, &namespace),
+        rotations: &in_namespace(&caches.rotations, &namespace),
+        overrides: &in_namespace(&caches.overrides, &namespace),
+        channels: &in_namespace(&caches.channels, &namespace),
+    };
+    let messages = page::decide(&facts, breaker, now);
+    if messages.is_empty() {
+        let is_paged = breaker.paged_time.is_some();
+        return Ok(now.checked_add(PAGE_AGAIN).ok().filter(|_| !is_paged));
+    }
+    store::create(context, &Subject::from(runbook), &messages).await?;
+    breaker.paged_time = Some(stored_time(now));
+    Ok(None)
 }
 
 /// The runs of the namespace. A run that the Runbook remembers as unfinished and the cache lacks is read live; if it does

@@ -9,7 +9,11 @@ use serde_json::Value;
 
 use super::approval::{self, ApprovalFacts};
 use super::drill::Verdict;
-use super::{automation_limits, cluster_identity, drill, healthy, identity, limits, steps, validate, watch};
+use super::{
+    automation_limits, breaker, cluster_identity, drill, flaps, healthy, identity, limits, steps, validate,
+    watch,
+};
+use crate::api::breaker::BreakerState;
 use crate::api::common::{ObjectRef, stored_time};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::runbook::{Rejection, RunbookStatus};
@@ -152,11 +156,40 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
     healthy::remember(&mut status.healthy_templates, facts.workloads, now);
     limits::note_ends(&mut status.recent_runs, run, now);
     watch::note(&mut status.recent_runs, facts.incidents);
+    flaps::note(&mut status.recent_runs, runbook, facts.incidents, now);
+    let tried = breaks(&mut status, runbook, now);
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);
     status.last_run_time = last.or(status.last_run_time);
     let noticed = noticed.filter(|noticed| *noticed > now);
     let turns = rehearsed.and_then(|verdict| verdict.until).filter(|turns| *turns > now);
-    (status, [noticed, until, look_again, turns].into_iter().flatten().min())
+    (status, [noticed, until, look_again, turns, tried].into_iter().flatten().min())
+}
+
+/// What became of the breaker, in the status. Returns when a run is tried.
+fn breaks(status: &mut RunbookStatus, runbook: &Runbook, now: Timestamp) -> Option<Timestamp> {
+    let breaker = runbook.spec.limits.as_ref().and_then(|limits| limits.breaker.as_ref());
+    let judged = breaker::of(runbook, &status.recent_runs, None, now);
+    let Some(judged) = judged else {
+        status.breaker = None;
+        clear(&mut status.conditions, ConditionType::BreakerOpen);
+        return None;
+    };
+    status.breaker = breaker::status(breaker, &judged, status.breaker.as_ref());
+    let (open, reason) = match judged.state {
+        BreakerState::Closed => (false, Reason::BreakerClosed),
+        BreakerState::Open => (true, Reason::BreakerOpen),
+        BreakerState::HalfOpen => (judged.trial.is_some(), Reason::BreakerHalfOpen),
+    };
+    let message = breaker::obstacle(runbook, &judged).map_or_else(
+        || match judged.state {
+            BreakerState::HalfOpen => format!("one run may be tried: {}", judged.why),
+            _ => "nothing holds it back".to_owned(),
+        },
+        |obstacle| obstacle.message,
+    );
+    let generation = runbook.metadata.generation.unwrap_or_default();
+    set(&mut status.conditions, ConditionType::BreakerOpen, open, reason, message, generation, now);
+    judged.until
 }
 
 /// Remembers that a content was rejected; of too many the oldest is forgotten.
@@ -229,12 +262,12 @@ mod tests {
                     "approval": {}, "automation": {"endpoints": endpoints}}}),
             );
             let facts = RunbookFacts {
+                incidents: &[],
                 runbook: &runbook,
                 account: None,
                 approvals: &[],
                 policies: &[Arc::new(policy)],
                 runs: &[],
-                incidents: &[],
                 workloads: &[],
                 names: Names::default(),
             };
@@ -268,12 +301,12 @@ mod tests {
         let approvals = [Arc::new(read("Approval", approval))];
         let policies = [Arc::new(read("ChangePolicy", policy))];
         let facts = RunbookFacts {
+            incidents: &[],
             runbook: &runbook,
             account: None,
             approvals: &approvals,
             policies: &policies,
             runs: &[],
-            incidents: &[],
             workloads: &[],
             names: Names::default(),
         };

@@ -3,15 +3,22 @@
 //! A run is remembered before it begins, so that neither a restart of the operator nor a deletion of runs resets a
 //! limit.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::common::stored_time;
+use super::{breaker, flaps, watch};
+
+use crate::api::common::{UidRef, stored_time};
 use crate::api::conditions::Reason;
 use crate::api::runbook::{Limits, RecentRun, RunbookStatus};
 use crate::api::runbook_run::RunState;
-use crate::api::{Runbook, RunbookRun};
+use crate::api::{Incident, Runbook, RunbookRun};
 use crate::text::instant;
+
+/// Maximum number of runs that are remembered, as in the schema.
+const MOST: usize = 1000;
 
 /// A reason why a run cannot begin now.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +37,20 @@ pub fn reached(runbook: &Runbook, except: Option<&str>, now: Timestamp) -> Optio
     let recent = runbook.status.iter().flat_map(|status| &status.recent_runs);
     let recent: Vec<&RecentRun> = recent.filter(|run| Some(run.uid.as_str()) != except).collect();
     too_many(limits, &recent, now).or_else(|| cooling_down(limits, &recent, now))
+}
+
+/// The obstacle of the Runbook's breaker, which holds back what nobody started; the run with the UID `except` does not
+/// count. An outage that has come back counts even before the status of the Runbook says so.
+pub fn broken(
+    runbook: &Runbook,
+    incidents: &[Arc<Incident>],
+    except: Option<&str>,
+    now: Timestamp,
+) -> Option<Obstacle> {
+    let mut recent = runbook.status.as_ref().map_or_else(Vec::new, |status| status.recent_runs.clone());
+    watch::note(&mut recent, incidents);
+    flaps::note(&mut recent, runbook, incidents, now);
+    breaker::obstacle(runbook, &breaker::of(runbook, &recent, except, now)?)
 }
 
 fn too_many(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Option<Obstacle> {
@@ -65,8 +86,13 @@ fn cooling_down(limits: &Limits, recent: &[&RecentRun], now: Timestamp) -> Optio
     })
 }
 
-/// The status of a Runbook after it remembers that a run begins; `None` if it does already.
-pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<RunbookStatus> {
+/// The status of a Runbook after it remembers that a run begins, for that incident if it is for one; `None` if it does already.
+pub fn with_run(
+    runbook: &Runbook,
+    run: &RunbookRun,
+    incident: Option<UidRef>,
+    now: Timestamp,
+) -> Option<RunbookStatus> {
     let mut next = runbook.status.clone().unwrap_or_default();
     let uid = run.uid().unwrap_or_default();
     if next.recent_runs.iter().any(|known| known.uid == uid) {
@@ -77,12 +103,26 @@ pub fn with_run(runbook: &Runbook, run: &RunbookRun, now: Timestamp) -> Option<R
         uid,
         start_time: stored_time(now),
         end_time: None,
+        outcome: None,
+        incident_ref: incident,
         regressed_time: None,
     });
     next.last_run_time = Some(stored_time(now));
     let limits = runbook.spec.limits.as_ref();
     let needed = limits.and_then(|limits| limits.runs.as_ref()).map_or(1, |limit| limit.max);
     let surplus = next.recent_runs.len().saturating_sub(usize::try_from(needed).unwrap_or(1));
+    let judged = breaker::of(runbook, &next.recent_runs, None, now);
+    let breaker = limits.and_then(|limits| limits.breaker.as_ref()).zip(judged.as_ref());
+    let mut index = 0;
+    next.recent_runs.retain(|run| {
+        index += 1;
+        index > surplus || breaker.is_some_and(|(breaker, judged)| breaker::needs(breaker, run, judged))
+    });
+    if let Some((breaker, judged)) = breaker {
+        // What is forgotten must not be asked for any more: from when on the rest counts is stored with it.
+        next.breaker = breaker::status(Some(breaker), judged, next.breaker.as_ref());
+    }
+    let surplus = next.recent_runs.len().saturating_sub(MOST);
     next.recent_runs.drain(..surplus);
     Some(next)
 }
@@ -101,6 +141,7 @@ pub fn note_ends<'a>(
             Some(run) => {
                 let ended = run.status.as_ref().and_then(|status| status.end_time.clone());
                 known.end_time = Some(ended.unwrap_or_else(|| stored_time(now)));
+                known.outcome = run.status.as_ref().and_then(|status| status.state);
             }
             None => known.end_time = Some(stored_time(now)),
         }
@@ -120,8 +161,6 @@ fn is_settled(run: &RunbookRun) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use serde_json::json;
 
@@ -185,8 +224,25 @@ mod tests {
         let full = runbook(json!({"runs": {"max": 2, "per": "1h"}}), &[("a", 0, Some(1)), ("b", 2, Some(3))]);
         let names =
             |status: RunbookStatus| status.recent_runs.into_iter().map(|run| run.name).collect::<Vec<_>>();
-        assert_eq!(with_run(&full, &run("b", 2, None), at(9)), None);
-        assert_eq!(with_run(&full, &run("c", 9, None), at(9)).map(names), Some(vec!["b".into(), "c".into()]));
+        assert_eq!(with_run(&full, &run("b", 2, None), None, at(9)), None);
+        assert_eq!(
+            with_run(&full, &run("c", 9, None), None, at(9)).map(names),
+            Some(vec!["b".into(), "c".into()])
+        );
+    }
+
+    /// Failure list 58: what the breaker may still need is kept, whatever the retention.
+    #[test]
+    fn a_run_is_remembered_for_as_long_as_the_breaker_may_need_it() {
+        let failing = |limits: serde_json::Value| {
+            let mut book = runbook(limits, &[("a", 0, Some(1)), ("b", 10, Some(11))]);
+            let status = book.status.as_mut().unwrap();
+            status.recent_runs.iter_mut().for_each(|run| run.outcome = Some(RunState::Failed));
+            let next = with_run(&book, &run("c", 20, None), None, at(20)).unwrap();
+            next.recent_runs.into_iter().map(|run| run.name).collect::<Vec<_>>()
+        };
+        assert_eq!(failing(json!({"runs": {"max": 1, "per": "1h"}})), ["c"]);
+        assert_eq!(failing(json!({"breaker": {"failures": 3}})), ["a", "b", "c"]);
     }
 
     #[test]
@@ -201,5 +257,7 @@ mod tests {
         note_ends(&mut recent, find, at(9));
         let ends: Vec<_> = recent.iter().map(|run| run.end_time.as_ref().map(|time| time.0)).collect();
         assert_eq!(ends, [None, Some(at(7)), Some(at(9))]);
+        let outcomes: Vec<_> = recent.iter().map(|run| run.outcome).collect();
+        assert_eq!(outcomes, [None, Some(RunState::Succeeded), None]);
     }
 }

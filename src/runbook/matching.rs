@@ -27,6 +27,8 @@ use crate::text::cut;
 pub struct MatchFacts<'a> {
     /// The incident, with its newest status.
     pub incident: &'a Incident,
+    /// The incidents of its namespace.
+    pub incidents: &'a [Arc<Incident>],
     /// The Runbooks of its namespace.
     pub runbooks: &'a [Arc<Runbook>],
     /// The runs of its namespace.
@@ -303,11 +305,24 @@ fn can_start(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Resul
         let message = format!("{}; by hand: {}", freeze.text(), by_hand(incident, &name));
         return Err(Blocked { message, until: freeze.until });
     }
+    // What a person starts is not held back by the breaker.
+    if runbook.spec.start == Start::Automatic
+        && let Some(obstacle) = limits::broken(runbook, &as_they_are(facts), None, now)
+    {
+        return Err(Blocked { message: obstacle.message, until: obstacle.until });
+    }
     let changed = steps::known_changes(&runbook.spec.steps, &facts.incident.subjects());
     let obstacle = limits::reached(runbook, None, now).or_else(|| {
         locks::busy(&Claim { namespace: &namespace, objects: &changed, uid: "", start: None }, facts.runs)
     });
     obstacle.map_or(Ok(()), |obstacle| Err(Blocked { message: obstacle.message, until: obstacle.until }))
+}
+
+/// The incidents, this one with its newest status.
+fn as_they_are(facts: &MatchFacts<'_>) -> Vec<Arc<Incident>> {
+    let uid = facts.incident.uid();
+    let others = facts.incidents.iter().filter(|incident| incident.uid() != uid).cloned();
+    others.chain([Arc::new(facts.incident.clone())]).collect()
 }
 
 /// Whether the present content of a Runbook is accepted and approved.
@@ -336,6 +351,11 @@ fn usable(runbook: &Runbook, namespace: &str) -> Result<(), String> {
 
 fn state(run: &RunbookRun) -> RunState {
     run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
+}
+
+/// Whether a Runbook is for an incident.
+pub fn answers(runbook: &Runbook, incident: &Incident) -> bool {
+    specificity(runbook, incident).is_some()
 }
 
 /// How specific a Runbook is for an incident: the weight of its best matching entry. `None` if no entry matches.

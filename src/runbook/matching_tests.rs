@@ -58,7 +58,7 @@ fn policy(automation: Value) -> Arc<ChangePolicy> {
 
 fn matched(incident: &Incident, runbooks: &[Arc<Runbook>], runs: &[Arc<RunbookRun>]) -> Matching {
     let policies = [policy(json!({"start": "Automatic", "approval": "Standing"}))];
-    decide(&MatchFacts { incident, runbooks, runs, policies: &policies, freezes: &[] }, now())
+    decide(&MatchFacts { incident, incidents: &[], runbooks, runs, policies: &policies, freezes: &[] }, now())
 }
 
 fn blocked(incident: &Incident, runbook: Arc<Runbook>) -> Option<String> {
@@ -211,6 +211,7 @@ fn policy_and_suspension_and_health_hold_it_back() {
         let runbooks = [runbook("r", json!({}))];
         let decided = decide(
             &MatchFacts {
+                incidents: &[],
                 incident: &plain,
                 runbooks: &runbooks,
                 runs: &[],
@@ -255,8 +256,14 @@ fn a_freeze_of_automation_is_named_and_ends_by_itself() {
     let incident = incident(json!({}));
     let under = |freezes: &[Arc<Freeze>], start: &str| {
         let runbooks = [runbook("restart", json!({"spec": {"start": start}}))];
-        let facts =
-            MatchFacts { incident: &incident, runbooks: &runbooks, runs: &[], policies: &policies, freezes };
+        let facts = MatchFacts {
+            incident: &incident,
+            incidents: &[],
+            runbooks: &runbooks,
+            runs: &[],
+            policies: &policies,
+            freezes,
+        };
         decide(&facts, now())
     };
     let held = under(&freeze(json!(["Changes", "Automation"])), "Automatic");

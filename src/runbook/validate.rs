@@ -8,6 +8,7 @@ pub use crate::problem::Problem;
 
 use crate::api::common::{ObjectRef, ParameterValue};
 use crate::api::drill::DrillMode;
+use crate::api::duration::Duration;
 use crate::api::runbook::{Parameter, Precondition, RunbookSpec, Start};
 use crate::api::runbook_step::Step;
 use crate::runbook::run::rehearsal;
@@ -40,6 +41,7 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
     if serde_json::to_string(spec).is_ok_and(|text| text.len() > MAX_BYTES) {
         found.push(problem("spec", format!("it has more than {MAX_BYTES} bytes: a run keeps a copy of it")));
     }
+    found.extend(limits(spec));
     if spec.steps.is_empty() {
         found.push(problem("spec.steps", "a Runbook needs at least one step"));
     }
@@ -53,6 +55,29 @@ pub fn problems(spec: &RunbookSpec) -> Vec<Problem> {
             ));
         }
         found.extend(step(spec, given, &path));
+    }
+    found
+}
+
+/// What is wrong with the limits: a time of nothing limits nothing.
+fn limits(spec: &RunbookSpec) -> Vec<Problem> {
+    let Some(limits) = &spec.limits else { return Vec::new() };
+    let breaker = limits.breaker.as_ref();
+    let times = [
+        ("runs.per", limits.runs.as_ref().map(|runs| &runs.per)),
+        ("breaker.runs.per", breaker.and_then(|breaker| Some(&breaker.runs.as_ref()?.per))),
+        ("breaker.within", breaker.and_then(|breaker| breaker.within.as_ref())),
+        ("breaker.openFor", breaker.and_then(|breaker| breaker.open_for.as_ref())),
+    ];
+    let is_nothing = |time: &Option<&Duration>| time.is_some_and(|time| time.get().as_secs() == 0);
+    let nothing = times.into_iter().filter(|(_, time)| is_nothing(time));
+    let mut found: Vec<Problem> = nothing
+        .map(|(field, _)| problem(format!("spec.limits.{field}"), "less than a second limits nothing"))
+        .collect();
+    if breaker.is_some_and(|breaker| {
+        breaker.failures.is_none() && breaker.runs.is_none() && breaker.flaps.is_none()
+    }) {
+        found.push(problem("spec.limits.breaker", "a breaker needs at least one of failures, runs, flaps"));
     }
     found
 }
@@ -154,6 +179,10 @@ fn step(runbook: &RunbookSpec, step: &Step, path: &str) -> Vec<Problem> {
         if let Err(message) = preconditions::compile(&when.expression) {
             found.push(problem(format!("{path}.when.expression"), message));
         }
+    }
+    if step.allow_during_rollout && !steps::waits_for_rollout(step) {
+        let message = "only restart, scale and patch wait for a rollout, so it has no effect here";
+        found.push(problem(format!("{path}.allowDuringRollout"), message));
     }
     found.extend(compensation(runbook, step, path));
     found.extend(does_one_thing(runbook, step, path));

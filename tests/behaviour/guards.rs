@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shop::Shop;
+use crate::shop::{Shop, checkout_down, run_named_in};
 use crate::support::{Cluster, Person, condition, eventually, fresh};
 
 /// What the account of the Runbooks may do besides, and a second namespace under the same policy.
@@ -42,6 +42,7 @@ rules:
 - {apiGroups: [""], resources: [nodes], verbs: [get, patch]}
 - {apiGroups: [""], resources: [pods], verbs: [get, list, delete]}
 - {apiGroups: [apps], resources: [deployments], verbs: [get, patch]}
+- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [get, list, patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -50,6 +51,18 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: guarded-
 subjects:
 - {kind: ServiceAccount, name: checkout-runbooks, namespace: shop}
 - {kind: ServiceAccount, name: depot-runbooks, namespace: depot}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: till, namespace: shop}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: till}}
+  template:
+    metadata: {labels: {app: till}}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: nowhere}
+      containers: [{name: app, image: "till:v1"}]
 "#;
 
 fn runbook(namespace: &str, name: &str, steps: Value, change: &Value) -> Value {
@@ -60,6 +73,11 @@ fn runbook(namespace: &str, name: &str, steps: Value, change: &Value) -> Value {
             "steps": steps}});
     json_patch::merge(&mut runbook, change);
     runbook
+}
+
+/// What makes a Runbook start by itself for an alert.
+fn by_itself(alert: &str, limits: Value) -> Value {
+    json!({"spec": {"start": "Automatic", "match": [{"alertName": alert}], "limits": limits}})
 }
 
 /// Somebody starts a Runbook, with `kubectl create`. Returns the name of the run.
@@ -115,11 +133,15 @@ fn cancels(shop: &Shop<'_>, namespace: &str, run: &str) {
 fn a_run_acts_only_where_nothing_stands_in_its_way() {
     let cluster = Cluster::start("guards");
     cluster.admin().applies(BEFORE).passes();
-    let identities = "    afterLeadClaimed: PerRun\n    clusterIdentities:\n    - {namespace: shop, name: checkout-runbooks}\n    - {namespace: depot, name: depot-runbooks}\n";
+    let identities = "    afterLeadClaimed: PerRun\n    minHealthy: 60\n    clusterIdentities:\n    - {namespace: shop, name: checkout-runbooks}\n    - {namespace: depot, name: depot-runbooks}\n";
     let both = "namespaces: {names: [shop, depot]}";
     let shop = Shop::open(
         &cluster,
-        &[("    afterLeadClaimed: PerRun\n", identities), ("namespaces: {names: [shop]}", both)],
+        &[
+            ("    afterLeadClaimed: PerRun\n", identities),
+            ("namespaces: {names: [shop]}", both),
+            ("stableFor: 30s", "stableFor: 1s"),
+        ],
     );
     let checkout = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"});
     let node = json!({"target": {"name": "kwok-0"}});
@@ -141,6 +163,24 @@ fn a_run_acts_only_where_nothing_stands_in_its_way() {
         ),
         runbook("shop", "cordon", json!([{"name": "cordon", "cordon": node}, asks]), &none),
         runbook("shop", "asks", json!([asks]), &none),
+        runbook(
+            "shop",
+            "grow",
+            json!([asks, {"name": "grow", "scale": {"target": checkout, "delta": 1}}]),
+            &none,
+        ),
+        runbook(
+            "shop",
+            "alone",
+            json!([asks, {"name": "restart", "restart": {"target": checkout}}]),
+            &by_itself("NeedsRestart", json!({})),
+        ),
+        runbook(
+            "shop",
+            "flappy",
+            json!([{"name": "pause", "wait": {"duration": "1s"}}]),
+            &by_itself("Flaps", json!({"breaker": {"flaps": 2, "within": "10m", "openFor": "1h"}})),
+        ),
         runbook("depot", "cordon", json!([{"name": "cordon", "cordon": node}]), &none),
     ];
     for book in &books {
@@ -153,6 +193,9 @@ fn a_run_acts_only_where_nothing_stands_in_its_way() {
     two_runbooks_take_turns_on_one_deployment(&shop);
     two_namespaces_take_turns_on_one_node(&shop);
     runs_begin_one_after_the_other_the_oldest_first(&shop);
+    an_autoscaler_that_appears_is_scaled_instead(&shop);
+    a_repair_that_does_not_last_opens_the_breaker(&shop);
+    a_run_that_nobody_started_gives_way(&shop);
     cluster.stop();
 }
 
@@ -214,4 +257,157 @@ fn runs_begin_one_after_the_other_the_oldest_first(shop: &Shop<'_>) {
     shop.admin
         .types(r#"kubectl patch cpol/production --type merge -p '{"spec":{"automation":{"concurrency":0}}}'"#)
         .is_refused();
+}
+
+/// A command of emil, who breaks the glass for it.
+fn breaks_the_glass(shop: &Shop<'_>, command: &str) {
+    let groups = "--as=emil --as-group=shop-break-glass --as-group=shop-engineers";
+    shop.emil.types(&format!("{command} {groups}")).passes();
+}
+
+fn confirms(shop: &Shop<'_>, run: &str) {
+    shop.emil.types(&format!("kubectl mayday answer -n shop run/{run} sure confirm --yes")).passes();
+}
+
+/// Failure list 10: an autoscaler appears after the run was prepared. Its bound is raised, and not the number that it sets.
+fn an_autoscaler_that_appears_is_scaled_instead(shop: &Shop<'_>) {
+    let run = starts(&shop.emil, "shop", "grow");
+    comes_to(shop, "shop", &run, "WaitingForPerson");
+    breaks_the_glass(shop, "kubectl autoscale -n shop deploy/checkout --min=2 --max=9");
+    confirms(shop, &run);
+    let ended = comes_to(shop, "shop", &run, "Succeeded");
+    let act = &ended["status"]["steps"][1]["acts"][0];
+    assert_eq!(act["target"]["kind"], "HorizontalPodAutoscaler", "{act:#}");
+    assert_eq!(shop.admin.reads("hpa/checkout -n shop")["spec"]["minReplicas"], 4);
+    breaks_the_glass(shop, "kubectl delete -n shop hpa/checkout");
+}
+
+fn alert(name: &str, change: &Value) -> Value {
+    let mut alert =
+        checkout_down(&json!({"labels": {"alertname": name}, "fingerprint": name.to_lowercase()}));
+    json_patch::merge(&mut alert, change);
+    alert
+}
+
+/// The runs of a Runbook, the oldest first.
+fn runs_of(shop: &Shop<'_>, runbook: &str) -> Vec<Value> {
+    let mut found = shop.admin.reads("run -n shop")["items"].as_array().unwrap().clone();
+    found.retain(|run| run["spec"]["runbookRef"]["name"] == runbook);
+    found.sort_by_key(|run| run["metadata"]["creationTimestamp"].to_string());
+    found
+}
+
+/// The alert is over, and the incident ends by itself.
+fn is_over(shop: &Shop<'_>, name: &str) {
+    shop.alerts(&alert(name, &json!({"status": "resolved", "endsAt": jiff::Timestamp::now().to_string()})));
+    eventually("no incident is open", || {
+        let is_over = |incident: &Value| {
+            incident["status"]["state"] == "Resolved" || incident["status"]["state"] == "Closed"
+        };
+        shop.incidents().iter().all(is_over).then_some(())
+    });
+}
+
+/// Failure list 46: while most of the others are out, nothing starts by itself; and a run stops where a person is at work.
+fn a_run_that_nobody_started_gives_way(shop: &Shop<'_>) {
+    breaks_the_glass(shop, "kubectl scale -n shop deploy/till --replicas=4");
+    shop.alerts(&alert("NeedsRestart", &json!({})));
+    let run = eventually("a run starts by itself", || runs_of(shop, "alone").into_iter().next());
+    let run = run["metadata"]["name"].as_str().unwrap();
+    let why = is_blocked(shop, "shop", run, "TooFewHealthy");
+    let says = "only 0 of 4 pods of the other workloads are healthy, less than the 60 % of cpol/production";
+    assert!(why.starts_with(says), "{why}");
+    breaks_the_glass(shop, "kubectl scale -n shop deploy/till --replicas=0");
+    comes_to(shop, "shop", run, "WaitingForPerson");
+    breaks_the_glass(shop, "kubectl set env -n shop deploy/checkout NIGHT=1");
+    shop.admin.types("kubectl rollout status -n shop deploy/checkout --timeout=60s").passes();
+    confirms(shop, run);
+    let failed = comes_to(shop, "shop", run, "Failed");
+    let said = failed["status"]["steps"][1]["message"].as_str().unwrap();
+    assert!(said.starts_with("deployment/checkout was changed by kubectl-set at "), "{said}");
+    assert!(said.contains("by hand: kubectl mayday run -n shop alone --incident "), "{said}");
+    assert!(failed["status"]["steps"][1]["acts"].is_null(), "it did nothing: {failed:#}");
+}
+
+/// Failure list 44 and 58: what recovers and fires again opens the breaker. It stays open though the operator is killed and
+/// the runs are deleted; a run by hand closes it.
+fn a_repair_that_does_not_last_opens_the_breaker(shop: &Shop<'_>) {
+    let has_succeeded = |count: usize| {
+        eventually(&format!("run {count} has succeeded"), || {
+            let runs = runs_of(shop, "flappy");
+            assert!(runs.len() <= count, "{runs:#?}");
+            (runs.len() == count && runs.iter().all(|run| run["status"]["state"] == "Succeeded"))
+                .then_some(())
+        });
+    };
+    for count in [1, 2] {
+        shop.alerts(&alert("Flaps", &json!({})));
+        has_succeeded(count);
+        is_over(shop, "Flaps");
+    }
+    shop.alerts(&alert("Flaps", &json!({})));
+    let is_open = || {
+        let found = shop.admin.reads("rb/flappy -n shop");
+        (condition(&found, "BreakerOpen")?["status"] == "True").then_some(found)
+    };
+    let open = eventually("the breaker is open", is_open);
+    let breaker = &open["status"]["breaker"];
+    assert_eq!(breaker["state"], "Open");
+    assert_eq!(breaker["message"], "after 2 runs, one after the other, the outage came back within 10m");
+    let told = eventually("the incident says why nothing starts", || {
+        let incidents = shop.incidents();
+        let runbooks = incidents
+            .iter()
+            .flat_map(|incident| incident["status"]["runbooks"].as_array().cloned().unwrap_or_default());
+        let blocked = runbooks
+            .filter(|runbook| runbook["name"] == "flappy")
+            .filter_map(|runbook| runbook["blocked"].as_str().map(str::to_owned));
+        blocked.into_iter().find(|blocked| blocked.starts_with("its breaker is open until "))
+    });
+    assert!(told.ends_with("by hand: kubectl mayday run -n shop flappy"), "{told}");
+    eventually("who leads is paged once", || {
+        let pages = shop.pages();
+        let about = pages.iter().filter(|(who, text)| {
+            who == "lena" && text.starts_with("Runbook flappy does not start by itself")
+        });
+        (about.count() == 1).then_some(())
+    });
+
+    shop.admin.types("kubectl delete run -n shop --all --timeout=60s").passes();
+    let operator = shop.cluster.operator(0);
+    operator.kill();
+    operator.start();
+    shop.alerts(&alert("Flaps", &json!({"fingerprint": "again"})));
+    eventually("the new operator has looked at the incident", || {
+        let signals =
+            |incident: &Value| incident["status"]["signals"].as_array().cloned().unwrap_or_default();
+        let is_new = |signal: &Value| signal["id"].as_str().is_some_and(|id| id.contains("again"));
+        shop.incidents().iter().any(|incident| signals(incident).iter().any(is_new)).then_some(())
+    });
+    let still = is_open().unwrap();
+    assert_eq!(still["status"]["breaker"]["sinceTime"], breaker["sinceTime"]);
+    assert_eq!(runs_of(shop, "flappy").len(), 0, "nothing starts by itself");
+
+    for fingerprint in ["flaps", "again"] {
+        let ended = json!({"status": "resolved", "endsAt": jiff::Timestamp::now().to_string(), "fingerprint": fingerprint});
+        shop.alerts(&alert("Flaps", &ended));
+    }
+    eventually("no signal fires", || {
+        let signals =
+            |incident: &Value| incident["status"]["signals"].as_array().cloned().unwrap_or_default();
+        let fires = |signal: &Value| signal["endTime"].is_null();
+        (!shop.incidents().iter().any(|incident| signals(incident).iter().any(fires))).then_some(())
+    });
+    let said = shop.emil.types("kubectl mayday run -n shop flappy --yes");
+    assert!(
+        said.shows().contains("WARNING: it does not start by itself now, since its breaker is open"),
+        "{}",
+        said.shows()
+    );
+    let run = run_named_in(&said.passes());
+    comes_to(shop, "shop", &run, "Succeeded");
+    eventually("the breaker is closed", || {
+        let found = shop.admin.reads("rb/flappy -n shop");
+        (found["status"]["breaker"]["state"] == "Closed").then_some(())
+    });
 }

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use super::permit::{self, Permit, PermitFacts};
 use crate::api::approval::CountedDecision;
+use crate::api::common::UidRef;
 use crate::api::conditions::Reason;
 use crate::api::runbook::{RunbookSpec, RunbookStatus};
 use crate::api::runbook_run::{RunbookRunStatus, Snapshot};
@@ -15,6 +16,7 @@ use crate::change::approval::quorum::Names;
 use crate::cluster::conditions::NotReady;
 use crate::runbook::approval::{self, ApprovalFacts};
 use crate::runbook::limits::Obstacle;
+use crate::runbook::siblings::Share;
 use crate::runbook::{account_use, limits};
 
 /// What is stored now, as it was just read.
@@ -32,6 +34,8 @@ pub struct Stored {
     pub freezes: Vec<Arc<Freeze>>,
     /// The incidents of the namespace.
     pub incidents: Vec<Arc<Incident>>,
+    /// How many of the others are healthy, if a policy asks and the run has not begun.
+    pub siblings: Vec<Result<Share, String>>,
     /// The most runs that may work at once in the cluster.
     pub cluster_concurrency: Option<usize>,
     /// The other runs that are not settled, in any namespace; empty once the run has acted.
@@ -145,6 +149,7 @@ pub fn permit(
         incidents: &stored.incidents,
         policies: &stored.policies,
         freezes: &stored.freezes,
+        siblings: &stored.siblings,
         cluster_concurrency: stored.cluster_concurrency,
         runs: &stored.runs,
         is_stamped: stored.is_stamped,
@@ -162,5 +167,10 @@ pub fn remembered<'a>(
     now: Timestamp,
 ) -> Option<(&'a Runbook, RunbookStatus)> {
     let runbook = stored.runbook.as_ref().filter(|_| asked.begins && run.is_repair())?;
-    Some((runbook, limits::with_run(runbook, run, now)?))
+    let named = run.spec.incident_ref.as_ref();
+    let incident =
+        named.and_then(|named| stored.incidents.iter().find(|known| known.name_any() == named.name));
+    let incident =
+        incident.map(|known| UidRef { name: known.name_any(), uid: known.uid().unwrap_or_default() });
+    Some((runbook, limits::with_run(runbook, run, incident, now)?))
 }

@@ -19,7 +19,7 @@ use super::others::{self, Begun};
 use super::page::{self, Told};
 use super::permit::Permit;
 use super::rehearsal::stage::Staged;
-use super::state_machine::{self, Look, Move, Pass, RunFacts, Seen, Sent};
+use super::state_machine::{self, Alone, Look, Move, Pass, RunFacts, Seen, Sent};
 use super::{account, ask, gather, journal, outside, parts, permit, prepare, rehearsal, view};
 use crate::api::common::ObjectRef;
 use crate::api::conditions::Reason;
@@ -31,14 +31,16 @@ use crate::api::{Approval, Notification, Runbook, RunbookRun};
 use crate::cluster::caches::{Change, Kind, get, get_cluster, in_namespace};
 use crate::cluster::client::{Identity, service_account_user};
 use crate::cluster::controller::{Reconciler, Requeue};
-use crate::cluster::{Context, Error, SharedContext, failpoints, status};
+use crate::cluster::{Context, Error, SharedContext, failpoints, status, workloads};
+use crate::command::{Command, Flag, Verb};
 use crate::notify::message::Subject;
 use crate::notify::store;
 use crate::oncall::escalation::responders;
 use crate::runbook::concurrency::Bounds;
+use crate::runbook::siblings::{self, Share};
 use crate::runbook::steps::kind::Answerer;
 use crate::runbook::steps::{self, manual};
-use crate::runbook::{account_use, approval, automation_limits, clear, drill, locks, permissions};
+use crate::runbook::{account_use, approval, automation_limits, clear, drill, locks, permissions, targets};
 
 /// Maximum number of moves in one pass of a run; the next pass continues.
 const MAX_MOVES: usize = 200;
@@ -77,6 +79,7 @@ impl Reconciler for RunbookRunReconciler {
                 run.status
                     .as_ref()
                     .is_some_and(|status| steps::objects(status).any(|object| object.name == name))
+                    || others::waits_for(run, &[Reason::TooFewHealthy])
             },
             Kind::Runbook => |run: &RunbookRun, name: &str| run.spec.runbook_ref.name == name,
             Kind::Incident => |run: &RunbookRun, name: &str| run.is_for(name),
@@ -425,6 +428,7 @@ impl<'a> RunPass<'a> {
         let name = self.run.name_any();
         let uid = self.run.uid().unwrap_or_default();
         let asked = self.asked();
+        let alone = self.alone();
         state_machine::decide(
             &RunFacts {
                 namespace: &self.namespace,
@@ -435,6 +439,7 @@ impl<'a> RunPass<'a> {
                 dry_run: self.run.spec.dry_run,
                 place: self.place(),
                 on_copies: rehearsal::is_one(&self.run),
+                alone: alone.as_ref().map(|(since, by_hand)| Alone { since: *since, by_hand }),
                 actor,
                 asked: &asked,
                 spec,
@@ -465,7 +470,9 @@ impl<'a> RunPass<'a> {
             None if looks => others::live(&self.context).await?,
             None => Vec::new(),
         };
-        let mut stored = gather::stored(&self.context, &self.run, &self.status, spec, others).await?;
+        let siblings = self.siblings(spec).await?;
+        let mut stored =
+            gather::stored(&self.context, &self.run, &self.status, spec, others, siblings).await?;
         let now = Timestamp::now();
         let mut asked = ask::permit(&self.run, &self.status, (&snapshot, spec), &stored, now);
         while asked.begins {
@@ -508,6 +515,41 @@ impl<'a> RunPass<'a> {
         self.permitted = (asked.permit == Permit::Go).then_some(asked_at);
         self.pass.permit = Some(asked.permit);
         Ok(())
+    }
+
+    /// How many of the others are healthy, if a policy asks before a run begins by itself.
+    async fn siblings(&self, spec: &RunbookSpec) -> Result<Vec<Result<Share, String>>, Error> {
+        let caches = &self.context.caches;
+        let is_asked = || {
+            automation_limits::in_namespace(&caches.policies.state(), &self.namespace).min_healthy.is_some()
+        };
+        let begins = self.status.start_time.is_none() && !self.run.spec.dry_run;
+        if !begins || permit::started_by_person(&self.run) || !is_asked() {
+            return Ok(Vec::new());
+        }
+        let holds = &self.status.holds;
+        let mut found = Vec::new();
+        if holds.iter().any(|held| !targets::is_cluster_scoped(&held.api_version, &held.kind)) {
+            found.push(Ok(siblings::pods(&workloads::named(caches, &self.namespace)?, holds)));
+        }
+        if holds.iter().any(|held| held.group().is_empty() && held.kind == "Node") {
+            let nodes = self.run_client(spec)?.nodes().await?;
+            found.push(nodes.map(|nodes| siblings::nodes(&nodes, holds)));
+        }
+        Ok(found)
+    }
+
+    /// When the outage began that a run repairs which nobody started, and how a person would start it.
+    fn alone(&self) -> Option<(Timestamp, String)> {
+        let named = self.run.spec.incident_ref.as_ref().filter(|_| !permit::started_by_person(&self.run))?;
+        let incident = get(&self.context.caches.incidents, &self.namespace, &named.name);
+        let status = incident.as_ref().and_then(|incident| incident.status.as_ref());
+        // An outage that has come back began again.
+        let began = status.and_then(|status| status.returned_time.as_ref().or(status.start_time.as_ref()));
+        let since = began.map(|time| time.0).or_else(|| self.run.creation_timestamp().map(|time| time.0))?;
+        let by_hand =
+            Command::new(Verb::Run).namespace(&*self.namespace).word(&*self.run.spec.runbook_ref.name);
+        Some((since, by_hand.flag(Flag::Incident, &*named.name).to_string()))
     }
 
     /// Whether another run can be in the way of the next act.

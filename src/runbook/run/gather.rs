@@ -17,6 +17,7 @@ use crate::change::freeze::live;
 use crate::change::stamps;
 use crate::cluster::caches::{get, in_namespace, list_in_other_states, list_live};
 use crate::cluster::{Context, Error};
+use crate::runbook::siblings::Share;
 use crate::runbook::{approval, identity};
 
 /// The objects of a kind in the namespace of a run.
@@ -71,7 +72,8 @@ pub async fn policies(context: &Context) -> Result<Vec<Arc<ChangePolicy>>, Error
     list_live(Api::all(context.client.clone()), &context.caches.policies).await
 }
 
-/// What is stored now about a run that asks whether it may go on. `runs` are the others that may be in its way.
+/// What is stored now about a run that asks whether it may go on. `runs` are the others that may be in its way,
+/// `siblings` how many of the others are healthy.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -81,6 +83,7 @@ pub async fn stored(
     status: &RunbookRunStatus,
     spec: &RunbookSpec,
     runs: Vec<Arc<RunbookRun>>,
+    siblings: Vec<Result<Share, String>>,
 ) -> Result<Stored, Error> {
     let (caches, namespace) = (&context.caches, run.namespace().unwrap_or_default());
     // All at once: an act waits for the slowest of them, and not for their sum.
@@ -98,6 +101,15 @@ pub async fn stored(
     {
         incidents.extend(incident(context, run).await?);
     }
+    // What earlier runs were for may be over: the breaker asks whether it came back.
+    let remembered =
+        runbook.iter().filter_map(|runbook| runbook.status.as_ref()).flat_map(|status| &status.recent_runs);
+    for of in remembered.filter_map(|run| run.incident_ref.as_ref()) {
+        if !incidents.iter().any(|known| known.uid().as_ref() == Some(&of.uid)) {
+            let known = get(&caches.incidents, &namespace, &of.name);
+            incidents.extend(known.filter(|known| known.uid().as_ref() == Some(&of.uid)));
+        }
+    }
     let uid = status.snapshot.as_ref().map(|snapshot| snapshot.uid.as_str());
     let runbook = runbook.filter(|runbook| runbook.uid().as_deref() == uid);
     Ok(Stored {
@@ -108,6 +120,7 @@ pub async fn stored(
         policies,
         freezes,
         incidents,
+        siblings,
         cluster_concurrency: context.config.runs.most(),
         runs,
         names: approval::names(

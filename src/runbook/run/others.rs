@@ -60,6 +60,13 @@ pub async fn live(context: &Context) -> Result<Vec<Arc<RunbookRun>>, Error> {
     list_in_other_states(Api::all(context.client.clone()), &context.caches.runs, RunState::SETTLED).await
 }
 
+/// Whether a run is blocked for one of these reasons.
+pub fn waits_for(run: &RunbookRun, reasons: &[Reason]) -> bool {
+    let Some(status) = run.status.as_ref().filter(|_| state(run) == RunState::Blocked) else { return false };
+    let blocked = find(&status.conditions, ConditionType::Blocked);
+    blocked.is_some_and(|blocked| reasons.iter().any(|reason| blocked.reason == reason.as_str()))
+}
+
 /// The runs that wait for others, after a change of one: it may have let something go. A run that works only holds on.
 pub fn waiting(change: &Change, cache: &Store<RunbookRun>) -> Vec<Reference<RunbookRun>> {
     let named = Reference::new(&change.name).within(change.namespace.as_deref().unwrap_or_default());
@@ -67,14 +74,7 @@ pub fn waiting(change: &Change, cache: &Store<RunbookRun>) -> Vec<Reference<Runb
     if cache.get(&named).is_some_and(|run| holds_on(&run)) {
         return Vec::new();
     }
-    let waits = |run: &RunbookRun| {
-        let Some(status) = run.status.as_ref().filter(|_| state(run) == RunState::Blocked) else {
-            return false;
-        };
-        let blocked = find(&status.conditions, ConditionType::Blocked);
-        blocked.is_some_and(|blocked| WAITS.iter().any(|reason| blocked.reason == reason.as_str()))
-    };
-    let found = cache.state_filter(|run| waits(run) && Reference::from_obj(run) != named);
+    let found = cache.state_filter(|run| waits_for(run, &WAITS) && Reference::from_obj(run) != named);
     found.iter().map(|run| Reference::from_obj(&**run)).collect()
 }
 

@@ -18,6 +18,7 @@ use crate::command::{Command, Verb};
 use crate::runbook::concurrency::{self, Bounds};
 use crate::runbook::limits::Obstacle;
 use crate::runbook::locks::{self, Claim};
+use crate::runbook::siblings::{self, Share};
 use crate::runbook::steps::kind::StepKind;
 use crate::runbook::{automation_limits, cluster_identity, drill, ladder, limits, steps};
 
@@ -75,6 +76,8 @@ pub struct PermitFacts<'a> {
     pub policies: &'a [Arc<ChangePolicy>],
     /// All freezes.
     pub freezes: &'a [Arc<Freeze>],
+    /// How many of the others are healthy, if a policy asks and the run has not begun.
+    pub siblings: &'a [Result<Share, String>],
     /// The most runs that may work at once in the cluster.
     pub cluster_concurrency: Option<usize>,
     /// The other runs that are not settled, in any namespace.
@@ -167,6 +170,14 @@ pub fn decide(facts: &PermitFacts<'_>, now: Timestamp) -> Permit {
         return asks(facts, &namespace, who, now);
     }
     let uid = run.uid();
+    let broken = || limits::broken(facts.runbook?, facts.incidents, uid.as_deref(), now);
+    if let Some(obstacle) = broken().filter(|_| !begun && start == Start::Automatic) {
+        return wait(run, obstacle, now);
+    }
+    let few = siblings::too_few(facts.siblings, automation.min_healthy.as_ref(), now);
+    if let Some(obstacle) = few.filter(|_| !begun && start == Start::Automatic) {
+        return wait(run, obstacle, now);
+    }
     let reached = || facts.runbook.and_then(|runbook| limits::reached(runbook, uid.as_deref(), now));
     if let Some(obstacle) = reached().filter(|_| !begun) {
         return wait(run, obstacle, now);

@@ -11,6 +11,7 @@ struct World {
     incident: Option<Incident>,
     others: Vec<Arc<Incident>>,
     automation: Value,
+    siblings: Vec<Result<Share, String>>,
     runs: Vec<Arc<RunbookRun>>,
     freezes: Vec<Arc<Freeze>>,
     is_stamped: bool,
@@ -38,6 +39,7 @@ impl World {
             incident: Some(incident(json!({"state": "Open"}))),
             others: Vec::new(),
             automation: json!({"start": "Automatic", "approval": "Standing", "afterLeadClaimed": "PerRun"}),
+            siblings: Vec::new(),
             runs: Vec::new(),
             freezes: Vec::new(),
             is_stamped: true,
@@ -66,6 +68,7 @@ impl World {
             incident: self.incident.as_ref(),
             incidents: &self.others,
             policies: &[Arc::new(policy)],
+            siblings: &self.siblings,
             cluster_concurrency: None,
             runs: &self.runs,
             freezes: &self.freezes,
@@ -367,4 +370,32 @@ fn a_run_that_changes_nodes_needs_a_listed_identity() {
     world = world.acted();
     world.automation["clusterIdentities"] = json!([]);
     assert!(matches!(world.decide(), Permit::Stop(RunState::Failed, _)), "asked before each act");
+}
+
+#[test]
+fn a_breaker_and_unhealthy_others_hold_back_only_what_nobody_started() {
+    type Hold = fn(&mut World);
+    let hold: [(&str, Hold); 2] = [
+        ("BreakerOpen", |world| {
+            let runbook = world.runbook.as_mut().unwrap();
+            runbook.spec.limits = serde_json::from_value(json!({"breaker": {"failures": 1}})).unwrap();
+            let failed = json!({"name": "a", "uid": "a", "startTime": "1970-01-12T13:40:00Z", "endTime": "1970-01-12T13:45:00Z",
+                "outcome": "Failed"});
+            runbook.status = serde_json::from_value(json!({"recentRuns": [failed]})).unwrap();
+        }),
+        ("TooFewHealthy", |world| {
+            world.automation["minHealthy"] = 50.into();
+            world.siblings = vec![Ok(Share { what: "other nodes", healthy: 1, wanted: 3 })];
+        }),
+    ];
+    for (reason, hold) in hold {
+        let mut world = World::new();
+        hold(&mut world);
+        assert_eq!(world.waits_for(), reason);
+        world.run.spec.started_by = Some(crate::api::common::UserRef { user: "emil".into() });
+        assert_eq!(world.decide(), Permit::Go, "{reason}: a person has looked");
+        let mut begun = World::new().acted();
+        hold(&mut begun);
+        assert_eq!(begun.decide(), Permit::Go, "{reason}: what has begun goes on");
+    }
 }

@@ -166,6 +166,11 @@ pub fn rolled_out(target: &ObjectRef, object: Option<&Value>) -> Progress {
     }
 }
 
+/// Whether a step waits while its workload is being rolled out. A rollback ends a rollout, so it does not.
+pub fn waits_for_rollout(step: &Step) -> bool {
+    step.restart.is_some() || step.scale.is_some() || step.patch.is_some()
+}
+
 /// The mutation of a step, or of its compensation if `back`.
 pub fn mutation_of(step: &Step, back: bool) -> Option<&dyn Mutation> {
     let kind = if back { compensation_of(step) } else { of(step) };

@@ -244,6 +244,14 @@ fn about_to(args: &RunArgs, runbook: &Runbook, run: &RunbookRun) -> String {
         spec.service_account_name,
         indent(&yaml(&spec.steps), 2)
     );
+    let breaker =
+        runbook.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::BreakerOpen));
+    if let Some(breaker) = breaker.filter(|breaker| breaker.status == "True" && !args.dry_run) {
+        let why = breaker.message.split("; by hand").next().unwrap_or_default();
+        text.push_str(&format!(
+            "\nWARNING: it does not start by itself now, since {why}. Look at its last runs first."
+        ));
+    }
     if !run.spec.parameters.is_empty() {
         text.push_str(&format!("\nWith:\n{}", indent(&yaml(&run.spec.parameters), 2)));
     }
@@ -325,6 +333,30 @@ mod tests {
         };
         let found = fitting(&[incident("over", "Closed"), incident("open", "Crisis")]);
         assert_eq!(found, [("restart".to_owned(), "open".to_owned())]);
+    }
+
+    #[test]
+    fn an_open_breaker_is_a_warning_to_the_person_who_starts_it_by_hand() {
+        let condition = json!({"type": "BreakerOpen", "status": "True", "reason": "BreakerOpen",
+            "message": "its breaker is open: 3 runs failed; by hand: kubectl mayday run restart", "lastTransitionTime": "2026-11-22T02:04:10Z"});
+        let runbook: Runbook = serde_json::from_value(json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "restart"},
+            "spec": {"summary": "s", "serviceAccountName": "sa", "steps": []}, "status": {"conditions": [condition]}}))
+        .unwrap();
+        let args = |dry_run| RunArgs {
+            runbook: Some("restart".into()),
+            incident: None,
+            dry_run,
+            drill: false,
+            output: None,
+            param: Vec::new(),
+        };
+        let said = |dry_run| {
+            let args = args(dry_run);
+            about_to(&args, &runbook, &build(&args, &runbook, Vec::new(), "shop"))
+        };
+        let warning = "WARNING: it does not start by itself now, since its breaker is open: 3 runs failed. Look at its last runs first.";
+        assert!(said(false).contains(warning), "{}", said(false));
+        assert!(!said(true).contains("WARNING"), "a dry run changes nothing");
     }
 
     #[test]

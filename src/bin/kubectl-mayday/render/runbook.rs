@@ -37,6 +37,11 @@ pub fn describe(runbook: &Runbook, here: &Here) -> String {
         status.last_good_run_time.as_ref().map(|last| format!("  Last good run: {}", here.instant(last.0))),
     );
     lines.extend(status.last_run_time.as_ref().map(|last| format!("  Last run: {}", here.instant(last.0))));
+    let breaker = find(&status.conditions, ConditionType::BreakerOpen);
+    lines.extend(breaker.map(|breaker| {
+        let state = status.breaker.as_ref().map(|breaker| format!("{:?}", breaker.state)).unwrap_or_default();
+        format!("  Breaker: {state}, {}", breaker.message)
+    }));
     lines.extend(status.digest.as_ref().map(|digest| format!("  Digest: {digest}")));
     lines.push(format!("\n{}\n", indent(&yaml(spec), 2)));
     let drilled = find(&status.conditions, ConditionType::Drilled);

@@ -54,6 +54,7 @@ pub fn loosened(old: &ChangePolicySpec, new: &ChangePolicySpec) -> Vec<String> {
     // Absent: no limit.
     let most = |concurrency: Option<i32>| concurrency.unwrap_or(i32::MAX);
     less("automation.concurrency", most(automation.concurrency) > most(old.automation.concurrency));
+    less("automation.minHealthy", automation.min_healthy < old.automation.min_healthy);
     less(
         "automation.endpoints",
         !automation.endpoints.iter().all(|endpoint| is_listed(endpoint, &old.automation.endpoints)),
@@ -267,6 +268,7 @@ mod tests {
             "evictions": "WithinBudget",
             "breakGlass": {"groups": ["shop-break-glass", "old-hands"]},
             "automation": {"start": "Manual", "approval": "Standing", "afterLeadClaimed": "Standing",
+                "concurrency": 4, "minHealthy": 50,
                 "endpoints": [{"name": "prometheus", "url": "http://p:9090/prom"}, {"name": "bad", "url": "http://P"}]},
             "limits": {"maxUses": 5, "maxWindow": "4h"},
             "exemptActors": [{"user": "keda", "rules": [
@@ -459,6 +461,15 @@ mod tests {
         tightens(concurrency(Some(4)));
         loosens(concurrency(Some(5)), "spec.automation.concurrency");
         loosens(concurrency(None), "spec.automation.concurrency");
+    }
+
+    #[test]
+    fn more_healthy_others_are_stricter_than_fewer() {
+        let least = |least: Option<i32>| json!({"automation": {"minHealthy": least}});
+        tightens(least(Some(50)));
+        tightens(least(Some(100)));
+        loosens(least(Some(49)), "spec.automation.minHealthy");
+        loosens(least(None), "spec.automation.minHealthy");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::api::runbook_run::Resolved;
 use crate::cluster::Error;
 use crate::runbook::run::prepare::Resolution;
 use crate::runbook::run::state_machine::Seen;
-use crate::runbook::targets::{LogRead, Read};
+use crate::runbook::targets::{ListRead, LogRead, Read};
 
 /// An object, and what a change of it disturbs besides.
 type Identity = (Resolved, Vec<ObjectRef>);
@@ -118,6 +118,15 @@ impl RunClient {
                 found.iter().map(resolved).collect()
             }),
         })
+    }
+
+    /// Every node; or why they may not be listed.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn nodes(&self) -> Result<Result<Vec<Value>, String>, Error> {
+        let list = ListRead { api_version: "v1".to_owned(), kind: "Node".to_owned(), ..ListRead::default() };
+        self.read_all(&Read::List(list)).await
     }
 
     /// The text under a key of a Secret, without white space around it; or why it cannot be had.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::super::journal::{self, Entry};
 use super::super::parts::{self, Place};
 use super::failure::{Again, fail, store_failure, unknown};
+use super::guard::guard;
 use super::{LOOK_AGAIN, Look, Move, RunFacts, Seen, hold, store};
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
@@ -153,6 +154,9 @@ pub(super) fn announce(
     }
     if let Some(why) = denied::why(&target.object) {
         return fail(facts, place, &why, Again::Never, now);
+    }
+    if let Some(held) = guard(facts, place, &target.object, object, now) {
+        return held;
     }
     let operation_id = facts.operation_id(place);
     let scene = facts.scene(place, &target.object, &operation_id, (object, &seen.related));

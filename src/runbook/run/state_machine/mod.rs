@@ -8,6 +8,7 @@
 mod act;
 mod announced;
 mod failure;
+mod guard;
 mod wait;
 
 use jiff::{SignedDuration, Timestamp};
@@ -56,6 +57,8 @@ pub struct RunFacts<'a> {
     pub place: &'a str,
     /// Whether it is a drill that acts on copies.
     pub on_copies: bool,
+    /// For a run that nobody started: what binds it beyond one that a person has started.
+    pub alone: Option<Alone<'a>>,
     /// The user that acts.
     pub actor: &'a str,
     /// Who is asked a question, in words.
@@ -66,6 +69,15 @@ pub struct RunFacts<'a> {
     pub status: &'a RunbookRunStatus,
     /// What was learnt in this pass.
     pub pass: &'a Pass,
+}
+
+/// A run that nobody started.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone<'a> {
+    /// When the outage began that it repairs. A person who changes a target later may be repairing it.
+    pub since: Timestamp,
+    /// The command by which a person would start it.
+    pub by_hand: &'a str,
 }
 
 /// What was learnt since the journal was last stored or read; forgotten with every store.

@@ -68,6 +68,7 @@ impl Scene {
                 dry_run: self.dry_run,
                 place: "shop",
                 on_copies: false,
+                alone: None,
                 actor: "system:serviceaccount:shop:sa",
                 asked: "emil",
                 spec: &self.spec,

@@ -22,6 +22,7 @@ pub struct StoredRun {
     pub version: u64,
     pub cancel: bool,
     pub dry_run: bool,
+    pub alone: Option<Alone<'static>>,
     pub now: i64,
 }
 
@@ -29,7 +30,7 @@ impl StoredRun {
     pub fn new(spec: RunbookSpec, targets: &[Vec<Resolved>]) -> StoredRun {
         let status =
             RunbookRunStatus { steps: journal::steps(&spec, targets), ..RunbookRunStatus::default() };
-        StoredRun { spec, status, version: 0, cancel: false, dry_run: false, now: 0 }
+        StoredRun { spec, status, version: 0, cancel: false, dry_run: false, alone: None, now: 0 }
     }
 }
 
@@ -88,6 +89,7 @@ impl Operator {
             dry_run: run.dry_run,
             place: "shop",
             on_copies: false,
+            alone: run.alone,
             actor: "system:serviceaccount:shop:sa",
             asked: "emil (on duty)",
             spec: &run.spec,
