@@ -29,6 +29,12 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: shop-approve
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
+metadata: {name: use-accounts, namespace: depot}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: mayday-account-user}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: shop-approvers}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
 metadata: {name: respond, namespace: depot}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: mayday-responder}
 subjects:
