@@ -11,6 +11,9 @@ use crate::audit;
 pub struct Effects {
     /// How often each operation took effect on an object or created one.
     pub operations: BTreeMap<String, u32>,
+    /// The operations of requests that the API server has logged as failed although they may be stored: a client that
+    /// goes away is logged as a timeout.
+    pub in_doubt: BTreeSet<String>,
     /// The UIDs of the pods that were removed.
     pub pods: BTreeSet<String>,
 }
@@ -18,8 +21,20 @@ pub struct Effects {
 /// The effects of each run by its UID.
 pub fn effects(entries: &[Value]) -> BTreeMap<String, Effects> {
     let mut found: BTreeMap<String, Effects> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| audit::is_write(entry)) {
+    for entry in entries.iter().filter(|entry| !audit::is_read(entry)) {
         let Some(uid) = entry["impersonatedUser"]["extra"]["mayday.dev/run"][0].as_str() else { continue };
+        let is_in_doubt = entry["responseStatus"]["code"].as_i64().is_some_and(|code| code >= 500);
+        if is_in_doubt
+            && removed(entry).is_none()
+            && entry["requestObject"].to_string().contains(&format!("{uid}/"))
+        {
+            let operation = operation(entry, uid);
+            found.entry(uid.to_owned()).or_default().in_doubt.insert(operation);
+        }
+        // A question about rights changes nothing.
+        if !audit::is_write(entry) || entry["objectRef"]["apiGroup"] == "authorization.k8s.io" {
+            continue;
+        }
         let effects = found.entry(uid.to_owned()).or_default();
         match removed(entry) {
             Some(pod) => drop(effects.pods.insert(pod.to_owned())),
@@ -75,7 +90,7 @@ pub fn agrees(run: &Value, effects: &BTreeMap<String, Effects>) -> usize {
         let done = matches!(act["outcome"].as_str(), Some("Done" | "Settled"));
         if done && !is_for_others {
             assert!(
-                effects.operations.contains_key(operation),
+                effects.operations.contains_key(operation) || effects.in_doubt.contains(operation),
                 "run/{name}: {operation} had no effect: {act:#}"
             );
         }
