@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::stage::{Network, Operator, StoredRun, World, is_consistent, touch, work};
+use super::stage::{Network, Operator, StoredRun, World, at, is_consistent, touch, work};
 use super::*;
 use crate::api::runbook::OnFailure;
 use crate::runbook::steps::stage::applied;
@@ -238,6 +238,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// A request is under way for less time than it has (`actBefore`): it arrives before anybody takes it for lost.
+fn arrive_in_time(world: &mut Shop, late: &mut Vec<Act>) {
+    let now = at(world.now);
+    for act in late.extract_if(.., |act| act.act_before.as_ref().is_none_or(|limit| limit.0 <= now)) {
+        world.patch(&act);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -264,7 +272,10 @@ proptest! {
                     world.touch(name(is_a), true);
                 }
                 Event::Finish => world.controllers_finish(),
-                Event::Pass(seconds) | Event::Jump(seconds) => world.now += seconds,
+                Event::Pass(seconds) | Event::Jump(seconds) => {
+                    world.now += seconds;
+                    arrive_in_time(&mut world, &mut late);
+                }
                 Event::Doubled => if let Some(act) = late.pop() { world.patch(&act); world.patch(&act); },
                 Event::Conflict => world.version += 1,
                 Event::Cancel => world.cancel = true,
