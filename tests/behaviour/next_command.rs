@@ -340,6 +340,21 @@ impl Story<'_> {
         desk.follows(&shop.amir, &said, "unfreeze");
     }
 
+    /// A Runbook says how it is rehearsed.
+    fn drill(&self) {
+        let (desk, shop) = (&self.desk, self.shop);
+        let rehearsed = "{apiVersion: mayday.dev/v1alpha1, kind: Runbook, metadata: {name: rehearsed, namespace: shop}, \
+            spec: {summary: Rehearsed, start: Manual, approval: Standing, serviceAccountName: checkout-runbooks, \
+            drill: {every: 720h}, steps: [{name: rest, wait: {duration: 1s}}]}}";
+        shop.admin.applies(rehearsed).passes();
+        let said = eventually("it asks for a drill", || {
+            let runbook = shop.admin.reads("rb/rehearsed -n shop");
+            condition(&runbook, "Drilled")?["message"].as_str().map(str::to_owned)
+        });
+        shop.is_approved("rehearsed");
+        desk.follows(&shop.emil, &said, "run --drill");
+    }
+
     fn decisions_and_glass(&self) {
         let (desk, shop) = (&self.desk, self.shop);
         let runbook = shop.admin.reads("rb/look-first -n shop");
@@ -385,6 +400,7 @@ fn every_printed_command_does_what_was_said() {
     story.incident();
     story.incident_of_a_person();
     story.freeze();
+    story.drill();
     story.decisions_and_glass();
     story.without_a_policy();
 
