@@ -99,10 +99,9 @@ fn release(run: &RunbookRun) -> Option<Value> {
         return None;
     }
     let others: Vec<_> = run.finalizers().iter().filter(|finalizer| *finalizer != RUN_FINALIZER).collect();
-    let settled = run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled());
     Some(json!({
         "metadata": {"resourceVersion": run.resource_version(), "finalizers": others},
-        "spec": {"cancel": run.spec.cancel || !settled},
+        "spec": {"cancel": run.spec.cancel || !run.is_settled()},
     }))
 }
 

@@ -73,6 +73,16 @@ pub struct RunbookRunSpec {
 }
 
 impl RunbookRun {
+    /// State of the run; Pending while nothing is stored.
+    pub fn state(&self) -> RunState {
+        self.status.as_ref().and_then(|status| status.state).unwrap_or_default()
+    }
+
+    /// Whether the run has ended for good.
+    pub fn is_settled(&self) -> bool {
+        self.state().is_settled()
+    }
+
     /// Whether the run repairs something: it is neither a dry run nor a drill.
     pub fn is_repair(&self) -> bool {
         !self.spec.dry_run && !self.spec.drill
@@ -210,6 +220,25 @@ impl RunState {
     /// Whether the run has ended for good.
     pub fn is_settled(self) -> bool {
         RunState::SETTLED.contains(&self)
+    }
+}
+
+impl RunbookRunStatus {
+    /// Whether the run has ended for good.
+    pub fn is_settled(&self) -> bool {
+        self.state.is_some_and(RunState::is_settled)
+    }
+
+    /// Every act of the run: those of each step, then those of its compensation.
+    pub fn acts(&self) -> impl Iterator<Item = &Act> {
+        self.steps.iter().flat_map(StepStatus::acts_and_back)
+    }
+}
+
+impl StepStatus {
+    /// The acts of the step, then those of its compensation.
+    pub fn acts_and_back(&self) -> impl Iterator<Item = &Act> {
+        self.acts.iter().chain(self.compensation.iter().flat_map(|back| &back.acts))
     }
 }
 

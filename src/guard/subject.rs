@@ -55,7 +55,7 @@ pub fn runbook(runbook: &Runbook) -> Subject {
 /// A run as a whole, or the question of one of its steps.
 pub fn run(run: &RunbookRun, reference: &SubjectRef) -> Subject {
     let status = run.status.clone().unwrap_or_default();
-    let settled = status.state.is_some_and(|state| state.is_settled()).then(|| "is settled".to_owned());
+    let settled = status.is_settled().then(|| "is settled".to_owned());
     let uid = run.metadata.uid.clone().unwrap_or_default();
     let Some(name) = &reference.step else {
         let starter = run.spec.started_by.as_ref().map(|by| (by.user.clone(), "the starter"));

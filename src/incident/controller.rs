@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::{ObjectRef as StoreRef, Store};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status, workloads};
 use crate::notify::message::Subject;
 use crate::notify::store;
+use crate::runbook::run;
 
 /// Reconciles Incidents.
 pub struct IncidentReconciler {
@@ -104,14 +105,9 @@ async fn take_over(incident: &Incident, mut patch: Value, context: &Context) -> 
 
 /// Creates the runs that start without a person.
 async fn start_runs(incident: &Incident, start: Vec<RunbookRun>, context: &Context) -> Result<(), Error> {
-    let namespace = incident.namespace().unwrap_or_default();
-    let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
     for run in start {
-        match runs.create(&PostParams::default(), &run).await {
-            Ok(_) => context.events.normal(incident, "RunStarted", &format!("run/{}", run.name_any())).await,
-            // Another replica or an earlier attempt has created the same run.
-            Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
-            Err(error) => return Err(error.into()),
+        if run::start::create(context, &run).await? {
+            context.events.normal(incident, "RunStarted", &format!("run/{}", run.name_any())).await;
         }
     }
     Ok(())

@@ -22,7 +22,6 @@ use super::slots::Slots;
 use crate::api::Notification;
 use crate::api::change_request::RequestState;
 use crate::api::notification::{Purpose, SubjectKind};
-use crate::api::runbook_run::RunState;
 use crate::cluster::caches::{Change, get};
 use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, failpoints};
@@ -235,9 +234,7 @@ fn standing(context: &Context, notification: &Notification) -> Standing {
         SubjectKind::RunbookRun => {
             let found = get(&context.caches.runs, &namespace, &subject.name);
             let is_kept = found.filter(|found| is_it(found.uid())).is_some_and(|run| {
-                let state = run.status.as_ref().and_then(|status| status.state);
-                !state.is_some_and(RunState::is_settled)
-                    || run.spec.incident_ref.as_ref().is_some_and(|named| is_open(&named.name))
+                !run.is_settled() || run.spec.incident_ref.as_ref().is_some_and(|named| is_open(&named.name))
             });
             if is_kept { Standing::Open } else { Standing::Gone }
         }

@@ -147,7 +147,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Failure list 44 and 58: whatever happens in whatever order, and however the operator restarts, what is left of
+    /// Failure list 44 and 58: in any order of events, and after any restart of the operator, what is left of
     /// the runs tells the same as all of them would.
     #[test]
     fn what_is_remembered_tells_the_same_as_every_run_would(

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::PostParams;
 use kube::runtime::reflector::{ObjectRef as Reference, Store};
 use kube::{Api, ResourceExt};
 use tokio::sync::Mutex;
 
 use super::decide::{RunbookFacts, decide};
 use super::permitted::{Asked, Permitted};
-use super::run::preflight;
+use super::run::{preflight, start};
 use super::{account_use, approval, clear, drill, healthy, identity, page, permissions, permitted, watch};
 use crate::api::breaker::BreakerState;
 use crate::api::common::stored_time;
@@ -147,13 +146,7 @@ impl Reconciler for RunbookReconciler {
             context.events.warning(&*runbook, &reason, &message).await;
         }
         if let Some(drill) = drill {
-            let runs: Api<RunbookRun> = Api::namespaced(context.client.clone(), &namespace);
-            match runs.create(&PostParams::default(), &drill).await {
-                Ok(_) => {}
-                // Another process or an earlier attempt has created the same drill.
-                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
-                Err(error) => return Err(error.into()),
-            }
+            start::create(context, &drill).await?;
         }
         Ok(wake.into())
     }

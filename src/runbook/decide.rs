@@ -11,7 +11,6 @@ use super::approval::{self, ApprovalFacts};
 use super::drill::Verdict;
 use super::{
     automation_limits, breaker, cluster_identity, drill, flaps, healthy, identity, limits, steps, validate,
-    watch,
 };
 use crate::api::breaker::BreakerState;
 use crate::api::common::{ObjectRef, stored_time};
@@ -24,7 +23,7 @@ use crate::command::{Command, Verb};
 use crate::outbound::{HttpUrl, endpoints};
 use crate::runbook::run::permit::Approved;
 
-/// Interval between two looks at a missing ServiceAccount; ServiceAccounts are not watched.
+/// Interval between two looks at a missing ServiceAccount; only those that Runbooks may act as are watched.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// Maximum number of rejected contents in a status, as in the schema.
 const MAX_REJECTIONS: usize = 16;
@@ -155,7 +154,6 @@ pub fn decide(facts: &RunbookFacts<'_>, now: Timestamp) -> (RunbookStatus, Optio
     let run = |uid: &str| facts.runs.iter().find(|run| run.uid().as_deref() == Some(uid)).map(|run| &**run);
     healthy::remember(&mut status.healthy_templates, facts.workloads, now);
     limits::note_ends(&mut status.recent_runs, run, now);
-    watch::note(&mut status.recent_runs, facts.incidents);
     flaps::note(&mut status.recent_runs, runbook, facts.incidents, now);
     let tried = breaks(&mut status, runbook, now);
     let last = status.recent_runs.iter().map(|run| run.start_time.clone()).max_by_key(|time| time.0);

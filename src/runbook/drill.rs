@@ -179,8 +179,7 @@ pub fn next(
     };
     let namespace = runbook.namespace().unwrap_or_default();
     let is_off = automation_limits::in_namespace(policies, &namespace).start == AutomationStart::Disabled;
-    let is_at_work = of(runbook, runs)
-        .any(|run| !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled));
+    let is_at_work = of(runbook, runs).any(|run| !run.is_settled());
     if is_off || is_at_work {
         return (None, None);
     }

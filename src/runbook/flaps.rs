@@ -1,11 +1,14 @@
-//! Repairs that did not last: the run succeeded, and the outage came back soon (docs/rules.md#run-breaker). Pure.
+//! Repairs that did not last: the run succeeded, and the outage came back (docs/rules.md#run-breaker). Pure.
+//!
+//! The incident of a run says so within the run's window ([`watch`]). A breaker that counts flaps looks further: for its own
+//! time, and at later incidents about the same.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::matching;
+use super::{matching, watch};
 use crate::api::common::stored_time;
 use crate::api::incident_status::IncidentState;
 use crate::api::runbook::RecentRun;
@@ -14,6 +17,7 @@ use crate::api::{Incident, Runbook};
 
 /// Notes of each remembered run that succeeded whether its outage has come back. `incidents` are those of the namespace.
 pub fn note(recent: &mut [RecentRun], runbook: &Runbook, incidents: &[Arc<Incident>], now: Timestamp) {
+    watch::note(recent, incidents);
     let breaker = runbook.spec.limits.as_ref().and_then(|limits| limits.breaker.as_ref());
     let Some(breaker) = breaker.filter(|breaker| breaker.flaps.is_some()) else { return };
     let within = breaker.within().get();

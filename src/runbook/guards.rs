@@ -1,4 +1,4 @@
-//! Preconditions that nobody has to write and nobody can forget: they are judged right before each act, over the object
+//! Built-in preconditions, which hold for every Runbook: they are judged right before each act, over the object
 //! that was just read (docs/rules.md#run-guards). Pure.
 
 use jiff::{SignedDuration, Timestamp};

@@ -59,7 +59,7 @@ pub enum End {
     Failed,
     /// A person stopped it.
     Stopped,
-    /// Nobody can prove what it did.
+    /// What it did cannot be proved.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ pub enum Next {
     Stop(usize),
     /// A run is at work, or it is not known yet whether it has helped; until then, if that is known.
     Wait(Option<Timestamp>),
-    /// A person decides: this rung was stopped by one, or nobody can prove what it did.
+    /// A person decides: a person stopped this rung, or what it did cannot be proved.
     Held(usize),
     /// Every rung that may has run, and the service is not back.
     Exhausted,
@@ -189,10 +189,8 @@ pub fn ahead(run: &RunbookRun, status: &RunbookRunStatus, runs: &[Arc<RunbookRun
     let place = |run: &RunbookRun| (run.creation_timestamp().map(|time| time.0), run.name_any());
     let is_ahead = |other: &&Arc<RunbookRun>| {
         let begun = other.status.as_ref().is_some_and(|status| status.start_time.is_some());
-        let waits_longer = || {
-            let state = other.status.as_ref().and_then(|status| status.state).unwrap_or_default();
-            claim.start.is_none() && !begun && !state.is_settled() && place(other) < place(run)
-        };
+        let waits_longer =
+            || claim.start.is_none() && !begun && !other.is_settled() && place(other) < place(run);
         other.uid() != run.uid()
             && other.is_repair()
             && other.namespace() == run.namespace()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{breaker, flaps, watch};
+use super::{breaker, flaps};
 
 use crate::api::common::{UidRef, stored_time};
 use crate::api::conditions::Reason;
@@ -39,7 +39,7 @@ pub fn reached(runbook: &Runbook, except: Option<&str>, now: Timestamp) -> Optio
     too_many(limits, &recent, now).or_else(|| cooling_down(limits, &recent, now))
 }
 
-/// The obstacle of the Runbook's breaker, which holds back what nobody started; the run with the UID `except` does not
+/// The obstacle of the Runbook's breaker, which holds back automatic runs; the run with the UID `except` does not
 /// count. An outage that has come back counts even before the status of the Runbook says so.
 pub fn broken(
     runbook: &Runbook,
@@ -48,7 +48,6 @@ pub fn broken(
     now: Timestamp,
 ) -> Option<Obstacle> {
     let mut recent = runbook.status.as_ref().map_or_else(Vec::new, |status| status.recent_runs.clone());
-    watch::note(&mut recent, incidents);
     flaps::note(&mut recent, runbook, incidents, now);
     breaker::obstacle(runbook, &breaker::of(runbook, &recent, except, now)?)
 }
@@ -137,7 +136,7 @@ pub fn note_ends<'a>(
     recent.retain(|known| known.end_time.is_some() || !find(&known.uid).is_some_and(changed_nothing));
     for known in recent.iter_mut().filter(|run| run.end_time.is_none()) {
         match find(&known.uid) {
-            Some(run) if !is_settled(run) => {}
+            Some(run) if !run.is_settled() => {}
             Some(run) => {
                 let ended = run.status.as_ref().and_then(|status| status.end_time.clone());
                 known.end_time = Some(ended.unwrap_or_else(|| stored_time(now)));
@@ -153,10 +152,6 @@ fn changed_nothing(run: &RunbookRun) -> bool {
         matches!(status.state, Some(RunState::Failed | RunState::Cancelled))
             && status.steps.iter().all(|step| step.acts.is_empty())
     })
-}
-
-fn is_settled(run: &RunbookRun) -> bool {
-    run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
 }
 
 #[cfg(test)]
@@ -231,7 +226,7 @@ mod tests {
         );
     }
 
-    /// Failure list 58: what the breaker may still need is kept, whatever the retention.
+    /// Failure list 58: the retention keeps what the breaker may still need.
     #[test]
     fn a_run_is_remembered_for_as_long_as_the_breaker_may_need_it() {
         let failing = |limits: serde_json::Value| {

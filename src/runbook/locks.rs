@@ -18,7 +18,7 @@ use crate::api::RunbookRun;
 use crate::api::common::ObjectRef;
 use crate::api::conditions::Reason;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::{Act, ActVerb, Outcome, Resolved, RunbookRunStatus};
+use crate::api::runbook_run::{ActVerb, Outcome, Resolved, RunbookRunStatus};
 use crate::cluster::workloads;
 
 /// Maximum number of objects that a run holds, as in the schema.
@@ -129,7 +129,7 @@ impl<'a> Claim<'a> {
         let Some(status) = other.status.as_ref().filter(|_| other.is_repair()) else { return false };
         let uid = other.metadata.uid.as_deref().unwrap_or_default();
         let Some(start) = status.start_time.as_ref().filter(|_| uid != self.uid) else { return false };
-        if status.state.is_some_and(|state| state.is_settled()) {
+        if status.is_settled() {
             return false;
         }
         self.start.is_none_or(|own| may_have_acted(status) || (start.0, uid) < (own, self.uid))
@@ -157,20 +157,14 @@ pub fn busy(claim: &Claim<'_>, runs: &[Arc<RunbookRun>]) -> Option<Obstacle> {
     })
 }
 
-fn acts(status: &RunbookRunStatus) -> impl Iterator<Item = &Act> {
-    status.steps.iter().flat_map(|step| {
-        step.acts.iter().chain(step.compensation.iter().flat_map(|compensation| &compensation.acts))
-    })
-}
-
 /// Whether a run may have changed something.
 fn may_have_acted(status: &RunbookRunStatus) -> bool {
-    acts(status).any(|act| act.outcome != Some(Outcome::Unneeded))
+    status.acts().any(|act| act.outcome != Some(Outcome::Unneeded))
 }
 
 /// Whether a run has made its last look at the other runs: it has sent an act.
 pub fn is_sure(status: &RunbookRunStatus) -> bool {
-    acts(status).any(|act| match act.outcome {
+    status.acts().any(|act| match act.outcome {
         Some(outcome) => outcome != Outcome::Unneeded,
         None => act.verb == ActVerb::Send && act.attempt > 0,
     })

@@ -14,7 +14,7 @@ use crate::api::conditions::{ConditionType, find, is_true};
 use crate::api::freeze::Stops;
 use crate::api::incident_status::{IncidentStatus, MatchingRunbook, Signal};
 use crate::api::runbook::{Start, Symptom};
-use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunSpec};
+use crate::api::runbook_run::{RUN_FINALIZER, RunbookRunSpec};
 use crate::api::{ChangePolicy, Freeze, Incident, Runbook, RunbookRun};
 use crate::change::freeze::in_force;
 use crate::command::{Command, Flag, Verb};
@@ -152,7 +152,7 @@ fn climb(
     let of_a_rung = |runbook: &str| rungs.iter().any(|rung| rung.name == runbook);
     // One that no longer matches may still be at work.
     let is_at_work = facts.runs.iter().any(|run| {
-        is_of_episode(facts, run) && !of_a_rung(&run.spec.runbook_ref.name) && !state(run).is_settled()
+        is_of_episode(facts, run) && !of_a_rung(&run.spec.runbook_ref.name) && !run.state().is_settled()
     });
     let answered = facts.runbooks.iter().any(|runbook| !is_rung(runbook) && has_run(facts, runbook));
     let is_back = facts
@@ -272,7 +272,7 @@ fn can_start(facts: &MatchFacts<'_>, runbook: &Runbook, now: Timestamp) -> Resul
     let status = incident.status.as_ref().unwrap_or(&empty);
     if has_run(facts, runbook) {
         let run_name = episode_name(incident, runbook);
-        let state = facts.runs.iter().find(|run| run.name_any() == run_name).map(|run| state(run));
+        let state = facts.runs.iter().find(|run| run.name_any() == run_name).map(|run| run.state());
         return match state {
             Some(state) if !state.is_settled() => Ok(()),
             state => {
@@ -347,10 +347,6 @@ fn usable(runbook: &Runbook, namespace: &str) -> Result<(), String> {
         return Err(format!("not Approved: {approve}"));
     }
     Ok(())
-}
-
-fn state(run: &RunbookRun) -> RunState {
-    run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
 }
 
 /// Whether a Runbook is for an incident.

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::runbook_run::RunState;
 
 const NOW: i64 = 1_800_000_000;
 

@@ -29,7 +29,7 @@ pub struct Facts<'a> {
     pub channels: &'a [Arc<NotificationChannel>],
 }
 
-/// The page about an open breaker; empty if it is not open, was paged, or if there is nobody to page.
+/// The page about an open breaker; empty if it is not open, was paged, or no person can be paged.
 pub fn decide(facts: &Facts<'_>, breaker: &BreakerStatus, now: Timestamp) -> Vec<Message> {
     let (Some(since), None, BreakerState::Open) = (&breaker.since_time, &breaker.paged_time, breaker.state)
     else {

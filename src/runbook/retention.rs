@@ -66,9 +66,8 @@ pub fn due(facts: &RetentionFacts<'_>, now: Timestamp) -> (Vec<Arc<RunbookRun>>,
 /// When a run ended; `None` while it is not settled, or while something is to be done about it.
 fn ended(run: &RunbookRun) -> Option<Timestamp> {
     let status = run.status.as_ref()?;
-    let is_over = status.state.is_some_and(RunState::is_settled)
-        && run.finalizers().is_empty()
-        && run.metadata.deletion_timestamp.is_none();
+    let is_over =
+        status.is_settled() && run.finalizers().is_empty() && run.metadata.deletion_timestamp.is_none();
     let end = status.end_time.as_ref().map(|time| time.0);
     end.or_else(|| run.creation_timestamp().map(|time| time.0)).filter(|_| is_over)
 }

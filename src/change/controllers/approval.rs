@@ -10,7 +10,6 @@ use kube::{Resource, ResourceExt};
 use crate::api::approval::{ApprovalStatus, SubjectKind};
 use crate::api::change_policy::ChangePolicySpec;
 use crate::api::conditions::{ConditionType, Reason};
-use crate::api::runbook_run::RunState;
 use crate::api::{Approval, ChangeRequest, Incident, Runbook, RunbookRun};
 use crate::change::approval::facts::Facts;
 use crate::change::approval::quorum;
@@ -243,7 +242,7 @@ fn is_needed(context: &Context, approval: &Approval, namespace: &str) -> bool {
     let rests = |run: &Arc<RunbookRun>| {
         run.status.as_ref().is_some_and(|status| {
             let is_of_it = status.snapshot.as_ref().is_some_and(|snapshot| snapshot.uid == subject.uid);
-            is_of_it && !status.state.is_some_and(RunState::is_settled)
+            is_of_it && !status.is_settled()
         })
     };
     subject.kind == SubjectKind::Runbook && in_namespace(&context.caches.runs, namespace).iter().any(rests)

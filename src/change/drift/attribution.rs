@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::change_policy::{UnauthorizedChange, UnauthorizedKind};
 use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
-use crate::api::runbook_run::ActVerb;
+use crate::api::runbook_run::{ActVerb, RunbookRunStatus};
 use crate::api::{ChangeRequest, RunbookRun};
 use crate::change::diff;
 use crate::change::drift::baseline::Drift;
@@ -73,11 +73,7 @@ impl Difference<'_> {
 
     /// Whether it is a step of this run.
     pub fn is_step_of(&self, run: &RunbookRun) -> bool {
-        let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
-        let mut acts = steps.iter().flat_map(|step| {
-            step.acts.iter().chain(step.compensation.iter().flat_map(|compensation| &compensation.acts))
-        });
-        acts.any(|act| {
+        run.status.iter().flat_map(RunbookRunStatus::acts).any(|act| {
             let time = act.time.as_ref().map(|time| time.0);
             let is_pod = || {
                 self.target.group().is_empty()

@@ -8,7 +8,7 @@ use kube::core::admission::Operation;
 use super::action::Action;
 use super::created;
 use crate::api::RunbookRun;
-use crate::api::runbook_run::{Act, ActVerb, PodToRemove};
+use crate::api::runbook_run::{Act, ActVerb, PodToRemove, RunbookRunStatus};
 use crate::change::diff;
 
 /// Why a run may not do now what it has announced. It looks again before it acts.
@@ -34,14 +34,11 @@ impl fmt::Display for NotNow {
 /// # Errors
 /// Why it has announced it and may not do it now.
 pub fn is_announced(run: &RunbookRun, action: &Action, now: Timestamp) -> Result<bool, NotNow> {
-    let steps = run.status.as_ref().map_or(&[][..], |status| &status.steps);
-    let acts = steps.iter().flat_map(|step| {
-        step.acts.iter().chain(step.compensation.iter().flat_map(|compensation| &compensation.acts))
-    });
+    let mut acts = run.status.iter().flat_map(RunbookRunStatus::acts).filter(|act| act.outcome.is_none());
     let fits = |act: &&Act| act.actor == action.caller.user && is_same(act, action);
     let here = run.metadata.namespace.as_deref() == Some(&action.namespace);
     let caches = !run.spec.dry_run || action.dry_run;
-    let Some(act) = acts.filter(|act| act.outcome.is_none()).find(fits).filter(|_| here && caches) else {
+    let Some(act) = acts.find(fits).filter(|_| here && caches) else {
         return Ok(false);
     };
     if run.spec.cancel || run.metadata.deletion_timestamp.is_some() {

@@ -60,6 +60,12 @@ pub struct Asked {
 }
 
 impl Stored {
+    /// The incident that a run names, if it exists.
+    fn incident(&self, run: &RunbookRun) -> Option<&Incident> {
+        let named = run.spec.incident_ref.as_ref()?;
+        self.incidents.iter().find(|known| known.name_any() == named.name).map(|known| &**known)
+    }
+
     /// Leaves out what these users have approved of Runbooks.
     pub fn forget_approvals_of(&mut self, users: &[String]) {
         let is_of = |approval: &Approval| {
@@ -134,9 +140,6 @@ pub fn permit(
     };
     let started_by = run.spec.started_by.as_ref().map(|starter| starter.user.as_str());
     let own = approval::of_run(&of_run, started_by, (&stored.incidents, &stored.freezes), now);
-    let named = run.spec.incident_ref.as_ref();
-    let incident =
-        named.and_then(|named| stored.incidents.iter().find(|incident| incident.name_any() == named.name));
     let facts = PermitFacts {
         run,
         status,
@@ -145,7 +148,7 @@ pub fn permit(
         runbook_approved: &runbook_approved,
         run_approved: &own.approved,
         account: &stored.account,
-        incident: incident.map(|incident| &**incident),
+        incident: stored.incident(run),
         incidents: &stored.incidents,
         policies: &stored.policies,
         freezes: &stored.freezes,
@@ -167,10 +170,8 @@ pub fn remembered<'a>(
     now: Timestamp,
 ) -> Option<(&'a Runbook, RunbookStatus)> {
     let runbook = stored.runbook.as_ref().filter(|_| asked.begins && run.is_repair())?;
-    let named = run.spec.incident_ref.as_ref();
-    let incident =
-        named.and_then(|named| stored.incidents.iter().find(|known| known.name_any() == named.name));
-    let incident =
-        incident.map(|known| UidRef { name: known.name_any(), uid: known.uid().unwrap_or_default() });
+    let incident = stored
+        .incident(run)
+        .map(|known| UidRef { name: known.name_any(), uid: known.uid().unwrap_or_default() });
     Some((runbook, limits::with_run(runbook, run, incident, now)?))
 }

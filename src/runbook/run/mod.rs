@@ -17,5 +17,6 @@ pub mod permit;
 pub mod preflight;
 pub mod prepare;
 pub mod rehearsal;
+pub mod start;
 pub mod state_machine;
 pub mod view;

@@ -37,19 +37,11 @@ impl Begun {
             known.is_some_and(|known| known.uid() == run.uid() && version(&*known) < version(&**run))
         };
         self.0.retain(is_news);
-        let mut found = cache.state_filter(|run| !is_settled(run));
+        let mut found = cache.state_filter(|run| !run.is_settled());
         found.retain(|run| self.0.iter().all(|begun| begun.uid() != run.uid()));
         found.extend(self.0.iter().cloned());
         found
     }
-}
-
-fn state(run: &RunbookRun) -> RunState {
-    run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
-}
-
-fn is_settled(run: &RunbookRun) -> bool {
-    state(run).is_settled()
 }
 
 /// The runs that are not settled, in every namespace, as they are stored now.
@@ -62,7 +54,7 @@ pub async fn live(context: &Context) -> Result<Vec<Arc<RunbookRun>>, Error> {
 
 /// Whether a run is blocked for one of these reasons.
 pub fn waits_for(run: &RunbookRun, reasons: &[Reason]) -> bool {
-    let Some(status) = run.status.as_ref().filter(|_| state(run) == RunState::Blocked) else { return false };
+    let Some(status) = run.status.as_ref().filter(|_| run.state() == RunState::Blocked) else { return false };
     let blocked = find(&status.conditions, ConditionType::Blocked);
     blocked.is_some_and(|blocked| reasons.iter().any(|reason| blocked.reason == reason.as_str()))
 }
@@ -70,7 +62,7 @@ pub fn waits_for(run: &RunbookRun, reasons: &[Reason]) -> bool {
 /// The runs that wait for others, after a change of one: it may have let something go. A run that works only holds on.
 pub fn waiting(change: &Change, cache: &Store<RunbookRun>) -> Vec<Reference<RunbookRun>> {
     let named = Reference::new(&change.name).within(change.namespace.as_deref().unwrap_or_default());
-    let holds_on = |run: &RunbookRun| !is_settled(run) && state(run) != RunState::Blocked;
+    let holds_on = |run: &RunbookRun| !run.is_settled() && run.state() != RunState::Blocked;
     if cache.get(&named).is_some_and(|run| holds_on(&run)) {
         return Vec::new();
     }

@@ -1,4 +1,4 @@
-//! Asks the API server, as the ServiceAccount itself, which rights it lacks: usually one call, whatever the number of steps.
+//! Asks the API server, as the ServiceAccount itself, which rights it lacks: usually one call for all steps.
 
 use k8s_openapi::api::authorization::v1::{
     SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,

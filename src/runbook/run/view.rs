@@ -24,26 +24,22 @@ pub fn identities(run: &RunbookRun) -> String {
     }
 }
 
-fn state(run: &RunbookRun) -> RunState {
-    run.status.as_ref().and_then(|status| status.state).unwrap_or_default()
-}
-
 /// Whether the run is at work. A dry run or a drill never is.
 pub fn is_acting(run: &RunbookRun) -> bool {
-    run.is_repair() && matches!(state(run), RunState::Running | RunState::WaitingForPerson)
+    run.is_repair() && matches!(run.state(), RunState::Running | RunState::WaitingForPerson)
 }
 
 /// The person that the run waits for; `None` while it does not wait.
 pub fn waits_for(run: &RunbookRun) -> Option<&Next> {
     let waiting =
-        matches!(state(run), RunState::WaitingForApproval | RunState::WaitingForPerson | RunState::Blocked);
+        matches!(run.state(), RunState::WaitingForApproval | RunState::WaitingForPerson | RunState::Blocked);
     run.status.as_ref()?.next.as_ref().filter(|_| waiting)
 }
 
 /// Whether a freeze holds the run.
 pub fn is_frozen(run: &RunbookRun) -> bool {
     let blocked = run.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Blocked));
-    state(run) == RunState::Blocked
+    run.state() == RunState::Blocked
         && blocked.is_some_and(|blocked| blocked.reason == Reason::Frozen.as_str())
 }
 
@@ -53,7 +49,7 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
     if !run.is_repair() {
         return None;
     }
-    let escalates = match state(run) {
+    let escalates = match run.state() {
         RunState::Unknown => true,
         RunState::Failed | RunState::Degraded => {
             let escalates = |spec: RunbookSpec| spec.on_failure == Some(OnFailure::Escalate);
@@ -70,7 +66,7 @@ pub fn escalation(run: &RunbookRun) -> Option<String> {
         let mut steps = run.status.iter().flat_map(|status| &status.steps);
         let failed = steps.rfind(|step| matches!(step.state, StepState::Failed | StepState::Unknown));
         let word =
-            if state(run) == RunState::Unknown { "has an outcome that nobody can prove" } else { "failed" };
+            if run.state() == RunState::Unknown { "has an outcome that nobody can prove" } else { "failed" };
         let ended = run.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Succeeded));
         let why = failed.and_then(|step| Some((step, step.message.as_deref()?))).map_or_else(
             || ended.map_or_else(String::new, |ended| format!(": {}", ended.message)),

@@ -34,7 +34,7 @@ pub fn why(object: &ObjectRef) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Failure list 36: RBAC, admission, kinds, secrets, tokens and Mayday itself, whatever the account may.
+    /// Failure list 36: RBAC, admission, kinds, secrets, tokens and Mayday itself, even if the account has the right.
     #[test]
     fn what_gives_rights_and_mayday_itself_are_never_changed() {
         let why = |api_version: &str, kind: &str| {

@@ -87,7 +87,7 @@ pub trait Mutation: Sync {
         Vec::new()
     }
 
-    /// What it may read besides its target, whatever the target is like: the kinds of [`Mutation::reads`].
+    /// What it may read besides a target of any form: the kinds of [`Mutation::reads`].
     fn may_read(&self, target: &ObjectRef) -> Vec<Read> {
         self.reads(target, None)
     }

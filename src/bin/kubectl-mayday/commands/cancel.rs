@@ -2,7 +2,6 @@
 
 use clap::Args;
 use mayday::api::RunbookRun;
-use mayday::api::runbook_run::RunState;
 use mayday::command::Verb;
 use serde_json::json;
 
@@ -21,10 +20,8 @@ pub struct CancelArgs {
 pub async fn run(session: &Session, args: CancelArgs) -> Result<(), Failure> {
     let name = &args.run;
     let run: RunbookRun = session.get(name).await?;
-    if let Some(state) =
-        run.status.as_ref().and_then(|status| status.state).filter(|s| RunState::is_settled(*s))
-    {
-        say(&format!("run/{name} is over already ({state:?}); nothing was written."));
+    if run.is_settled() {
+        say(&format!("run/{name} is over already ({:?}); nothing was written.", run.state()));
         return Ok(());
     }
     let runbook = &run.spec.runbook_ref.name;

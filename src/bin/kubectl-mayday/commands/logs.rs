@@ -4,7 +4,6 @@ use std::cell::Cell;
 
 use clap::Args;
 use mayday::api::RunbookRun;
-use mayday::api::runbook_run::RunState;
 
 use crate::client::address;
 use crate::client::failure::Failure;
@@ -31,7 +30,7 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<(), Failure> {
         let lines = log(run, &here);
         lines.iter().skip(told.get()).for_each(|line| say(line));
         told.set(lines.len().max(told.get()));
-        run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
+        run.is_settled()
     };
     let run: RunbookRun = session.get(&args.run).await?;
     if !tell(&run) && args.follow {

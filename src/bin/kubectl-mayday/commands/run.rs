@@ -73,8 +73,7 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
         say(&format!("Stored as {address}."));
     }
     if run.spec.dry_run {
-        let settled = |run: &RunbookRun| state(run).is_some_and(RunState::is_settled);
-        return match until::<RunbookRun>(session, name_of(&run), Some(PATIENCE), settled).await {
+        return match until(session, name_of(&run), Some(PATIENCE), RunbookRun::is_settled).await {
             Ok(Waited::Done(run)) => {
                 match args.output {
                     Some(format) => print(format, &value(&run)),

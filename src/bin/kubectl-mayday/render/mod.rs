@@ -80,7 +80,7 @@ pub fn is_open_request(request: &ChangeRequest) -> bool {
 
 /// Whether a run is not settled.
 pub fn is_open_run(run: &RunbookRun) -> bool {
-    !run.status.as_ref().and_then(|status| status.state).is_some_and(|state| state.is_settled())
+    !run.is_settled()
 }
 
 /// The state that the operator gives an object.

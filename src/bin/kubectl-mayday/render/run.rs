@@ -37,7 +37,7 @@ pub fn describe(run: &RunbookRun, here: &Here) -> String {
         said.map(|condition| format!("  {}={}: {}", condition.type_, condition.status, condition.message)),
     );
     head.extend(status.digest.as_ref().map(|digest| format!("  Digest: {digest}")));
-    let settled = status.state.is_some_and(|state| state.is_settled());
+    let settled = status.is_settled();
     let mut parts = vec![head.join("\n")];
     if !run.spec.parameters.is_empty() {
         parts.push(format!("Parameters\n{}", indent(&yaml(&run.spec.parameters), 2)));
@@ -69,7 +69,7 @@ pub fn log(run: &RunbookRun, here: &Here) -> Vec<String> {
         tell(step.start_time.as_ref(), format!("{} began", step.name));
         let back = step.compensation.as_ref();
         tell(back.and_then(|back| back.start_time.as_ref()), format!("{} is being rolled back", step.name));
-        for act in step.acts.iter().chain(back.iter().flat_map(|back| &back.acts)) {
+        for act in step.acts_and_back() {
             let what = match act.verb {
                 ActVerb::Update => "change",
                 ActVerb::Create => "create",

@@ -2,7 +2,8 @@
 //!
 //! Every store of the journal is a compare-and-swap, so a pass may begin with the cached run: what it decides over an old
 //! one is refused. Only a run with an announced act is read live first. A change of the journal is stored at the latest
-//! before the next act, a wait or the end; what a lost process had not stored, the next one proves anew.
+//! before the next act, a wait or the end. If a process is lost before that, the next one proves from the objects what was
+//! done.
 
 mod moves;
 mod permission;
@@ -21,9 +22,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::client::RunClient;
 use super::others::{self, Begun};
-use super::page::{self};
-use super::parts;
 use super::state_machine::Pass;
+use super::{page, parts};
 use crate::api::RunbookRun;
 use crate::api::common::ObjectRef;
 use crate::api::conditions::Reason;
@@ -36,8 +36,7 @@ use crate::cluster::controller::{Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext};
 use crate::notify::message::Subject;
 use crate::notify::store;
-use crate::runbook::clear;
-use crate::runbook::steps::{self};
+use crate::runbook::{clear, steps};
 
 /// Reconciles RunbookRuns.
 #[derive(Default)]
@@ -77,9 +76,6 @@ impl Reconciler for RunbookRunReconciler {
             Kind::RunbookRun => return others::waiting(change, &context.caches.runs),
             _ => return Vec::new(),
         };
-        let unsettled = |run: &RunbookRun| {
-            !run.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled)
-        };
         let runs = context.caches.runs.state();
         // The copies of a drill are elsewhere.
         let is_here = |run: &RunbookRun| {
@@ -89,19 +85,17 @@ impl Reconciler for RunbookRunReconciler {
         };
         runs.iter()
             .filter(|run| change.namespace.is_none() || is_here(run))
-            .filter(|run| unsettled(run) && relevant(run, &change.name))
+            .filter(|run| !run.is_settled() && relevant(run, &change.name))
             .map(|run| Reference::from_obj(&**run))
             .collect()
     }
 
     /// Nothing is lost by a failure: the next pass reads the journal and continues from there.
     async fn reconcile(&self, cached: Arc<RunbookRun>, context: &SharedContext) -> Result<Requeue, Error> {
-        let settled =
-            cached.status.as_ref().and_then(|status| status.state).is_some_and(RunState::is_settled);
         let held = cached.finalizers().iter().any(|name| name == RUN_FINALIZER);
         let notifications = store::about(context, &Subject::from(&*cached));
         let is_due = page::is_due(&cached, &notifications, Timestamp::now());
-        if settled && !held && !is_due && !page::asks(&cached, &notifications) {
+        if cached.is_settled() && !held && !is_due && !page::asks(&cached, &notifications) {
             return Ok(clear::without_runbook(context, &cached, Timestamp::now()).await?.into());
         }
         let is_acting = cached.status.as_ref().is_some_and(|status| parts::announced(status).is_some());

@@ -11,7 +11,7 @@ use super::RunPass;
 use crate::api::Approval;
 use crate::api::common::ObjectRef;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::{ActVerb, RunState};
+use crate::api::runbook_run::ActVerb;
 use crate::cluster::caches::{get, in_namespace};
 use crate::cluster::client::service_account_user;
 use crate::cluster::controller::Requeue;
@@ -37,9 +37,8 @@ impl RunPass<'_> {
         result
     }
 
-    pub(super) async fn moves(&mut self) -> Result<Requeue, Error> {
-        let settled = self.status.state.is_some_and(RunState::is_settled);
-        if !settled && self.status.start_time.is_none() && self.cancel().is_none() {
+    async fn moves(&mut self) -> Result<Requeue, Error> {
+        if !self.status.is_settled() && self.status.start_time.is_none() && self.cancel().is_none() {
             let runbook = gather::runbook(&self.context, &self.run).await?;
             let incident = gather::incident(&self.context, &self.run).await?;
             if rehearsal::is_one(&self.run) && !rehearsal::is_staged(&self.status) {
@@ -141,7 +140,7 @@ impl RunPass<'_> {
         Err(Error::Conflict(self.run.name_any()))
     }
 
-    pub(super) fn next(&self, spec: &RunbookSpec, actor: &str, now: Timestamp) -> Move {
+    fn next(&self, spec: &RunbookSpec, actor: &str, now: Timestamp) -> Move {
         let name = self.run.name_any();
         let uid = self.run.uid().unwrap_or_default();
         let asked = self.asked();
@@ -168,7 +167,7 @@ impl RunPass<'_> {
     }
 
     /// Reads what a look is about, and judges the preconditions over live objects.
-    pub(super) async fn look(
+    async fn look(
         &self,
         spec: &RunbookSpec,
         look: &Look,
@@ -204,7 +203,7 @@ impl RunPass<'_> {
     }
 
     /// Who is asked a question of a step.
-    pub(super) fn asked(&self) -> String {
+    fn asked(&self) -> String {
         let caches = &self.context.caches;
         let named = self.run.spec.incident_ref.as_ref();
         let incident = named.and_then(|named| get(&caches.incidents, &self.namespace, &named.name));
@@ -217,7 +216,7 @@ impl RunPass<'_> {
         )
     }
 
-    pub(super) async fn answer(
+    async fn answer(
         &self,
         spec: &RunbookSpec,
         step: &str,

@@ -94,7 +94,7 @@ impl RunPass<'_> {
     }
 
     /// How many of the others are healthy, if a policy asks before a run begins by itself.
-    pub(super) async fn siblings(&self, spec: &RunbookSpec) -> Result<Vec<Result<Share, String>>, Error> {
+    async fn siblings(&self, spec: &RunbookSpec) -> Result<Vec<Result<Share, String>>, Error> {
         let caches = &self.context.caches;
         let is_asked = || {
             automation_limits::in_namespace(&caches.policies.state(), &self.namespace).min_healthy.is_some()
@@ -115,7 +115,7 @@ impl RunPass<'_> {
         Ok(found)
     }
 
-    /// When the outage began that a run repairs which nobody started, and how a person would start it.
+    /// For an automatic run: when its outage began, and how a person would start the run.
     pub(super) fn alone(&self) -> Option<(Timestamp, String)> {
         let named = self.run.spec.incident_ref.as_ref().filter(|_| !permit::started_by_person(&self.run))?;
         let incident = get(&self.context.caches.incidents, &self.namespace, &named.name);
@@ -129,20 +129,20 @@ impl RunPass<'_> {
     }
 
     /// Whether another run can be in the way of the next act.
-    pub(super) fn looks_at_others(&self) -> bool {
+    fn looks_at_others(&self) -> bool {
         let needs_room = !self.bounds().is_none() || !self.status.holds.is_empty();
         needs_room && self.run.is_repair() && !locks::is_sure(&self.status)
     }
 
     /// How many runs may work at once where this one does.
-    pub(super) fn bounds(&self) -> Bounds {
+    fn bounds(&self) -> Bounds {
         let policies = self.context.caches.policies.state();
         let namespace = automation_limits::in_namespace(&policies, &self.namespace).concurrency;
         Bounds { namespace, cluster: self.context.config.runs.most() }
     }
 
     /// Looks at the other runs once more, after the start is stored. It comes right before the first act.
-    pub(super) async fn look_at_others(&self) -> Result<Permit, Error> {
+    async fn look_at_others(&self) -> Result<Permit, Error> {
         if self.admission.is_some() || !self.looks_at_others() {
             return Ok(Permit::Go);
         }

@@ -73,7 +73,7 @@ impl RunPass<'_> {
     }
 
     /// Goes on with the run as it was just stored.
-    pub(super) fn wrote(&mut self, stored: RunbookRun) {
+    fn wrote(&mut self, stored: RunbookRun) {
         match stored.status.as_ref().is_some_and(|status| parts::announced(status).is_some()) {
             true => self.context.written.announce(&stored),
             false => self.context.written.forget(&stored),
@@ -82,7 +82,7 @@ impl RunPass<'_> {
     }
 
     /// The messages that the status calls for, and those that it ends.
-    pub(super) fn told(&self, status: &mut RunbookRunStatus) -> Told {
+    fn told(&self, status: &mut RunbookRunStatus) -> Told {
         let run = RunbookRun { status: Some(status.clone()), ..self.run.clone() };
         let caches = &self.context.caches;
         let facts = page::Facts {
@@ -97,7 +97,7 @@ impl RunPass<'_> {
     }
 
     /// The Notifications about the run.
-    pub(super) fn notifications(&self) -> Vec<Arc<Notification>> {
+    fn notifications(&self) -> Vec<Arc<Notification>> {
         store::about(&self.context, &Subject::from(&self.run))
     }
 
@@ -129,7 +129,7 @@ impl RunPass<'_> {
     }
 
     /// Writes an Event for each state that was reached, beside the next moves.
-    pub(super) fn report(&mut self) {
+    fn report(&mut self) {
         let news = std::mem::take(&mut self.news);
         if news.is_empty() {
             return;
@@ -159,7 +159,7 @@ impl RunPass<'_> {
         self.set_finalizers(finalizers).await
     }
 
-    pub(super) async fn release(&mut self) -> Result<(), Error> {
+    async fn release(&mut self) -> Result<(), Error> {
         let mut finalizers = self.run.finalizers().to_vec();
         if finalizers.iter().any(|name| name == RUN_FINALIZER) {
             finalizers.retain(|name| name != RUN_FINALIZER);
@@ -168,7 +168,7 @@ impl RunPass<'_> {
         Ok(())
     }
 
-    pub(super) async fn set_finalizers(&mut self, finalizers: Vec<String>) -> Result<(), Error> {
+    async fn set_finalizers(&mut self, finalizers: Vec<String>) -> Result<(), Error> {
         let runs: Api<RunbookRun> = Api::namespaced(self.client().clone(), &self.namespace);
         let patch =
             json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.run.resource_version()}});

@@ -54,7 +54,7 @@ impl RunPass<'_> {
         }
     }
 
-    pub(super) async fn staged(&mut self, entry: journal::Entry, next: Requeue) -> Result<Requeue, Error> {
+    async fn staged(&mut self, entry: journal::Entry, next: Requeue) -> Result<Requeue, Error> {
         self.advance(entry.done());
         self.save().await?;
         Ok(next)

@@ -22,7 +22,8 @@ use crate::text::cut;
 const MAX_SHOWN: usize = 500;
 
 /// What a step of a dry run would do. What it would see after an earlier step is not known.
-pub(super) fn would(facts: &RunFacts<'_>, place: Place, kind: &dyn StepKind) -> String {
+pub(super) fn would(facts: &RunFacts<'_>, place: Place) -> String {
+    let Some(kind) = facts.step(place).and_then(steps::of) else { return String::new() };
     let targets = facts.known(place).map_or(&[][..], |known| &known.targets);
     let what = journal::what(kind, targets);
     if follows_a_change(facts, place) {
@@ -171,8 +172,7 @@ pub(super) fn announce(
     match plan {
         Err(why) if facts.dry_run && follows_a_change(facts, place) => {
             // The steps before it may change what stands in its way.
-            let kind = facts.step(place).and_then(steps::of);
-            let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
+            let what = would(facts, place);
             store(facts.entry(now).ends(place, StepState::Skipped, &format!("{what}; as it is now: {why}")))
         }
         Err(message) => fail(facts, place, &message, Again::Maybe, now),
@@ -185,8 +185,7 @@ pub(super) fn announce(
             happened(facts, place, mutation, entry, now)
         }
         Ok(Some(change)) if facts.dry_run && change.verb == ActVerb::Send => {
-            let kind = facts.step(place).and_then(steps::of);
-            let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
+            let what = would(facts, place);
             let message = format!("{what}; a dry run sends nothing");
             store(facts.entry(now).ends(place, StepState::Skipped, &message))
         }
@@ -269,8 +268,7 @@ fn shown(acts: &[Act], namespace: &str) -> String {
 pub(super) fn succeed(facts: &RunFacts<'_>, place: Place, mutation: &dyn Mutation, now: Timestamp) -> Move {
     let part = parts::part(facts.status, place);
     if facts.dry_run {
-        let kind = facts.step(place).and_then(steps::of);
-        let what = kind.map_or_else(String::new, |kind| would(facts, place, kind));
+        let what = would(facts, place);
         let shown = shown(part.acts, facts.namespace);
         let message = format!("{what}{shown}; the API server accepts it from {}", facts.actor);
         return store(facts.entry(now).ends(place, StepState::Skipped, &message));

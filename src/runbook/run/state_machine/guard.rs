@@ -1,4 +1,4 @@
-//! What is judged right before each act, whatever the Runbook says: whether somebody else is at work on the target. Pure.
+//! What is judged right before each act of every Runbook: whether somebody else is at work on the target. Pure.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub(super) fn guard(
         );
         return Some(fail(facts, place, &message, Again::Never, now));
     }
-    let step =
+    let _step =
         facts.step(place).filter(|step| steps::waits_for_rollout(step) && !step.allow_during_rollout)?;
     let rolling = guards::rolling_out(target, object, now).filter(|_| !is_own(facts, target))?;
     let message = rolling.message;
@@ -45,7 +45,7 @@ pub(super) fn guard(
         if follows_a_change(facts, place) {
             return None;
         }
-        let what = steps::of(step).map_or_else(String::new, |kind| would(facts, place, kind));
+        let what = would(facts, place);
         let message = format!("{what}; as it is now it would wait: {message}");
         return Some(store(facts.entry(now).ends(place, StepState::Skipped, &message)));
     }

@@ -57,7 +57,7 @@ pub struct RunFacts<'a> {
     pub place: &'a str,
     /// Whether it is a drill that acts on copies.
     pub on_copies: bool,
-    /// For a run that nobody started: what binds it beyond one that a person has started.
+    /// For an automatic run: what binds it beyond one that a person has started.
     pub alone: Option<Alone<'a>>,
     /// The user that acts.
     pub actor: &'a str,
@@ -71,7 +71,7 @@ pub struct RunFacts<'a> {
     pub pass: &'a Pass,
 }
 
-/// A run that nobody started.
+/// An automatic run.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone<'a> {
     /// When the outage began that it repairs. A person who changes a target later may be repairing it.
@@ -190,7 +190,7 @@ pub enum Move {
 /// Whether a status must be stored before the next move: an announced act, and the end. Another may be stored together
 /// with a later one, since a process that finds the older one comes to the same.
 pub fn relies_on_store(status: &RunbookRunStatus) -> bool {
-    parts::announced(status).is_some() || status.state.is_some_and(RunState::is_settled)
+    parts::announced(status).is_some() || status.is_settled()
 }
 
 /// Whether a later process cannot prove from an object what became of an act, so that its outcome is stored at once.
@@ -385,21 +385,18 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
         }
     }
     if facts.on_copies && !rehearsal::does(step) {
-        let message = format!("{}; a drill on copies leaves it out", would(facts, place, kind));
+        let message = format!("{}; a drill on copies leaves it out", would(facts, place));
         return store(facts.entry(now).ends(place, StepState::Skipped, &message));
     }
     if facts.dry_run && !known.lacks.is_empty() {
         let account = &facts.spec.service_account_name;
-        let message = format!(
-            "{}; serviceaccount/{account} may not {}",
-            would(facts, place, kind),
-            known.lacks.join("; ")
-        );
+        let message =
+            format!("{}; serviceaccount/{account} may not {}", would(facts, place), known.lacks.join("; "));
         return fail(facts, place, &message, Again::Never, now);
     }
     let work = kind.work();
     if facts.dry_run && !matches!(work, Work::Mutation(_)) {
-        let message = would(facts, place, kind);
+        let message = would(facts, place);
         return store(facts.entry(now).ends(place, StepState::Skipped, &message));
     }
     match work {

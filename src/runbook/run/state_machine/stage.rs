@@ -79,6 +79,15 @@ impl Operator {
         Operator { status, ..Operator::read(run) }
     }
 
+    /// An operator that has announced the next act and has not sent it.
+    pub fn about_to_act(world: &mut impl World) -> Operator {
+        let mut operator = Operator::read(world);
+        while !matches!(operator.next(world), Move::Act(_)) {
+            operator.step(world, Network::Fine, &mut Vec::new());
+        }
+        operator
+    }
+
     pub fn next(&self, run: &StoredRun) -> Move {
         let facts = RunFacts {
             namespace: "shop",
@@ -189,7 +198,7 @@ pub fn is_consistent(status: &RunbookRunStatus) -> Result<(), String> {
             return Err(format!("{} is {:?} with {open} open acts", step.name, step.state));
         }
     }
-    let is_settled = status.state.is_some_and(RunState::is_settled);
+    let is_settled = status.is_settled();
     match is_settled && parts::announced(status).is_some() {
         true => Err("it has ended with an act whose outcome is open".to_owned()),
         false => Ok(()),

@@ -132,10 +132,7 @@ fn a_run_restarts_once_waits_for_the_rollout_and_succeeds() {
 #[test]
 fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
     let mut world = Shop::new(restart_and_check());
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    Operator::about_to_act(&mut world);
     assert!(world.restarts.is_empty());
     let intent = &world.status.steps[0].acts[0];
     assert_eq!(intent.operation_id, OPERATION);
@@ -148,10 +145,7 @@ fn an_intent_with_target_version_delta_and_actor_precedes_the_act() {
 #[test]
 fn a_run_that_is_killed_between_intent_and_act_acts_once() {
     let mut world = Shop::new(restart_and_check());
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    Operator::about_to_act(&mut world);
     work(&mut world);
     assert_eq!(world.restarts[OPERATION], 1);
 }
@@ -187,10 +181,7 @@ fn an_outcome_that_cannot_be_proved_is_unknown_and_never_repeated() {
 #[test]
 fn a_change_between_look_and_act_is_looked_at_again() {
     let mut world = Shop::new(restart_and_check());
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    let mut operator = Operator::about_to_act(&mut world);
     world.object["spec"]["replicas"] = 4.into();
     world.touch(true);
     while operator.step(&mut world, Network::Fine, &mut Vec::new()) {}
@@ -217,10 +208,7 @@ fn a_false_precondition_stops_the_run_before_anything_is_touched() {
 fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
     let obstacle = Obstacle { reason: Reason::NotAllowed, message: "switched off".into(), until: None };
     let mut world = Shop::new(restart_and_check());
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    let mut operator = Operator::about_to_act(&mut world);
     operator.pass.permit = Some(Permit::Wait(obstacle));
     operator.step(&mut world, Network::Fine, &mut Vec::new());
     assert_eq!(world.status.state, Some(RunState::Blocked));
@@ -231,10 +219,7 @@ fn a_permit_that_is_lost_between_intent_and_act_holds_the_act_back() {
 #[test]
 fn a_step_that_was_held_back_has_all_of_its_time_once_it_is_approved() {
     let mut world = Shop::new(restart_and_check());
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    let mut operator = Operator::about_to_act(&mut world);
     let next = Next { who: "amir".into(), what: "approve".into(), command: None };
     operator.pass.permit = Some(Permit::Ask(next, None));
     operator.step(&mut world, Network::Fine, &mut Vec::new());
@@ -314,10 +299,7 @@ fn a_cancel_counts_in_every_state_and_says_what_was_done() {
 #[test]
 fn a_refused_act_fails_the_step_with_the_reason() {
     let mut world = Shop::new(restart_and_check());
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    let mut operator = Operator::about_to_act(&mut world);
     operator.pass = Pass { sent: Sent::Refused("may not patch deployments".into()), ..Pass::default() };
     operator.step(&mut world, Network::Fine, &mut Vec::new());
     assert_eq!(world.status.state, Some(RunState::Failed));
@@ -465,10 +447,7 @@ fn create(world: &mut Shop, sent: impl Fn(&mut Shop, &Act) -> Sent) {
 #[test]
 fn a_job_that_may_have_run_and_is_gone_is_not_created_again() {
     let mut world = world_of_a_job();
-    let mut operator = Operator::read(&world);
-    while !matches!(operator.next(&world), Move::Act(_)) {
-        operator.step(&mut world, Network::Fine, &mut Vec::new());
-    }
+    Operator::about_to_act(&mut world);
     create(&mut world, |_, _| panic!("a process that has not announced it creates nothing"));
     assert_eq!(world.status.state, Some(RunState::Unknown));
     assert!(world.status.steps[0].message.as_ref().unwrap().contains("may have run"));
