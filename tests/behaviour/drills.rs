@@ -20,12 +20,6 @@ fn runbook(name: &str, change: &Value) -> String {
     runbook.to_string()
 }
 
-fn approve(shop: &Shop<'_>, name: &str) {
-    for approver in [&shop.amir, &shop.bea] {
-        approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
-    }
-}
-
 /// The Runbook, once the condition has this reason.
 #[track_caller]
 fn becomes(shop: &Shop<'_>, runbook: &str, kind: &str, reason: &str) -> Value {
@@ -69,8 +63,8 @@ fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
     let lacking = json!({"spec": {"drill": daily, "steps": patch}});
     shop.admin.applies(&runbook("lacking", &lacking)).passes();
     becomes(&shop, "daily", "Drilled", "DrillDue");
-    approve(&shop, "daily");
-    approve(&shop, "lacking");
+    shop.both_approve("shop", "daily");
+    shop.both_approve("shop", "lacking");
     let daily = becomes(&shop, "daily", "Drilled", "DrillSucceeded");
     let last = &daily["status"]["lastDrill"];
     let drill = shop.run_comes_to(last["run"].as_str().unwrap(), "DryRunComplete");
@@ -138,7 +132,7 @@ fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
     shop.admin.types(&format!("kubectl create rolebinding -n shop-drill drills {account}")).passes();
     for (name, namespace) in [("copied", "shop-drill"), ("nowhere", "not-there")] {
         shop.admin.applies(&runbook(name, &copied(namespace))).passes();
-        approve(&shop, name);
+        shop.both_approve("shop", name);
         becomes(&shop, name, "Drilled", "DrillFailed");
     }
     let why = |name: &str| {
@@ -178,8 +172,8 @@ fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
     shop.admin.applies(&runbook("hurried", &json!({"spec": {"drill": {"every": "1m"}}}))).passes();
     let strict = json!({"spec": {"automation": {"requireDrill": true, "start": "Disabled"}}});
     shop.admin.types(&format!("kubectl patch cpol production --type merge -p '{strict}'")).passes();
-    approve(&shop, "hurried");
-    approve(&shop, "restart-checkout");
+    shop.both_approve("shop", "hurried");
+    shop.both_approve("shop", "restart-checkout");
     becomes(&shop, "restart-checkout", "Approved", "DrillMissing");
     becomes(&shop, "hurried", "Drilled", "DrillOverdue");
     becomes(&shop, "hurried", "Approved", "DrillOverdue");

@@ -83,13 +83,7 @@ fn a_freeze_holds_automation_until_it_is_lifted_or_over() {
     let cluster = Cluster::start("freeze");
     let shop = Shop::open(&cluster, &[]);
     shop.admin.applies(&runbook()).passes();
-    for approver in [&shop.amir, &shop.bea] {
-        approver.types("kubectl mayday approve -n shop rb/careful --yes").passes();
-    }
-    eventually("the runbook is approved", || {
-        let runbook = shop.admin.reads("rb/careful -n shop");
-        condition(&runbook, "Approved").filter(|approved| approved["status"] == "True").map(drop)
-    });
+    shop.is_approved("careful");
     let story = Story { shop };
     let shop = &story.shop;
 
@@ -171,7 +165,7 @@ fn a_freeze_set_between_intent_and_act_holds_the_act() {
         Cluster::without_operator("frozen-intent", &["--set", "config.testing.crashAt={after-intent}"]);
     cluster.operator(0).start();
     let shop = Shop::open(&cluster, &[("holdFor: 20s", "holdFor: 1s"), ("stableFor: 30s", "stableFor: 3s")]);
-    shop.approve_the_restart();
+    shop.is_approved("restart-checkout");
     let process = cluster.operator(0).pid();
     shop.gets_stuck();
     shop.alerts(&checkout_down(&json!({})));

@@ -1,4 +1,4 @@
-//! What keeps a run from acting: locks, limits, the breaker, and the preconditions that nobody has to write.
+//! What keeps a run from acting: locks, limits, the breaker, and the built-in preconditions.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -95,18 +95,6 @@ fn starts(person: &Person, namespace: &str, runbook: &str) -> String {
     run
 }
 
-#[track_caller]
-fn is_approved(shop: &Shop<'_>, namespace: &str, name: &str) {
-    for approver in [&shop.amir, &shop.bea] {
-        approver.types(&format!("kubectl mayday approve -n {namespace} rb/{name} --yes")).passes();
-    }
-    eventually(&format!("rb/{name} is approved and ready"), || {
-        let found = shop.admin.reads(&format!("rb/{name} -n {namespace}"));
-        let holds = |kind: &str| condition(&found, kind).is_some_and(|found| found["status"] == "True");
-        (holds("Approved") && holds("Ready")).then_some(())
-    });
-}
-
 /// The run is in this state; its status.
 #[track_caller]
 fn comes_to(shop: &Shop<'_>, namespace: &str, run: &str, state: &str) -> Value {
@@ -194,7 +182,7 @@ fn a_run_acts_only_where_nothing_stands_in_its_way() {
     }
     for book in &books {
         let text = |field: &str| book["metadata"][field].as_str().unwrap();
-        is_approved(&shop, text("namespace"), text("name"));
+        shop.is_approved_in(text("namespace"), text("name"));
     }
     two_runbooks_take_turns_on_one_deployment(&shop);
     two_namespaces_take_turns_on_one_node(&shop);

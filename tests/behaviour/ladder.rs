@@ -45,13 +45,7 @@ fn the_next_runbook_begins_when_the_one_before_has_not_helped() {
     }
     // The third rung is not approved, and is passed over.
     for name in ["pause", "again"] {
-        for approver in [&shop.amir, &shop.bea] {
-            approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
-        }
-        eventually("it is approved", || {
-            let found = shop.admin.reads(&format!("rb/{name} -n shop"));
-            (found["status"]["approvedDigest"].is_string()).then_some(())
-        });
+        shop.is_approved(name);
     }
 
     let alert = checkout_down(&json!({}));

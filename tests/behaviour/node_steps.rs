@@ -98,14 +98,7 @@ fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
         shop.admin.applies(&runbook(name, steps)).passes();
     }
     for (name, _) in &runbooks {
-        for approver in [&shop.amir, &shop.bea] {
-            approver.types(&format!("kubectl mayday approve -n shop rb/{name} --yes")).passes();
-        }
-        eventually(&format!("rb/{name} is approved and ready"), || {
-            let found = shop.admin.reads(&format!("rb/{name} -n shop"));
-            let holds = |kind: &str| condition(&found, kind).is_some_and(|found| found["status"] == "True");
-            (holds("Approved") && holds("Ready")).then_some(())
-        });
+        shop.is_approved(name);
     }
 
     a_job_is_created_once_though_its_operator_dies(&shop);

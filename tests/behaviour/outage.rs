@@ -67,7 +67,7 @@ fn ends_by_itself(shop: &Shop<'_>, alert: &Value) -> Value {
 fn an_outage_repairs_itself_and_leaves_its_reports() {
     let cluster = Cluster::start("repairs");
     let shop = Shop::open(&cluster, &[]);
-    shop.approve_the_restart();
+    shop.is_approved("restart-checkout");
 
     shop.gets_stuck();
     // The page describes the moment it is written: the alert comes after it.
@@ -209,7 +209,7 @@ fn restarts_once_though_killed(point: &str, restarts: usize) {
     let cluster = Cluster::without_operator(point, &["--set", &fault]);
     cluster.operator(0).start();
     let shop = Shop::open(&cluster, &[("holdFor: 20s", "holdFor: 1s"), ("stableFor: 30s", "stableFor: 3s")]);
-    shop.approve_the_restart();
+    shop.is_approved("restart-checkout");
     let process = cluster.operator(0).pid();
     shop.gets_stuck();
     let alert = checkout_down(&json!({}));

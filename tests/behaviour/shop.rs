@@ -74,12 +74,29 @@ impl<'a> Shop<'a> {
         shop
     }
 
-    /// The two-person approval of the sample's runbook.
-    pub fn approve_the_restart(&self) {
+    /// Approves a Runbook as both approvers, and waits until it may run.
+    #[track_caller]
+    pub fn is_approved(&self, runbook: &str) {
+        self.is_approved_in("shop", runbook);
+    }
+
+    /// The same in another namespace.
+    #[track_caller]
+    pub fn is_approved_in(&self, namespace: &str, runbook: &str) {
+        self.both_approve(namespace, runbook);
+        eventually(&format!("rb/{runbook} is approved and ready"), || {
+            let found = self.admin.reads(&format!("rb/{runbook} -n {namespace}"));
+            let holds = |kind: &str| condition(&found, kind).is_some_and(|found| found["status"] == "True");
+            (holds("Approved") && holds("Ready")).then_some(())
+        });
+    }
+
+    /// Approves a Runbook as both approvers.
+    #[track_caller]
+    pub fn both_approve(&self, namespace: &str, runbook: &str) {
         for approver in [&self.amir, &self.bea] {
-            approver.types("kubectl mayday approve -n shop rb/restart-checkout --yes").passes();
+            approver.types(&format!("kubectl mayday approve -n {namespace} rb/{runbook} --yes")).passes();
         }
-        eventually("the runbook is approved", || self.holds("rb/restart-checkout", "Approved"));
     }
 
     fn holds(&self, what: &str, kind: &str) -> Option<()> {

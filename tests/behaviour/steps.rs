@@ -104,13 +104,7 @@ fn steps_change_what_was_approved_and_take_it_back_when_one_fails() {
         shop.admin.applies(book).passes();
     }
     for book in ["repair", "back", "front", "asks", "scale-checkout"] {
-        for approver in [&shop.amir, &shop.bea] {
-            approver.types(&format!("kubectl mayday approve -n shop rb/{book} --yes")).passes();
-        }
-        eventually(&format!("rb/{book} is approved"), || {
-            let found = shop.admin.reads(&format!("rb/{book} -n shop"));
-            (condition(&found, "Approved")?["status"] == "True").then_some(())
-        });
+        shop.is_approved(book);
     }
     let replicas = || shop.admin.reads("deploy/till -n shop")["spec"]["replicas"].clone();
     let changes = |after: usize| -> Vec<String> { shop.changes().split_off(after) };

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::shop::Shop;
-use crate::support::{Cluster, condition, eventually, root};
+use crate::support::{Cluster, eventually, root};
 
 #[test]
 fn the_operator_waits_for_every_kind_and_a_living_system_is_uninstalled() {
@@ -74,13 +74,7 @@ fn waits_for_a_person(shop: &Shop<'_>) -> String {
                 {"name": "restart", "restart": {"target": target}, "timeout": "2m"},
                 {"name": "look", "manual": {"instructions": "Is it well?"}, "timeout": "5m"}]}});
     shop.admin.applies(&runbook.to_string()).passes();
-    for person in [&shop.amir, &shop.bea] {
-        person.types("kubectl mayday approve -n shop rb/careful --yes").passes();
-    }
-    eventually("it is approved", || {
-        let runbook = shop.admin.reads("rb/careful -n shop");
-        (condition(&runbook, "Approved")?["status"] == "True").then_some(())
-    });
+    shop.is_approved("careful");
     shop.emil.types("kubectl mayday run -n shop careful --yes").passes();
     let run = eventually("the run waits for a person", || {
         let runs = shop.admin.reads("run -n shop");

@@ -103,7 +103,7 @@ fn each_act_takes_effect_once_whatever_is_lost_late_or_doubled() {
         let name = run["metadata"]["name"].as_str().unwrap();
         judge::agrees(run, &effects);
         let (state, steps) = (&run["status"]["state"], &run["status"]["steps"]);
-        // Nobody can prove that a Job was never there: the last step may be Unknown, and nothing else.
+        // That a Job was never there cannot be proved: the last step may be Unknown, and nothing else.
         let may_be_unknown = ["request-lost", "late", "intent-in-doubt"].contains(&name);
         let is_unknown = may_be_unknown && state == "Unknown";
         assert!(is_unknown || state == "Succeeded", "{name} is {state}: {steps:#}");

@@ -93,7 +93,7 @@ pub fn an_api_server_in_trouble(depot: &Depot<'_>, proxy: &Proxy) {
     assert!(steps.iter().all(|step| step["retries"].as_i64().unwrap_or_default() == 0), "{steps:#?}");
 }
 
-/// Marks of Mayday that nobody can read, and times that are none, concern their object alone.
+/// Marks of Mayday that cannot be read, and times that are none, concern their object alone.
 pub fn marks_that_cannot_be_read(depot: &Depot<'_>, target: &str) {
     let operator = depot.shop.cluster.operator(0);
     let process = operator.pid();

@@ -125,7 +125,7 @@ fn a_soak_of_faults_and_kills_doubles_leaks_and_loses_nothing() {
         *states.entry(run["status"]["state"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     let left = nothing_is_left(&depot, &names, &all);
-    // No lock stays: the next run of each begins, and succeeds. Nobody would start the operator again now.
+    // No lock stays: the next run of each begins, and succeeds. Nothing would start the operator again now.
     for point in ["after-act", "after-intent"] {
         cluster.mends(point);
     }
