@@ -112,7 +112,7 @@ fn every_example_applies_and_says_whether_it_is_acted_on() {
         .flat_map(|said| said.lines())
         .map(|name| format!("rb/{}", name.trim().rsplit('/').next().unwrap()))
         .collect();
-    assert_eq!(names.len(), 7, "{names:?}");
+    assert_eq!(names.len(), 8, "{names:?}");
     names.iter().for_each(|name| is_ready(admin, name));
 
     shop.emil.applies(&sample("60-changes.yaml")).passes();

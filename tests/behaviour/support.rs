@@ -19,7 +19,7 @@ pub use random::{Random, cases, seed};
 use times::timed;
 
 /// How long anything may take before a test gives up; never part of what is asserted.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// kubectl of the local cluster's version, which `dev/kubectl` runs too, after it has looked for it.
 static KUBECTL: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -385,8 +385,8 @@ pub fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// Looks until there is something to see, again after each change of an object that a look has read. After a
-/// minute it panics and says what it waited for.
+/// Looks until there is something to see, again after each change of an object that a look has read. After two
+/// minutes it panics and says what it waited for.
 #[track_caller]
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
@@ -394,9 +394,15 @@ pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 
 /// The same with another patience.
 #[track_caller]
-pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn within<T>(patience: Duration, what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let Some(seen) = watches(patience, look) else { panic!("not seen in {} s: {what}", patience.as_secs()) };
+    seen
+}
+
+/// The same, and `None` once the patience is over.
+pub fn watches<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + patience;
-    let seen = timed("wait", || {
+    timed("wait", || {
         loop {
             reader::begin();
             let seen = look();
@@ -405,9 +411,7 @@ pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Optio
             }
             reader::wait_for_a_change();
         }
-    });
-    let Some(seen) = seen else { panic!("not seen in {} s: {what}", patience.as_secs()) };
-    seen
+    })
 }
 
 /// Whether a process runs. One that has ended and is not reaped yet does not.

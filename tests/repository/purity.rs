@@ -83,6 +83,7 @@ const ENDS: &[&str] = &[
     "runbook/run/outside.rs",
     "runbook/run/preflight.rs",
     "runbook/run/rehearsal/stage.rs",
+    "runbook/run/start.rs",
     "service/controller.rs",
 ];
 

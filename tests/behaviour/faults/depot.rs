@@ -8,7 +8,7 @@ use super::judge::{self, Effects};
 use crate::audit;
 use crate::far_side::FarSide;
 use crate::shop::Shop;
-use crate::support::{Cluster, Person, condition, eventually, within};
+use crate::support::{Cluster, Person, condition, eventually, watches};
 
 const IMAGE: &str = "shop/flush@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -229,21 +229,16 @@ impl<'a> Depot<'a> {
     /// The runs, once all of them have ended.
     #[track_caller]
     pub fn ended(&self, seconds: u64) -> Vec<Value> {
-        let mut last = Vec::new();
-        let seen = std::cell::RefCell::new(&mut last);
-        let patience = Duration::from_secs(seconds);
-        within(patience, "every run has ended", || {
-            let found = self.shop.admin.reads("runbookruns -n shop");
-            let found = found["items"].as_array()?.clone();
-            let open = found.iter().filter(|run| !run["status"]["endTime"].is_string());
+        let mut open = Vec::new();
+        let all = watches(Duration::from_secs(seconds), || {
+            let found = self.shop.admin.reads("runbookruns -n shop")["items"].as_array()?.clone();
+            open = found.iter().filter(|run| !run["status"]["endTime"].is_string()).cloned().collect();
+            open.is_empty().then_some(found)
+        });
+        all.unwrap_or_else(|| {
             let open: Vec<String> =
-                open.map(|run| format!("{}: {}", run["metadata"]["name"], run["status"]["steps"])).collect();
-            if std::env::var_os("MAYDAY_SHOW").is_some() {
-                eprintln!("open: {open:#?}");
-            }
-            let ended = open.is_empty();
-            **seen.borrow_mut() = open;
-            ended.then_some(found)
+                open.iter().map(|run| format!("{}: {:#}", run["metadata"]["name"], run["status"])).collect();
+            panic!("{} runs have not ended in {seconds} s:\n{}", open.len(), open.join("\n"))
         })
     }
 

@@ -95,7 +95,7 @@ fn each_act_takes_effect_once_whatever_is_lost_late_or_doubled() {
         }
     }
     depot.starts(&names.map(|name| (name, name)));
-    let runs = depot.ended(120);
+    let runs = depot.ended(300);
     let left = proxy.mends();
     assert!(left.is_empty(), "these faults have not happened: {left:?}");
     let effects = depot.effects();

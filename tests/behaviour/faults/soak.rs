@@ -135,7 +135,7 @@ fn a_soak_of_faults_and_kills_doubles_leaks_and_loses_nothing() {
     let last: Vec<(&str, &str)> = last.iter().map(|(run, book)| (run.as_str(), book.as_str())).collect();
     depot.starts(&last);
     for run in
-        depot.ended(120).iter().filter(|run| run["metadata"]["name"].as_str().unwrap().starts_with("last-"))
+        depot.ended(300).iter().filter(|run| run["metadata"]["name"].as_str().unwrap().starts_with("last-"))
     {
         assert_eq!(run["status"]["state"], "Succeeded", "{run:#}");
     }
