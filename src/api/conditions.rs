@@ -191,6 +191,10 @@ names! {
         Over,
         /// Active of an OnCallOverride: the same people are on duty with and without it.
         ChangesNothing,
+        /// Active of an OnCallOverride: a swap that nobody has answered yet.
+        Asked,
+        /// Active of an OnCallOverride: a swap that was declined.
+        Declined,
         /// Active: the object is not Ready.
         NotReady,
 
@@ -217,7 +221,7 @@ names! {
         NoPolicy,
         /// Counted: the decision does not name every incident that binds.
         OtherIncidents,
-        /// Counted: `spec.notAfter` of the decision has passed.
+        /// Counted: `spec.notAfter` of the decision has passed. Active of an OnCallOverride: a swap was not answered in time.
         Lapsed,
         /// Counted: the decision is being deleted.
         Withdrawn,

@@ -9,10 +9,10 @@ use super::common::{Empty, NameRef};
 use super::one_of::{SET_ONE, exactly_one};
 
 /// YAML names of the members that select what the override does.
-pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove", "clear"];
+pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove", "clear", "swap"];
 
 /// Changes who is on duty for some time. People write it, while the rotation itself stays in Git. Exactly one
-/// of `replace`, `replaceAll`, `add`, `remove` and `clear` is set.
+/// of `replace`, `replaceAll`, `add`, `remove`, `clear` and `swap` is set.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +39,12 @@ pub const OVERRIDE_MEMBERS: &[&str] = &["replace", "replaceAll", "add", "remove"
 )]
 #[x_kube(validation = exactly_one(SET_ONE, OVERRIDE_MEMBERS))]
 #[x_kube(validation = ("timestamp(self.startTime) < timestamp(self.endTime)", "endTime must be after startTime"))]
+#[x_kube(validation = (
+    "!has(oldSelf.swap) || !has(oldSelf.swap.answer) || (has(self.swap) && self.swap.person == oldSelf.swap.person \
+     && self.swap.by == oldSelf.swap.by && self.rotationRef == oldSelf.rotationRef \
+     && self.startTime == oldSelf.startTime && self.endTime == oldSelf.endTime)",
+    "a swap that was answered stays as it was agreed: write another one"
+))]
 pub struct OnCallOverrideSpec {
     /// Rotation that the override changes.
     pub rotation_ref: NameRef,
@@ -56,6 +62,13 @@ pub struct OnCallOverrideSpec {
     pub remove: Option<OnePerson>,
     /// Takes everyone off duty.
     pub clear: Option<Empty>,
+    /// Asks one person to take the shift of another. It counts once that person has taken it.
+    pub swap: Option<Swap>,
+    /// Of several overrides of one person, or of several that replace everyone, the one of the highest priority
+    /// counts; of equal ones the youngest. Default 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub priority: i32,
     /// Reason for the override.
     #[schemars(length(max = 500))]
     pub reason: Option<String>,
@@ -78,6 +91,30 @@ pub struct ReplaceAll {
     /// People who are on duty instead, by name in the rotation.
     #[schemars(length(min = 1, max = 16))]
     pub by: Vec<String>,
+}
+
+/// Asks one person to take the shift of another.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Swap {
+    /// Person whose shift it is, by name in the rotation.
+    #[schemars(length(min = 1, max = 63))]
+    pub person: String,
+    /// Person who is asked to take it, by name in the rotation.
+    #[schemars(length(min = 1, max = 63))]
+    pub by: String,
+    /// Answer of the person who is asked. Nobody else may write `Taken`; both may take it back. Unanswered, the
+    /// swap lapses when its time begins.
+    pub answer: Option<Answer>,
+}
+
+/// Answer to a swap.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Answer {
+    /// The person takes the shift.
+    Taken,
+    /// The person does not.
+    Declined,
 }
 
 /// One person of the rotation.
@@ -103,7 +140,7 @@ pub struct OnCallOverrideStatus {
     /// The change in words, for the column: `bea for emil`.
     #[schemars(length(max = 253))]
     pub who: Option<String>,
-    /// State of the override, for the column: Scheduled, Active or Over.
+    /// State of the override, for the column: Scheduled, Active or Over; of a swap also Asked, Declined or Lapsed.
     #[schemars(length(max = 32))]
     pub state: Option<String>,
 }

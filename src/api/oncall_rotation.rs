@@ -9,6 +9,9 @@ use super::common::{Empty, NameRef};
 use super::duration::Duration;
 use super::one_of::{SET_ONE, exactly_one};
 
+/// A local time to the minute, with an offset from UTC where it would exist twice.
+const LOCAL_TIME: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}([+-]\d{2}:\d{2}|Z)?$";
+
 /// Who is on duty when, and who is paged next if nobody acknowledges.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -70,6 +73,25 @@ pub struct Person {
     #[serde(default)]
     #[schemars(length(max = 8))]
     pub contacts: Vec<Contact>,
+    /// Leave and holidays of the person. Meanwhile the next turn of the layer that has somebody stands in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub away: Vec<Away>,
+}
+
+/// A time in which a person takes no turn.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Away {
+    /// Local time at which it begins: `2026-12-24T00:00`.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub from: String,
+    /// Local time at which it ends, exclusive: `2026-12-27T00:00`.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub until: String,
+    /// Why, for readers of the rotation.
+    #[schemars(length(max = 100))]
+    pub reason: Option<String>,
 }
 
 /// One way to reach one person.
@@ -88,7 +110,12 @@ pub struct Contact {
 
 /// One layer of the schedule: turns that follow each other.
 #[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.advance) || self.advance != 'Active' || self.shift.unit != 'Hours' || self.shift.length % 24 == 0",
+    "advance: Active counts days: write a shift of Days, or advance: Calendar"
+))]
 pub struct Layer {
     /// Name of the layer.
     #[schemars(length(min = 1, max = 63))]
@@ -98,11 +125,15 @@ pub struct Layer {
     #[schemars(range(min = 0, max = 1000))]
     pub priority: i32,
     /// Local time at which the first turn begins: `2026-01-05T09:00`. Nobody is on duty before it.
-    #[schemars(
-        length(min = 16, max = 25),
-        regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}([+-]\d{2}:\d{2}|Z)?$")
-    )]
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
     pub start: String,
+    /// Local time from which on the layer has people on duty. Its turns are counted from `start` all the same.
+    /// Default: `start`.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub effective_from: Option<String>,
+    /// Local time until which the layer has people on duty, exclusive. Default: for good.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub until: Option<String>,
     /// Length of a turn.
     pub shift: Shift,
     /// Turns in their order. After the last one the first one follows.
@@ -113,12 +144,27 @@ pub struct Layer {
     #[schemars(length(max = 16))]
     pub restrictions: Vec<Restriction>,
     /// Days that count towards the length of a turn. Calendar: all days. Active: only days on which a window
-    /// opens. Default Calendar.
+    /// opens. Weeks and months always hold such a day, so there both mean the same. Default Calendar.
     #[serde(default)]
     pub advance: Advance,
+    /// Whose turn runs at an instant. With it the turns depend on this object alone, and an edit may move the
+    /// running turn. Default: the first turn begins at `start`, and edits never move the running turn.
+    pub anchor: Option<Anchor>,
+}
+
+/// Says whose turn runs at an instant.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Anchor {
+    /// A person of the turn, by name in the rotation. Of several turns the first counts.
+    #[schemars(length(min = 1, max = 63))]
+    pub person: String,
+    /// Local time within the turn, not before the layer's `start`: `2026-03-02T09:00`.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub at: String,
 }
 
 /// Length of a turn, in wall-clock units.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Shift {
     /// Unit of the length.
@@ -126,11 +172,13 @@ pub struct Shift {
     /// Number of units.
     #[schemars(range(min = 1, max = 1000))]
     pub length: i32,
+    /// How long after each handoff its people are on duty, in whole minutes: `12h`. Default: the whole turn.
+    pub duty: Option<Duration>,
 }
 
 impl Default for Shift {
     fn default() -> Shift {
-        Shift { unit: ShiftUnit::Weeks, length: 1 }
+        Shift { unit: ShiftUnit::Weeks, length: 1, duty: None }
     }
 }
 
@@ -148,16 +196,30 @@ pub enum ShiftUnit {
 }
 
 /// People of one turn. The list may be empty.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Turn {
     /// People of the turn, by name in the rotation.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub people: Vec<String>,
+    /// Local time from which on the list has this turn: somebody joins. The running turn stays. Default: always.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub from: Option<String>,
+    /// Local time until which the list has this turn, exclusive: somebody leaves, and the next one takes over.
+    /// Default: for good.
+    #[schemars(length(min = 16, max = 25), regex(pattern = LOCAL_TIME))]
+    pub until: Option<String>,
 }
 
-/// A daily window in local time. If `to` is not after `from`, the window ends on the next day.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+/// A window in local time. If `to` is not after `from`, the window ends on the next day.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.toDay) || (has(self.days) && self.days.size() > 0)",
+    "toDay needs days: the window opens on one of them and closes on toDay"
+))]
 pub struct Restriction {
     /// Days on which the window opens; default: every day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -169,6 +231,9 @@ pub struct Restriction {
     /// Local time at which the window closes, exclusive: `17:00`.
     #[schemars(length(max = 5), regex(pattern = r"^([01]\d|2[0-3]):[0-5]\d$"))]
     pub to: String,
+    /// Day on which a window over several days closes: the first such day at `to` after it opened. Default: the
+    /// day on which it opens, or the next one.
+    pub to_day: Option<Weekday>,
 }
 
 /// Day of the week.
@@ -265,6 +330,9 @@ pub struct OnCallRotationStatus {
     /// Names of the people who are next on duty, for the column.
     #[schemars(length(max = 253))]
     pub next_names: Option<String>,
+    /// Version of the time zone data that was used: `2026f`.
+    #[schemars(length(max = 16))]
+    pub time_zone_data: Option<String>,
     /// The schedule as the operator saw it last. An edit is compared with it, so that the running turn stays.
     pub schedule: Option<ObservedSchedule>,
 }
@@ -289,7 +357,9 @@ pub struct ObservedSchedule {
 }
 
 /// A layer as the operator saw it last.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ObservedLayer {
     /// Name of the layer.
     #[schemars(length(max = 63))]
@@ -300,6 +370,12 @@ pub struct ObservedLayer {
     /// Local time at which the first turn began.
     #[schemars(length(max = 25))]
     pub start: String,
+    /// Local time from which on it has people on duty.
+    #[schemars(length(max = 25))]
+    pub effective_from: Option<String>,
+    /// Local time until which it has people on duty.
+    #[schemars(length(max = 25))]
+    pub until: Option<String>,
     /// Length of a turn.
     pub shift: Shift,
     /// Turns in their order.
@@ -312,20 +388,31 @@ pub struct ObservedLayer {
     /// Days that count towards the length of a turn.
     #[serde(default)]
     pub advance: Advance,
+    /// Whose turn runs at an instant.
+    pub anchor: Option<Anchor>,
     /// How many places of `turns` an edit has moved the turns. Turn number k since the start is the one at place
     /// k + offset, counted around.
     #[serde(default)]
     #[schemars(range(min = 0, max = 63))]
     pub offset: i32,
+    /// When the offset was found. Of turns with `from` or `until` it counts those that the list had then.
+    pub offset_time: Option<Time>,
 }
 
 /// A turn as the operator saw it last.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ObservedTurn {
     /// Places of its people in `people` of the schedule, from 0.
     #[serde(default)]
     #[schemars(length(max = 16), inner(range(min = 0, max = 255)))]
     pub people: Vec<i32>,
+    /// Local time from which on the list has this turn.
+    #[schemars(length(max = 25))]
+    pub from: Option<String>,
+    /// Local time until which the list has this turn.
+    #[schemars(length(max = 25))]
+    pub until: Option<String>,
 }
 
 /// A person on duty.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use json_patch::Patch;
 
 use super::kind::{GuardedKind, Write, stored};
-use super::kinds::{approval, change_request, freeze, incident, policy, run, runbook};
+use super::kinds::{approval, change_request, freeze, incident, oncall_override, policy, run, runbook};
 use super::lookup::Lookup;
 use super::ruling::Ruling;
 use super::stamp;
 use super::subject;
 use crate::api::approval::SubjectKind;
-use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
+use crate::api::{
+    Approval, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallOverride, Runbook, RunbookRun,
+};
 use crate::change::diff::digest;
 use crate::change::stamps;
 use crate::runbook::account_use;
@@ -217,6 +219,26 @@ impl GuardedKind for Incident {
             Write::Update { old, new } => incident::warnings(&incident::Change { old, new, facts }),
             Write::Create { .. } | Write::Delete { .. } => Vec::new(),
         }
+    }
+}
+
+impl GuardedKind for OnCallOverride {
+    type Facts<'a> = oncall_override::Facts<'a>;
+
+    async fn gather<'a>(
+        write: &'a Write<Self>,
+        lookup: &'a Lookup<'_>,
+    ) -> Result<oncall_override::Facts<'a>, Verdict> {
+        let named = &write.latest().spec.rotation_ref.name;
+        Ok(oncall_override::Facts {
+            caller: &lookup.caller,
+            rotation: lookup.find(&lookup.context.caches.rotations, named).await?,
+            now: lookup.now,
+        })
+    }
+
+    fn rule(write: &Write<Self>, facts: &oncall_override::Facts<'_>) -> Option<Ruling> {
+        write.new_object().map(|new| oncall_override::write(write.old_object(), new, facts))
     }
 }
 

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use super::lookup::Lookup;
 use super::ruling::Ruling;
 use super::unreadable;
-use crate::api::{Approval, ChangePolicy, ChangeRequest, Freeze, Incident, Runbook, RunbookRun};
+use crate::api::{
+    Approval, ChangePolicy, ChangeRequest, Freeze, Incident, OnCallOverride, Runbook, RunbookRun,
+};
 use crate::webhook::review::Request;
 use crate::webhook::verdict::Verdict;
 
@@ -24,6 +26,7 @@ const KINDS: &[Entry] = &[
     Entry::of::<ChangeRequest>(),
     Entry::of::<Freeze>(),
     Entry::of::<Incident>(),
+    Entry::of::<OnCallOverride>(),
     Entry::of::<Runbook>(),
     Entry::of::<RunbookRun>(),
 ];

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::conditions::{ConditionType, Reason};
-use crate::api::oncall_override::{OnCallOverrideSpec, OnCallOverrideStatus};
+use crate::api::oncall_override::{Answer, OnCallOverrideSpec, OnCallOverrideStatus, Swap};
 use crate::api::{OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady};
 use crate::command::{Command, Verb};
@@ -39,36 +39,75 @@ pub fn decide(
     let mut status = subject.status.clone().unwrap_or_default();
     let generation = subject.metadata.generation.unwrap_or_default();
     let spec = &subject.spec;
-    let (state, wake) = if now < spec.start_time.0 {
-        (Reason::Scheduled, Some(spec.start_time.0))
-    } else if now < spec.end_time.0 {
-        (Reason::Active, Some(spec.end_time.0))
-    } else {
-        (Reason::Over, None)
-    };
+    let (state, wake) = state(spec, now);
     status.who = Some(cut(&who(spec), MAX_WHO));
     status.state = Some(state.to_string());
 
-    let changes = evaluate(subject, facts, state == Reason::Over, now);
-    let (active, reason, message) = match (&changes, state) {
-        (Ok(true), Reason::Active) => (true, Reason::Active, "in force".to_owned()),
-        (Ok(true), state) => (false, state, format!("from {} to {}", spec.start_time.0, spec.end_time.0)),
-        (Ok(false), _) => (false, Reason::ChangesNothing, nothing(subject)),
+    let ended = matches!(state, Reason::Over | Reason::Declined | Reason::Lapsed);
+    let effect = evaluate(subject, facts, ended, now);
+    let times = format!("from {} to {}", spec.start_time.0, spec.end_time.0);
+    let (active, reason, message) = match (&effect, state) {
         (Err(_), _) => (false, Reason::NotReady, "the condition Ready says why".to_owned()),
+        (Ok(Effect::Nothing), _) => (false, Reason::ChangesNothing, nothing(subject)),
+        (Ok(_), Reason::Active) => (true, Reason::Active, "in force".to_owned()),
+        (Ok(_), state) => (false, state, format!("{}{times}", of_swap(spec, state))),
     };
     conditions::set(&mut status.conditions, ConditionType::Active, active, reason, message, generation, now);
-    let ready = changes.map(|changes| if changes { "accepted".to_owned() } else { nothing(subject) });
+    let ready = effect.map(|effect| match effect {
+        Effect::Some => "accepted".to_owned(),
+        Effect::Nothing => nothing(subject),
+        Effect::Contested(by) => format!(
+            "accepted; OnCallOverride {by} says something else for a part of that time, and counts there: it has a \
+             higher priority or is younger"
+        ),
+    });
     conditions::ready(&mut status, generation, now, ready);
     (status, wake)
 }
 
-/// Whether the override changes who is on duty at any instant; one that is over counts as a change.
+/// The state of an override, and when it changes by itself.
+fn state(spec: &OnCallOverrideSpec, now: Timestamp) -> (Reason, Option<Timestamp>) {
+    let (start, end) = (spec.start_time.0, spec.end_time.0);
+    let answer = spec.swap.as_ref().map(|swap| swap.answer);
+    match answer {
+        Some(None) if now < start => (Reason::Asked, Some(start)),
+        Some(None) => (Reason::Lapsed, None),
+        Some(Some(Answer::Declined)) => (Reason::Declined, None),
+        None | Some(Some(Answer::Taken)) if now < start => (Reason::Scheduled, Some(start)),
+        None | Some(Some(Answer::Taken)) if now < end => (Reason::Active, Some(end)),
+        None | Some(Some(Answer::Taken)) => (Reason::Over, None),
+    }
+}
+
+/// Says what became of a swap that does not count.
+fn of_swap(spec: &OnCallOverrideSpec, state: Reason) -> String {
+    let Some(swap) = &spec.swap else { return String::new() };
+    let Swap { person, by, .. } = swap;
+    match state {
+        Reason::Asked => format!("{by} is asked to take the shift of {person}; until then {person} has it: "),
+        Reason::Declined => format!("{by} declined, and {person} has the shift: "),
+        Reason::Lapsed => format!("{by} did not answer in time, and {person} has the shift: "),
+        _ => String::new(),
+    }
+}
+
+/// What an override changes.
+enum Effect {
+    /// Who is on duty at some instant.
+    Some,
+    /// The same, but another override counts instead for a part of the time.
+    Contested(String),
+    /// Nothing at any instant.
+    Nothing,
+}
+
+/// What the override changes; of one that has ended it is not asked any more. A swap is looked at as if it were taken.
 fn evaluate(
     subject: &OnCallOverride,
     facts: &OverrideFacts,
-    is_over: bool,
+    ended: bool,
     now: Timestamp,
-) -> Result<bool, NotReady> {
+) -> Result<Effect, NotReady> {
     let name = &subject.spec.rotation_ref.name;
     let waiting = NotReady::Waiting;
     let Some(rotation) = &facts.rotation else {
@@ -82,11 +121,20 @@ fn evaluate(
             format!("{person:?} is not in the people of OnCallRotation {name} (known: {known})"),
         )
     })?;
-    if is_over {
-        return Ok(true);
+    if ended {
+        return Ok(Effect::Some);
     }
-    let all = overrides::of_rotation(&facts.overrides, name, &people);
-    let others = all.iter().filter(|other| other.name != own.name).cloned().collect();
+    let mut taken = subject.clone();
+    if let Some(swap) = &mut taken.spec.swap {
+        swap.answer = Some(Answer::Taken);
+    }
+    let taken = Arc::new(taken);
+    let known = facts.overrides.iter().filter(|other| other.name_any() != own.name).cloned();
+    let all: Vec<Arc<OnCallOverride>> = known.chain([taken]).collect();
+    let all = overrides::of_rotation(&all, name, &people);
+    let others: Vec<Override> = all.iter().filter(|other| other.name != own.name).cloned().collect();
+    let stronger = all.iter().skip_while(|other| other.name != own.name).skip(1);
+    let contested = stronger.filter(|other| own.competes(other)).map(|other| other.name.clone()).next();
     let Ok(with) = Schedule::of_rotation(rotation, all, now) else {
         return Err(waiting(
             Reason::RotationNotReady,
@@ -98,7 +146,11 @@ fn evaluate(
         .take_while(|at| *at < own.end)
         .take(MAX_EDGES)
         .any(|at| !with.at(at).keys().eq(without.at(at).keys()));
-    Ok(differs)
+    Ok(match contested {
+        _ if !differs => Effect::Nothing,
+        Some(by) => Effect::Contested(by),
+        None => Effect::Some,
+    })
 }
 
 /// The change in a few words: `bea for emil`.
@@ -111,6 +163,8 @@ fn who(spec: &OnCallOverrideSpec) -> String {
         format!("{} too", add.person)
     } else if let Some(remove) = &spec.remove {
         format!("not {}", remove.person)
+    } else if let Some(swap) = &spec.swap {
+        format!("{} for {}", swap.by, swap.person)
     } else {
         "nobody".to_owned()
     }
@@ -119,10 +173,10 @@ fn who(spec: &OnCallOverrideSpec) -> String {
 fn nothing(subject: &OnCallOverride) -> String {
     let spec = &subject.spec;
     let (rotation, namespace) = (&spec.rotation_ref.name, subject.namespace().unwrap_or_default());
-    let who = Command::new(Verb::Who).namespace(namespace).word(rotation);
+    let oncall = Command::new(Verb::Oncall).namespace(namespace).word(rotation);
     format!(
-        "changes nothing in {rotation} between {} and {}: whoever it names is on duty then anyway, or a younger \
-         override says something else; compare: {who}",
+        "changes nothing in {rotation} between {} and {}: the same people are on duty then without it, or a stronger \
+         override says something else; compare: {oncall}",
         spec.start_time.0, spec.end_time.0
     )
 }
@@ -177,6 +231,48 @@ mod tests {
         assert_eq!(condition(&status, "Active"), "False ChangesNothing");
         let (status, _) = decided(serde_json::json!({"add": {"person": "zoe"}}), "2026-11-24T13:00:00Z");
         assert_eq!(condition(&status, "Ready"), "False UnknownPerson");
+    }
+
+    #[test]
+    fn a_swap_counts_once_it_is_taken() {
+        let swap = |answer: Option<&str>| {
+            let mut swap = serde_json::json!({"person": "emil", "by": "bea"});
+            answer.inspect(|answer| swap["answer"] = (*answer).into());
+            serde_json::json!({"swap": swap})
+        };
+        let active = |answer, now| condition(&decided(swap(answer), now).0, "Active");
+        let (before, within) = ("2026-11-24T12:59:59Z", "2026-11-24T13:00:00Z");
+        assert_eq!(active(None, before), "False Asked");
+        assert_eq!(decided(swap(None), before).1, within.parse().ok(), "it lapses then");
+        assert_eq!(active(None, within), "False Lapsed");
+        assert_eq!(active(Some("Declined"), before), "False Declined");
+        assert_eq!(active(Some("Taken"), before), "False Scheduled");
+        assert_eq!(active(Some("Taken"), within), "True Active");
+        let nobodys = serde_json::json!({"swap": {"person": "bea", "by": "emil"}});
+        assert_eq!(condition(&decided(nobodys, before).0, "Active"), "False ChangesNothing");
+    }
+
+    #[test]
+    fn an_override_that_another_one_hides_in_part_names_it() {
+        let over = |name: &str, end: &str, priority: i32, by: &str| {
+            let spec = serde_json::json!({"rotationRef": {"name": "payments"}, "startTime": "2026-11-24T13:00:00Z",
+                "endTime": end, "priority": priority, "replace": {"person": "emil", "by": by}});
+            Arc::new(OnCallOverride::new(name, serde_json::from_value(spec).unwrap()))
+        };
+        let (long, strong) = (
+            over("long", "2026-11-24T16:00:00Z", 0, "bea"),
+            over("strong", "2026-11-24T14:00:00Z", 1, "emil"),
+        );
+        let facts = OverrideFacts {
+            rotation: Some(Arc::new(rotation())),
+            overrides: vec![Arc::clone(&strong), Arc::clone(&long)],
+        };
+        let message = |subject: &OnCallOverride| {
+            let (status, _) = decide(subject, &facts, "2026-11-24T13:00:00Z".parse().unwrap());
+            status.conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone()
+        };
+        assert!(message(&long).contains("OnCallOverride strong says something else"), "{}", message(&long));
+        assert_eq!(message(&strong), "accepted");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::cluster::conditions::{self, NotReady, State};
 use crate::text::cut;
 
 use super::schedule::Schedule;
-use crate::oncall::schedule::{duty, overrides, running_turn, validate};
+use crate::oncall::schedule::{duty, local_time, overrides, running_turn, validate};
 
 /// How far ahead to look for gaps.
 const AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -85,14 +85,9 @@ pub fn decide(
     status.until_time = duty.until.map(stored_time);
     status.next_names = duty.until.map(|_| joined(&duty.next));
 
-    let missing = validate::not_implemented(spec);
-    let ready = if !problems.is_empty() {
-        Err(invalid)
-    } else if missing.is_empty() {
-        Ok(format!("{} on duty", joined(&duty.people)))
-    } else {
-        Err(NotReady::not_implemented(&missing))
-    };
+    status.time_zone_data = Some(local_time::data_version().to_owned());
+    let ready =
+        if problems.is_empty() { Ok(format!("{} on duty", joined(&duty.people))) } else { Err(invalid) };
     conditions::ready(&mut status, generation, now, ready);
     (status, duty.until)
 }

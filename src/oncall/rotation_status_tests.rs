@@ -145,11 +145,13 @@ fn an_offset_selects_one_of_two_local_times() {
 }
 
 #[test]
-fn active_for_weeks_is_not_built_and_says_so() {
+fn weeks_and_months_advance_alike_with_and_without_active_days() {
     let active = rotation(|r| r["spec"]["layers"][0]["advance"] = "Active".into());
     let (status, _) = decide(&active, &facts(), now());
-    assert_eq!(reason(&status, "Ready"), "False NotImplemented");
-    assert!(message(&status, "Ready").starts_with("spec.layers[0].advance"));
+    assert_eq!(
+        (reason(&status, "Ready").as_str(), status.on_duty_names.as_deref()),
+        ("True Accepted", Some("bea"))
+    );
 }
 
 // Kind of fault: an edit changes who is on duty at once, and the status claims that it was so before.

@@ -121,3 +121,26 @@ fn an_override_must_end_after_it_starts() {
     let spec = format!("{{rotationRef: {{name: x}}, {times}, clear: {{}}}}");
     refused(&admin, &namespace, "OnCallOverride", &spec, "endTime must be after startTime");
 }
+
+#[test]
+fn a_layer_that_no_one_can_understand_is_refused() {
+    let admin = Cluster::shared().admin();
+    let namespace = namespace(&admin);
+    let rotation = |layer: &str| {
+        format!(
+            "{{timeZone: UTC, people: [{{name: emil, user: emil}}], layers: [{{name: l, start: '2026-01-05T09:00', \
+             turns: [{{people: [emil]}}], {layer}}}]}}"
+        )
+    };
+    for (layer, message) in [
+        ("shift: {unit: Hours, length: 8}, advance: Active", "Active counts days"),
+        (
+            "shift: {unit: Days, length: 1}, restrictions: [{from: '09:00', to: '17:00', toDay: Mon}]",
+            "toDay needs days",
+        ),
+        ("shift: {unit: Days, length: 1, duty: half a day}", "duty"),
+        ("shift: {unit: Days, length: 1}, until: tomorrow", "until"),
+    ] {
+        refused(&admin, &namespace, "OnCallRotation", &rotation(layer), message);
+    }
+}

@@ -38,6 +38,7 @@ mod readme;
 mod receiver;
 mod replicas;
 mod rollout;
+mod rota;
 mod runs;
 mod samples;
 mod shop;

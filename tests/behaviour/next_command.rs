@@ -17,7 +17,7 @@ use crate::support::{Cluster, Output, Person, condition, eventually, words};
 const NEVER_PRINTED: [&str; 5] =
     ["completion", "freeze --for --why", "logs run", "version", "who --all-namespaces"];
 /// Verbs that only read: they ask nothing, so they take no `--yes`.
-const READING: [&str; 3] = ["report", "show", "who"];
+const READING: [&str; 4] = ["oncall", "report", "show", "who"];
 
 /// The commands of the plugin in a text, as a person would copy them.
 fn printed(text: &str) -> Vec<String> {
@@ -340,6 +340,22 @@ impl Story<'_> {
         desk.follows(&shop.amir, &said, "unfreeze");
     }
 
+    /// An override without effect says where to look.
+    fn rota(&self) {
+        let (desk, shop) = (&self.desk, self.shop);
+        let absent = "{apiVersion: mayday.dev/v1alpha1, kind: OnCallOverride, metadata: {name: absent, namespace: shop}, \
+            spec: {rotationRef: {name: payments}, startTime: '2036-01-01T00:00:00Z', endTime: '2036-01-02T00:00:00Z', \
+            remove: {person: bea}}}";
+        shop.admin.applies(absent).passes();
+        let said = eventually("it changes nothing", || {
+            let stored = shop.admin.reads("override/absent -n shop");
+            let active =
+                condition(&stored, "Active").filter(|active| active["reason"] == "ChangesNothing")?;
+            active["message"].as_str().map(str::to_owned)
+        });
+        desk.follows(&shop.emil, &said, "oncall");
+    }
+
     /// A Runbook says how it is rehearsed.
     fn drill(&self) {
         let (desk, shop) = (&self.desk, self.shop);
@@ -401,6 +417,7 @@ fn every_printed_command_does_what_was_said() {
     story.incident_of_a_person();
     story.freeze();
     story.drill();
+    story.rota();
     story.decisions_and_glass();
     story.without_a_policy();
 

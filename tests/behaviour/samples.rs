@@ -15,6 +15,8 @@ const READY: &[&str] = &[
     "oncall/crisis-leads",
     "oncall/payments",
     "oncall/second-approvers",
+    "oncall/support",
+    "override/emil-asks-bea",
     "override/emil-dentist",
     "chan/oncall-webhook",
     "chan/crisis-room",

@@ -4,6 +4,8 @@
 mod chart;
 mod generated;
 mod layers;
+mod oncall_property;
+mod oncall_slow;
 mod oncall_vectors;
 mod purity;
 mod sources;

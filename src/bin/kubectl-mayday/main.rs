@@ -18,7 +18,7 @@ use crate::client::session::Session;
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{
     ack, answer, apply, approve, ask, break_glass, cancel, completion, declare, freeze, lead, logs, note,
-    report, resolve, run, show, unfreeze, update, version, who, withdraw,
+    oncall, report, resolve, run, show, unfreeze, update, version, who, withdraw,
 };
 
 fn main() -> ExitCode {
@@ -70,6 +70,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Unfreeze(args) => unfreeze::run(&session, args).await,
         Command::Resolve(args) => resolve::run(&session, args).await,
         Command::Report(args) => report::run(&session, args).await,
+        Command::Oncall(args) => oncall::run(&session, args).await,
         Command::Who(args) => who::run(&session, args).await,
         Command::BreakGlass(args) => break_glass::run(&session, args).await,
         Command::Completion(args) => completion::run(&args),

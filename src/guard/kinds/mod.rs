@@ -4,6 +4,7 @@ pub mod approval;
 pub mod change_request;
 pub mod freeze;
 pub mod incident;
+pub mod oncall_override;
 pub mod policy;
 pub mod run;
 pub mod runbook;

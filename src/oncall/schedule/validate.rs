@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::oncall_rotation::{Advance, Layer, Notify, OnCallRotationSpec, ShiftUnit};
+use crate::api::oncall_rotation::{Layer, Notify, OnCallRotationSpec, Person};
 
 pub use crate::problem::Problem;
 
@@ -26,6 +26,9 @@ pub fn problems(spec: &OnCallRotationSpec) -> Vec<Problem> {
         if !names.insert(person.name.as_str()) {
             add(format!("spec.people[{index}].name"), format!("{:?} is listed twice", person.name));
         }
+        if let Some(clock) = &clock {
+            absences(person, &format!("spec.people[{index}]"), clock, &mut add);
+        }
     }
     let mut layers = BTreeSet::new();
     for (index, layer) in spec.layers.iter().enumerate() {
@@ -33,8 +36,16 @@ pub fn problems(spec: &OnCallRotationSpec) -> Vec<Problem> {
         if !layers.insert(layer.name.as_str()) {
             add(format!("{path}.name"), format!("{:?} is the name of an earlier layer", layer.name));
         }
-        if let Some(message) = clock.as_ref().and_then(|clock| start_problem(layer, clock)) {
-            add(format!("{path}.start"), message);
+        if let Some(clock) = &clock {
+            layer_times(layer, &path, clock, &mut add);
+        }
+        if let Some(duty) = &layer.shift.duty
+            && (duty.get().is_zero() || duty.get().as_millis() % 60_000 != 0)
+        {
+            add(
+                format!("{path}.shift.duty"),
+                format!("{duty} is not a number of whole minutes: write 30m or 12h"),
+            );
         }
         for (turn, people) in layer.turns.iter().enumerate() {
             for person in people.people.iter().filter(|person| !names.contains(person.as_str())) {
@@ -62,16 +73,6 @@ pub fn problems(spec: &OnCallRotationSpec) -> Vec<Problem> {
     problems
 }
 
-/// Fields that this version accepts but does not act on.
-pub fn not_implemented(spec: &OnCallRotationSpec) -> Vec<String> {
-    spec.layers
-        .iter()
-        .enumerate()
-        .filter(|(_, layer)| layer.advance == Advance::Active && layer.shift.unit != ShiftUnit::Days)
-        .map(|(index, layer)| format!("spec.layers[{index}].advance: Active for {:?}", layer.shift.unit))
-        .collect()
-}
-
 /// Every target of the escalation with its path.
 fn notified(spec: &OnCallRotationSpec) -> impl Iterator<Item = (String, &Notify)> {
     spec.escalation.iter().flat_map(|escalation| {
@@ -91,21 +92,84 @@ fn unknown_person(person: &str, names: &BTreeSet<&str>) -> String {
     format!("{person:?} is not in spec.people (known: {})", known.join(", "))
 }
 
-fn start_problem(layer: &Layer, clock: &LocalClock) -> Option<String> {
-    let start = &layer.start;
-    if start.parse::<jiff::Timestamp>().is_ok() {
+/// The times of a layer: its start and end, when its turns join and leave, and its anchor.
+fn layer_times(layer: &Layer, path: &str, clock: &LocalClock, add: &mut impl FnMut(String, String)) {
+    let mut read = |path: String, text: &String| match time_problem(text, clock) {
+        Some(message) => {
+            add(path, message);
+            None
+        }
+        None => clock.moment(text),
+    };
+    let start = read(format!("{path}.start"), &layer.start);
+    let from = layer.effective_from.as_ref().and_then(|text| read(format!("{path}.effectiveFrom"), text));
+    let until = layer.until.as_ref().and_then(|text| read(format!("{path}.until"), text));
+    let anchor = layer.anchor.as_ref().and_then(|anchor| read(format!("{path}.anchor.at"), &anchor.at));
+    let mut reversed = Vec::new();
+    for (index, turn) in layer.turns.iter().enumerate() {
+        let from = turn.from.as_ref().and_then(|text| read(format!("{path}.turns[{index}].from"), text));
+        let until = turn.until.as_ref().and_then(|text| read(format!("{path}.turns[{index}].until"), text));
+        if from.zip(until).is_some_and(|(from, until)| until <= from) {
+            reversed.push((format!("{path}.turns[{index}].until"), "is not after from".to_owned()));
+        }
+    }
+    let begins = start.max(from);
+    if begins.zip(until).is_some_and(|(begins, until)| until <= begins) {
+        reversed.push((
+            format!("{path}.until"),
+            "is not after the layer begins: nobody is ever on duty".to_owned(),
+        ));
+    }
+    if start.zip(anchor).is_some_and(|(start, anchor)| anchor < start) {
+        reversed.push((
+            format!("{path}.anchor.at"),
+            format!("is before the first turn, which begins at {}", layer.start),
+        ));
+    }
+    if let Some(anchor) = &layer.anchor
+        && !layer.turns.iter().any(|turn| turn.people.contains(&anchor.person))
+    {
+        reversed.push((
+            format!("{path}.anchor.person"),
+            format!("{:?} is in no turn of the layer", anchor.person),
+        ));
+    }
+    reversed.into_iter().for_each(|(path, message)| add(path, message));
+}
+
+/// The times in which a person is away.
+fn absences(person: &Person, path: &str, clock: &LocalClock, add: &mut impl FnMut(String, String)) {
+    for (index, away) in person.away.iter().enumerate() {
+        let path = format!("{path}.away[{index}]");
+        let mut read = |field: &str, text: &String| match time_problem(text, clock) {
+            Some(message) => {
+                add(format!("{path}.{field}"), message);
+                None
+            }
+            None => clock.moment(text),
+        };
+        let (from, until) = (read("from", &away.from), read("until", &away.until));
+        if from.zip(until).is_some_and(|(from, until)| until <= from) {
+            add(format!("{path}.until"), "is not after from".to_owned());
+        }
+    }
+}
+
+/// Why a local time is not one instant.
+fn time_problem(text: &str, clock: &LocalClock) -> Option<String> {
+    if text.parse::<jiff::Timestamp>().is_ok() {
         return None;
     }
-    let Ok(local) = start.parse::<jiff::civil::DateTime>() else {
-        return Some(format!("{start:?} is not a local time: write 2026-01-05T09:00"));
+    let Ok(local) = text.parse::<jiff::civil::DateTime>() else {
+        return Some(format!("{text:?} is not a local time: write 2026-01-05T09:00"));
     };
     match clock.existence(local) {
         Existence::Once(_) => None,
         Existence::Never => Some(format!(
-            "{start} does not exist there: the clocks are set forward over it; write the hour after, or an offset"
+            "{text} does not exist there: the clocks are set forward over it; write the hour after, or an offset"
         )),
         Existence::Twice => Some(format!(
-            "{start} exists twice there: the clocks are set back; say which with an offset, such as {start}+02:00"
+            "{text} exists twice there: the clocks are set back; say which with an offset, such as {text}+02:00"
         )),
     }
 }

@@ -1,6 +1,6 @@
 //! Instants as people type them: a clock time of their own zone, or RFC 3339. Pure.
 
-use jiff::civil::{Date, Time as ClockTime};
+use jiff::civil::{Date, DateTime, Time as ClockTime};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use mayday::api::Duration;
 
@@ -32,6 +32,22 @@ pub fn next(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
         return Err(Failure::usage(format!("{flag} {text} lies in the past.")));
     }
     Ok(time)
+}
+
+/// Any instant: a local date and time such as `2026-12-24T09:00`, the next time a clock here shows `14:03`, in so long as
+/// `30m`, or RFC 3339.
+///
+/// # Errors
+/// When it is no time.
+pub fn instant(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
+    let local =
+        text.parse::<DateTime>().ok().filter(|_| text.contains('T') && text.parse::<Timestamp>().is_err());
+    if let Some(local) = local.and_then(|local| local.to_zoned(now.time_zone().clone()).ok()) {
+        return Ok(local.timestamp());
+    }
+    read(flag, text, now, 1, |today| {
+        if today < *now { on(now.date().checked_add(1.day()).ok()?, today.time(), now) } else { Some(today) }
+    })
 }
 
 /// The end of a length of time from now: `30m`, `1h30m`, `2d`.
@@ -111,6 +127,15 @@ mod tests {
         assert_eq!(by("00:05"), "2026-11-22T23:05:00Z");
         assert_eq!([since("30m"), by("30m")], ["2026-11-21T22:40:00Z", "2026-11-21T23:40:00Z"]);
         assert_eq!([since("1h30m"), by("2d")], ["2026-11-21T21:40:00Z", "2026-11-23T23:10:00Z"]);
+    }
+
+    #[test]
+    fn any_instant_may_be_a_local_date_and_time() {
+        let at = |text: &str| instant("--at", text, &now()).unwrap().to_string();
+        assert_eq!(at("2026-12-24T09:00"), "2026-12-24T08:00:00Z");
+        assert_eq!(at("2026-11-01T09:00Z"), "2026-11-01T09:00:00Z");
+        assert_eq!([at("00:40"), at("30m")], ["2026-11-21T23:40:00Z", "2026-11-21T23:40:00Z"]);
+        assert_eq!(instant("--at", "soon", &now()).unwrap_err().code, 2);
     }
 
     #[test]

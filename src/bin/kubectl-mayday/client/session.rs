@@ -58,6 +58,7 @@ named! {
     api::Approval: "appr", "approval";
     api::BusinessService: "bsvc", "service";
     api::OnCallRotation: "oncall", "rotation";
+    api::OnCallOverride: "override", "override";
 }
 
 /// Where the commands go, as with kubectl.

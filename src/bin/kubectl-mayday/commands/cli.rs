@@ -57,6 +57,8 @@ pub enum Command {
     Report(crate::commands::report::ReportArgs),
     /// Show who is on duty
     Who(crate::commands::who::WhoArgs),
+    /// Draw the calendar of a rotation: who is on duty when, by what, and how the duty is spread
+    Oncall(crate::commands::oncall::OncallArgs),
     /// Print the script that lets a shell complete these commands
     Completion(crate::commands::completion::CompletionArgs),
     /// Print the version of the plugin

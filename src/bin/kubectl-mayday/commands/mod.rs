@@ -16,6 +16,7 @@ pub mod freeze;
 pub mod lead;
 pub mod logs;
 pub mod note;
+pub mod oncall;
 pub mod report;
 pub mod resolve;
 pub mod run;

@@ -1,0 +1,109 @@
+//! Rotations as people live with them: swaps, leave, and the calendar in the terminal.
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Person, condition, eventually, fresh};
+
+const HOUR: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// A namespace with the rotation `payments`: emil for good; bea may stand in.
+struct Rota {
+    admin: Person,
+    namespace: String,
+}
+
+impl Rota {
+    fn open() -> Rota {
+        let cluster = Cluster::shared();
+        let (admin, namespace) = (cluster.admin(), fresh("rota"));
+        admin.types(&format!("kubectl create namespace {namespace}")).passes();
+        for user in ["emil", "bea", "zoe"] {
+            let bind = "kubectl create rolebinding --clusterrole mayday-responder";
+            admin.types(&format!("{bind} -n {namespace} {user} --user {user}")).passes();
+        }
+        let rota = Rota { admin, namespace };
+        rota.applies(&json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation", "metadata": {"name": "payments"},
+            "spec": {"timeZone": "Europe/Berlin", "people": [{"name": "emil", "user": "emil"}, {"name": "bea", "user": "bea"}],
+                "layers": [{"name": "always", "start": "2026-01-05T09:00", "shift": {"unit": "Weeks", "length": 1},
+                    "turns": [{"people": ["emil"]}]}]}}));
+        eventually("emil is on duty", || (rota.on_duty() == "emil").then_some(()));
+        rota
+    }
+
+    fn applies(&self, object: &Value) {
+        self.admin.pipes(&object.to_string(), &format!("kubectl apply -n {} -f -", self.namespace)).passes();
+    }
+
+    fn on_duty(&self) -> String {
+        let rotation = self.admin.reads(&format!("oncall/payments -n {}", self.namespace));
+        rotation["status"]["onDutyNames"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A swap of emil and bea between two instants, relative to now.
+    fn swap(&self, name: &str, from: i32, to: i32) -> Value {
+        let now = jiff::Timestamp::now();
+        let at = |hours: i32| (now + HOUR * hours).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallOverride", "metadata": {"name": name},
+            "spec": {"rotationRef": {"name": "payments"}, "startTime": at(from), "endTime": at(to),
+                "swap": {"person": "emil", "by": "bea"}}})
+    }
+
+    fn state(&self, name: &str, reason: &str) -> Value {
+        eventually(reason, || {
+            let stored = self.admin.reads(&format!("override/{name} -n {}", self.namespace));
+            let active = condition(&stored, "Active").filter(|active| active["reason"] == reason)?;
+            Some(active.clone())
+        })
+    }
+
+    fn answer(&self, name: &str, answer: &str) -> String {
+        let patch = format!("{{\"spec\":{{\"swap\":{{\"answer\":{answer}}}}}}}");
+        format!("kubectl patch -n {} override/{name} --type merge -p '{patch}'", self.namespace)
+    }
+}
+
+// Kind of fault: somebody else agrees to a swap in a person's name, who then knows nothing of their shift.
+#[test]
+fn a_swap_is_taken_only_by_the_person_who_is_asked() {
+    let cluster = Cluster::shared();
+    let rota = Rota::open();
+    let (emil, bea, zoe) =
+        (cluster.person("emil", &[]), cluster.person("bea", &[]), cluster.person("zoe", &[]));
+    let swap = rota.swap("concert", 2, 3);
+    emil.pipes(&swap.to_string(), &format!("kubectl apply -n {} -f -", rota.namespace)).passes();
+    rota.state("concert", "Asked");
+
+    for (person, who) in [(&emil, "emil"), (&zoe, "zoe"), (&rota.admin, "an admin")] {
+        let said = person.types(&rota.answer("concert", "\"Taken\"")).is_refused();
+        assert!(
+            said.contains("only bea takes override/concert, logged in directly as user bea"),
+            "{who}: {said}"
+        );
+    }
+    let said = rota.admin.types(&format!("{} --as bea", rota.answer("concert", "\"Taken\""))).is_refused();
+    assert!(said.contains("only bea takes"), "{said}");
+    bea.types(&rota.answer("concert", "\"Taken\"")).passes();
+    rota.state("concert", "Scheduled");
+    let later = "{\"spec\":{\"endTime\":\"2036-01-01T00:00:00Z\"}}";
+    let longer = format!("kubectl patch -n {} override/concert --type merge -p '{later}'", rota.namespace);
+    let said = emil.types(&longer).is_refused();
+    assert!(said.contains("a swap that was answered stays as it was agreed"), "{said}");
+
+    // The calendar shows it, and both may undo it.
+    let calendar =
+        || bea.types(&format!("kubectl mayday oncall -n {} payments --days 1", rota.namespace)).passes();
+    let drawn = calendar();
+    assert!(drawn.contains("On duty: emil") && drawn.contains("override concert"), "{drawn}");
+    let said = zoe.types(&rota.answer("concert", "null")).is_refused();
+    assert!(said.contains("only bea and emil change the answer"), "{said}");
+    emil.types(&rota.answer("concert", "\"Declined\"")).passes();
+    rota.state("concert", "Declined");
+    assert!(!calendar().contains("override concert"));
+
+    // What began without an answer has lapsed.
+    rota.applies(&rota.swap("late", -1, 1));
+    rota.state("late", "Lapsed");
+    let said = bea.types(&rota.answer("late", "\"Taken\"")).is_refused();
+    assert!(said.contains("has lapsed"), "{said}");
+    assert_eq!(rota.on_duty(), "emil");
+}
