@@ -120,6 +120,7 @@ impl Verb {
             Verb::Declare => &[Flag::Service, Flag::Severity],
             Verb::Freeze => &[Flag::For, Flag::Why],
             Verb::Lead => &[Flag::To],
+            Verb::Oncall => &[Flag::Add, Flag::For, Flag::From, Flag::Until],
             Verb::Resolve => &[Flag::Ask, Flag::DuplicateOf, Flag::Outcome, Flag::Reason],
             Verb::Run => &[Flag::Drill, Flag::Incident],
             Verb::Show | Verb::Who => &[Flag::AllNamespaces],
@@ -133,6 +134,7 @@ impl Verb {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the words of the command line; the plugin's help explains each")]
 pub enum Flag {
+    Add,
     AllNamespaces,
     Ask,
     Delete,
@@ -141,6 +143,7 @@ pub enum Flag {
     External,
     File,
     For,
+    From,
     Group,
     Help,
     Image,
@@ -154,6 +157,7 @@ pub enum Flag {
     Service,
     Severity,
     To,
+    Until,
     Why,
 }
 
@@ -161,6 +165,7 @@ impl Flag {
     /// The word on the command line.
     pub fn word(self) -> &'static str {
         match self {
+            Flag::Add => "--add",
             Flag::AllNamespaces => "--all-namespaces",
             Flag::Ask => "--ask",
             Flag::Delete => "--delete",
@@ -169,6 +174,7 @@ impl Flag {
             Flag::External => "--external",
             Flag::File => "-f",
             Flag::For => "--for",
+            Flag::From => "--from",
             Flag::Group => "--group",
             Flag::Help => "--help",
             Flag::Image => "--image",
@@ -182,6 +188,7 @@ impl Flag {
             Flag::Service => "--service",
             Flag::Severity => "--severity",
             Flag::To => "--to",
+            Flag::Until => "--until",
             Flag::Why => "--why",
         }
     }
@@ -280,6 +287,7 @@ pub fn shapes() -> Vec<Command> {
     let bare = |verb| Command::new(verb).namespace("shop");
     let ask = || on(Verb::Ask, "deploy");
     let why = |command: Command| command.flag(Flag::Why, TEXT);
+    let add = || bare(Verb::Oncall).word("override").word("payments").flag(Flag::Add, "PERSON");
     let resolve = |outcome| on(Verb::Resolve, "inc").flag(Flag::Outcome, outcome);
     vec![
         on(Verb::Ack, "inc"),
@@ -309,6 +317,10 @@ pub fn shapes() -> Vec<Command> {
         on(Verb::Note, "inc").word(TEXT),
         bare(Verb::Oncall),
         bare(Verb::Oncall).word("payments"),
+        add().flag(Flag::For, "8h"),
+        add().flag(Flag::From, "2026-11-24T13:00:00Z").flag(Flag::Until, "2026-11-24T16:00:00Z"),
+        bare(Verb::Oncall).word("take").word("override/x"),
+        bare(Verb::Oncall).word("decline").word("override/x"),
         on(Verb::Reject, "chg"),
         on(Verb::Report, "inc"),
         on(Verb::Resolve, "inc").switch(Flag::Ask),

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::api::OnCallRotation;
 use crate::cluster::SharedContext;
 
 /// The routes. `/livez` succeeds while the process answers. `/readyz` succeeds while the process serves:
@@ -35,6 +36,10 @@ async fn ready(State(context): State<SharedContext>) -> Response {
 }
 
 async fn metrics(State(context): State<SharedContext>) -> Response {
+    let uncovered =
+        |rotation: &OnCallRotation| rotation.status.as_ref().map_or(0, |status| status.uncovered_seconds);
+    let rotations = context.caches.rotations.state();
+    context.metrics.uncovered(rotations.iter().map(|rotation| uncovered(rotation)).sum());
     match context.metrics.encode() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -105,8 +105,12 @@ names! {
         Receiving,
         /// BusinessService. True: no incident is open about it.
         Healthy,
-        /// OnCallRotation. True: every person has a contact whose channel is Ready.
+        /// OnCallRotation. True: everybody who is on duty within 30 days, or named by a level, has a contact whose
+        /// channel is Ready.
         Reachable,
+        /// OnCallRotation. True: the duty of the next 90 days is spread evenly. False: it is not, or somebody in a turn is
+        /// never on duty. The message has the hours of each person.
+        Fair,
         /// OnCallRotation. True: a person is on duty at every instant of the next 30 days.
         Covered,
     }
@@ -360,6 +364,14 @@ names! {
         NoIncident,
 
         // Reachable and Covered.
+        /// Fair: the hours of all people are nearly the same.
+        Balanced,
+        /// Fair: some people have more hours than others.
+        Unbalanced,
+        /// Fair: no window ever opens in any turn of a person.
+        NeverOnDuty,
+        /// Covered: there are gaps, and `spec.allowGaps` allows them.
+        GapsAllowed,
         /// Reachable: every person can be reached.
         Reachable,
         /// Reachable: a person has no contact whose channel is Ready.

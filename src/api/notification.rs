@@ -98,6 +98,8 @@ pub enum SubjectKind {
     RunbookRun,
     /// A ChangePolicy.
     ChangePolicy,
+    /// An OnCallRotation.
+    OnCallRotation,
 }
 
 impl SubjectKind {
@@ -109,6 +111,7 @@ impl SubjectKind {
             SubjectKind::Runbook => "rb",
             SubjectKind::RunbookRun => "run",
             SubjectKind::ChangePolicy => "cpol",
+            SubjectKind::OnCallRotation => "oncall",
         }
     }
 }
@@ -138,6 +141,8 @@ pub enum Purpose {
     Stakeholders,
     /// Everyone concerned learns of something unusual, such as break-glass.
     Alarm,
+    /// A person learns of a shift before it begins.
+    Reminder,
 }
 
 impl Purpose {
@@ -149,6 +154,7 @@ impl Purpose {
             Purpose::Decision => "decision",
             Purpose::Stakeholders => "stakeholders",
             Purpose::Alarm => "alarm",
+            Purpose::Reminder => "reminder",
         }
     }
 }

@@ -51,6 +51,11 @@ pub struct OnCallRotationSpec {
     /// Who is paged, and who is next if nobody acknowledges. Default: the people on duty, for five minutes,
     /// twice.
     pub escalation: Option<Escalation>,
+    /// How long before each shift its people are told of it: `24h`. Default: they are not.
+    pub remind: Option<Duration>,
+    /// Whether times with nobody on duty are intended. Then `Covered` does not warn of them. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_gaps: bool,
 }
 
 impl OnCallRotationSpec {
@@ -312,7 +317,7 @@ pub struct OnCallRotationStatus {
     /// The `metadata.generation` that the conditions describe.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Conditions: Ready, Covered, Reachable.
+    /// Conditions: Ready, Covered, Reachable, Fair.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
@@ -330,6 +335,16 @@ pub struct OnCallRotationStatus {
     /// Names of the people who are next on duty, for the column.
     #[schemars(length(max = 253))]
     pub next_names: Option<String>,
+    /// When the next turn of any layer begins, whether it changes who is on duty or not.
+    pub next_turn_time: Option<Time>,
+    /// The next shifts, the running one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub upcoming: Vec<UpcomingShift>,
+    /// Seconds of the next 30 days in which nobody is on duty, unless gaps are allowed.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub uncovered_seconds: i64,
     /// Version of the time zone data that was used: `2026f`.
     #[schemars(length(max = 16))]
     pub time_zone_data: Option<String>,
@@ -338,6 +353,20 @@ pub struct OnCallRotationStatus {
 }
 
 crate::conditioned!(OnCallRotationStatus);
+
+/// A time in which the same people are on duty.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpcomingShift {
+    /// When it begins. Absent if it has no beginning in sight.
+    pub start_time: Option<Time>,
+    /// When it ends, exclusive. Absent if that is more than 30 days away.
+    pub end_time: Option<Time>,
+    /// Names of the people; `nobody` in a gap.
+    #[schemars(length(max = 253))]
+    pub names: String,
+}
 
 /// The schedule of a rotation as the operator saw it last.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::common::{NameRef, Severity, stored_time};
 use crate::api::notification::{NotificationSpec, Purpose, Reader, SubjectKind, SubjectRef};
-use crate::api::{ChangePolicy, ChangeRequest, Incident, Notification, Runbook, RunbookRun};
+use crate::api::{ChangePolicy, ChangeRequest, Incident, Notification, OnCallRotation, Runbook, RunbookRun};
 
 /// How long a message is useful unless its purpose sets another time, so that a page from yesterday wakes no
 /// one. Events older than this cause no message, so that a deleted Notification is never sent a second time.
@@ -100,6 +100,12 @@ impl From<&Runbook> for Subject {
 impl From<&RunbookRun> for Subject {
     fn from(run: &RunbookRun) -> Subject {
         Subject::of(SubjectKind::RunbookRun, run, run.namespace().unwrap_or_default())
+    }
+}
+
+impl From<&OnCallRotation> for Subject {
+    fn from(rotation: &OnCallRotation) -> Subject {
+        Subject::of(SubjectKind::OnCallRotation, rotation, rotation.namespace().unwrap_or_default())
     }
 }
 

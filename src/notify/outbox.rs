@@ -140,6 +140,7 @@ async fn is_there(context: &Context, notification: &Notification) -> Result<bool
         SubjectKind::ChangeRequest => is_stored(context, &caches.requests, notification).await,
         SubjectKind::Runbook => is_stored(context, &caches.runbooks, notification).await,
         SubjectKind::RunbookRun => is_stored(context, &caches.runs, notification).await,
+        SubjectKind::OnCallRotation => is_stored(context, &caches.rotations, notification).await,
         // An event under a policy is reported even if the policy is gone: then it matters the more.
         SubjectKind::ChangePolicy => Ok(true),
     }
@@ -238,7 +239,7 @@ fn standing(context: &Context, notification: &Notification) -> Standing {
             });
             if is_kept { Standing::Open } else { Standing::Gone }
         }
-        SubjectKind::Runbook | SubjectKind::ChangePolicy => Standing::Gone,
+        SubjectKind::Runbook | SubjectKind::ChangePolicy | SubjectKind::OnCallRotation => Standing::Gone,
     }
 }
 

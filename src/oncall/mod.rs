@@ -7,8 +7,10 @@
 //! A `*_controller.rs` only gathers facts and writes the status; the pure decision is in the `*_status.rs` beside it.
 
 pub mod escalation;
+pub mod looks;
 pub mod override_controller;
 pub mod override_status;
+pub mod reminders;
 pub mod rotation_controller;
 pub mod rotation_status;
 pub mod schedule;

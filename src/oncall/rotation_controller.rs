@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
@@ -10,8 +10,14 @@ use crate::api::OnCallRotation;
 use crate::cluster::caches::{Change, Kind, in_namespace};
 use crate::cluster::controller::{self, Reconciler, Requeue};
 use crate::cluster::{Context, Error, SharedContext, status};
+use crate::notify::message::Subject;
+use crate::notify::store;
 
+use super::reminders;
 use super::rotation_status::{RotationFacts, decide, moved};
+
+/// What is said of the next 30 days changes as time passes, so it is looked at again at least so often.
+const RESYNC: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reconciles OnCallRotations.
 pub struct OnCallRotationReconciler;
@@ -41,6 +47,9 @@ impl Reconciler for OnCallRotationReconciler {
         let facts = gather(&rotation, context);
         let now = Timestamp::now();
         let (next, wake) = decide(&rotation, &facts, now);
+        let (reminders, remind) = reminders::decide(&rotation, &facts, now);
+        store::create(context, &Subject::from(&*rotation), &reminders).await?;
+        let wake = [wake, remind, now.checked_add(RESYNC).ok()].into_iter().flatten().min();
         let moved = moved(&rotation, &next, now);
         status::write(context, &*rotation, next).await?;
         if let Some(moved) = moved {

@@ -1,4 +1,5 @@
 use super::*;
+use jiff::SignedDuration;
 
 fn rotation(change: impl Fn(&mut serde_json::Value)) -> OnCallRotation {
     let mut value = serde_json::json!({
@@ -93,7 +94,7 @@ fn people_without_a_ready_channel_are_named() {
 #[test]
 fn bad_input_is_named_with_its_path() {
     type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
-    let cases: [(&str, &str, Change); 5] = [
+    let cases: [(&str, &str, Change); 12] = [
         ("spec.timeZone: \"Mars/Base\"", "nobody", &|r| r["spec"]["timeZone"] = "Mars/Base".into()),
         ("spec.people[1].name: \"emil\"", "emil", &|r| {
             r["spec"]["people"][1]["name"] = "emil".into();
@@ -103,6 +104,34 @@ fn bad_input_is_named_with_its_path() {
         ("exists twice there", "bea", &|r| r["spec"]["layers"][1]["start"] = "2026-10-25T02:30".into()),
         ("\"weekly\" is the name of an earlier layer", "emil, bea", &|r| {
             r["spec"]["layers"][1]["name"] = "weekly".into();
+        }),
+        ("spec.layers[1].until: is not after the layer begins", "bea", &|r| {
+            r["spec"]["layers"][1]["until"] = "2026-01-05T09:00".into();
+        }),
+        ("spec.layers[1].effectiveFrom: 2026-03-29T02:30 does not exist there", "emil, bea", &|r| {
+            r["spec"]["layers"][1]["effectiveFrom"] = "2026-03-29T02:30".into();
+        }),
+        ("spec.layers[1].turns[0].until: is not after from", "bea", &|r| {
+            r["spec"]["layers"][1]["turns"][0]["from"] = "2026-03-01T09:00".into();
+            r["spec"]["layers"][1]["turns"][0]["until"] = "2026-02-01T09:00".into();
+        }),
+        ("spec.layers[1].anchor.person: \"bea\" is in no turn of the layer", "emil, bea", &|r| {
+            r["spec"]["layers"][1]["anchor"] = serde_json::json!({"person": "bea", "at": "2026-01-06T09:00"});
+        }),
+        (
+            "spec.layers[1].anchor.at: is before the first turn, which begins at 2026-01-05T09:00",
+            "emil, bea",
+            &|r| {
+                r["spec"]["layers"][1]["anchor"] =
+                    serde_json::json!({"person": "emil", "at": "2025-12-06T09:00"});
+            },
+        ),
+        ("spec.layers[1].shift.duty: 90s is not a number of whole minutes", "bea", &|r| {
+            r["spec"]["layers"][1]["shift"]["duty"] = "90s".into();
+        }),
+        ("spec.people[0].away[0].until: is not after from", "emil, bea", &|r| {
+            r["spec"]["people"][0]["away"] =
+                serde_json::json!([{"from": "2026-12-24T00:00", "until": "2026-12-24T00:00"}]);
         }),
     ];
     for (expected, on_duty, change) in cases {
@@ -142,6 +171,89 @@ fn an_offset_selects_one_of_two_local_times() {
     assert_eq!(status.on_duty_names.as_deref(), Some("nobody"));
     let (status, _) = decide(&second, &facts(), start);
     assert_eq!(status.on_duty_names.as_deref(), Some("emil"));
+}
+
+// Kind of fault: a status that says something else each time it is looked at wakes its own controller for ever.
+#[test]
+fn a_status_stays_the_same_until_something_changes() {
+    let gap = rotation(|r| {
+        r["spec"]["layers"][0]["restrictions"] = serde_json::json!([{"from": "09:00", "to": "17:00"}]);
+    });
+    let at = |minute: i64| now() + SignedDuration::from_mins(minute);
+    let (first, _) = decide(&gap, &facts(), at(0));
+    for minute in 1..60 {
+        let mut seen = gap.clone();
+        seen.status = Some(first.clone());
+        assert_eq!(decide(&seen, &facts(), at(minute)).0, first, "after {minute} minutes");
+    }
+    assert_eq!(first.uncovered_seconds, 30 * 16 * 3600);
+    assert_eq!(first.next_turn_time.unwrap().0, "2026-01-19T08:00:00Z".parse().unwrap());
+    let names: Vec<&str> = first.upcoming.iter().map(|shift| shift.names.as_str()).collect();
+    assert_eq!(names[..3], ["bea", "nobody", "bea"]);
+    assert_eq!(first.upcoming[0].start_time.as_ref().unwrap().0, "2026-01-14T08:00:00Z".parse().unwrap());
+}
+
+#[test]
+fn intended_gaps_are_no_warning() {
+    let gap = |allowed: bool| {
+        rotation(move |r| {
+            r["spec"]["layers"][0]["restrictions"] = serde_json::json!([{"from": "14:00", "to": "17:00"}]);
+            r["spec"]["allowGaps"] = allowed.into();
+        })
+    };
+    let (status, _) = decide(&gap(false), &facts(), now());
+    assert_eq!(reason(&status, "Covered"), "False UncoveredNow");
+    let said = message(&status, "Covered");
+    assert!(
+        said.starts_with("nobody is on duty now, until 2026-01-14 14:00 CET, then bea is, and 30 more times"),
+        "{said}"
+    );
+    assert!(said.ends_with("kubectl mayday oncall override payments --add PERSON --for 8h"), "{said}");
+    let (status, _) = decide(&gap(true), &facts(), now());
+    assert_eq!((reason(&status, "Covered").as_str(), status.uncovered_seconds), ("True GapsAllowed", 0));
+}
+
+#[test]
+fn only_people_who_are_needed_within_30_days_must_be_reachable() {
+    let spare = |level: bool| {
+        rotation(move |r| {
+            r["spec"]["people"][1]["contacts"] = serde_json::json!([]);
+            r["spec"]["layers"][0]["turns"] = serde_json::json!([{"people": ["emil"]}]);
+            if level {
+                let named = serde_json::json!([{"wait": "5m", "notify": [{"person": {"name": "bea"}}]}]);
+                r["spec"]["escalation"] = serde_json::json!({"levels": named});
+            }
+        })
+    };
+    assert_eq!(reason(&decide(&spare(false), &facts(), now()).0, "Reachable"), "True Reachable");
+    let (status, _) = decide(&spare(true), &facts(), now());
+    assert_eq!(reason(&status, "Reachable"), "False NoChannel");
+    assert!(message(&status, "Reachable").contains(": bea;"));
+}
+
+#[test]
+fn hours_are_compared_and_who_is_never_on_duty_is_named() {
+    let (status, _) = decide(&rotation(|_| {}), &facts(), now());
+    let said = message(&status, "Fair");
+    assert!(said.starts_with("the next 90 days are 9") && said.contains("% even: emil 1"), "{said}");
+    // Seven daily turns and windows on weekdays: the people of Saturday and Sunday never come on duty.
+    let weekdays = |advance: &'static str| {
+        rotation(move |r| {
+            let turns: Vec<_> = (0..7)
+                .map(|day| serde_json::json!({"people": [if day == 5 { "bea" } else { "emil" }]}))
+                .collect();
+            r["spec"]["layers"][0]["shift"] = serde_json::json!({"unit": "Days", "length": 1});
+            r["spec"]["layers"][0]["turns"] = turns.into();
+            r["spec"]["layers"][0]["advance"] = advance.into();
+            let days = serde_json::json!(["Mon", "Tue", "Wed", "Thu", "Fri"]);
+            r["spec"]["layers"][0]["restrictions"] =
+                serde_json::json!([{"days": days, "from": "09:00", "to": "17:00"}]);
+        })
+    };
+    let (status, _) = decide(&weekdays("Calendar"), &facts(), now());
+    assert_eq!(reason(&status, "Fair"), "False NeverOnDuty");
+    assert!(message(&status, "Fair").starts_with("never on duty: bea; "), "{}", message(&status, "Fair"));
+    assert_eq!(reason(&decide(&weekdays("Active"), &facts(), now()).0, "Fair"), "False Unbalanced");
 }
 
 #[test]

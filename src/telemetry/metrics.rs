@@ -63,6 +63,7 @@ pub struct Metrics {
     messages: Family<MessageLabels, Counter>,
     unreadable: Family<KindLabels, Counter>,
     leader: Gauge<i64, AtomicI64>,
+    uncovered: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -100,7 +101,24 @@ impl Metrics {
         );
         let leader = Gauge::default();
         registry.register("leader", "Whether this process runs the controllers", leader.clone());
-        Metrics { registry, reconciles, reconcile_seconds, reviews, intake, messages, unreadable, leader }
+        let uncovered = Gauge::default();
+        registry.register_with_unit(
+            "oncall_uncovered",
+            "Time of the next 30 days in which a rotation has nobody on duty, added up over all rotations",
+            Unit::Seconds,
+            uncovered.clone(),
+        );
+        Metrics {
+            registry,
+            reconciles,
+            reconcile_seconds,
+            reviews,
+            intake,
+            messages,
+            unreadable,
+            leader,
+            uncovered,
+        }
     }
 
     /// Counts a finished reconcile and records how long it took.
@@ -133,6 +151,11 @@ impl Metrics {
     /// Records whether this process runs the controllers.
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Records for how long rotations have nobody on duty.
+    pub fn uncovered(&self, seconds: i64) {
+        self.uncovered.set(seconds);
     }
 
     /// All metrics as OpenMetrics text.

@@ -17,7 +17,7 @@ use crate::support::{Cluster, Output, Person, condition, eventually, words};
 const NEVER_PRINTED: [&str; 5] =
     ["completion", "freeze --for --why", "logs run", "version", "who --all-namespaces"];
 /// Verbs that only read: they ask nothing, so they take no `--yes`.
-const READING: [&str; 4] = ["oncall", "report", "show", "who"];
+const READING: [&str; 3] = ["report", "show", "who"];
 
 /// The commands of the plugin in a text, as a person would copy them.
 fn printed(text: &str) -> Vec<String> {
@@ -354,6 +354,33 @@ impl Story<'_> {
             active["message"].as_str().map(str::to_owned)
         });
         desk.follows(&shop.emil, &said, "oncall");
+
+        // A swap says how it is answered.
+        let ask = "kubectl mayday oncall swap -n shop payments --with bea --from 2036-02-01T00:00:00Z --for 2h --yes";
+        let said = shop.emil.types(ask).passes();
+        desk.follows(&shop.bea, &said, "oncall take");
+        desk.follows(&shop.emil, &said, "oncall decline");
+
+        // A gap says how somebody is added.
+        let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+        let until = later.strftime("%Y-%m-%dT%H:%M").to_string();
+        for (name, times, reason) in [
+            ("empty", "effectiveFrom: '2036-01-01T00:00'".to_owned(), "UncoveredNow"),
+            ("ends", format!("until: '{until}'"), "UncoveredLater"),
+        ] {
+            let rotation = format!(
+                "{{apiVersion: mayday.dev/v1alpha1, kind: OnCallRotation, metadata: {{name: {name}, namespace: shop}}, \
+                 spec: {{timeZone: UTC, people: [{{name: emil, user: emil}}], layers: [{{name: l, start: '2026-01-05T09:00', \
+                 shift: {{unit: Weeks, length: 1}}, turns: [{{people: [emil]}}], {times}}}]}}}}"
+            );
+            shop.admin.applies(&rotation).passes();
+            let said = eventually(reason, || {
+                let stored = shop.admin.reads(&format!("oncall/{name} -n shop"));
+                let covered = condition(&stored, "Covered").filter(|covered| covered["reason"] == reason)?;
+                covered["message"].as_str().map(str::to_owned)
+            });
+            desk.fills(&shop.emil, &said, "oncall --add", &[("PERSON", "emil")]);
+        }
     }
 
     /// A Runbook says how it is rehearsed.

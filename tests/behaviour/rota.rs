@@ -100,6 +100,27 @@ fn a_swap_is_taken_only_by_the_person_who_is_asked() {
     rota.state("concert", "Declined");
     assert!(!calendar().contains("override concert"));
 
+    // The plugin finds the shift, shows what changes, and writes nothing that changes nothing.
+    let ask = format!("kubectl mayday oncall swap -n {} payments --with bea --yes", rota.namespace);
+    let said = emil.types(&ask).passes();
+    assert!(said.contains("You ask bea to take this of emil in oncall/payments"), "{said}");
+    let nothing =
+        format!("kubectl mayday oncall override -n {} payments --add emil --for 2h --yes", rota.namespace);
+    let said = emil.types(&nothing).is_refused();
+    assert!(said.contains("Nothing was written: ") && said.contains("with and without it"), "{said}");
+    let said = zoe.types(&ask).is_refused();
+    assert!(said.contains("You are zoe, and oncall/payments has no person of that user"), "{said}");
+
+    // Whose shifts an edit would move is seen before it is applied.
+    let mut edited = rota.admin.reads(&format!("oncall/payments -n {}", rota.namespace));
+    edited["spec"]["layers"][0]["turns"] = json!([{"people": ["bea"]}, {"people": ["emil"]}]);
+    let diff = format!("kubectl mayday oncall diff -n {} -f -", rota.namespace);
+    let said = emil.pipes(&edited.to_string(), &diff).passes();
+    assert!(
+        said.contains("oncall/payments: next shifts that move: bea: ") && said.contains(", new"),
+        "{said}"
+    );
+
     // What began without an answer has lapsed.
     rota.applies(&rota.swap("late", -1, 1));
     rota.state("late", "Lapsed");

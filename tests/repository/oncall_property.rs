@@ -222,7 +222,7 @@ proptest! {
             time_zone: ZONES[zone].to_owned(),
             people,
             layers: layers.iter().enumerate().map(|(index, plan)| compiled(plan, index, base, &clock)).collect(),
-            escalation: None,
+            ..OnCallRotationSpec::default()
         };
         let exceptions: Vec<OnCallOverrideSpec> =
             exceptions.iter().map(|plan| exception_spec(plan, change)).collect();

@@ -198,7 +198,7 @@ fn schedule(vector: &Vector) -> Schedule {
         time_zone: vector.timezone.clone(),
         people: people.collect(),
         layers,
-        escalation: None,
+        ..OnCallRotationSpec::default()
     };
 
     let overrides = vector.overrides.iter().enumerate().map(|(index, facts)| {
@@ -293,7 +293,7 @@ fn weekly(people: &[String]) -> OnCallRotationSpec {
             turns,
             ..Layer::default()
         }],
-        escalation: None,
+        ..OnCallRotationSpec::default()
     }
 }
 

@@ -45,6 +45,13 @@ pub struct Offset {
     pub time: Option<Timestamp>,
 }
 
+/// Seconds of a week.
+const WEEK: i64 = 7 * 86_400;
+
+fn gcd(one: i64, other: i64) -> i64 {
+    if other == 0 { one.max(1) } else { gcd(other, one % other) }
+}
+
 impl CompiledLayer {
     /// Compiles a layer; `places` has the index of each known person. `None` if its start or a window is invalid; other
     /// invalid times count as absent.
@@ -159,6 +166,41 @@ impl CompiledLayer {
         let edges = [self.turns.previous(clock, at), window, duty].into_iter().flatten();
         let edge = edges.chain(self.order.changes()).filter(|edge| *edge <= at).max();
         Some(edge.map_or(self.from, |edge| edge.max(self.from)))
+    }
+
+    /// The turns, by index, in which no window ever opens. Which days a turn covers repeats after some weeks.
+    pub fn idle(&self, clock: &LocalClock, at: Timestamp) -> Vec<usize> {
+        let (start, length, slack) = match &self.turns {
+            Turns::Wall { start, length } => (*start, *length, 0),
+            // These move by an hour when the clocks change.
+            Turns::Elapsed { start, length } => (clock.reading(*start), *length, 3600),
+            Turns::Months { .. } | Turns::Active { .. } => return Vec::new(),
+        };
+        let Some((listed, running)) = self.place(clock, at) else { return Vec::new() };
+        let number = self.turns.number(clock, at);
+        let count = listed.len() as i64;
+        let on_duty = self.duty.unwrap_or(length).min(length);
+        let round = count * length;
+        let rounds = WEEK / gcd(round, WEEK);
+        let opens = |place: usize| {
+            let first = number + place as i64 - running as i64;
+            (0..rounds).any(|round| {
+                let begin = start.0 + (first + round * count) * length;
+                self.windows.open_within(WallClock(begin - slack), WallClock(begin + on_duty + slack))
+            })
+        };
+        (0..listed.len())
+            .filter(|place| !opens(*place))
+            .filter_map(|place| listed.get(place).copied())
+            .collect()
+    }
+
+    /// The people of all turns.
+    pub fn everybody(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.people
+            .iter()
+            .enumerate()
+            .flat_map(|(turn, people)| people.iter().map(move |person| (turn, *person)))
     }
 
     /// When the people of a turn go off duty before its end.

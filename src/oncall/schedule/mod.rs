@@ -14,7 +14,7 @@ pub mod timeline;
 pub mod turn;
 pub mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -114,6 +114,23 @@ impl Schedule {
         let mut people = self.layers_at(at);
         overrides::apply(&self.overrides, at, &mut people);
         people
+    }
+
+    /// The people, by index, who are in turns, and never on duty since no window opens in any of them.
+    pub fn never_on_duty(&self, at: Timestamp) -> Vec<usize> {
+        let mut never = BTreeSet::new();
+        let mut sometimes = BTreeSet::new();
+        for layer in &self.layers {
+            let idle = layer.idle(&self.clock, at);
+            for (turn, person) in layer.everybody() {
+                if idle.contains(&turn) {
+                    never.insert(person)
+                } else {
+                    sometimes.insert(person)
+                };
+            }
+        }
+        never.difference(&sometimes).copied().collect()
     }
 
     /// What puts a person on duty, in words: `layer weekdays`, `override emil-dentist`.

@@ -68,6 +68,11 @@ impl Windows {
             })
     }
 
+    /// Whether a window is open at any time between two.
+    pub fn open_within(&self, from: WallClock, to: WallClock) -> bool {
+        self.open(from) || self.next(from).is_some_and(|edge| edge < to)
+    }
+
     /// The next time at which a window opens or closes.
     pub fn next(&self, at: WallClock) -> Option<WallClock> {
         self.edges(at.day(), 0, 8).filter(|edge| *edge > at).min()

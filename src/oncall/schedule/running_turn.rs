@@ -217,7 +217,7 @@ fn as_spec(observed: &ObservedSchedule) -> OnCallRotationSpec {
         time_zone: observed.time_zone.clone(),
         people: people.collect(),
         layers: layers.collect(),
-        escalation: None,
+        ..OnCallRotationSpec::default()
     }
 }
 

@@ -21,7 +21,7 @@ fn spec(turns: &[&str]) -> OnCallRotationSpec {
             turns: turns.iter().map(turn).collect(),
             ..Layer::default()
         }],
-        escalation: None,
+        ..OnCallRotationSpec::default()
     }
 }
 
@@ -143,6 +143,40 @@ fn people_whose_next_shift_moves_are_named_with_both_times() {
         ]
     );
     assert_eq!(super::moved(&first, &first, week(0)), Vec::<String>::new());
+}
+
+#[test]
+fn an_anchor_says_whose_turn_it_is_whatever_was_seen_before() {
+    let mut anchored = spec(&["u1", "u2", "u3"]);
+    anchored.layers[0].anchor = Some(Anchor { person: "u3".to_owned(), at: "2026-01-15T12:00".to_owned() });
+    let plain = observe(&spec(&["u1", "u2", "u3"]), None, week(0));
+    for known in [None, Some(&plain)] {
+        let observed = observe(&anchored, known, week(4));
+        assert_eq!([1, 2, 3].map(|number| on_duty(&anchored, &observed, week(number))), ["u3", "u1", "u2"]);
+    }
+    // Without it the running turn stays.
+    let seen = observe(&anchored, None, week(4));
+    let after = spec(&["u1", "u2", "u3"]);
+    let observed = observe(&after, Some(&seen), week(4));
+    assert_eq!([4, 5].map(|number| on_duty(&after, &observed, week(number))), ["u3", "u1"]);
+}
+
+#[test]
+fn a_turn_that_joins_and_an_edit_afterwards_move_no_running_turn() {
+    let mut before = spec(&["u1", "u2", "u3"]);
+    before.layers[0].turns[2].from = Some("2026-02-03T12:00".to_owned());
+    let first = observe(&before, None, week(0));
+    let weeks = |spec: &OnCallRotationSpec, seen: &ObservedSchedule, from: i64| {
+        (from..from + 4).map(|number| on_duty(spec, seen, week(number))).collect::<Vec<_>>()
+    };
+    assert_eq!(weeks(&before, &first, 2), ["u1", "u2", "u1", "u2"]);
+    // In week 4 it joins while u1 is on duty, before the middle of the week.
+    assert_eq!(weeks(&before, &first, 4), ["u1", "u2", "u3", "u1"]);
+    let mut after = before.clone();
+    after.layers[0].turns.remove(0);
+    let edited = observe(&after, Some(&first), week(6));
+    assert_eq!(weeks(&after, &edited, 6), ["u3", "u2", "u3", "u2"]);
+    assert_eq!(observe(&after, Some(&edited), week(9)), edited);
 }
 
 proptest! {

@@ -75,17 +75,22 @@ fn name_of(kind: Kind, text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of an override: `override/NAME`, or `NAME` alone.
+pub fn on_call_override(text: &str) -> Result<String, String> {
+    other(&["override", "oncalloverride", "oncalloverrides"], text)
+}
+
 /// The name of a policy: `cpol/NAME`, or `NAME` alone.
 pub fn policy(text: &str) -> Result<String, String> {
-    cluster_wide(&["cpol", "changepolicy", "changepolicies"], text)
+    other(&["cpol", "changepolicy", "changepolicies"], text)
 }
 
 /// The name of a freeze: `frz/NAME`, or `NAME` alone.
 pub fn freeze(text: &str) -> Result<String, String> {
-    cluster_wide(&["frz", "freeze", "freezes"], text)
+    other(&["frz", "freeze", "freezes"], text)
 }
 
-fn cluster_wide(words: &[&str], text: &str) -> Result<String, String> {
+fn other(words: &[&str], text: &str) -> Result<String, String> {
     let Some((kind, name)) = text.split_once('/') else { return checked_name(text) };
     let kind = kind.strip_suffix(".mayday.dev").unwrap_or(kind).to_ascii_lowercase();
     match words.contains(&kind.as_str()) {

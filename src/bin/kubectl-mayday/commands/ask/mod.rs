@@ -237,7 +237,8 @@ fn named(file: &Path) -> String {
     }
 }
 
-fn contents(file: &PathBuf) -> Result<String, Failure> {
+/// The text of a file, of the standard input for `-`, or of a manifest that stands there itself.
+pub fn contents(file: &PathBuf) -> Result<String, Failure> {
     let mut text = String::new();
     // A printed command holds the manifest of a new object itself.
     if let Some(inline) = file.to_str().filter(|text| text.starts_with('{')) {

@@ -122,7 +122,7 @@ fn spread(schedule: &Schedule, shifts: &[timeline::Shift]) -> String {
     format!("{table}\nBalance of these hours: {score} % ({word}; from {} % on they are).", fairness::BALANCED)
 }
 
-fn names(names: &[String]) -> String {
+pub fn names(names: &[String]) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
 }
 
@@ -130,7 +130,7 @@ fn zoned(schedule: &Schedule, at: Timestamp) -> Zoned {
     at.to_zoned(schedule.clock.zone().clone())
 }
 
-fn local(schedule: &Schedule, at: Timestamp) -> String {
+pub fn local(schedule: &Schedule, at: Timestamp) -> String {
     zoned(schedule, at).strftime("%a %Y-%m-%d %H:%M").to_string()
 }
 

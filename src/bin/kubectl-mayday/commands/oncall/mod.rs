@@ -1,10 +1,13 @@
 //! `oncall`: who is on duty when, and what changes that.
 
 mod calendar;
+mod change;
+mod compare;
+mod diff;
 
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use mayday::api::{OnCallOverride, OnCallRotation};
 use mayday::command::{Command, Verb};
@@ -21,6 +24,8 @@ use crate::text::{instant, table};
 
 #[derive(Debug, Args)]
 pub struct OncallArgs {
+    #[command(subcommand)]
+    pub act: Option<Act>,
     /// The rotation whose calendar is drawn [default: who is on duty in each rotation of the namespace]
     #[arg(value_name = "ROTATION")]
     pub rotation: Option<String>,
@@ -35,7 +40,33 @@ pub struct OncallArgs {
     pub output: Option<Format>,
 }
 
+/// What changes who is on duty.
+#[derive(Debug, Subcommand)]
+pub enum Act {
+    /// Show whose shifts move if the rotations in a file were applied
+    Diff(diff::DiffArgs),
+    /// Change who is on duty for some time
+    Override(change::OverrideArgs),
+    /// Ask a person to take a shift
+    Swap(change::SwapArgs),
+    /// Take the shift that you are asked to take
+    Take(change::AnswerArgs),
+    /// Decline a swap, or take it back
+    Decline(change::AnswerArgs),
+}
+
 pub async fn run(session: &Session, args: OncallArgs) -> Result<(), Failure> {
+    match args.act {
+        Some(Act::Diff(args)) => diff::run(session, args).await,
+        Some(Act::Override(args)) => change::override_(session, args).await,
+        Some(Act::Swap(args)) => change::swap(session, args).await,
+        Some(Act::Take(args)) => change::take(session, args).await,
+        Some(Act::Decline(args)) => change::decline(session, args).await,
+        None => look(session, args).await,
+    }
+}
+
+async fn look(session: &Session, args: OncallArgs) -> Result<(), Failure> {
     let now = session.now();
     let at = match &args.at {
         Some(text) => clock::instant("--at", text, &now.to_zoned(session.zone.clone()))?,
