@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::receiver;
 
@@ -16,16 +17,22 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: String,
+    /// When it was there.
+    pub time: Instant,
 }
 
 /// An answer: status and body.
 type Answers = BTreeMap<String, (u16, String)>;
+
+/// What the next request on a path is answered: status, and after how many seconds it is to come again.
+type Busy = BTreeMap<String, (u16, u32)>;
 
 /// It listens on a free loopback port, until the process ends.
 pub struct FarSide {
     port: u16,
     answers: Arc<Mutex<Answers>>,
     received: Arc<Mutex<Vec<Request>>>,
+    busy: Arc<Mutex<Busy>>,
 }
 
 impl FarSide {
@@ -34,11 +41,18 @@ impl FarSide {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (answers, received) = (Arc::<Mutex<Answers>>::default(), Arc::default());
-        let far_side = FarSide { port, answers: Arc::clone(&answers), received: Arc::clone(&received) };
+        let busy = Arc::<Mutex<Busy>>::default();
+        let far_side = FarSide {
+            port,
+            answers: Arc::clone(&answers),
+            received: Arc::clone(&received),
+            busy: Arc::clone(&busy),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (answers, received) = (Arc::clone(&answers), Arc::clone(&received));
-                std::thread::spawn(move || answer(stream, &answers, &received));
+                let busy = Arc::clone(&busy);
+                std::thread::spawn(move || answer(stream, (&answers, &busy), &received));
             }
         });
         far_side
@@ -52,6 +66,11 @@ impl FarSide {
     /// From now on a path is answered like this. Status 0: never.
     pub fn answers(&self, path: &str, status: u16, body: &str) {
         self.answers.lock().unwrap().insert(path.to_owned(), (status, body.to_owned()));
+    }
+
+    /// The next request on a path is answered with this status and `Retry-After`.
+    pub fn asks_for_time(&self, path: &str, status: u16, seconds: u32) {
+        self.busy.lock().unwrap().insert(path.to_owned(), (status, seconds));
     }
 
     /// All that has arrived.
@@ -74,10 +93,21 @@ pub fn value(value: &str) -> String {
     )
 }
 
-fn answer(mut stream: TcpStream, answers: &Mutex<Answers>, received: &Mutex<Vec<Request>>) {
+fn answer(
+    mut stream: TcpStream,
+    (answers, busy): (&Mutex<Answers>, &Mutex<Busy>),
+    received: &Mutex<Vec<Request>>,
+) {
     let Ok(request) = read(&stream) else { return };
     let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
     received.lock().unwrap().push(request);
+    if let Some((status, seconds)) = busy.lock().unwrap().remove(&path) {
+        let answer = format!(
+            "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nretry-after: {seconds}\r\nconnection: close\r\n\r\n"
+        );
+        let _ = stream.write_all(answer.as_bytes());
+        return;
+    }
     let (status, body) = answers.lock().unwrap().get(&path).cloned().unwrap_or((404, String::new()));
     if status == 0 {
         // The sender gives up first.
@@ -93,5 +123,5 @@ fn answer(mut stream: TcpStream, answers: &Mutex<Answers>, received: &Mutex<Vec<
 fn read(stream: &TcpStream) -> std::io::Result<Request> {
     let (first, headers, body) = receiver::read(stream)?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Request { line: first.trim().to_owned(), headers, body })
+    Ok(Request { line: first.trim().to_owned(), headers, body, time: Instant::now() })
 }

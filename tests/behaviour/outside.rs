@@ -1,5 +1,9 @@
 //! Checks that look outside of the cluster's API, and the endpoints that a policy lists for them.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::change::shop::Shop;
@@ -334,12 +338,50 @@ fn a_run_calls_an_endpoint_as_often_as_its_step_allows() {
     let message = lost["status"]["steps"][0]["message"].as_str().unwrap();
     assert!(message.contains("nobody knows whether the request had an effect"), "{message}");
 
+    a_receiver_that_is_busy_gets_the_time_that_it_asks_for(&shop, &far_side);
+
     let elsewhere = json!([{"name": "a", "http": {"url": "http://169.254.169.254", "method": "GET", "idempotency": "SafeMethod"}}]);
     let spec = json!({"summary": "s", "serviceAccountName": "checkout-runbooks", "steps": elsewhere});
     creates(&shop.admin(), &shop.namespace, "Runbook", "elsewhere", &spec).passes();
     let said = ready(&shop.admin(), &format!("rb/elsewhere -n {}", shop.namespace), "False");
     assert_eq!(said["reason"], "EndpointNotListed");
     assert!(said["message"].as_str().unwrap().starts_with("spec.steps[0].http.url: cpol/"), "{said}");
+}
+
+/// Each receiver asks for time once: 429 for a request that may not be repeated, 503 for one with a key. Neither is sent
+/// earlier, although somebody touches the run meanwhile, and neither is carried out twice.
+fn a_receiver_that_is_busy_gets_the_time_that_it_asks_for(shop: &Shop, far_side: &FarSide) {
+    const ASKED: u32 = 5;
+    let call = |name: &str, idempotency: &str| {
+        json!({"name": name, "http": {"url": far_side.url(""), "path": format!("/{name}"), "method": "POST",
+            "idempotency": idempotency}})
+    };
+    for (name, status) in [("limited", 429), ("down", 503)] {
+        far_side.asks_for_time(&format!("/{name}"), status, ASKED);
+        far_side.answers(&format!("/{name}"), 204, "");
+    }
+    approved(shop, "busy", &json!([call("limited", "None"), call("down", "Key")]));
+    let touched = RefCell::new(BTreeSet::new());
+    let done = run(shop, "busy", "", "Succeeded", || {
+        for name in ["limited", "down"] {
+            let was_sent = far_side.received(&format!("/{name}")).len() == 1;
+            if was_sent && touched.borrow_mut().insert(name) {
+                shop.types(&shop.admin(), &format!("kubectl label run -n NS --all {name}=yes")).passes();
+            }
+        }
+    });
+    assert_eq!(touched.borrow().len(), 2, "each has waited");
+    for (index, name) in ["limited", "down"].into_iter().enumerate() {
+        let sent = far_side.received(&format!("/{name}"));
+        let [first, second] = sent.as_slice() else { panic!("{name}: {sent:#?}") };
+        let waited = second.time.duration_since(first.time);
+        assert!(waited >= Duration::from_secs(ASKED.into()), "{name} has waited {waited:?}");
+        assert_eq!(first.headers.get("idempotency-key"), second.headers.get("idempotency-key"));
+        let step = &done["status"]["steps"][index];
+        let acts = step["acts"].as_array().unwrap();
+        assert_eq!((acts.len(), &acts[0]["outcome"]), (1, &json!("Done")), "{step:#}");
+        assert_eq!(step["retries"].as_i64().unwrap_or_default(), 0, "no retry is used up");
+    }
 }
 
 #[test]

@@ -189,7 +189,12 @@ impl Entry {
             part.withdraw();
             *part.message = Some(cut(message, MAX_MESSAGE));
         });
-        if let Some(step) = self.status.steps.get_mut(place.index).filter(|_| !place.back) {
+        self.not_before(place, at)
+    }
+
+    /// Notes when the receiver of the act wants to be asked again: no process asks earlier.
+    pub fn not_before(mut self, place: Place, at: Timestamp) -> Entry {
+        if let Some(step) = self.status.steps.get_mut(place.index) {
             step.retry_time = Some(Time(at));
         }
         self.at_work(place)

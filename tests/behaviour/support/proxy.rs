@@ -48,6 +48,8 @@ pub enum Fault {
     Slow,
     /// It never arrives, and this status comes back.
     Refused(u16),
+    /// It never arrives: the API server is busy, and asks to be left alone for so many seconds.
+    Busy(u32),
     /// It is carried out, and this status comes back.
     Misreported(u16),
     /// It waits until the test lets go, and then arrives.
@@ -270,6 +272,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer,
             answer
         }
         Fault::Refused(status) => Ok(refusal(status)),
+        Fault::Busy(seconds) => Ok(busy(seconds)),
         Fault::Misreported(status) => {
             shared.carry_out(&asked).await?;
             Ok(refusal(status))
@@ -377,6 +380,17 @@ impl Shared {
 
 async fn thawed(frozen: &mut watch::Receiver<bool>) {
     let _ = frozen.wait_for(|frozen| !frozen).await;
+}
+
+/// What the API server says when it has too much to do: a text and a header, and no object.
+fn busy(seconds: u32) -> Answer {
+    let full = Full::new(Bytes::from("Too many requests, please try again later.\n"));
+    Response::builder()
+        .status(StatusCode::TOO_MANY_REQUESTS)
+        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+        .header(header::RETRY_AFTER, seconds)
+        .body(full.map_err(|never: Infallible| match never {}).boxed_unsync())
+        .unwrap()
 }
 
 /// What the API server says when it cannot serve a request.

@@ -197,14 +197,23 @@ pub(super) fn prove(
                 return hold(facts.entry(now), now.checked_add(SignedDuration::from_secs(1)).ok());
             }
             let asked = match &facts.pass.sent {
-                Sent::Busy(_, asked) | Sent::TurnedAway(_, Some(asked)) => now.checked_add(*asked).ok(),
-                _ => None,
+                Sent::Busy(_, asked) | Sent::TurnedAway(_, Some(asked)) => {
+                    whole(now.checked_add(*asked).ok())
+                }
+                _ => facts.not_before(place),
             };
             let until = again(act).into_iter().chain(asked).max();
             if let Some(until) = until.filter(|until| unchanged && now < *until) {
                 let deadline = parts::part(facts.status, place).deadline;
                 let until = deadline.map_or(until, |deadline| until.min(deadline));
-                return hold(facts.entry(now), Some(until));
+                let entry = facts.entry(now);
+                return hold(
+                    match asked {
+                        Some(asked) => entry.not_before(place, asked),
+                        None => entry,
+                    },
+                    Some(until),
+                );
             }
             match target {
                 Some(target) => announce(facts, place, (mutation, target), seen, now),

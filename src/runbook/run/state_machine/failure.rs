@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::parts::{self, Place};
 use super::super::rehearsal;
 use super::act::mutate;
-use super::{Move, RunFacts, store};
+use super::{Move, RunFacts, hold, store};
 use crate::api::runbook::OnFailure;
 use crate::api::runbook_run::{Output, RunState, StepState};
 use crate::runbook::steps;
@@ -98,6 +98,10 @@ fn between(least: SignedDuration, most: SignedDuration, seed: &str) -> SignedDur
 /// Takes back what the steps have done, the last one first.
 pub(super) fn roll_back(facts: &RunFacts<'_>, now: Timestamp) -> Move {
     let Some(place) = parts::next_compensation(facts.status) else { return rolled_back(facts, now) };
+    let is_new = parts::part(facts.status, place).state == StepState::Pending;
+    if let Some(at) = facts.not_before(place).filter(|at| is_new && now < *at) {
+        return hold(facts.entry(now), Some(at));
+    }
     if facts.on_copies && !facts.step(place).is_some_and(rehearsal::takes_back) {
         return store(facts.entry(now).ends(place, StepState::Skipped, "a drill on copies leaves it out"));
     }

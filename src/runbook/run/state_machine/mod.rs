@@ -234,6 +234,11 @@ impl<'a> RunFacts<'a> {
         self.status.steps.get(place.index)
     }
 
+    /// When the next attempt of a part may begin, if that was stored.
+    fn not_before(&self, place: Place) -> Option<Timestamp> {
+        self.known(place)?.retry_time.as_ref().map(|time| time.0)
+    }
+
     /// Identity of the next act of a part. An act that is announced again keeps its identity.
     fn operation_id(&self, place: Place) -> String {
         let part = parts::part(self.status, place);
@@ -368,8 +373,8 @@ fn step(facts: &RunFacts<'_>, index: usize, now: Timestamp) -> Move {
     let Some(kind) = steps::of(step) else {
         return fail(facts, place, "the step does not do exactly one thing", Again::Never, now);
     };
-    if let Some(at) = known.retry_time.as_ref().filter(|at| known.state == StepState::Pending && now < at.0) {
-        return hold(facts.entry(now), Some(at.0));
+    if let Some(at) = facts.not_before(place).filter(|at| known.state == StepState::Pending && now < *at) {
+        return hold(facts.entry(now), Some(at));
     }
     if step.when.is_some() && known.state == StepState::Pending && known.acts.is_empty() {
         match &facts.pass.when {

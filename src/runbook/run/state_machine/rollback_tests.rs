@@ -144,6 +144,33 @@ fn a_failed_run_takes_back_what_it_did_the_last_step_first() {
     assert!(time(2).unwrap().0 <= time(1).unwrap().0);
 }
 
+/// Failure list 54: also the process that comes next leaves the API server alone for as long as it has asked.
+#[test]
+fn a_compensation_that_is_turned_away_waits_as_long_as_it_is_asked_to() {
+    let mut world = Shop::new();
+    let mut operator = Operator::read(&world);
+    let is_back = |next: Move| matches!(next, Move::Act(act) if act.operation_id.contains("/back/"));
+    while !is_back(operator.next(&world)) {
+        if !operator.step(&mut world, Network::Fine, &mut Vec::new()) {
+            world.controllers_finish();
+            world.now += 31;
+            operator = Operator::read(&world);
+        }
+    }
+    let asked = Some(SignedDuration::from_secs(90));
+    operator.pass = Pass { sent: Sent::TurnedAway("busy".into(), asked), ..Pass::default() };
+    while operator.step(&mut world, Network::Fine, &mut Vec::new()) {}
+    let effects = world.effects.len();
+    world.now += 89;
+    work(&mut world);
+    assert_eq!(world.effects.len(), effects);
+    world.now += 1;
+    work(&mut world);
+    assert!(world.effects.len() > effects);
+    ends(&mut world);
+    assert_eq!(compensations(&world), [None, Some(StepState::Succeeded), Some(StepState::Succeeded), None]);
+}
+
 #[test]
 fn a_batch_begins_when_the_one_before_has_taken_effect() {
     let mut world = Shop::new();
