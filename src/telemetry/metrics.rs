@@ -36,6 +36,13 @@ pub struct KindLabels {
     pub kind: &'static str,
 }
 
+/// Labels of what concerns the cache of a controller.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ControllerLabels {
+    /// The controller.
+    pub controller: &'static str,
+}
+
 /// Labels of a post to the intake.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct IntakeLabels {
@@ -62,6 +69,7 @@ pub struct Metrics {
     intake: Family<IntakeLabels, Counter>,
     messages: Family<MessageLabels, Counter>,
     unreadable: Family<KindLabels, Counter>,
+    behind: Family<ControllerLabels, Counter>,
     leader: Gauge<i64, AtomicI64>,
     uncovered: Gauge<i64, AtomicI64>,
 }
@@ -99,6 +107,12 @@ impl Metrics {
             "Objects seen in a watch that could not be read, by kind",
             unreadable.clone(),
         );
+        let behind = Family::<ControllerLabels, Counter>::default();
+        registry.register(
+            "stale_caches",
+            "Reconciles over a cache that did not show in time what this process had stored, by controller",
+            behind.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "Whether this process runs the controllers", leader.clone());
         let uncovered = Gauge::default();
@@ -116,6 +130,7 @@ impl Metrics {
             intake,
             messages,
             unreadable,
+            behind,
             leader,
             uncovered,
         }
@@ -146,6 +161,11 @@ impl Metrics {
     /// The counter of objects of a kind that cannot be read.
     pub fn unreadable(&self, kind: &'static str) -> Counter {
         self.unreadable.get_or_create_owned(&KindLabels { kind })
+    }
+
+    /// Counts a reconcile over a cache that does not show in time what this process has stored.
+    pub fn cache_is_stale(&self, controller: &'static str) {
+        self.behind.get_or_create(&ControllerLabels { controller }).inc();
     }
 
     /// Records whether this process runs the controllers.

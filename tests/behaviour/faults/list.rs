@@ -124,6 +124,7 @@ fn each_act_takes_effect_once_whatever_is_lost_late_or_doubled() {
     println!("faults: {:?}", proxy.counts());
     rows::frozen_watches(&depot, &proxy, names[0]);
     rows::an_api_server_in_trouble(&depot, &proxy);
+    rows::an_api_server_that_asks_for_time(&depot, &proxy, names[2]);
     rows::marks_that_cannot_be_read(&depot, names[3]);
     rows::decisions_that_are_forged(&depot);
     cluster.stop();

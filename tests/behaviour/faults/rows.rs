@@ -1,7 +1,8 @@
 //! What more may go wrong on the way to the API server: watches that stand still, an API server in trouble, objects that
 //! cannot be read, decisions that are forged. They share the depot of the list.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,8 @@ pub fn runbooks(names: &[&str], url: &str) -> Vec<Value> {
     };
     let mut longer = of(names[0], &["wait", "scale"]);
     longer[0]["wait"]["duration"] = "4s".into();
+    // Then Mayday looks at the run once more, over a cache that does not have what it has stored.
+    longer.push(json!({"name": "later", "wait": {"duration": "2s"}}));
     let mut revoked = of(names[1], &["wait", "restart"]);
     revoked[0]["wait"]["duration"] = "4s".into();
     vec![
@@ -89,6 +92,40 @@ pub fn an_api_server_in_trouble(depot: &Depot<'_>, proxy: &Proxy) {
     proxy.mends();
     let run = comes_to(depot, "storm", "Succeeded");
     assert_eq!(judge::agrees(&run, &depot.effects()), 2);
+    let steps = run["status"]["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| step["retries"].as_i64().unwrap_or_default() == 0), "{steps:#?}");
+}
+
+/// The API server turns an act away and says when it wants to be asked again: nothing is sent earlier, although something
+/// else leads to a look at the run meanwhile, and no retry of the step is used up.
+pub fn an_api_server_that_asks_for_time(depot: &Depot<'_>, proxy: &Proxy, target: &str) {
+    const ASKED: u32 = 6;
+    let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let times = Arc::clone(&sent);
+    let path = format!("/deployments/{target}?");
+    proxy.every(Fault::Busy(ASKED), move |asked| {
+        let is_act = asked.is_act() && asked.path.contains(&path);
+        let mut times = times.lock().unwrap();
+        times.extend(is_act.then(Instant::now));
+        is_act && times.len() == 1
+    });
+    depot.starts(&[("asked", "storm")]);
+    eventually("the run waits", || {
+        let found = depot.shop.admin.reads("run/asked -n shop");
+        let said = found["status"]["steps"][0]["message"].as_str()?.to_owned();
+        said.starts_with("waits: the API server is busy").then_some(())
+    });
+    let glass = crate::change::shop::GLASS;
+    depot.shop.admin.types(&format!("kubectl annotate -n shop deploy/{target} looked=yes {glass}")).passes();
+    let run = comes_to(depot, "asked", "Succeeded");
+    proxy.mends();
+    let times = sent.lock().unwrap();
+    assert!(times[1].duration_since(times[0]) >= Duration::from_secs(ASKED.into()), "{times:?}");
+    assert_eq!(
+        judge::agrees(&run, &depot.effects()),
+        2,
+        "the one that was turned away took effect once, later"
+    );
     let steps = run["status"]["steps"].as_array().unwrap();
     assert!(steps.iter().all(|step| step["retries"].as_i64().unwrap_or_default() == 0), "{steps:#?}");
 }
