@@ -45,7 +45,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: guarded-steps}
 rules:
-- {apiGroups: [""], resources: [nodes], verbs: [get, patch]}
+- {apiGroups: [""], resources: [nodes], verbs: [get, list, patch]}
 - {apiGroups: [""], resources: [pods], verbs: [get, list, delete]}
 - {apiGroups: [apps], resources: [deployments], verbs: [get, patch]}
 - {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [get, list, patch]}
@@ -125,7 +125,8 @@ fn cancels(shop: &Shop<'_>, namespace: &str, run: &str) {
 
 #[test]
 fn a_run_acts_only_where_nothing_stands_in_its_way() {
-    let cluster = Cluster::start("guards");
+    let cluster = Cluster::without_operator("guards", &["--set", "config.runs.concurrency=2"]);
+    cluster.operator(0).start();
     cluster.admin().applies(BEFORE).passes();
     let identities = "    afterLeadClaimed: PerRun\n    minHealthy: 60\n    clusterIdentities:\n    - {namespace: shop, name: checkout-runbooks}\n    - {namespace: depot, name: depot-runbooks}\n";
     let both = "namespaces: {names: [shop, depot]}";
@@ -175,7 +176,14 @@ fn a_run_acts_only_where_nothing_stands_in_its_way() {
             json!([{"name": "pause", "wait": {"duration": "1s"}}]),
             &by_itself("Flaps", json!({"breaker": {"flaps": 2, "within": "10m", "openFor": "1h"}})),
         ),
+        runbook(
+            "shop",
+            "by-itself",
+            json!([{"name": "cordon", "cordon": node}]),
+            &by_itself("NodeSick", json!({})),
+        ),
         runbook("depot", "cordon", json!([{"name": "cordon", "cordon": node}]), &none),
+        runbook("depot", "asks", json!([asks]), &none),
     ];
     for book in &books {
         shop.admin.applies(&book.to_string()).passes();
@@ -186,9 +194,11 @@ fn a_run_acts_only_where_nothing_stands_in_its_way() {
     }
     two_runbooks_take_turns_on_one_deployment(&shop);
     two_namespaces_take_turns_on_one_node(&shop);
+    runs_of_all_namespaces_share_the_bound_of_the_cluster(&shop);
     runs_begin_one_after_the_other_the_oldest_first(&shop);
     an_autoscaler_that_appears_is_scaled_instead(&shop);
     a_repair_that_does_not_last_opens_the_breaker(&shop);
+    no_node_is_touched_while_too_few_of_the_others_are_ready(&shop);
     a_run_that_nobody_started_gives_way(&shop);
     cluster.stop();
 }
@@ -216,6 +226,23 @@ fn two_namespaces_take_turns_on_one_node(shop: &Shop<'_>) {
     cancels(shop, "shop", &first);
     comes_to(shop, "depot", &second, "Succeeded");
     shop.admin.types("kubectl uncordon kwok-0").passes();
+}
+
+/// As many runs work at once in the whole cluster as the configuration lets, in whichever namespace they are.
+fn runs_of_all_namespaces_share_the_bound_of_the_cluster(shop: &Shop<'_>) {
+    let first = starts(&shop.emil, "shop", "asks");
+    comes_to(shop, "shop", &first, "WaitingForPerson");
+    let elsewhere = starts(&shop.emil, "depot", "asks");
+    comes_to(shop, "depot", &elsewhere, "WaitingForPerson");
+    let third = starts(&shop.emil, "shop", "asks");
+    let why = is_blocked(shop, "shop", &third, "ClusterConcurrencyReached");
+    let says = "the configuration of Mayday (config.runs.concurrency) lets runs of the cluster work 2 at once, and run/";
+    assert!(why.starts_with(says) && why.contains(&first), "{why}");
+    assert!(why.contains(&format!("run/{elsewhere} of depot")), "{why}");
+    cancels(shop, "depot", &elsewhere);
+    comes_to(shop, "shop", &third, "WaitingForPerson");
+    cancels(shop, "shop", &first);
+    cancels(shop, "shop", &third);
 }
 
 /// As many runs work at once as the policy lets; the oldest of those that wait begins next.
@@ -300,6 +327,28 @@ fn is_over(shop: &Shop<'_>, name: &str) {
         };
         shop.incidents().iter().all(is_over).then_some(())
     });
+}
+
+/// Failure list 46: a node is left alone by itself while too few of the other nodes are ready.
+fn no_node_is_touched_while_too_few_of_the_others_are_ready(shop: &Shop<'_>) {
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "dark", "annotations": {"dev.example/stuck": "true"}}});
+    shop.admin.applies(&node.to_string()).passes();
+    shop.alerts(&alert("NodeSick", &json!({})));
+    let run = eventually("a run starts by itself", || runs_of(shop, "by-itself").into_iter().next());
+    let run = run["metadata"]["name"].as_str().unwrap();
+    let why = is_blocked(shop, "shop", run, "TooFewHealthy");
+    let says = "only 0 of 1 other nodes are healthy, less than the 60 % of cpol/production";
+    assert!(why.starts_with(says), "{why}");
+    let is_cordoned = || shop.admin.reads("node/kwok-0")["spec"]["unschedulable"] == true;
+    assert!(!is_cordoned());
+    shop.admin.types("kubectl delete node dark").passes();
+    // Nodes are looked at every 30 seconds; a change of the run leads to a look at once.
+    shop.admin.types(&format!("kubectl label run -n shop {run} look=now")).passes();
+    comes_to(shop, "shop", run, "Succeeded");
+    assert!(is_cordoned());
+    shop.admin.types("kubectl uncordon kwok-0").passes();
+    is_over(shop, "NodeSick");
 }
 
 /// Failure list 46: while most of the others are out, nothing starts by itself; and a run stops where a person is at work.
