@@ -144,10 +144,21 @@ fn a_drill_shows_whether_a_runbook_would_work_and_changes_nothing() {
     assert!(why("copied").ends_with(label), "{}", why("copied"));
     let from = audit::end(&cluster.file("")).unwrap();
     shop.admin.types(label).passes();
-    shop.emil.types("kubectl mayday run -n shop copied --drill --yes").passes();
+    let drill = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "drill", "namespace": "shop"},
+        "spec": {"runbookRef": {"name": "copied"}, "drill": true}});
+    shop.emil.pipes(&drill.to_string(), "kubectl create -f -").passes();
+    // Mayday dies as soon as there is a copy: the next process goes on with it, and leaves none behind.
+    eventually("there is a copy", || {
+        (shop.admin.reads("deploy -n shop-drill")["items"].as_array()?.len() == 1).then_some(())
+    });
+    cluster.operator(0).kill();
+    let left = shop.admin.reads("run/drill -n shop");
+    assert!(left["status"]["endTime"].is_null(), "it died in the middle: {left:#}");
+    cluster.operator(0).start();
+    let drill = shop.run_comes_to("drill", "Succeeded");
     let good = becomes(&shop, "copied", "Drilled", "DrillSucceeded");
-    let name = good["status"]["lastDrill"]["run"].as_str().unwrap();
-    let drill = shop.run_comes_to(name, "Succeeded");
+    assert_eq!(good["status"]["lastDrill"]["run"], "drill");
     let look = drill["status"]["steps"][2]["message"].as_str().unwrap();
     assert!(look.ends_with("a drill on copies leaves it out"), "{look}");
     eventually("the copies are gone", || {
