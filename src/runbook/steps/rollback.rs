@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::kind::{Progress, StepKind, Work, Written};
 use super::mutation::{Mutation, Plan, Scene};
 use super::{is_workload, patching, rolled_out};
+use crate::api::change_request::Delta;
 use crate::api::common::ObjectRef;
 use crate::api::runbook_run::Act;
 use crate::api::runbook_step::{RollbackStep, RollbackTo, Target};
@@ -120,7 +121,18 @@ impl Mutation for RollbackStep {
         };
         let mut after = object.clone();
         after["spec"]["template"] = chosen.template.clone();
-        patching::plan(scene, &after)
+        let plan = patching::plan(scene, &after)?;
+        // What was announced once is announced again, and no other template in its place.
+        match (&plan, scene.again) {
+            (Some(change), Some(announced))
+                if of_template(&change.delta) != of_template(&announced.delta) =>
+            {
+                Err(format!(
+                    "the template of {name}, or its history, has changed since the rollback was announced"
+                ))
+            }
+            _ => Ok(plan),
+        }
     }
 
     fn settles(&self, several: bool) -> bool {
@@ -134,6 +146,11 @@ impl Mutation for RollbackStep {
     fn participle(&self) -> &'static str {
         "rolled back"
     }
+}
+
+/// The part of a change that is about the pod template.
+fn of_template(delta: &[Delta]) -> Vec<&Delta> {
+    delta.iter().filter(|delta| delta.path.starts_with("/spec/template")).collect()
 }
 
 /// A template without what differs between a workload and its revisions, although they are the same.
@@ -278,6 +295,21 @@ mod tests {
         assert_eq!(returns(json!({"revision": 3}), "v3", &history(), &[]), Ok(None));
         let missing = returns(json!({"revision": 7}), "v3", &history(), &[]).unwrap_err();
         assert!(missing.ends_with("there are 2, 1"), "{missing}");
+    }
+
+    /// Failure list 8: the history is cut between the announcement and the act.
+    #[test]
+    fn a_template_that_is_gone_from_the_history_is_not_returned_to() {
+        let (target, object, step) = (target(), deployment("v3"), step(json!({"to": "Previous"})));
+        let planned = |kept: Vec<Value>, again: Option<&Act>| {
+            let related = [kept];
+            step.plan(&Scene { related: &related, again, ..scene(&target, Some(&object)) })
+        };
+        let announced = act_of(&target, planned(history(), None));
+        assert_eq!(planned(history(), Some(&announced)), planned(history(), None), "the same again");
+        let cut = vec![replica_set(1, "v1", 0, "u"), replica_set(3, "v3", 0, "u")];
+        let why = planned(cut, Some(&announced)).unwrap_err();
+        assert!(why.ends_with("has changed since the rollback was announced"), "{why}");
     }
 
     #[test]
