@@ -104,11 +104,12 @@ fn of_request<'a>(
     })
 }
 
-fn of_run<'a>(
+/// What a run has changed of certain objects. A dry run changes nothing, and a drill only copies.
+pub fn of_run<'a>(
     run: &'a RunbookRun,
     touches: &'a impl Fn(&ObjectRef) -> bool,
 ) -> impl Iterator<Item = KnownChange> + 'a {
-    let steps = run.status.iter().flat_map(|status| &status.steps);
+    let steps = run.status.iter().filter(|_| run.is_repair()).flat_map(|status| &status.steps);
     let acts = steps.flat_map(|step| {
         let back =
             step.compensation.iter().flat_map(|back| back.acts.iter().map(|act| ("rollback of ", act)));
@@ -160,6 +161,23 @@ mod tests {
         let kept = known(&incident, &facts, &status);
         assert_eq!(kept.len(), MAX_CHANGES);
         assert_eq!((kept[0].what.as_str(), kept[MAX_CHANGES - 1].what.as_str()), ("change 29", "change 5"));
+    }
+
+    #[test]
+    fn what_a_dry_run_or_a_drill_did_is_no_change() {
+        let run = |spec: Value| -> RunbookRun {
+            let act = json!({"operationId": "o", "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                "uid": "u", "resourceVersion": "1", "actor": "sa", "outcome": "Done", "time": "2026-11-22T02:05:00Z"});
+            let mut run = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun", "metadata": {"name": "r"},
+                "spec": {"runbookRef": {"name": "restart"}}, "status": {"steps": [{"name": "restart", "state": "Succeeded", "acts": [act]}]}});
+            json_patch::merge(&mut run, &json!({"spec": spec}));
+            serde_json::from_value(run).unwrap()
+        };
+        let changes =
+            |spec: Value| of_run(&run(spec), &|_| true).map(|change| change.what).collect::<Vec<_>>();
+        assert_eq!(changes(json!({})), ["restart of deployment/checkout by restart"]);
+        assert_eq!(changes(json!({"dryRun": true})), Vec::<String>::new());
+        assert_eq!(changes(json!({"drill": true})), Vec::<String>::new());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::api::approval::{CountedDecision, Decision};
 use crate::api::change_request::RequestState;
 use crate::api::conditions::{ConditionType, find};
 use crate::api::incident::Audience;
-use crate::api::incident_status::{IncidentStatus, MAYDAY, PEOPLE};
+use crate::api::incident_status::{IncidentStatus, KnownChange, MAYDAY, PEOPLE};
 use crate::api::notification::{NotificationState, Purpose};
 use crate::api::runbook_run::{Outcome, RunState};
 use crate::api::{ChangeRequest, Incident, Notification, RunbookRun};
@@ -39,6 +39,8 @@ pub fn add(incident: &Incident, facts: &IncidentFacts, status: &mut IncidentStat
     let mut found = updates(incident, now);
     for run in facts.runs.iter().filter(|run| runbooks::is_of(run, incident, facts, status)) {
         found.extend(of_run(run, now));
+        // Also what it did elsewhere: a node, a Job, a request.
+        found.extend(changes::of_run(run, &|_| true).map(changed));
     }
     for request in facts.requests.iter().filter(|request| is_of(request, incident, status)) {
         found.extend(of_request(request, now));
@@ -205,16 +207,17 @@ fn decided(decision: &CountedDecision, subject: &str) -> Entry {
 fn made(incident: &Incident, facts: &IncidentFacts, status: &IncidentStatus) -> Vec<Entry> {
     let Some(since) = status.start_time.as_ref().map(|time| time.0) else { return Vec::new() };
     let known = changes::all(incident, facts, status).into_iter().filter(|change| change.time.0 >= since);
-    let entry = |change: crate::api::incident_status::KnownChange| {
-        let subject = change.subject.as_ref().map(|subject| format!(" ({subject})")).unwrap_or_default();
-        Entry {
-            key: format!("change/{}/{}/{}", change.time.0, change.by, change.what),
-            time: change.time.0,
-            who: change.by,
-            what: format!("changed: {}{subject}", flat(&change.what, PART)),
-        }
-    };
-    known.map(entry).collect()
+    known.map(changed).collect()
+}
+
+fn changed(change: KnownChange) -> Entry {
+    let subject = change.subject.as_ref().map(|subject| format!(" ({subject})")).unwrap_or_default();
+    Entry {
+        key: format!("change/{}/{}/{}", change.time.0, change.by, change.what),
+        time: change.time.0,
+        who: change.by,
+        what: format!("changed: {}{subject}", flat(&change.what, PART)),
+    }
 }
 
 /// Answers to the questions of checks.

@@ -72,7 +72,10 @@ fn the_timeline_has_every_run_request_decision_change_and_update_once() {
             "restart-a",
             json!({"status": {"state": "Failed", "endTime": at(12), "decisions": [decision("a1", "bea", "peers", 11)],
                 "conditions": [{"type": "Succeeded", "status": "False", "reason": "R", "message": "a precondition is false",
-                    "lastTransitionTime": at(12)}]}}),
+                    "lastTransitionTime": at(12)}],
+                "steps": [{"name": "drain", "state": "Succeeded", "acts": [{"operationId": "o", "uid": "u",
+                    "resourceVersion": "1", "target": {"apiVersion": "v1", "kind": "Node", "name": "n"}, "outcome": "Settled",
+                    "actor": "system:serviceaccount:shop:sa", "time": at(11)}]}]}}),
         )],
         requests: vec![request(
             "more",
@@ -91,7 +94,8 @@ fn the_timeline_has_every_run_request_decision_change_and_update_once() {
         [
             "10 emil: started runbook restart (run/restart-a)",
             "11 bea: approved run/restart-a",
-            "12 mayday: run/restart-a has failed: a precondition is false",
+            "11 system:serviceaccount:shop:sa: changed: drain of node/n by restart (run/restart-a)",
+            "12 mayday: run/restart-a, acting as serviceaccount/sa, has failed: a precondition is false",
             "20 emil: asked for chg/more: more",
             "21 lena: approved chg/more as lead",
             "22 amir: approved chg/more",
