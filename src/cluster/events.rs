@@ -8,11 +8,13 @@ use crate::text::cut;
 
 /// Maximum length of a note in bytes. The API server refuses longer notes.
 const MAX_NOTE: usize = 1024;
+/// Maximum length of an action in bytes. The API server refuses longer ones.
+const MAX_ACTION: usize = 128;
 /// Maximum number of characters of the object's name in an Event's name. A dot and up to 16 digits follow it,
 /// and a name may have 253 characters.
 const MAX_NAME: usize = 253 - 17;
 
-/// Writes events. The process has one writer so that repeated events are folded into a series.
+/// Writes events. The process has one writer so that events that say the same again are folded into a series.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
@@ -52,7 +54,9 @@ impl Events {
             type_,
             reason: cut(reason, 128),
             note: Some(cut(note, MAX_NOTE)),
-            action: cut(reason, 128),
+            // Repeated Events are folded where reason and action are the same, and keep the first note: so the action is
+            // what the note says.
+            action: cut(note, MAX_ACTION),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &reference).await {

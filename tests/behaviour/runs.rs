@@ -36,6 +36,24 @@ fn becomes(shop: &Shop<'_>, namespace: &str, runbook: &str, kind: &str, status: 
     })
 }
 
+/// `kubectl describe run` shows what each step did, who started and approved it, and as whom it acted.
+fn is_told_in_events(shop: &Shop<'_>, run: &str) {
+    let who = "(started by emil; acts as serviceaccount/checkout-runbooks; approved by amir, bea)";
+    let expected = [
+        ("StepSucceeded", format!("look: emil confirmed {who}")),
+        ("StepActs", format!("restart: about to restart deployment/checkout {who}")),
+        ("StepSucceeded", format!("restart: deployment/checkout was restarted {who}")),
+        ("Succeeded", format!("every step succeeded {who}")),
+    ];
+    eventually("its Events tell it", || {
+        let shown = shop.emil.types(&format!("kubectl describe -n shop run/{run}")).passes();
+        let is_shown = |(reason, note): &(&str, String)| {
+            shown.lines().any(|line| line.contains(&format!(" {reason} ")) && line.ends_with(note.as_str()))
+        };
+        expected.iter().all(is_shown).then_some(())
+    });
+}
+
 #[test]
 fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     let cluster = Cluster::start("runs");
@@ -158,6 +176,7 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.emil.types(&format!("{answer} --yes")).passes();
     shop.run_comes_to(&run, "Succeeded");
     shop.was_restarted_exactly_once();
+    is_told_in_events(&shop, &run);
     eventually("the approvals of the Runbook are gone too", || {
         let approvals = shop.admin.reads("approvals -n shop");
         let about = |approval: &Value| approval["spec"]["subjectRef"]["name"] == "careful";

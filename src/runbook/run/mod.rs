@@ -9,6 +9,7 @@ pub mod client;
 pub mod controller;
 pub mod gather;
 pub mod journal;
+pub mod news;
 pub mod others;
 pub mod outside;
 pub mod page;

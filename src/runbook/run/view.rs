@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 
 use crate::api::RunbookRun;
+use crate::api::approval::Decision;
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::incident_status::Next;
 use crate::api::runbook::{OnFailure, RunbookSpec};
@@ -14,14 +15,32 @@ pub fn snapshot_spec(run: &RunbookRun) -> Option<RunbookSpec> {
     serde_json::from_value(snapshot.spec.clone()).ok()
 }
 
-/// Who started a run, and as whom it acts.
+/// Who started a run, as whom it acts, and who approved it or its Runbook.
 pub fn identities(run: &RunbookRun) -> String {
     let starter = run.spec.started_by.as_ref().map_or("nobody known", |starter| starter.user.as_str());
-    let started = format!("started by {starter}");
-    match snapshot_spec(run) {
-        Some(spec) => format!("{started}; acts as serviceaccount/{}", spec.service_account_name),
-        None => started,
+    let mut said = vec![format!("started by {starter}")];
+    said.extend(
+        snapshot_spec(run).map(|spec| format!("acts as serviceaccount/{}", spec.service_account_name)),
+    );
+    let approvers = approvers(run);
+    if !approvers.is_empty() {
+        said.push(format!("approved by {}", approvers.join(", ")));
     }
+    said.join("; ")
+}
+
+/// The people whose approvals of the Runbook or of the run count, each once.
+fn approvers(run: &RunbookRun) -> Vec<&str> {
+    let Some(status) = &run.status else { return Vec::new() };
+    let of_runbook = status.snapshot.iter().flat_map(|snapshot| &snapshot.approvals);
+    let mut found: Vec<&str> = Vec::new();
+    for decision in of_runbook.chain(&status.decisions) {
+        if decision.decision == Decision::Approve && !found.contains(&decision.by.as_str()) {
+            found.push(&decision.by);
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 /// Whether the run is at work. A dry run or a drill never is.
@@ -100,6 +119,18 @@ mod tests {
         let mut run = run("Failed", "Stop", "Failed");
         run.spec.started_by = serde_json::from_value(json!({"user": "emil"})).unwrap();
         assert_eq!(identities(&run), "started by emil; acts as serviceaccount/sa");
+        let decided = |uid: &str, by: &str, decision: &str| {
+            json!({"name": uid, "uid": uid, "by": by, "role": "peers",
+            "decision": decision, "time": "2026-11-22T02:00:00Z"})
+        };
+        let status = run.status.as_mut().unwrap();
+        status.snapshot.as_mut().unwrap().approvals =
+            serde_json::from_value(json!([decided("a", "amir", "Approve"), decided("b", "bea", "Approve")]))
+                .unwrap();
+        status.decisions =
+            serde_json::from_value(json!([decided("c", "bea", "Approve"), decided("d", "carl", "Deny")]))
+                .unwrap();
+        assert_eq!(identities(&run), "started by emil; acts as serviceaccount/sa; approved by amir, bea");
         run.status = None;
         assert_eq!(identities(&run), "started by emil");
     }

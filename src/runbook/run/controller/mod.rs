@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::client::RunClient;
+use super::news::News;
 use super::others::{self, Begun};
 use super::state_machine::Pass;
 use super::{page, parts};
@@ -29,7 +30,7 @@ use crate::api::common::ObjectRef;
 use crate::api::conditions::Reason;
 use crate::api::notification::SubjectKind;
 use crate::api::runbook::RunbookSpec;
-use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus};
+use crate::api::runbook_run::{RUN_FINALIZER, RunbookRunStatus};
 use crate::cluster::caches::{Change, Kind};
 use crate::cluster::client::Identity;
 use crate::cluster::controller::{Reconciler, Requeue};
@@ -128,8 +129,8 @@ struct RunPass<'a> {
     permitted: Option<Instant>,
     /// Objects that were read when the run was prepared, for the first look.
     read: Vec<(ObjectRef, Value)>,
-    /// What is told once it is stored: state and text.
-    news: Vec<(RunState, String)>,
+    /// What is told once it is stored.
+    news: Vec<News>,
 }
 
 impl<'a> RunPass<'a> {

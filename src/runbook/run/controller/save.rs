@@ -7,25 +7,29 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
+use super::super::news::{self, News};
 use super::super::page::{self, Told};
 use super::super::state_machine::{self, Pass, Sent};
 use super::super::{parts, view};
 use super::RunPass;
-use crate::api::runbook_run::{RUN_FINALIZER, RunState, RunbookRunStatus};
+use crate::api::runbook_run::{RUN_FINALIZER, RunbookRunStatus};
 use crate::api::{Notification, RunbookRun};
 use crate::cluster::caches::{get_cluster, in_namespace};
 use crate::cluster::controller::Requeue;
 use crate::cluster::{Error, failpoints, status};
 use crate::notify::message::Subject;
 use crate::notify::store;
+use crate::text::cut;
 
 /// Interval between two attempts to find a person to page for a run that has ended.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+/// Most bytes of an Event before it says who acts: the API server takes 1024 in all.
+const MAX_NOTE: usize = 700;
 
 impl RunPass<'_> {
     /// Goes on from a status; it is stored later.
     pub(super) fn advance(&mut self, status: RunbookRunStatus) {
-        self.news.extend(news(&self.status, &status));
+        self.news.extend(news::of(&self.status, &status, self.run.spec.dry_run));
         self.unsaved |= self.run.status.as_ref() != Some(&status);
         self.status = status;
         self.pass = Pass::default();
@@ -128,22 +132,20 @@ impl RunPass<'_> {
         Ok(now.checked_add(LOOK_AGAIN).ok().into())
     }
 
-    /// Writes an Event for each state that was reached, beside the next moves.
+    /// Writes an Event for each of the news, beside the next moves.
     fn report(&mut self) {
         let news = std::mem::take(&mut self.news);
         if news.is_empty() {
             return;
         }
         let (context, run) = (Arc::clone(&self.context), self.run.clone());
-        let who = view::identities(&run);
         tokio::spawn(async move {
-            for (state, note) in news {
-                let (reason, note) = (format!("{state:?}"), format!("{note} ({who})"));
-                match state {
-                    RunState::Failed | RunState::Unknown => {
-                        context.events.warning(&run, &reason, &note).await
-                    }
-                    _ => context.events.normal(&run, &reason, &note).await,
+            let who = view::identities(&run);
+            for News { reason, note, is_warning } in news {
+                let note = format!("{} ({who})", cut(&note, MAX_NOTE));
+                match is_warning {
+                    true => context.events.warning(&run, &reason, &note).await,
+                    false => context.events.normal(&run, &reason, &note).await,
                 }
             }
         });
@@ -176,15 +178,4 @@ impl RunPass<'_> {
         self.wrote(stored);
         Ok(())
     }
-}
-
-/// The state that a run has reached, and what it means; `None` if it is as before.
-fn news(before: &RunbookRunStatus, status: &RunbookRunStatus) -> Option<(RunState, String)> {
-    let state = status.state.filter(|state| before.state != Some(*state))?;
-    let said = status
-        .conditions
-        .iter()
-        .find(|condition| matches!(condition.type_.as_str(), "Blocked" | "Succeeded"));
-    let waits = status.next.as_ref().map_or("the run is at work", |next| next.what.as_str());
-    Some((state, said.map_or(waits, |condition| condition.message.as_str()).to_owned()))
 }
