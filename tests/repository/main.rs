@@ -2,6 +2,7 @@
 //! links once.
 
 mod chart;
+mod failure_list;
 mod generated;
 mod layers;
 mod oncall_property;
