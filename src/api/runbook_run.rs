@@ -15,6 +15,9 @@ use super::runbook::HealthyTemplate;
 /// Finalizer that a run has from its first intent until it is settled.
 pub const RUN_FINALIZER: &str = "mayday.dev/settle";
 
+/// Label of what a run has created, with the UID of the run.
+pub const RUN_LABEL: &str = "mayday.dev/run";
+
 /// One run of a Runbook. Its status is a journal that survives any crash.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]

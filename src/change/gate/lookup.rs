@@ -20,7 +20,7 @@ use super::action::Action;
 use crate::api::RunbookRun;
 use crate::api::common::ObjectRef;
 use crate::change::gate::disruption_budget::Budget;
-use crate::change::gate::system_controllers::{Bounds, Evidence, Owner, OwnerState, Proof, Row};
+use crate::change::gate::system_controllers::{Bounds, Evidence, Owner, OwnerState, Proof, Row, is_own_run};
 use crate::change::gate::{plannable, run_step, system_controllers};
 use crate::change::policy;
 use crate::change::policy::Resource;
@@ -106,6 +106,8 @@ async fn owners(context: &Context, action: &Action) -> Vec<Owner> {
             );
             (OwnerState::Unknown, false)
         });
+        let (version, uid) = (&reference.api_version, &reference.uid);
+        let protected = protected || is_own_run(action, version, &reference.kind, uid);
         let controller = reference.controller == Some(true);
         owners.push(Owner { kind: reference.kind, uid: reference.uid, controller, state, protected });
     }

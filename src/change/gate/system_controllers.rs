@@ -9,7 +9,9 @@ use kube::core::admission::Operation;
 use serde_json::Value;
 
 use super::action::Action;
+use crate::api::GROUP;
 use crate::api::common::ObjectRef;
+use crate::api::runbook_run::RUN_LABEL;
 
 /// Account of a controller: `system:serviceaccount:kube-system:<name>`.
 const CONTROLLERS: &str = "system:serviceaccount:kube-system:";
@@ -176,7 +178,7 @@ pub struct Owner {
     pub controller: bool,
     /// Its state.
     pub state: OwnerState,
-    /// Whether a policy protects it, so that its own changes were decided.
+    /// Whether a policy protects it, so that its own changes were decided, or it is the run that made the object.
     pub protected: bool,
 }
 
@@ -226,6 +228,15 @@ pub fn proves(row: &Row, action: &Action, evidence: &Evidence) -> bool {
         }
         Proof::Finished => is_finished(&action.before),
     }
+}
+
+/// Whether an owner of an object is the run that has created it: a Job that carries its UID. No policy protects runs, but one
+/// is deleted only when it is settled (docs/rules.md#write-runbookrun), and its Job goes with it.
+pub fn is_own_run(action: &Action, api_version: &str, kind: &str, uid: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let is_job = action.target.group() == "batch" && action.plural == "jobs";
+    let label = action.before["metadata"]["labels"][RUN_LABEL].as_str();
+    is_job && group == GROUP && kind == "RunbookRun" && label == Some(uid)
 }
 
 fn is_leaving(owner: &Owner) -> bool {
@@ -334,6 +345,29 @@ mod tests {
         assert!(!passes(&set, &owner("Deployment", OwnerState::Live, true)));
         assert!(!passes(&set, &owner("Gateway", OwnerState::Gone, false)), "an unprotected owner");
         assert!(!passes(&set, &Evidence::default()), "no owner at all");
+    }
+
+    #[test]
+    fn only_the_job_of_a_run_is_its_own() {
+        let job = |plural: &str, label: &str| {
+            let group = if plural == "jobs" { "batch" } else { "apps" };
+            by(
+                GC,
+                json!({"operation": "DELETE", "object": null, "resource": {"group": group, "resource": plural},
+                    "oldObject": {"apiVersion": format!("{group}/v1"), "metadata": {"labels": {"mayday.dev/run": label}}}}),
+            )
+        };
+        let is_own = |action: &Action, api: &str, kind: &str| is_own_run(action, api, kind, "u");
+        assert!(is_own(&job("jobs", "u"), "mayday.dev/v1alpha1", "RunbookRun"));
+        for (action, api, kind) in [
+            (job("jobs", "another"), "mayday.dev/v1alpha1", "RunbookRun"),
+            (job("deployments", "u"), "mayday.dev/v1alpha1", "RunbookRun"),
+            (job("jobs", "u"), "mayday.dev/v1alpha1", "Incident"),
+            (job("jobs", "u"), "example.com/v1", "RunbookRun"),
+            (job("jobs", "u"), "v1", "RunbookRun"),
+        ] {
+            assert!(!is_own(&action, api, kind), "{api} {kind}: {action:?}");
+        }
     }
 
     #[test]

@@ -6,12 +6,13 @@
 use serde_json::{Value, json};
 
 use crate::api::GROUP;
+use crate::api::runbook_run::RUN_LABEL;
 use crate::api::runbook_step::EnvParameter;
 use crate::runbook::steps::mutation::Scene;
 use crate::runbook::steps::patching::OPERATION;
 
 /// Label of a Job and its pod with the UID of the run.
-pub const RUN: &str = "mayday.dev/run";
+pub const RUN: &str = RUN_LABEL;
 /// Annotation of a Job with the digest of the spec that was sent.
 pub const SPEC_DIGEST: &str = "mayday.dev/spec-digest";
 
