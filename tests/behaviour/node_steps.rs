@@ -93,7 +93,18 @@ fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
     let evict = json!([{"name": "evict", "deletePod": {"by": "Deletion",
         "target": {"selector": {"matchLabels": {"app": "checkout"}}}}}]);
     let uncordon = json!([{"name": "uncordon", "uncordon": node}]);
-    let runbooks = [("flush", flush), ("drain", drain), ("evict", evict), ("uncordon", uncordon)];
+    let leaving = json!({"target": {"name": "leaving"}});
+    let leave =
+        json!([{"name": "cordon", "cordon": leaving}, {"name": "drain", "drain": leaving, "timeout": "5m"}]);
+    let back = json!([{"name": "cordon", "cordon": leaving}]);
+    let runbooks = [
+        ("flush", flush),
+        ("drain", drain),
+        ("evict", evict),
+        ("uncordon", uncordon),
+        ("leave", leave),
+        ("back", back),
+    ];
     for (name, steps) in &runbooks {
         shop.admin.applies(&runbook(name, steps)).passes();
     }
@@ -107,6 +118,8 @@ fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
     a_cordon_by_somebody_else_stays(&shop);
     a_node_is_drained_when_there_is_room(&shop);
     a_pod_with_two_budgets_is_named(&shop);
+    a_node_that_is_deleted_during_its_drain_is_let_go(&shop);
+    old_runs_go_with_their_jobs_and_what_is_needed_stays(&shop);
     cluster.stop();
 }
 
@@ -227,4 +240,113 @@ fn a_pod_with_two_budgets_is_named(shop: &Shop<'_>) {
     let said = step(&ended, "drain")["message"].as_str().unwrap();
     assert!(said.contains("pod/till-") && said.contains("more than one PodDisruptionBudget"), "{said}");
     assert!(!is_cordoned(shop), "the cordon is taken back");
+}
+
+/// Failure list 16: a node goes while its pods end. Its drain has succeeded, and a node of that name is free for other runs.
+fn a_node_that_is_deleted_during_its_drain_is_let_go(shop: &Shop<'_>) {
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "leaving", "labels": {"kubernetes.io/hostname": "leaving"}},
+        "spec": {"taints": [{"key": "apart", "effect": "NoSchedule"}]}});
+    // The finalizer keeps its pod terminating.
+    let apart = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "apart", "namespace": "depot"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "apart"}},
+            "template": {"metadata": {"labels": {"app": "apart"}, "finalizers": ["dev.example/held"]},
+                "spec": {"nodeSelector": {"kubernetes.io/hostname": "leaving"},
+                    "tolerations": [{"key": "apart", "operator": "Exists"}],
+                    "containers": [{"name": "app", "image": "shop/apart:v1"}]}}}});
+    for object in [&node, &apart] {
+        shop.admin.applies(&object.to_string()).passes();
+    }
+    eventually("its pod is available", || {
+        (shop.admin.reads("deploy/apart -n depot")["status"]["availableReplicas"] == 1).then_some(())
+    });
+    let run = starts(shop, "leave");
+    eventually("its pod is terminating", || {
+        let found = shop.admin.reads("pods -n depot -l app=apart");
+        found["items"]
+            .as_array()?
+            .iter()
+            .any(|pod| !pod["metadata"]["deletionTimestamp"].is_null())
+            .then_some(())
+    });
+    let at_work = shop.admin.reads(&format!("run/{run} -n shop"));
+    assert!(at_work["status"]["endTime"].is_null(), "it waits for the pod: {at_work:#}");
+    shop.admin.types("kubectl delete node leaving").passes();
+    let ended = shop.run_comes_to(&run, "Succeeded");
+    assert_eq!(step(&ended, "drain")["message"], "node/leaving is gone");
+    shop.admin.applies(&node.to_string()).passes();
+    shop.run_comes_to(&starts(shop, "back"), "Succeeded");
+}
+
+/// The only run of a Runbook in that state so far.
+fn run_of(shop: &Shop<'_>, runbook: &str, state: &str) -> Value {
+    let mut found = shop.admin.reads("run -n shop")["items"].as_array().unwrap().clone();
+    found.retain(|run| run["spec"]["runbookRef"]["name"] == runbook && run["status"]["state"] == state);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.remove(0)
+}
+
+/// Lets a run have ended so many hours ago: only Mayday writes that, so it is written with its token.
+fn ended(shop: &Shop<'_>, run: &Value, hours: i64) {
+    let end = jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(hours)).unwrap();
+    let mut old = shop.admin.reads(&format!("run/{} -n shop", run["metadata"]["name"].as_str().unwrap()));
+    old["status"]["endTime"] = format!("{end:.0}").into();
+    shop.cluster.mayday().pipes(&old.to_string(), "kubectl replace --subresource=status -f -").passes();
+}
+
+#[track_caller]
+fn is_deleted(shop: &Shop<'_>, run: &Value) {
+    eventually(&format!("run/{} is deleted", run["metadata"]["name"]), || {
+        let runs = shop.admin.reads("run -n shop");
+        let is_it = |known: &Value| known["metadata"]["uid"] == run["metadata"]["uid"];
+        (!runs["items"].as_array()?.iter().any(is_it)).then_some(())
+    });
+}
+
+fn stays(shop: &Shop<'_>, run: &Value) {
+    let found = shop.admin.reads(&format!("run/{} -n shop", run["metadata"]["name"].as_str().unwrap()));
+    assert_eq!(found["metadata"]["uid"], run["metadata"]["uid"]);
+    assert!(found["metadata"]["deletionTimestamp"].is_null(), "{found:#}");
+}
+
+/// Failure list 58: runs go by age and by number, each with its Job. The last one of a Runbook, from which limits are
+/// computed, and one of an open incident stay, however old they are. Changes of runs are seen in their order, so what stays
+/// was looked at before what goes.
+fn old_runs_go_with_their_jobs_and_what_is_needed_stays(shop: &Shop<'_>) {
+    let (month, hours) = (24 * 40, 2);
+    let old = run_of(shop, "uncordon", "Failed");
+    ended(shop, &old, month);
+    is_deleted(shop, &old);
+    let (last, rehearsed) = (run_of(shop, "evict", "Succeeded"), run_of(shop, "evict", "DryRunComplete"));
+    ended(shop, &last, month);
+    ended(shop, &rehearsed, month);
+    is_deleted(shop, &rehearsed);
+    stays(shop, &last);
+
+    let declare =
+        "kubectl mayday declare 'Customers cannot pay' -n shop --service checkout --severity SEV2 --yes";
+    shop.emil.types(declare).passes();
+    let incident = shop.incident("it is declared", |_| true)["metadata"]["name"].clone();
+    let first = run_of(shop, "flush", "Succeeded");
+    let named = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "RunbookRun",
+        "metadata": {"name": "during", "namespace": "shop"},
+        "spec": {"runbookRef": {"name": "flush"}, "incidentRef": {"name": incident}}});
+    shop.emil.pipes(&named.to_string(), "kubectl create -f -").passes();
+    let during = shop.run_comes_to("during", "Succeeded");
+    let newest = shop.run_comes_to(&starts(shop, "flush"), "Succeeded");
+    let jobs = |run: &Value| {
+        let uid = run["metadata"]["uid"].as_str().unwrap();
+        shop.admin.reads(&format!("jobs -n shop -l mayday.dev/run={uid}"))["items"].as_array().unwrap().len()
+    };
+    ended(shop, &during, hours);
+    ended(shop, &first, hours);
+    assert_eq!([&first, &during, &newest].map(jobs), [1, 1, 1]);
+    stays(shop, &first);
+    let limit = r#"kubectl patch rb flush -n shop --type merge -p '{"spec":{"historyLimit":1}}'"#;
+    shop.admin.types(limit).passes();
+    is_deleted(shop, &first);
+    eventually("its Job is gone too", || (jobs(&first) == 0).then_some(()));
+    stays(shop, &during);
+    stays(shop, &newest);
+    assert_eq!([&during, &newest].map(jobs), [1, 1]);
 }
