@@ -34,6 +34,7 @@ use crate::detect::controller::AlertSourceReconciler;
 use crate::incident::controller::IncidentReconciler;
 use crate::notify::channel_controller::NotificationChannelReconciler;
 use crate::notify::outbox::Outbox;
+use crate::oncall::feed_endpoint;
 use crate::oncall::override_controller::OnCallOverrideReconciler;
 use crate::oncall::rotation_controller::OnCallRotationReconciler;
 use crate::outbound::Outbound;
@@ -106,7 +107,8 @@ fn serving(
     let reviews = webhook::server::router(admission::handlers::Handlers::new(Arc::clone(context)));
     parts.spawn(webhook::listen::run(Arc::clone(context), reviews, stop.clone()));
     let intake = detect::intake::Intake::new(Arc::clone(context));
-    parts.spawn(serve("intake", context.config.intake.address, intake.router(), stop.clone()));
+    let routes = intake.router().merge(feed_endpoint::router(Arc::clone(context)));
+    parts.spawn(serve("intake", context.config.intake.address, routes, stop.clone()));
     let following = intake.follow(stop.clone());
     parts.spawn(async { Ok(following.await) });
 }

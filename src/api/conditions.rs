@@ -137,7 +137,8 @@ names! {
         BadSelector,
         /// Ready of a ChangePolicy: it names a namespace that does not exist.
         UnknownNamespace,
-        /// Ready of a NotificationChannel, Ready and Receiving of an AlertSource: its Secret is missing or unusable.
+        /// Ready of a NotificationChannel or an OnCallRotation, Ready and Receiving of an AlertSource: its Secret is missing
+        /// or unusable.
         CredentialUnusable,
         /// Ready of a NotificationChannel: no member is set that selects the kind of channel.
         NoMember,

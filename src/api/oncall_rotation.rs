@@ -56,6 +56,17 @@ pub struct OnCallRotationSpec {
     /// Whether times with nobody on duty are intended. Then `Covered` does not warn of them. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_gaps: bool,
+    /// Lets calendar programs read the shifts, at `/v1/oncall/NAMESPACE/ROTATION.ics?token=…`. Default: they may not.
+    pub calendar_feed: Option<CalendarFeed>,
+}
+
+/// Who may read the shifts as a calendar file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CalendarFeed {
+    /// Secret of type `mayday.dev/credential`. Its key `token` holds the token in the address, of 16 characters or
+    /// more.
+    pub secret_ref: NameRef,
 }
 
 impl OnCallRotationSpec {

@@ -22,11 +22,11 @@ use super::namespaces;
 use super::record::Recorder;
 use super::refusals::Refusals;
 use super::sources::{self, Posted, Source};
-use super::tokens::Tokens;
 use crate::api::AlertSource;
 use crate::cluster::caches::get;
 use crate::cluster::error::chain;
 use crate::cluster::{Context, SharedContext};
+use crate::notify::tokens::Tokens;
 use crate::text::flat;
 
 /// The path alerts are posted to; senders put the public URL before it.

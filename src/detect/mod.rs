@@ -20,5 +20,4 @@ mod outage;
 pub mod record;
 mod refusals;
 pub mod sources;
-mod tokens;
 pub mod watch;

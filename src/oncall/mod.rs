@@ -7,6 +7,8 @@
 //! A `*_controller.rs` only gathers facts and writes the status; the pure decision is in the `*_status.rs` beside it.
 
 pub mod escalation;
+pub mod feed;
+pub mod feed_endpoint;
 pub mod looks;
 pub mod override_controller;
 pub mod override_status;

@@ -24,6 +24,8 @@ pub struct RotationFacts {
     pub channels: Vec<Arc<NotificationChannel>>,
     /// The rotations, this one included.
     pub rotations: Vec<Arc<OnCallRotation>>,
+    /// What is wrong with the token of its calendar file.
+    pub calendar_trouble: Option<String>,
 }
 
 /// The status of a rotation, and when it changes by itself.
@@ -93,10 +95,13 @@ pub fn decide(
     status.next_names = duty.until.map(|_| looks::joined(&duty.next));
 
     status.time_zone_data = Some(local_time::data_version().to_owned());
-    let ready = if problems.is_empty() {
-        Ok(format!("{} on duty", looks::joined(&duty.people)))
-    } else {
-        Err(invalid)
+    let ready = match &facts.calendar_trouble {
+        _ if !problems.is_empty() => Err(invalid),
+        Some(trouble) => {
+            let message = format!("spec.calendarFeed: {trouble}; {} on duty", looks::joined(&duty.people));
+            Err(NotReady::Waiting(Reason::CredentialUnusable, message))
+        }
+        None => Ok(format!("{} on duty", looks::joined(&duty.people))),
     };
     conditions::ready(&mut status, generation, now, ready);
     (status, duty.until)

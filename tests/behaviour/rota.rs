@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Person, condition, eventually, fresh};
+use crate::support::{Cluster, Person, condition, eventually, fresh, http};
 
 const HOUR: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
@@ -127,4 +127,43 @@ fn a_swap_is_taken_only_by_the_person_who_is_asked() {
     let said = bea.types(&rota.answer("late", "\"Taken\"")).is_refused();
     assert!(said.contains("has lapsed"), "{said}");
     assert_eq!(rota.on_duty(), "emil");
+}
+
+// Kind of fault: a calendar that anybody can read by guessing a name, or that shows other shifts than the pages go to.
+#[test]
+fn a_calendar_program_reads_the_shifts_with_the_token_only() {
+    let cluster = Cluster::shared();
+    let rota = Rota::open();
+    let token = "0123456789abcdef0123456789abcdef";
+    let get = |query: &str| {
+        let path = format!("/v1/oncall/{}/payments.ics{query}", rota.namespace);
+        http(&format!("127.0.0.1:{}", cluster.port("intake-0")), &format!("GET {path} HTTP/1.0\r\n\r\n"))
+    };
+    let with_token = format!("?token={token}");
+    assert_eq!(get(&with_token).0, 404, "it has no calendar yet");
+    let wanted = "{\"spec\":{\"calendarFeed\":{\"secretRef\":{\"name\":\"calendar\"}}}}";
+    let patch = format!("kubectl patch -n {} oncall/payments --type merge -p '{wanted}'", rota.namespace);
+    rota.admin.types(&patch).passes();
+    eventually("the missing Secret is said", || {
+        let rotation = rota.admin.reads(&format!("oncall/payments -n {}", rota.namespace));
+        let ready = condition(&rotation, "Ready").filter(|ready| ready["status"] == "False")?;
+        let said = ready["message"].as_str()?;
+        (said.contains("spec.calendarFeed: Secret calendar does not exist") && said.ends_with("emil on duty"))
+            .then_some(())
+    });
+    rota.applies(&json!({"apiVersion": "v1", "kind": "Secret", "type": "mayday.dev/credential",
+        "metadata": {"name": "calendar"}, "stringData": {"token": token}}));
+    let file = eventually("the calendar is there", || {
+        let (status, file) = get(&with_token);
+        (status == 200).then_some(file)
+    });
+    assert!(file.contains("BEGIN:VCALENDAR\r\n") && file.contains(": emil\r\n"), "{file}");
+    for query in ["", "?token=", "?token=0123456789abcdef0123456789abcdee", "?token=0"] {
+        let (status, said) = get(query);
+        assert_eq!(status, 404, "{query}");
+        assert!(said.contains("there is no such calendar, or the token is wrong"), "{said}");
+    }
+    let (status, file) = get(&format!("{with_token}&person=bea"));
+    assert!(status == 200 && !file.contains("BEGIN:VEVENT"), "bea has no shift: {file}");
+    assert_eq!(get(&format!("{with_token}&person=zoe")).0, 404);
 }

@@ -133,6 +133,18 @@ impl Schedule {
         never.difference(&sometimes).copied().collect()
     }
 
+    /// Stands for what puts a person on duty in a UID: the layer and its turn, or the override.
+    pub fn key(&self, source: &Source) -> String {
+        match source {
+            Source::Turn(layer, turn) => {
+                format!("{}-{turn}", self.layers.get(*layer).map_or("", |layer| layer.name.as_str()))
+            }
+            Source::Override(index) => {
+                self.overrides.get(*index).map(|entry| entry.name.clone()).unwrap_or_default()
+            }
+        }
+    }
+
     /// What puts a person on duty, in words: `layer weekdays`, `override emil-dentist`.
     pub fn words(&self, source: &Source) -> String {
         match source {

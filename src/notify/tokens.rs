@@ -1,4 +1,4 @@
-//! The tokens of sources, remembered for some seconds, so that not every post reads a Secret.
+//! The tokens of those who ask from outside, remembered for some seconds, so that not every post reads a Secret.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use subtle::ConstantTimeEq;
 
-use crate::notify::credential::{Credential, CredentialError};
+use super::credential::{Credential, CredentialError};
 
 /// How long a token is remembered: a token that was replaced or deleted is refused after this time.
 const REMEMBERED: Duration = Duration::from_secs(10);
