@@ -112,6 +112,7 @@ fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
         shop.is_approved(name);
     }
 
+    a_job_that_is_removed_while_mayday_is_down_stays_away(&shop);
     a_job_is_created_once_though_its_operator_dies(&shop);
     pods_are_removed_once_each_in_batches(&shop);
     a_drain_that_a_budget_holds_up_is_taken_back(&shop);
@@ -123,8 +124,26 @@ fn pods_nodes_and_jobs_are_acted_on_once_and_taken_back() {
     cluster.stop();
 }
 
+/// Failure list 17: the Job may have run, so it is not created again, and a person decides.
+fn a_job_that_is_removed_while_mayday_is_down_stays_away(shop: &Shop<'_>) {
+    let operator = shop.cluster.operator(0);
+    let process = operator.pid();
+    let run = starts(shop, "flush");
+    operator.has_died_at_its_point(process);
+    let jobs = || shop.admin.reads("jobs -n shop")["items"].as_array().unwrap().len();
+    assert_eq!(jobs(), 1);
+    let glass = crate::change::shop::GLASS;
+    shop.admin.types(&format!("kubectl delete jobs -n shop --all --timeout=60s {glass}")).passes();
+    operator.start();
+    let ended = shop.run_comes_to(&run, "Unknown");
+    let said = step(&ended, "flush")["message"].as_str().unwrap();
+    assert!(said.contains("may have run"), "{said}");
+    assert_eq!(jobs(), 0);
+}
+
 fn a_job_is_created_once_though_its_operator_dies(shop: &Shop<'_>) {
     let operator = shop.cluster.operator(0);
+    let from = audit::end(&shop.cluster.file("")).unwrap();
     let process = operator.pid();
     let run = starts(shop, "flush");
     operator.has_died_at_its_point(process);
@@ -137,7 +156,7 @@ fn a_job_is_created_once_though_its_operator_dies(shop: &Shop<'_>) {
     let act = &step(&ended, "flush")["acts"][0];
     assert_eq!(job["metadata"]["annotations"]["mayday.dev/operation"], act["operationId"]);
     assert_eq!(job["spec"]["template"]["spec"]["serviceAccountName"], "checkout-runbooks");
-    let entries = audit::read(&shop.cluster.file(""), 0).unwrap();
+    let entries = audit::read(&shop.cluster.file(""), from).unwrap();
     let created = audit::changes(&entries, "shop");
     let created =
         created.iter().filter(|change| change.user == RUNBOOKS && change.act.starts_with("create jobs"));

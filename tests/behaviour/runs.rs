@@ -170,7 +170,14 @@ fn a_run_waits_for_its_approval_and_stops_at_a_guard_or_a_person() {
     shop.bea.types(&format!("kubectl mayday approve -n shop run/{run} --yes")).passes();
     let asks = shop.run_comes_to(&run, "WaitingForPerson");
     assert_eq!(asks["status"]["next"]["who"], "emil (on duty)");
-    // A run ends with the content that it began with, although the Runbook is gone by now.
+    // Failure list 26: it is not deleted while it is at work.
+    let said = shop.admin.types(&format!("kubectl delete -n shop run/{run} --timeout=60s")).is_refused();
+    assert!(said.contains("a run that is not settled stays"), "{said}");
+    // Failure list 27: it ends with the content that it began with, although the Runbook is another one, and then gone, by
+    // now. The edit needs new approvals.
+    let edit = json!({"spec": {"steps": [{"name": "restart", "wait": {"duration": "1s"}}]}});
+    shop.admin.applies(&runbook("careful", &edit)).passes();
+    becomes(&shop, "shop", "careful", "Approved", "False");
     shop.admin.types("kubectl delete -n shop rb/careful").passes();
     let answer = asks["status"]["next"]["command"].as_str().unwrap();
     shop.emil.types(&format!("{answer} --yes")).passes();
