@@ -7,12 +7,14 @@ use kube::ResourceExt;
 
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::oncall_override::{Answer, OnCallOverrideSpec, OnCallOverrideStatus, Swap};
+use crate::api::oncall_rotation::Away;
 use crate::api::{OnCallOverride, OnCallRotation};
 use crate::cluster::conditions::{self, NotReady};
 use crate::command::{Command, Verb};
 use crate::text::cut;
 
 use super::schedule::Schedule;
+use super::schedule::local_time::LocalClock;
 use crate::oncall::schedule::overrides;
 use crate::oncall::schedule::overrides::Override;
 
@@ -54,7 +56,10 @@ pub fn decide(
     };
     conditions::set(&mut status.conditions, ConditionType::Active, active, reason, message, generation, now);
     let ready = effect.map(|effect| match effect {
-        Effect::Some => "accepted".to_owned(),
+        Effect::Some => match away(subject, facts) {
+            Some(names) => format!("accepted; away for a part of that time: {names}"),
+            None => "accepted".to_owned(),
+        },
         Effect::Nothing => nothing(subject),
         Effect::Contested(by) => format!(
             "accepted; OnCallOverride {by} says something else for a part of that time, and counts there: it has a \
@@ -151,6 +156,27 @@ fn evaluate(
         Some(by) => Effect::Contested(by),
         None => Effect::Some,
     })
+}
+
+/// The people whom the override puts on duty although they are away then: a person's word counts, and is worth a second
+/// look.
+fn away(subject: &OnCallOverride, facts: &OverrideFacts) -> Option<String> {
+    let spec = &subject.spec;
+    let rotation = facts.rotation.as_ref()?;
+    let clock = LocalClock::named(&rotation.spec.time_zone)?;
+    let replace = spec.replace.iter().map(|replace| &replace.by);
+    let swap = spec.swap.iter().map(|swap| &swap.by);
+    let add = spec.add.iter().map(|add| &add.person);
+    let all = spec.replace_all.iter().flat_map(|all| &all.by);
+    let wanted: Vec<&String> = replace.chain(swap).chain(add).chain(all).collect();
+    let is_away = |away: &Away| {
+        let times = clock.moment(&away.from).zip(clock.moment(&away.until));
+        times.is_some_and(|(from, until)| from < spec.end_time.0 && spec.start_time.0 < until)
+    };
+    let people = rotation.spec.people.iter().filter(|person| wanted.contains(&&person.name));
+    let names: Vec<&str> =
+        people.filter(|person| person.away.iter().any(is_away)).map(|person| person.name.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The change in a few words: `bea for emil`.
@@ -250,6 +276,22 @@ mod tests {
         assert_eq!(active(Some("Taken"), within), "True Active");
         let nobodys = serde_json::json!({"swap": {"person": "bea", "by": "emil"}});
         assert_eq!(condition(&decided(nobodys, before).0, "Active"), "False ChangesNothing");
+    }
+
+    #[test]
+    fn an_override_counts_during_leave_and_says_so() {
+        let mut on_leave = rotation();
+        let leave = serde_json::json!([{"from": "2026-11-24T15:00", "until": "2026-11-26T00:00"}]);
+        on_leave.spec.people[1].away = serde_json::from_value(leave).unwrap();
+        let spec = serde_json::json!({"rotationRef": {"name": "payments"}, "startTime": "2026-11-24T13:00:00Z",
+            "endTime": "2026-11-24T16:00:00Z", "replace": {"person": "emil", "by": "bea"}});
+        let subject = Arc::new(OnCallOverride::new("dentist", serde_json::from_value(spec).unwrap()));
+        let facts =
+            OverrideFacts { rotation: Some(Arc::new(on_leave)), overrides: vec![Arc::clone(&subject)] };
+        let (status, _) = decide(&subject, &facts, "2026-11-24T13:00:00Z".parse().unwrap());
+        assert_eq!(condition(&status, "Active"), "True Active");
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert_eq!(ready.message, "accepted; away for a part of that time: bea");
     }
 
     #[test]

