@@ -239,6 +239,18 @@ where
     list_selected(api, cache, &ListParams::default().fields(&not.join(","))).await
 }
 
+/// The decisions about the subject with this UID, selected by the API server and not by the cache.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn list_decisions(
+    api: Api<DeserializeGuard<api::Approval>>,
+    cache: &Store<api::Approval>,
+    uid: &str,
+) -> Result<Vec<Arc<api::Approval>>, super::Error> {
+    list_selected(api, cache, &ListParams::default().fields(&format!("spec.subjectRef.uid={uid}"))).await
+}
+
 async fn list_selected<K>(
     api: Api<DeserializeGuard<K>>,
     cache: &Store<K>,

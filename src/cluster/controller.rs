@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::{Backoff, pause};
 use super::error::{Class, Error};
 use super::{Context, SharedContext};
-use crate::cluster::caches::{Change, Missed};
+use super::later::Later;
+use crate::cluster::caches::{Change, Kind, Missed};
 
 /// Maximum number of objects of a kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 8;
@@ -60,6 +61,12 @@ pub trait Reconciler: Send + Sync + 'static {
     /// object, so it need not be included.
     fn enqueue_for(&self, change: &Change, context: &Context) -> Vec<ObjectRef<Self::Kind>>;
 
+    /// How long a reconcile because of a change of another kind may wait for further ones. Zero for what a repair or a page
+    /// waits for; longer for what only tells people.
+    fn patience(_: Kind) -> Duration {
+        Duration::ZERO
+    }
+
     /// Brings one object up to date and returns when to reconcile it again.
     ///
     /// A status write by the reconciler enqueues the object once more. This ends when a reconcile has nothing
@@ -87,15 +94,20 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
     // Listen first, then list. A change in between is then reconciled twice and never missed.
     let changes = context.caches.changes();
     let at_first = everything();
-    let mapper = (Arc::clone(&reconciler), Arc::clone(&context));
+    let later: Arc<Later<ObjectRef<R::Kind>>> = Arc::default();
+    let mapper = (Arc::clone(&reconciler), Arc::clone(&context), Arc::clone(&later));
     let queue = stream::iter(at_first)
         .chain(changes.flat_map(move |change| {
             stream::iter(match change {
                 Ok(change) => {
-                    let (reconciler, context) = &mapper;
+                    let (reconciler, context, later) = &mapper;
                     let mut enqueued = reconciler.enqueue_for(&change, context);
+                    let patience = R::patience(change.kind);
+                    enqueued.iter().for_each(|object| later.wait(object.clone(), patience));
                     if change.kind.as_str() == R::Kind::kind(&()) {
-                        enqueued.push(reference(&change));
+                        let itself = reference(&change);
+                        later.now(&itself);
+                        enqueued.push(itself);
                     }
                     enqueued
                 }
@@ -113,7 +125,11 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
         let key = ObjectRef::from_obj(&*object);
         let reconciler = Arc::clone(&reconciler);
         let failures = on_success.clone();
+        let left = later.left(&key);
         Box::pin(async move {
+            if let Some(left) = left {
+                return Ok(Action::requeue(left));
+            }
             if let Some(until_followed) = context.written.awaits(&*object) {
                 // The cache will have what was stored in a moment, and that leads here again.
                 return Ok(Action::requeue(until(until_followed)));

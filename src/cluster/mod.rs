@@ -10,6 +10,7 @@ pub mod controller;
 pub mod error;
 pub mod events;
 pub mod failpoints;
+pub mod later;
 pub mod lease;
 pub mod recently;
 pub mod rollout;

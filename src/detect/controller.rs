@@ -66,6 +66,11 @@ impl Reconciler for AlertSourceReconciler {
         names.into_iter().map(|name| ObjectRef::new(name).within(namespace)).collect()
     }
 
+    /// What it tells of incidents is for people.
+    fn patience(kind: Kind) -> Duration {
+        if kind == Kind::Incident { Duration::from_secs(1) } else { Duration::ZERO }
+    }
+
     async fn reconcile(&self, source: Arc<AlertSource>, context: &SharedContext) -> Result<Requeue, Error> {
         let namespace = source.namespace().unwrap_or_default();
         let (secret, is_known) = self.secret(&source, context).await?;

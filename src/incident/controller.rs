@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -60,6 +61,14 @@ impl Reconciler for IncidentReconciler {
         };
         let found = context.caches.incidents.state_filter(concerned);
         found.iter().map(|incident| StoreRef::from_obj(&**incident)).collect()
+    }
+
+    /// Messages are sent and runs go on while the incident is looked at; it follows them a few times, and not at each step.
+    fn patience(kind: Kind) -> Duration {
+        match kind {
+            Kind::Notification | Kind::RunbookRun => Duration::from_millis(200),
+            _ => Duration::ZERO,
+        }
     }
 
     async fn reconcile(&self, incident: Arc<Incident>, context: &SharedContext) -> Result<Requeue, Error> {

@@ -55,6 +55,11 @@ impl Reconciler for NotificationChannelReconciler {
         named.into_iter().collect()
     }
 
+    /// What became of messages is counted once for several of them.
+    fn patience(kind: Kind) -> Duration {
+        if kind == Kind::Notification { Duration::from_secs(1) } else { Duration::ZERO }
+    }
+
     async fn reconcile(
         &self,
         channel: Arc<NotificationChannel>,

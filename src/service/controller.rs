@@ -1,6 +1,7 @@
 //! Reconciles BusinessServices: writes their statuses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -33,6 +34,11 @@ impl Reconciler for BusinessServiceReconciler {
             Kind::ChangePolicy => controller::all(&context.caches.services),
             _ => Vec::new(),
         }
+    }
+
+    /// What it tells of incidents is for people.
+    fn patience(kind: Kind) -> Duration {
+        if kind == Kind::Incident { Duration::from_secs(1) } else { Duration::ZERO }
     }
 
     async fn reconcile(

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -52,6 +53,11 @@ impl Reconciler for ChangePolicyReconciler {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// What it tells of incidents is for people; the gate reads them itself.
+    fn patience(kind: Kind) -> Duration {
+        if kind == Kind::Incident { Duration::from_secs(1) } else { Duration::ZERO }
     }
 
     async fn reconcile(&self, policy: Arc<ChangePolicy>, context: &SharedContext) -> Result<Requeue, Error> {
