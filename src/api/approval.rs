@@ -22,6 +22,7 @@ use super::common::UidRef;
     namespaced,
     status = "ApprovalStatus",
     derive = "PartialEq",
+    selectable = ".spec.subjectRef.uid",
     printcolumn(name = "Subject", type_ = "string", json_path = ".status.subject"),
     printcolumn(name = "Decision", type_ = "string", json_path = ".spec.decision"),
     printcolumn(name = "By", type_ = "string", json_path = ".spec.by.user"),

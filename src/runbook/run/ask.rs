@@ -26,7 +26,7 @@ pub struct Stored {
     pub runbook: Option<Runbook>,
     /// Whether the run may act as its ServiceAccount; or why not.
     pub account: Result<(), NotReady>,
-    /// The Approvals of the namespace.
+    /// The decisions about the Runbook and about the run.
     pub approvals: Vec<Arc<Approval>>,
     /// All policies.
     pub policies: Vec<Arc<ChangePolicy>>,

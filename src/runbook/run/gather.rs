@@ -15,7 +15,7 @@ use crate::api::runbook_run::RunbookRunStatus;
 use crate::api::{Approval, ChangePolicy, Incident, Runbook, RunbookRun};
 use crate::change::freeze::live;
 use crate::change::stamps;
-use crate::cluster::caches::{get, in_namespace, list_in_other_states, list_live};
+use crate::cluster::caches::{get, in_namespace, list_decisions, list_in_other_states, list_live};
 use crate::cluster::{Context, Error};
 use crate::runbook::siblings::Share;
 use crate::runbook::{approval, identity};
@@ -55,13 +55,35 @@ pub async fn incident(context: &Context, run: &RunbookRun) -> Result<Option<Arc<
     }
 }
 
-/// The Approvals of the namespace of a run.
+/// The decisions about a run, and about the questions of its steps.
 ///
 /// # Errors
 /// When the API server does not answer.
 pub async fn approvals(context: &Context, run: &RunbookRun) -> Result<Vec<Arc<Approval>>, Error> {
-    let all = list_live(api(context, run), &context.caches.approvals).await?;
+    let uid = run.uid().unwrap_or_default();
+    let all = list_decisions(api(context, run), &context.caches.approvals, &uid).await?;
     Ok(stamps::counting(&context.stamps, all))
+}
+
+/// The decisions about the Runbook of a run, and about the run. Most runs are decided on by nobody: those about the run are
+/// read live once the cache knows of one, or the run has counted one.
+async fn decisions(
+    context: &Context,
+    run: &RunbookRun,
+    status: &RunbookRunStatus,
+) -> Result<Vec<Arc<Approval>>, Error> {
+    let (cache, uid) = (&context.caches.approvals, run.uid().unwrap_or_default());
+    let of_runbook = status.snapshot.as_ref().map_or("", |snapshot| &snapshot.uid);
+    let is_decided = !status.decisions.is_empty()
+        || cache.find(|approval| approval.spec.subject_ref.uid == uid).is_some();
+    let of_run = async {
+        if is_decided { approvals(context, run).await } else { Ok(Vec::new()) }
+    };
+    let (of_runbook, of_run) =
+        futures::try_join!(list_decisions(api(context, run), cache, of_runbook), of_run)?;
+    let mut all = stamps::counting(&context.stamps, of_runbook);
+    all.extend(of_run);
+    Ok(all)
 }
 
 /// All policies.
@@ -90,7 +112,7 @@ pub async fn stored(
     let (runbook, account, approvals, policies, freezes, mut incidents) = futures::try_join!(
         runbook(context, run),
         identity::account(context, &namespace, &spec.service_account_name),
-        approvals(context, run),
+        decisions(context, run, status),
         policies(context),
         live::list(&context.client),
         list_in_other_states(api(context, run), &caches.incidents, IncidentState::OVER),
