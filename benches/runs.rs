@@ -21,6 +21,7 @@ use kube::{Client, ResourceExt};
 use mayday::api::{Runbook, RunbookRun};
 use serde_json::{Value, json};
 
+use support::replay::{self, Call};
 use support::{Cluster, client, ratio, report};
 
 /// Number of objects, each with a Runbook of its own.
@@ -147,6 +148,8 @@ struct Way {
     /// Those among them that page people and tell stakeholders.
     of_pages: usize,
     time: Duration,
+    /// The calls between, one after the other.
+    made: Vec<Call>,
 }
 
 /// Waits for the restart that follows from an alert, and reads the way to it from the audit log.
@@ -175,6 +178,7 @@ async fn way(cluster: &Cluster, from: usize) -> Way {
                 calls: calls().count(),
                 of_pages: calls().filter(|entry| pages.contains(&part(entry, "resource").as_str())).count(),
                 time: at(repair).duration_since(at(stored)).unsigned_abs(),
+                made: replay::calls(between),
             };
         }
         assert!(Instant::now() < end, "no restart follows from the alert");
@@ -189,6 +193,13 @@ async fn bare(objects: &Api<ConfigMap>, target: &str, value: &str, steps: usize)
         let patch = json!({"metadata": {"resourceVersion": found.metadata.resource_version},
             "data": {format!("bare{step}"): value}});
         objects.patch(target, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+}
+
+/// Makes the calls of a run again, one after the other.
+async fn again(client: &Client, calls: &[Call], map: &str, round: usize) {
+    for call in calls {
+        call.make(client, map, round).await;
     }
 }
 
@@ -240,7 +251,9 @@ async fn main() {
     eprintln!("==> calls of a further step");
     let runs: Api<RunbookRun> = Api::namespaced(emil.clone(), "shop");
     let one = calls_of(&admin, run(&runs, "single", "first")).await;
+    let from = audit::end(&cluster.dir).unwrap();
     let three = calls_of(&admin, run(&runs, "bench0", "first")).await;
+    let made = replay::calls(&audit::read(&cluster.dir, from).unwrap());
 
     eprintln!("==> {} runs of three steps", TARGETS * ROUNDS);
     let (used, started) = (processor_time(&cluster), Instant::now());
@@ -263,8 +276,19 @@ async fn main() {
             }
         }
     };
-    stream::iter(names).for_each_concurrent(None, series).await;
+    stream::iter(names.clone()).for_each_concurrent(None, series).await;
     let with_bare = started.elapsed();
+    let started = Instant::now();
+    let series = |name: String| {
+        let (admin, made) = (admin.clone(), &made);
+        async move {
+            for round in 0..ROUNDS {
+                again(&admin, made, &name, round).await;
+            }
+        }
+    };
+    stream::iter(names).for_each_concurrent(None, series).await;
+    let with_the_same = started.elapsed();
 
     eprintln!("==> from an alert to the first repair");
     let from = audit::end(&cluster.dir).unwrap();
@@ -273,15 +297,20 @@ async fn main() {
     let started = Instant::now();
     bare(&maps, "single", "alone", 1).await;
     let bare_repair = started.elapsed();
+    let started = Instant::now();
+    again(&admin, &way.made, "single", 0).await;
+    let same_repair = started.elapsed();
 
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     let measured = [
         ("calls from a stored alert to the first repair", way.calls as f64),
         ("calls of these that page people", way.of_pages as f64),
-        ("× the time of the bare calls of that repair", ratio(way.time, bare_repair)),
+        ("× the time of the same calls by a plain client", ratio(way.time, same_repair)),
+        ("× the time of the two calls that repair", ratio(way.time, bare_repair)),
         ("calls of a run with one step", one),
         ("calls of each further step", (three - one) / 2.0),
-        ("× the runs a second of bare calls", ratio(with_bare, with_runs)),
+        ("× the runs a second of the same calls by a plain client", ratio(with_the_same, with_runs)),
+        ("× the runs a second of the six calls that repair", ratio(with_bare, with_runs)),
         ("ms of processor time a run", used * 1000.0 / (TARGETS * ROUNDS) as f64),
     ];
     report(&cluster, "runs", &measured, &json!({"targets": TARGETS, "rounds": ROUNDS, "steps": 3}));

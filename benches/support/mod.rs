@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
+pub mod replay;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -104,7 +104,7 @@ impl Cluster {
         let output = Command::new(root().join("dev").join(name))
             .args(arguments)
             .env("MAYDAY_DEV_DIR", &self.dir)
-            .env("MAYDAY_BINARY", env!("CARGO_BIN_EXE_mayday"))
+            .env("MAYDAY_BINARY", binary())
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -169,6 +169,11 @@ impl Cluster {
     }
 }
 
+/// The operator: what was built with the tests, or what `MAYDAY_BINARY` names.
+fn binary() -> PathBuf {
+    std::env::var_os("MAYDAY_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mayday").into(), PathBuf::from)
+}
+
 /// One operator process.
 pub struct Operator<'a> {
     cluster: &'a Cluster,
@@ -190,7 +195,7 @@ impl Operator<'_> {
         let index = self.index.to_string();
         let script = Command::new(root().join("dev/operator"))
             .args(["start", self.cluster.path(), &index])
-            .env("MAYDAY_BINARY", env!("CARGO_BIN_EXE_mayday"))
+            .env("MAYDAY_BINARY", binary())
             .stdin(Stdio::null())
             .output();
         script.unwrap().status.success()
