@@ -14,7 +14,8 @@ pub struct Call {
 
 /// The calls among these entries of the audit log that Mayday made for a run, or as the account of a run.
 pub fn calls(entries: &[Value]) -> Vec<Call> {
-    let is_mayday = |entry: &&Value| entry["user"]["username"] == "system:serviceaccount:mayday-system:mayday";
+    let is_mayday =
+        |entry: &&Value| entry["user"]["username"] == "system:serviceaccount:mayday-system:mayday";
     entries.iter().filter(is_mayday).filter_map(call).collect()
 }
 

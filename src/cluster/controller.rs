@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, pause};
 use super::error::{Class, Error};
-use super::{Context, SharedContext};
 use super::later::Later;
+use super::{Context, SharedContext};
 use crate::cluster::caches::{Change, Kind, Missed};
 
 /// Maximum number of objects of a kind that are reconciled at the same time.

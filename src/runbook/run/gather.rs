@@ -74,11 +74,9 @@ async fn decisions(
 ) -> Result<Vec<Arc<Approval>>, Error> {
     let (cache, uid) = (&context.caches.approvals, run.uid().unwrap_or_default());
     let of_runbook = status.snapshot.as_ref().map_or("", |snapshot| &snapshot.uid);
-    let is_decided = !status.decisions.is_empty()
-        || cache.find(|approval| approval.spec.subject_ref.uid == uid).is_some();
-    let of_run = async {
-        if is_decided { approvals(context, run).await } else { Ok(Vec::new()) }
-    };
+    let is_decided =
+        !status.decisions.is_empty() || cache.find(|approval| approval.spec.subject_ref.uid == uid).is_some();
+    let of_run = async { if is_decided { approvals(context, run).await } else { Ok(Vec::new()) } };
     let (of_runbook, of_run) =
         futures::try_join!(list_decisions(api(context, run), cache, of_runbook), of_run)?;
     let mut all = stamps::counting(&context.stamps, of_runbook);
