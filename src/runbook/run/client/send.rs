@@ -99,6 +99,7 @@ impl RunClient {
     /// Removes the pods of an act, each only if it is still the one with that UID.
     async fn remove(&self, act: &Act, dry_run: bool) -> Result<Sent, Error> {
         let (mut held, mut refused) = (Vec::new(), Vec::new());
+        let mut asked = None;
         for pod in &act.pods {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
             let answer = match act.verb {
@@ -114,6 +115,7 @@ impl RunClient {
                     api.delete(&pod.name, &params).await.map(drop)
                 }
             };
+            let wait = answer.as_ref().err().and_then(busy::retry_after);
             match answer {
                 Ok(()) => {}
                 // It is gone, or another pod has its name.
@@ -124,9 +126,14 @@ impl RunClient {
                         refused.push(why);
                     } else {
                         held.push(why);
+                        asked = wait.and_then(|wait| SignedDuration::try_from(wait).ok());
                     }
                 }
                 Err(error) => return Err(error.into()),
+            }
+            // The others have their turn when the API server wants to be asked again.
+            if asked.is_some() {
+                break;
             }
         }
         // The other pods were removed all the same.
@@ -137,7 +144,7 @@ impl RunClient {
         if held.is_empty() {
             return Ok(Sent::Applied(Vec::new()));
         }
-        Ok(Sent::Partly(held.join("; ")))
+        Ok(Sent::Partly(held.join("; "), asked))
     }
 }
 

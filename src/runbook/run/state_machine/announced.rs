@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::super::journal::Entry;
 use super::super::parts::{self, Place};
 use super::super::permit::Permit;
 use super::act::{announce, happened, look};
@@ -38,7 +39,7 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
         }
         Sent::Failed(message) => store_failure(facts, place, Vec::new(), message, now),
         Sent::Refused(message) => fail(facts, place, message, Again::Never, now),
-        Sent::Partly(message) => {
+        Sent::Partly(message, asked) => {
             if facts.dry_run {
                 return fail(facts, place, &format!("it would wait now: {message}"), Again::Never, now);
             }
@@ -46,8 +47,10 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
                 return fail(facts, place, &format!("not in time: {message}"), Again::Never, now);
             }
             let deadline = parts::part(facts.status, place).deadline;
-            let next = again(act).into_iter().chain(deadline).min();
-            hold(facts.entry(now).notes(place, &format!("{HELD_UP}{message}")), next)
+            let asked = asked.and_then(|asked| whole(now.checked_add(asked).ok()));
+            let next = again(act).into_iter().chain(asked).max().into_iter().chain(deadline).min();
+            let entry = facts.entry(now).notes(place, &format!("{HELD_UP}{message}"));
+            hold(kept_to(entry, place, asked), next)
         }
         // What became of an earlier request is still open, so the act stays announced.
         Sent::TurnedAway(..) if act.verb == ActVerb::Send && act.attempt > 0 => {
@@ -69,6 +72,14 @@ pub(super) fn announced(facts: &RunFacts<'_>, place: Place, now: Timestamp) -> M
         Sent::NotYet | Sent::Unknown | Sent::Unanswered(_) | Sent::Busy(..) | Sent::Conflict => {
             prove(facts, place, mutation, act, now)
         }
+    }
+}
+
+/// Notes when a receiver wants to be asked again, if it has said so.
+fn kept_to(entry: Entry, place: Place, asked: Option<Timestamp>) -> Entry {
+    match asked {
+        Some(asked) => entry.not_before(place, asked),
+        None => entry,
     }
 }
 
@@ -206,14 +217,7 @@ pub(super) fn prove(
             if let Some(until) = until.filter(|until| unchanged && now < *until) {
                 let deadline = parts::part(facts.status, place).deadline;
                 let until = deadline.map_or(until, |deadline| until.min(deadline));
-                let entry = facts.entry(now);
-                return hold(
-                    match asked {
-                        Some(asked) => entry.not_before(place, asked),
-                        None => entry,
-                    },
-                    Some(until),
-                );
+                return hold(kept_to(facts.entry(now), place, asked), Some(until));
             }
             match target {
                 Some(target) => announce(facts, place, (mutation, target), seen, now),

@@ -141,8 +141,8 @@ pub enum Sent {
     Busy(String, SignedDuration),
     /// It was turned away before anything was done; how long the receiver asks to be left alone, if it says so.
     TurnedAway(String, Option<SignedDuration>),
-    /// A part of it was done; what is missing, and why.
-    Partly(String),
+    /// A part of it was done; what is missing, and why, and how long the API server asks to be left alone, if it says so.
+    Partly(String, Option<SignedDuration>),
     /// The API server has refused it for good, and why.
     Refused(String),
     /// Another writer changed the object first.

@@ -381,7 +381,7 @@ fn an_eviction_that_a_budget_holds_up_is_tried_again_until_the_timeout() {
             if let Move::Act(act) = operator.next(&world) {
                 assert_eq!((act.verb, act.pods[0].uid.as_str()), (ActVerb::Evict, "u"));
                 sent += 1;
-                operator.pass = Pass { sent: Sent::Partly(why.to_owned()), ..Pass::default() };
+                operator.pass = Pass { sent: Sent::Partly(why.to_owned(), None), ..Pass::default() };
             } else if !operator.step(&mut world, Network::Fine, &mut Vec::new()) {
                 break;
             }
@@ -395,6 +395,31 @@ fn an_eviction_that_a_budget_holds_up_is_tried_again_until_the_timeout() {
     assert!(waits.iter().all(|message| *message == format!("waits: {why}")), "{waits:?}");
     assert_eq!((world.status.state, world.now), (Some(RunState::Failed), 60));
     assert_eq!(world.status.steps[0].message.as_deref(), Some(&*format!("not in time: {why}")));
+}
+
+/// Failure list 54: whichever process looks at the run meanwhile.
+#[test]
+fn an_eviction_is_tried_again_when_the_api_server_wants_to_be_asked() {
+    let mut world = world_of_a_pod();
+    let mut operator = Operator::about_to_act(&mut world);
+    let asked = Some(SignedDuration::from_secs(20));
+    operator.pass = Pass { sent: Sent::Partly("the API server is busy".into(), asked), ..Pass::default() };
+    while operator.step(&mut world, Network::Fine, &mut Vec::new()) {}
+    let acts = |world: &mut Shop| {
+        let mut operator = Operator::started(world);
+        loop {
+            if matches!(operator.next(world), Move::Act(_)) {
+                return true;
+            }
+            if !operator.step(world, Network::Fine, &mut Vec::new()) {
+                return false;
+            }
+        }
+    };
+    for (second, is_asked) in [(1, false), (7, false), (19, false), (20, true)] {
+        world.now = second;
+        assert_eq!(acts(&mut world), is_asked, "after {second} s");
+    }
 }
 
 #[test]
@@ -413,7 +438,7 @@ fn a_dry_run_tells_what_would_hold_an_eviction_up() {
     let mut operator = Operator::read(&world);
     for _ in 0..20 {
         if let Move::Act(_) = operator.next(&world) {
-            operator.pass = Pass { sent: Sent::Partly("the budget".into()), ..Pass::default() };
+            operator.pass = Pass { sent: Sent::Partly("the budget".into(), None), ..Pass::default() };
         } else if !operator.step(&mut world, Network::Fine, &mut Vec::new()) {
             break;
         }
