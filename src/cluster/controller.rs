@@ -134,6 +134,10 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
                 // The cache will have what was stored in a moment, and that leads here again.
                 return Ok(Action::requeue(until(until_followed)));
             }
+            if context.written.is_newer(&*object) {
+                context.metrics.cache_is_stale(R::NAME);
+                tracing::warn!(controller = R::NAME, object = %key, "the watch is behind what was stored a second ago");
+            }
             let started = std::time::Instant::now();
             let result = reconciler.reconcile(object, &context).await;
             context.metrics.reconciled(

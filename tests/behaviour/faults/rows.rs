@@ -70,6 +70,11 @@ pub fn frozen_watches(depot: &Depot<'_>, proxy: &Proxy, target: &str) {
     assert_eq!(now, before + 4, "one more than there are, not than there were: {:#}", scaled["status"]);
     let stopped = comes_to(depot, "revoked", "Failed");
     assert!(stopped["status"]["steps"][1]["acts"].is_null(), "{:#}", stopped["status"]);
+    let metrics = depot.shop.cluster.operator(0).get("/metrics").1;
+    let is_told = |line: &str| {
+        line.starts_with("mayday_stale_caches_total{controller=\"runbookrun\"} ") && !line.ends_with(" 0")
+    };
+    assert!(metrics.lines().any(is_told), "that the watches stand still is seen: {metrics}");
     proxy.freezes_watches(false);
     let effects = depot.effects();
     assert_eq!((judge::agrees(&scaled, &effects), judge::agrees(&stopped, &effects)), (1, 0));
