@@ -150,7 +150,7 @@ pub fn reachable(
     (false, Reason::NoChannel, message)
 }
 
-/// How evenly the duty of the next [`SPREAD`] is spread among the people in turns.
+/// How evenly the duty of the next 90 days is spread among the people in turns.
 pub fn fair(spec: &OnCallRotationSpec, schedule: &Schedule, now: Timestamp) -> Look {
     let never = schedule.never_on_duty(now);
     if !never.is_empty() {

