@@ -197,7 +197,15 @@ fn extent(walked: &[(Timestamp, Names)], place: usize) -> (Option<Timestamp>, Op
     (first, end)
 }
 
+/// More of them with `make test-all`.
+fn cases() -> u32 {
+    let times: u32 = std::env::var("MAYDAY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1);
+    256 * times
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_schedule_is_what_walking_through_it_finds(
         zone in 0..ZONES.len(),
