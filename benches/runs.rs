@@ -31,23 +31,22 @@ const ROUNDS: usize = 5;
 /// Longest time that anything may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Applies the samples with the Runbook that restarts checkout, and approves it.
-fn furnish(cluster: &Cluster) {
-    cluster.apply(&[
-        "00-shop",
-        "05-access",
-        "10-policy",
-        "20-oncall",
-        "21-channels",
-        "25-service",
-        "30-detect",
-    ]);
-    cluster.apply(&["40-runbooks"]);
+/// Applies the namespaces: that of the shop, and one that no policy protects, where a plain client may write.
+fn open_shop(cluster: &Cluster) {
+    cluster.apply(&["00-shop", "05-access"]);
     let admin = cluster.admin();
-    cluster.kubectl(&admin, "wait changepolicy/production --for=condition=Enforced --timeout=60s");
+    cluster.kubectl(&admin, "create namespace bare");
     cluster.kubectl(&admin, "create role bench -n shop --verb=get,patch --resource=configmaps");
     let subject = "--role=bench --serviceaccount=shop:checkout-runbooks";
     cluster.kubectl(&admin, &format!("create rolebinding bench -n shop {subject}"));
+}
+
+/// Applies the rest of the samples; from then on the shop is protected.
+fn protect(cluster: &Cluster) {
+    cluster.apply(&["10-policy", "20-oncall", "21-channels", "25-service", "30-detect"]);
+    cluster.apply(&["40-runbooks"]);
+    let enforced = "wait changepolicy/production --for=condition=Enforced --timeout=60s";
+    cluster.kubectl(&cluster.admin(), enforced);
 }
 
 fn approve(cluster: &Cluster, runbooks: &[String]) {
@@ -66,7 +65,7 @@ fn patching(name: &str, target: &str, steps: usize) -> Runbook {
             let path = format!("/data/step{step}");
             json!({"name": format!("step{step}"), "patch": {
                 "target": {"apiVersion": "v1", "kind": "ConfigMap", "name": target},
-                "values": [{"path": path, "parameter": "value"}], "allowPaths": [path]}})
+                "merge": {"data": {format!("step{step}"): ""}}, "values": [{"path": path, "parameter": "value"}], "allowPaths": [path]}})
         })
         .collect();
     let book = json!({"apiVersion": "mayday.dev/v1alpha1", "kind": "Runbook",
@@ -217,17 +216,23 @@ fn processor_time(cluster: &Cluster) -> f64 {
 #[tokio::main]
 async fn main() {
     let cluster = Cluster::of_arguments();
-    furnish(&cluster);
+    open_shop(&cluster);
     let admin = client(&cluster.admin()).await;
+    let names: Vec<String> = (0..TARGETS).map(|index| format!("bench{index}")).collect();
+    let bare_maps: Api<ConfigMap> = Api::namespaced(admin.clone(), "bare");
+    let shop_maps: Api<ConfigMap> = Api::namespaced(admin.clone(), "shop");
+    for name in names.iter().map(String::as_str).chain(["single"]) {
+        for maps in [&bare_maps, &shop_maps] {
+            let map = json!({"metadata": {"name": name}, "data": {"step0": ""}});
+            maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+        }
+    }
+    protect(&cluster);
     let emil = client(&cluster.person("emil", "shop-engineers")).await;
 
     eprintln!("==> preparing {TARGETS} Runbooks");
-    let maps: Api<ConfigMap> = Api::namespaced(admin.clone(), "shop");
     let books: Api<Runbook> = Api::namespaced(admin.clone(), "shop");
-    let names: Vec<String> = (0..TARGETS).map(|index| format!("bench{index}")).collect();
     for name in names.iter().map(String::as_str).chain(["single"]) {
-        let map = json!({"metadata": {"name": name, "namespace": "shop"}, "data": {"step0": ""}});
-        maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
         let steps = if name == "single" { 1 } else { 3 };
         books.create(&PostParams::default(), &patching(name, name, steps)).await.unwrap();
     }
@@ -269,7 +274,7 @@ async fn main() {
     let (with_runs, used) = (started.elapsed(), processor_time(&cluster) - used);
     let started = Instant::now();
     let series = |name: String| {
-        let maps = maps.clone();
+        let maps = bare_maps.clone();
         async move {
             for round in 0..ROUNDS {
                 bare(&maps, &name, &format!("round{round}"), 3).await;
@@ -295,7 +300,7 @@ async fn main() {
     alert(&cluster);
     let way = way(&cluster, from).await;
     let started = Instant::now();
-    bare(&maps, "single", "alone", 1).await;
+    bare(&bare_maps, "single", "alone", 1).await;
     let bare_repair = started.elapsed();
     let started = Instant::now();
     again(&admin, &way.made, "single", 0).await;

@@ -25,8 +25,8 @@ fn call(entry: &Value) -> Option<Call> {
     let text = || entry["requestObject"].to_string();
     let writes = |method| Call {
         method,
-        uri: "/api/v1/namespaces/shop/configmaps/{map}".to_owned(),
-        body: Some(json!({"metadata": {"name": "{map}", "namespace": "shop"}, "data": {"written": text()}})),
+        uri: "/api/v1/namespaces/bare/configmaps/{map}".to_owned(),
+        body: Some(json!({"metadata": {"name": "{map}", "namespace": "bare"}, "data": {"written": text()}})),
     };
     match entry["verb"].as_str()? {
         "get" | "list" => Some(Call { method: "GET", uri, body: None }),

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::shop::{Shop, checkout_down};
-use crate::support::{Cluster, Output, Person, eventually};
+use crate::support::{Cluster, Output, Person, eventually, watches};
 
 fn name(incident: &Value) -> String {
     incident["metadata"]["name"].as_str().unwrap().to_owned()
@@ -30,8 +32,9 @@ fn the_next_level_is_paged_until_a_person_answers_and_only_leads_lead() {
     shop.receiver.hangs_for("emil");
     shop.alerts(&checkout_down(&json!({})));
     let incident = name(&shop.incident("it is open", |incident| incident["status"]["state"] == "Open"));
-    eventually("the next level is paged while the first attempt goes on", || {
-        let pages = shop.stored_pages();
+    let mut pages = Vec::new();
+    let seen = watches(Duration::from_secs(120), || {
+        pages = shop.stored_pages();
         let by_webhook = |page: &&Value| page["spec"]["channelRef"]["name"] == "oncall-webhook";
         let of = |user: &str| {
             pages.iter().filter(by_webhook).find(|page| page["spec"]["recipient"]["user"] == user)
@@ -39,6 +42,7 @@ fn the_next_level_is_paged_until_a_person_answers_and_only_leads_lead() {
         let is_tried = |page: &Value| page["status"]["attempts"].as_i64().unwrap_or_default() > 0;
         (of("bea")?["status"]["state"] == "Sent" && !is_tried(of("emil")?)).then_some(())
     });
+    assert!(seen.is_some(), "the next level is not paged while the first attempt goes on: {pages:#?}");
     let pages = eventually("the next level is paged", || Some(shop.pages()).filter(|pages| pages.len() >= 3));
     assert_eq!(pages[0].0, "emil", "first who is on duty");
     let mut next = [pages[1].0.as_str(), pages[2].0.as_str()];

@@ -1,5 +1,5 @@
-//! Many mixed runs, while requests are lost, late or doubled and the operator is killed again and again. Forty of them in
-//! `make test`; `make soak` asks for more. What is wanted in the end: no operation twice, no run without an end, no
+//! Many mixed runs, while requests are lost, late or doubled and the operator is killed again and again. A hundred of
+//! them in `make test`; `make soak` asks for more. What is wanted in the end: no operation twice, no run without an end, no
 //! lock and no cordon that stays.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::support::{Cluster, Random, is_alive, root, seed};
 
 /// Number of runs: `MAYDAY_SOAK`, or what `make test` has time for.
 fn wanted() -> usize {
-    std::env::var("MAYDAY_SOAK").ok().map_or(40, |runs| runs.parse().unwrap())
+    std::env::var("MAYDAY_SOAK").ok().map_or(100, |runs| runs.parse().unwrap())
 }
 
 /// The Runbooks about what has this name.
