@@ -22,6 +22,10 @@ pub fn calls(entries: &[Value]) -> Vec<Call> {
 fn call(entry: &Value) -> Option<Call> {
     let uri = entry["requestURI"].as_str()?.to_owned();
     let resource = entry["objectRef"]["resource"].as_str()?;
+    // These belong to the pages, and to the operator itself.
+    if ["notifications", "secrets"].contains(&resource) {
+        return None;
+    }
     let text = || entry["requestObject"].to_string();
     let writes = |method| Call {
         method,
