@@ -196,7 +196,7 @@ names! {
         Over,
         /// Active of an OnCallOverride: the same people are on duty with and without it.
         ChangesNothing,
-        /// Active of an OnCallOverride: a swap that nobody has answered yet.
+        /// Active of an OnCallOverride: a swap that is not answered yet.
         Asked,
         /// Active of an OnCallOverride: a swap that was declined.
         Declined,

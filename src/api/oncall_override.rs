@@ -1,5 +1,6 @@
 //! OnCallOverride: changes who is on duty for some time, such as one person instead of another.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -74,6 +75,25 @@ pub struct OnCallOverrideSpec {
     pub reason: Option<String>,
 }
 
+impl OnCallOverrideSpec {
+    /// One of a rotation from `start` until `end`, exclusive. Its member is still to be set.
+    pub fn between(rotation: &str, start: Timestamp, end: Timestamp) -> OnCallOverrideSpec {
+        OnCallOverrideSpec {
+            rotation_ref: NameRef { name: rotation.to_owned() },
+            start_time: Time(start),
+            end_time: Time(end),
+            replace: None,
+            replace_all: None,
+            add: None,
+            remove: None,
+            clear: None,
+            swap: None,
+            priority: 0,
+            reason: None,
+        }
+    }
+}
+
 /// Replaces one person by another.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Replace {
@@ -103,8 +123,8 @@ pub struct Swap {
     /// Person who is asked to take it, by name in the rotation.
     #[schemars(length(min = 1, max = 63))]
     pub by: String,
-    /// Answer of the person who is asked. Nobody else may write `Taken`; both may take it back. Unanswered, the
-    /// swap lapses when its time begins.
+    /// Answer of the person who is asked. Only this person may write `Taken`; both may take it back. A swap
+    /// without an answer lapses when its time begins.
     pub answer: Option<Answer>,
 }
 

@@ -53,7 +53,7 @@ pub struct OnCallRotationSpec {
     pub escalation: Option<Escalation>,
     /// How long before each shift its people are told of it: `24h`. Default: they are not.
     pub remind: Option<Duration>,
-    /// Whether times with nobody on duty are intended. Then `Covered` does not warn of them. Default false.
+    /// Whether gaps, in which no person is on duty, are intended. Then `Covered` does not warn of them. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_gaps: bool,
     /// Lets calendar programs read the shifts, at `/v1/oncall/NAMESPACE/ROTATION.ics?token=…`. Default: they may not.

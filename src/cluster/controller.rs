@@ -103,7 +103,7 @@ pub async fn run<R: Reconciler>(reconciler: R, context: SharedContext, stop: Can
                     let (reconciler, context, later) = &mapper;
                     let mut enqueued = reconciler.enqueue_for(&change, context);
                     let patience = R::patience(change.kind);
-                    enqueued.iter().for_each(|object| later.wait(object.clone(), patience));
+                    enqueued.iter().for_each(|object| later.wait(object, patience));
                     if change.kind.as_str() == R::Kind::kind(&()) {
                         let itself = reference(&change);
                         later.now(&itself);

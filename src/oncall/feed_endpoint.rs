@@ -1,4 +1,4 @@
-//! `/v1/oncall/NAMESPACE/ROTATION.ics?token=…`: the calendar file of a rotation, for whoever holds the token of its Secret.
+//! `/v1/oncall/NAMESPACE/ROTATION.ics?token=…`: the calendar file of a rotation, for programs with the token of its Secret.
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ pub fn upcoming(
     let shown = |shift: &Shift| UpcomingShift {
         start_time: if shift.start <= now { since } else { Some(shift.start) }.map(stored_time),
         end_time: Some(shift.end).filter(|end| Some(*end) != horizon).map(stored_time),
-        names: joined(&names(schedule, shift)),
+        names: joined(&schedule.names(&shift.on_duty)),
     };
     let merged = timeline::by_people(shifts);
     merged.iter().filter(|shift| shift.end > now).take(MAX_UPCOMING).map(shown).collect()
@@ -87,7 +87,7 @@ pub fn covered(
         0 => String::new(),
         more => format!(", and {more} more times within 30 days"),
     };
-    let next = shifts.iter().find(|shift| shift.start >= *end).map(|shift| names(schedule, shift));
+    let next = shifts.iter().find(|shift| shift.start >= *end).map(|shift| schedule.names(&shift.on_duty));
     let until = match next {
         Some(next) => format!("until {}, then {} is", local(end), joined(&next)),
         None => "for the next 30 days".to_owned(),
@@ -178,8 +178,4 @@ pub fn fair(spec: &OnCallRotationSpec, schedule: &Schedule, now: Timestamp) -> L
     let message = format!("the next 90 days are {score} % even: {}", each.join(", "));
     let is_balanced = score >= fairness::BALANCED;
     (is_balanced, if is_balanced { Reason::Balanced } else { Reason::Unbalanced }, message)
-}
-
-fn names(schedule: &Schedule, shift: &Shift) -> Vec<String> {
-    shift.on_duty.keys().filter_map(|place| schedule.people.get(*place).cloned()).collect()
 }

@@ -5,7 +5,6 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 
 use mayday::api::Duration;
@@ -163,19 +162,8 @@ fn compiled(plan: &LayerPlan, index: usize, change: DateTime, clock: &LocalClock
 fn exception_spec(plan: &OverridePlan, change: Timestamp) -> OnCallOverrideSpec {
     let (person, by) = (name(plan.one), name(plan.other));
     let start = change + STEP * i32::try_from(plan.start).unwrap();
-    let mut spec = OnCallOverrideSpec {
-        rotation_ref: Default::default(),
-        start_time: Time(start),
-        end_time: Time(start + STEP * i32::try_from(plan.length).unwrap()),
-        replace: None,
-        replace_all: None,
-        add: None,
-        remove: None,
-        clear: None,
-        swap: None,
-        priority: 0,
-        reason: None,
-    };
+    let end = start + STEP * i32::try_from(plan.length).unwrap();
+    let mut spec = OnCallOverrideSpec::between("", start, end);
     match plan.kind {
         0 => spec.replace = Some(Replace { person, by }),
         1 => spec.replace_all = Some(ReplaceAll { by: vec![person, by] }),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use mayday::api::Duration;
 use mayday::api::OnCallOverride;
-use mayday::api::common::{Empty, NameRef};
+use mayday::api::common::Empty;
 use mayday::api::oncall_override::{OnCallOverrideSpec, OnePerson, Replace, ReplaceAll, Swap};
 use mayday::api::oncall_rotation::{
     Advance, Layer, OnCallRotationSpec, Person, Restriction, Shift, ShiftUnit, Turn, Weekday,
@@ -214,19 +214,8 @@ fn schedule(vector: &Vector) -> Schedule {
 }
 
 fn override_spec(facts: &OverrideFacts) -> OnCallOverrideSpec {
-    let mut spec = OnCallOverrideSpec {
-        rotation_ref: NameRef { name: ROTATION.to_owned() },
-        start_time: Time(facts.start),
-        end_time: Time(facts.end),
-        replace: None,
-        replace_all: None,
-        add: None,
-        remove: None,
-        clear: None,
-        swap: None,
-        priority: facts.priority,
-        reason: None,
-    };
+    let mut spec = OnCallOverrideSpec::between(ROTATION, facts.start, facts.end);
+    spec.priority = facts.priority;
     let user = facts.user.clone();
     match (facts.mode.as_str(), &facts.replaces) {
         ("replace", Some(person)) if facts.status.as_deref() == Some("open") => {

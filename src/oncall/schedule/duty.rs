@@ -25,8 +25,8 @@ pub struct OnDuty {
 pub fn on_duty(schedule: &Schedule, at: Timestamp) -> OnDuty {
     let now = schedule.at(at);
     let (since, until) = extent(schedule, at, |set| set.keys().eq(now.keys()));
-    let next = until.map(|until| names(schedule, &schedule.at(until))).unwrap_or_default();
-    OnDuty { people: names(schedule, &now), since, until, next }
+    let next = until.map(|until| schedule.names(&schedule.at(until))).unwrap_or_default();
+    OnDuty { people: schedule.names(&now), since, until, next }
 }
 
 /// Start and end of the turn, override or gap at an instant.
@@ -69,8 +69,4 @@ fn extent(
     .take(MAX_EDGES)
     .find(|edge| before(*edge).is_none_or(|before| !same(&schedule.at(before))));
     (since, until)
-}
-
-fn names(schedule: &Schedule, set: &OnDutySet) -> Vec<String> {
-    set.keys().filter_map(|place| schedule.people.get(*place).cloned()).collect()
 }

@@ -109,6 +109,11 @@ impl Schedule {
         self.layers.iter().filter_map(|layer| layer.next_handoff(&self.clock, at)).min()
     }
 
+    /// Names of the people of a set, in their order in the rotation.
+    pub fn names(&self, set: &OnDutySet) -> Vec<String> {
+        set.keys().filter_map(|place| self.people.get(*place).cloned()).collect()
+    }
+
     /// Who is on duty at an instant.
     pub fn at(&self, at: Timestamp) -> OnDutySet {
         let mut people = self.layers_at(at);

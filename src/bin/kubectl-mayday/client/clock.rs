@@ -20,7 +20,7 @@ pub fn last(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
     Ok(time)
 }
 
-/// The next time a clock here shows `14:03` or `14:03:10`; or in so long as `30m`; or the instant in RFC 3339.
+/// The next time a clock here shows `14:03` or `14:03:10`; or a length of time from now such as `30m`; or the instant in RFC 3339.
 ///
 /// # Errors
 /// When it is no time, or lies in the past.
@@ -34,8 +34,8 @@ pub fn next(flag: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failure> {
     Ok(time)
 }
 
-/// Any instant: a local date and time such as `2026-12-24T09:00`, the next time a clock here shows `14:03`, in so long as
-/// `30m`, or RFC 3339.
+/// Any instant: a local date and time such as `2026-12-24T09:00`, the next time a clock here shows `14:03`, a length of
+/// time from now such as `30m`, or RFC 3339.
 ///
 /// # Errors
 /// When it is no time.

@@ -97,8 +97,7 @@ const NOBODY: &str = "(nobody)";
 /// The shifts, each in a line.
 fn list(schedule: &Schedule, shifts: &[timeline::Shift]) -> String {
     let row = |shift: &timeline::Shift| {
-        let people: Vec<String> =
-            shift.on_duty.keys().filter_map(|place| schedule.people.get(*place).cloned()).collect();
+        let people = schedule.names(&shift.on_duty);
         let mut by: Vec<String> =
             shift.on_duty.values().flatten().map(|source| schedule.words(source)).collect();
         by.sort();

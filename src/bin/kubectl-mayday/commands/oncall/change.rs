@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use mayday::api::common::{Empty, NameRef, stored_time};
+use mayday::api::common::{Empty, stored_time};
 use mayday::api::oncall_override::{OnCallOverrideSpec, OnePerson, Replace, ReplaceAll, Swap};
 use mayday::api::{OnCallOverride, OnCallRotation};
 use mayday::command::Verb;
@@ -99,7 +99,8 @@ pub struct AnswerArgs {
 pub async fn override_(session: &Session, args: OverrideArgs) -> Result<(), Failure> {
     let found = Found::read(session, &args.rotation).await?;
     let (start, end) = times(session, &args.times, None)?;
-    let mut spec = blank(&args.rotation, start, end, args.why);
+    let mut spec = OnCallOverrideSpec::between(&args.rotation, start, end);
+    spec.reason = args.why;
     spec.replace = args.replace.zip(args.by).map(|(person, by)| Replace { person, by });
     spec.replace_all = (!args.all_by.is_empty()).then_some(ReplaceAll { by: args.all_by });
     spec.add = args.add.map(|person| OnePerson { person });
@@ -127,7 +128,8 @@ pub async fn swap(session: &Session, args: SwapArgs) -> Result<(), Failure> {
     };
     let shift = found.next_shift(&person, session.now());
     let (start, end) = times(session, &args.times, shift)?;
-    let mut spec = blank(&args.rotation, start, end, args.why);
+    let mut spec = OnCallOverrideSpec::between(&args.rotation, start, end);
+    spec.reason = args.why;
     spec.swap = Some(Swap { person: person.clone(), by: args.with.clone(), answer: None });
     let effect = found.effect(&spec)?;
     let with = &args.with;
@@ -289,22 +291,6 @@ fn times(
         return Err(Failure::usage(format!("It ends at {end}, which is not after its start at {start}.")));
     }
     Ok((start, end))
-}
-
-fn blank(rotation: &str, start: Timestamp, end: Timestamp, reason: Option<String>) -> OnCallOverrideSpec {
-    OnCallOverrideSpec {
-        rotation_ref: NameRef { name: rotation.to_owned() },
-        start_time: Time(start),
-        end_time: Time(end),
-        replace: None,
-        replace_all: None,
-        add: None,
-        remove: None,
-        clear: None,
-        swap: None,
-        priority: 0,
-        reason,
-    }
 }
 
 async fn create(session: &Session, spec: OnCallOverrideSpec) -> Result<String, Failure> {

@@ -115,7 +115,6 @@ fn compiled(
 
 /// One line for each rotation.
 fn show_all(session: &Session, schedules: &[(&str, Schedule)], at: Timestamp, format: Option<Format>) {
-    let names = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
     let duties = schedules.iter().map(|(name, schedule)| (*name, duty::on_duty(schedule, at)));
     if let Some(format) = format {
         let items = duties.map(|(name, duty)| {
@@ -126,8 +125,8 @@ fn show_all(session: &Session, schedules: &[(&str, Schedule)], at: Timestamp, fo
     }
     let rows = duties.map(|(name, duty)| {
         let until = duty.until.map_or_else(|| "-".to_owned(), |until| instant(until, &session.zone));
-        let next = duty.until.map_or_else(|| "-".to_owned(), |_| names(&duty.next));
-        vec![name.to_owned(), names(&duty.people), until, next]
+        let next = duty.until.map_or_else(|| "-".to_owned(), |_| calendar::names(&duty.next));
+        vec![name.to_owned(), calendar::names(&duty.people), until, next]
     });
     say(&table(&["ROTATION", "ON-DUTY", "UNTIL", "NEXT"], &rows.collect::<Vec<_>>()));
 }
